@@ -1,0 +1,1 @@
+"""Scores of generated and completed puzzles, as torchmetrics."""

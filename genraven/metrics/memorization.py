@@ -1,0 +1,115 @@
+"""What of the generated puzzles stands in the training set, and how much of C3 is new."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from genraven.metrics.rates import Rate
+from genraven.puzzles import layout
+from genraven.puzzles.rules import row_rules, shared_rules
+from genraven.puzzles.spec import NUM_CELLS, NUM_PANELS, NUM_ROWS
+
+_CHUNK = 1 << 14
+LEVELS = ("puzzles", "rows", "panels")
+
+
+def _multipliers(num: int, stream: int) -> Tensor:
+    """``num`` fixed odd int64 numbers; the same in every process and version."""
+    words = np.random.SFC64(np.random.SeedSequence(2411_07873, spawn_key=(stream,))).random_raw(num)
+    return torch.from_numpy((words | np.uint64(1)).view(np.int64))
+
+
+def _mix(hashes: Tensor) -> Tensor:
+    """A bijection of int64 that spreads each bit over all (the finaliser of splitmix64, Steele et al. 2014)."""
+    for shift, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15)):
+        hashes = (hashes ^ (hashes >> shift & (1 << (64 - shift)) - 1)) * factor
+    return hashes ^ (hashes >> 31 & (1 << 33) - 1)
+
+
+def fingerprints(puzzles: Tensor) -> dict[str, Tensor]:
+    """64-bit hashes of each puzzle (B,), row (B, 3) and panel (B, 3, 3): equal cells, equal hash.
+
+    Rows and panels hash alike wherever they stand. A cell with any channel -1 is empty, whatever its other channels.
+    """
+    cells = layout.canonical(layout.puzzles_to_rows(puzzles)).long() + 129
+    codes = _mix((cells[..., 0] << 16) + (cells[..., 1] << 8) + cells[..., 2])
+    panels = _mix((codes * _multipliers(NUM_CELLS, 0).to(codes.device)).sum(-1))
+    rows = _mix((panels * _multipliers(NUM_PANELS, 1).to(codes.device)).sum(-1))
+    return {"puzzles": _mix((rows * _multipliers(NUM_ROWS, 2).to(codes.device)).sum(-1)), "rows": rows, "panels": panels}
+
+
+@dataclass(frozen=True)
+class TrainingIndex:
+    """Sorted hashes of every puzzle, row and panel of a training set, each (N,) int64."""
+
+    puzzles: Tensor
+    rows: Tensor
+    panels: Tensor
+
+    @classmethod
+    def build(
+        cls, puzzles: Tensor, progress: Callable[[Iterable[Tensor]], Iterable[Tensor]] = iter
+    ) -> "TrainingIndex":
+        """The index of ``puzzles`` (N, 3, 9, 9) int8; ``progress`` wraps the loop over chunks of them."""
+        parts: dict[str, list[Tensor]] = {level: [] for level in LEVELS}
+        for chunk in progress(puzzles.split(_CHUNK)):
+            for level, hashes in fingerprints(chunk).items():
+                parts[level].append(hashes.flatten())
+        return cls(**{level: torch.from_numpy(np.unique(torch.cat(parts[level]).numpy())) for level in LEVELS})
+
+    def contains(self, level: str, hashes: Tensor) -> Tensor:
+        """bool of the shape of ``hashes``: does each stand in the training set? Collisions: about N / 2^64 each."""
+        known: Tensor = getattr(self, level)
+        query = hashes.to(known.device)
+        place = torch.searchsorted(known, query).clamp(max=len(known) - 1)
+        return (known[place] == query).to(hashes.device)
+
+
+class Memorization(Metric):
+    """Share of generated puzzles, rows and panels that stand in the training set, and novel C3.
+
+    Novel C3 is the share of all generated puzzles that have C3 and none of whose rows stands in the training set.
+
+    Args:
+        index: of the training set.
+    """
+
+    full_state_update = False
+    novel_c3: Tensor
+    num_puzzles: Tensor
+    seen_puzzles: Tensor
+    seen_rows: Tensor
+    seen_panels: Tensor
+
+    def __init__(self, index: TrainingIndex, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.index = index
+        for name in ("novel_c3", "num_puzzles", *(f"seen_{level}" for level in LEVELS)):
+            self.add_state(name, torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, puzzles: Tensor) -> None:
+        """Counts generated ``puzzles`` (B, 3, 9, 9) of an integer dtype."""
+        seen = {level: self.index.contains(level, hashes) for level, hashes in fingerprints(puzzles).items()}
+        for level in LEVELS:
+            state: Tensor = getattr(self, f"seen_{level}")
+            state += seen[level].sum()
+        consistent = shared_rules(row_rules(puzzles)) != 0
+        self.novel_c3 += (consistent & ~seen["rows"].any(1)).sum()
+        self.num_puzzles += len(puzzles)
+
+    def compute(self) -> dict[str, Any]:
+        """``rates``: ``novel_c3``, ``memorized_puzzles``, ``memorized_rows``, ``memorized_panels``."""
+        n = self.num_puzzles
+        return {
+            "rates": {
+                "novel_c3": Rate(self.novel_c3, n),
+                "memorized_puzzles": Rate(self.seen_puzzles, n),
+                "memorized_rows": Rate(self.seen_rows, n * NUM_ROWS),
+                "memorized_panels": Rate(self.seen_panels, n * NUM_ROWS * NUM_PANELS),
+            }
+        }

@@ -1,0 +1,45 @@
+"""A share with its count: what every score here is made of."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+_Z95 = 1.959963984540054  # the normal distribution's 97.5% point
+
+
+class Rate(NamedTuple):
+    """``hits`` of ``total``: two int64 tensors of one shape."""
+
+    hits: Tensor
+    total: Tensor
+
+    @property
+    def value(self) -> Tensor:
+        """float64 share; NaN where nothing was counted."""
+        return self.hits.double() / self.total.double()
+
+    def interval(self) -> tuple[Tensor, Tensor]:
+        """95% Wilson score interval, low and high (Wilson 1927); NaN where nothing was counted."""
+        n, p = self.total.double(), self.value
+        centre = (p + _Z95**2 / (2 * n)) / (1 + _Z95**2 / n)
+        half = _Z95 / (1 + _Z95**2 / n) * (p * (1 - p) / n + _Z95**2 / (4 * n**2)).sqrt()
+        return (centre - half).clamp(min=0.0), (centre + half).clamp(max=1.0)
+
+    def as_json(self) -> dict[str, float | int | list[float]] | None:
+        """value, count and interval of a scalar rate as plain numbers; None where nothing was counted."""
+        if not self.total:
+            return None
+        low, high = self.interval()
+        return {
+            "value": self.value.item(),
+            "hits": int(self.hits),
+            "count": int(self.total),
+            "interval95": [low.item(), high.item()],
+        }
+
+
+def entropy_bits(counts: Tensor) -> Tensor:
+    """Entropy in bits of the distribution that ``counts`` (K,) are drawn from; 0 where nothing was counted."""
+    p = counts.double() / counts.sum().clamp(min=1)
+    return -torch.special.xlogy(p, p).sum() / torch.log(torch.tensor(2.0, dtype=torch.float64))

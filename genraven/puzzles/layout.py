@@ -1,0 +1,108 @@
+"""Every conversion between the ways a puzzle is written.
+
+B batch, R = 3 rows, P = 3 panels, k = 9 cells a panel, A = 3 attributes (shape, size, color).
+
+- puzzles (B, A, 9, 9): image row = 3 * row + cell row, image column = 3 * panel + cell column; empty = -1 everywhere
+- tokens (B, 81, A): the cells in the order row, panel, cell row, cell column: the last nine are the last panel
+- rows (B, R, P, k, A)
+- states (B, 81): a token as one number, 0 empty, else 1 + (shape * 10 + size) * 10 + color
+- fields (B, A, 9, 9) float: what continuous models see
+"""
+
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from genraven.puzzles.spec import EMPTY, GRID, NUM_CELLS, NUM_PANELS, NUM_ROWS, NUM_VALUES, TOKENS_PER_PUZZLE
+
+NUM_ATTRIBUTES = len(NUM_VALUES)
+PUZZLE_SHAPE = (NUM_ATTRIBUTES, GRID, GRID)
+_MEAN, _SCALE = (1.5, 2.5, 2.5), (2.5, 3.5, 3.5)
+
+
+@cache
+def rows_order(device: torch.device) -> Tensor:
+    """(243,) int64: for each number of a rows layout its place in the picture."""
+    picture = torch.arange(NUM_ATTRIBUTES * TOKENS_PER_PUZZLE, device=device)
+    cells = picture.view(NUM_ATTRIBUTES, NUM_ROWS, 3, NUM_PANELS, 3)  # attribute, row, cell row, panel, cell column
+    return cells.permute(1, 3, 2, 4, 0).flatten()
+
+
+@cache
+def picture_order(device: torch.device) -> Tensor:
+    """(243,) int64: for each number of a picture its place in the rows layout."""
+    return rows_order(device).argsort()
+
+
+def _reorder(cells: Tensor, order: Tensor, shape: tuple[int, ...]) -> Tensor:
+    flat = cells.reshape(len(cells), -1)
+    return flat.gather(1, order.expand(len(flat), -1)).view(-1, *shape)
+
+
+def puzzles_to_rows(puzzles: Tensor) -> Tensor:
+    """(B, R, P, k, A) from (B, A, 9, 9)."""
+    return _reorder(puzzles, rows_order(puzzles.device), (NUM_ROWS, NUM_PANELS, NUM_CELLS, NUM_ATTRIBUTES))
+
+
+def rows_to_puzzles(rows: Tensor) -> Tensor:
+    """(B, A, 9, 9) from (B, R, P, k, A)."""
+    return _reorder(rows, picture_order(rows.device), PUZZLE_SHAPE)
+
+
+def puzzles_to_tokens(puzzles: Tensor) -> Tensor:
+    """(B, 81, A) from (B, A, 9, 9)."""
+    return puzzles_to_rows(puzzles).reshape(-1, TOKENS_PER_PUZZLE, NUM_ATTRIBUTES)
+
+
+def tokens_to_puzzles(tokens: Tensor) -> Tensor:
+    """(B, A, 9, 9) from (B, 81, A)."""
+    return rows_to_puzzles(tokens)
+
+
+def mask_to_tokens(mask: Tensor) -> Tensor:
+    """(B, 81) from a mask of cells (B, 9, 9)."""
+    return puzzles_to_tokens(mask.unsqueeze(1).expand(-1, NUM_ATTRIBUTES, -1, -1))[..., 0]
+
+
+def last_panel_mask(num: int, device: torch.device | str | None = None) -> Tensor:
+    """(num, 9, 9) bool mask that is true in the last panel: the cells to complete."""
+    mask = torch.zeros(num, GRID, GRID, dtype=torch.bool, device=device)
+    mask[:, -3:, -3:] = True
+    return mask
+
+
+def canonical(tokens_or_rows: Tensor) -> Tensor:
+    """The same (..., A) cells with every cell that has a channel -1 written as empty in all three."""
+    return tokens_or_rows.masked_fill((tokens_or_rows == EMPTY).any(-1, keepdim=True), EMPTY)
+
+
+def tokens_to_states(tokens: Tensor) -> Tensor:
+    """(...) int64 states from canonical cells (..., A) within their ranges."""
+    shape, size, color = tokens.long().unbind(-1)
+    state = 1 + (shape * NUM_VALUES[1] + size) * NUM_VALUES[2] + color
+    return state.masked_fill(shape == EMPTY, 0)
+
+
+def states_to_tokens(states: Tensor) -> Tensor:
+    """(..., A) int8 cells from states (...)."""
+    cell = states - 1
+    rest = cell // NUM_VALUES[2]
+    tokens = torch.stack([rest // NUM_VALUES[1], rest % NUM_VALUES[1], cell % NUM_VALUES[2]], -1)
+    return tokens.masked_fill((states == 0).unsqueeze(-1), EMPTY).to(torch.int8)
+
+
+def _per_channel(values: tuple[float, ...], like: Tensor) -> Tensor:
+    return torch.tensor(values, device=like.device).view(-1, 1, 1)
+
+
+def puzzles_to_fields(puzzles: Tensor) -> Tensor:
+    """(B, A, 9, 9) float32 fields from puzzles: centred and scaled per channel to about [-1, 2]."""
+    return (puzzles - _per_channel(_MEAN, puzzles)) / _per_channel(_SCALE, puzzles)
+
+
+def fields_to_puzzles(fields: Tensor) -> Tensor:
+    """(B, A, 9, 9) int8 puzzles from fields, rounded to the nearest integer; a cell with any channel -1 is empty."""
+    values = (fields.float() * _per_channel(_SCALE, fields) + _per_channel(_MEAN, fields)).round()
+    puzzles = values.nan_to_num(torch.iinfo(torch.int8).max).clamp(-128, 127).to(torch.int8)
+    return canonical(puzzles.movedim(1, -1)).movedim(-1, 1).contiguous()

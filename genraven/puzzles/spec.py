@@ -1,0 +1,135 @@
+"""What a GenRAVEN puzzle is: attributes, value ranges, the 40 rules, the held-out splits.
+
+Sizes: R = 3 rows, P = 3 panels a row, 9 cells a panel, 3 value attributes a cell.
+Source of rules and splits: Wang, Shang & Sompolinsky 2024, arXiv 2411.07873.
+"""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from genraven.errors import InputError
+
+Attribute = Literal["shape", "size", "color", "number", "position"]
+Relation = Literal[
+    "constant", "progression-2", "progression-1", "progression+1", "progression+2",
+    "arithmetic+", "arithmetic-", "xor", "or", "and",
+]  # fmt: skip
+
+NUM_ROWS = NUM_PANELS = 3
+NUM_CELLS = 9
+GRID = 9  # a puzzle is a GRID x GRID picture of cells
+TOKENS_PER_PUZZLE = GRID * GRID
+EMPTY = -1
+
+VALUE_ATTRIBUTES: tuple[Attribute, ...] = ("shape", "size", "color")
+NUM_VALUES = (7, 10, 10)  # V of shape, size, color: values 0 .. V-1
+UNION_LIMIT = (7, 9, 9)  # u: a logical rule needs |A or B| < u
+NUM_STATES = 1 + NUM_VALUES[0] * NUM_VALUES[1] * NUM_VALUES[2]  # a cell's states: empty, or one object
+
+SINGLETON_RELATIONS: tuple[Relation, ...] = (
+    "constant", "progression-2", "progression-1", "progression+1", "progression+2", "arithmetic+", "arithmetic-",
+)  # fmt: skip
+LOGICAL_RELATIONS: tuple[Relation, ...] = ("xor", "or", "and")
+RELATIONS: dict[Attribute, tuple[Relation, ...]] = {
+    "shape": SINGLETON_RELATIONS + LOGICAL_RELATIONS,
+    "size": SINGLETON_RELATIONS + LOGICAL_RELATIONS,
+    "color": SINGLETON_RELATIONS + LOGICAL_RELATIONS,
+    "number": SINGLETON_RELATIONS,
+    "position": LOGICAL_RELATIONS,
+}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A relation on an attribute; ``id`` is its bit in a row mask."""
+
+    id: int
+    attribute: Attribute
+    relation: Relation
+
+    @property
+    def name(self) -> str:
+        """``attribute.relation``, such as ``shape.progression-2``."""
+        return f"{self.attribute}.{self.relation}"
+
+
+RULES: tuple[Rule, ...] = tuple(
+    Rule(i, attribute, relation)
+    for i, (attribute, relation) in enumerate((a, r) for a, relations in RELATIONS.items() for r in relations)
+)
+NUM_RULES = len(RULES)
+RULE_ID: dict[str, int] = {rule.name: rule.id for rule in RULES}
+FIRST_RULE: dict[Attribute, int] = {a: next(r.id for r in RULES if r.attribute == a) for a in RELATIONS}
+
+HELD_OUT_SPLITS: dict[str, tuple[int, ...]] = {
+    "split0": (1, 16, 20, 34, 37),
+    "split1": (8, 12, 24, 36, 39),
+    "split2": (5, 17, 21, 33, 38),
+    "split3": (3, 10, 29, 31, 37),
+    "split4": (0, 14, 27, 35, 38),
+    "split5": (4, 19, 26, 30, 39),
+    "split6": (9, 13, 25, 32, 37),
+    "split7": (2, 18, 23, 30, 38),
+    "split8": (7, 15, 22, 34, 39),
+    "split9": (6, 11, 28, 33, 37),
+}
+
+
+def resolve_rules(rules: str | Iterable[int | str]) -> tuple[int, ...]:
+    """Sorted rule ids named by ``rules``.
+
+    Args:
+        rules: ``"all"``, ``"none"``, the name of a split, one rule name, or a list of ids (0-39), rule names
+            (``position.xor``) and attribute names (``position``: all rules on it).
+
+    Raises:
+        InputError: a name or id that is no rule.
+    """
+    if isinstance(rules, str):
+        if rules in HELD_OUT_SPLITS:
+            return HELD_OUT_SPLITS[rules]
+        if rules in ("all", "none"):
+            return tuple(range(NUM_RULES)) if rules == "all" else ()
+        rules = [rules]
+    ids: set[int] = set()
+    for rule in rules:
+        if isinstance(rule, str) and rule.isdecimal():
+            rule = int(rule)
+        if rule in RULE_ID:
+            ids.add(RULE_ID[rule])
+        elif rule in RELATIONS:
+            ids |= {r.id for r in RULES if r.attribute == rule}
+        elif isinstance(rule, int) and not isinstance(rule, bool) and 0 <= rule < NUM_RULES:
+            ids.add(rule)
+        else:
+            known = [*RULE_ID, *RELATIONS, *HELD_OUT_SPLITS, "all", "none"]
+            near = difflib.get_close_matches(str(rule), known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "`genraven rules` lists them."
+            raise InputError(
+                f"expected rules as ids 0-{NUM_RULES - 1}, names such as 'position.xor', an attribute or "
+                f"'split0'..'split9'; got {rule!r}: {hint}"
+            )
+    return tuple(sorted(ids))
+
+
+def split_rules(rules: str | Iterable[int | str], held_out: str | Iterable[int | str]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(trained, held out) rule ids.
+
+    ``rules="all"`` means all that are not held out; a rule that is *named* in both is an error.
+
+    Raises:
+        InputError: an unknown rule, a rule both trained and held out, or nothing left to train on.
+    """
+    held = resolve_rules(held_out)
+    trained = resolve_rules(rules)
+    if rules == "all":
+        trained = tuple(r for r in trained if r not in held)
+    both = [RULES[r].name for r in trained if r in held]
+    if both:
+        raise InputError(f"expected each rule to be trained or held out, got both for {', '.join(both)}: "
+                         "remove them from data.rules or from data.held_out.")  # fmt: skip
+    if not trained:
+        raise InputError("expected at least one rule to train on, got an empty selection: name some in data.rules.")
+    return trained, held
