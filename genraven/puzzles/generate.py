@@ -105,6 +105,10 @@ class Draws:
         words = self._bits.random_raw(-(-size // 2)).view(np.uint32)[:size].reshape(shape)
         return ((words >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24) * limit).astype(np.uint8)
 
+    def permutation(self, size: int) -> Array:
+        """(size,) int64: a uniform order of 0 .. size - 1."""
+        return np.argsort(self._bits.random_raw(size), kind="stable")
+
 
 class _Choices:
     """For each key a list of values to choose from uniformly; lists of different lengths, stored end to end."""

@@ -14,10 +14,10 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from genraven.puzzles.spec import EMPTY, GRID, NUM_CELLS, NUM_PANELS, NUM_ROWS, NUM_VALUES, TOKENS_PER_PUZZLE
+from genraven.puzzles.spec import EMPTY, GRID, NUM_ATTRIBUTES, NUM_CELLS, NUM_PANELS, NUM_ROWS, NUM_VALUES, TOKENS_PER_PUZZLE
 
-NUM_ATTRIBUTES = len(NUM_VALUES)
 PUZZLE_SHAPE = (NUM_ATTRIBUTES, GRID, GRID)
+ROW_SHAPE = (NUM_PANELS, NUM_CELLS, NUM_ATTRIBUTES)
 _MEAN, _SCALE = (1.5, 2.5, 2.5), (2.5, 3.5, 3.5)
 
 

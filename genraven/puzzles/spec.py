@@ -24,6 +24,7 @@ TOKENS_PER_PUZZLE = GRID * GRID
 EMPTY = -1
 
 VALUE_ATTRIBUTES: tuple[Attribute, ...] = ("shape", "size", "color")
+NUM_ATTRIBUTES = len(VALUE_ATTRIBUTES)
 NUM_VALUES = (7, 10, 10)  # V of shape, size, color: values 0 .. V-1
 UNION_LIMIT = (7, 9, 9)  # u: a logical rule needs |A or B| < u
 NUM_STATES = 1 + NUM_VALUES[0] * NUM_VALUES[1] * NUM_VALUES[2]  # a cell's states: empty, or one object

@@ -1,0 +1,35 @@
+# make demo    train both families on this machine's CPU and compare them (about 10 minutes)
+# make test    run all tests
+# make lint    linter, formatter and type checker
+# make bench   measure speeds and print them
+# Each makes .venv and installs what it needs the first time.
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint bench clean
+
+demo: $(READY)
+	$(RUN)/python -m launch.demo
+
+test: $(READY)
+	$(RUN)/python -m pytest
+
+lint: $(READY)
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	$(RUN)/mypy
+
+bench: $(READY)
+	$(RUN)/python tests/benchmarks/run.py
+
+clean:
+	rm -rf $(VENV)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@

@@ -1,0 +1,5 @@
+"""Callbacks: what watches a run."""
+
+from callbacks.summary import RunSummary
+
+__all__ = ["RunSummary"]

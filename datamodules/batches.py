@@ -1,0 +1,188 @@
+"""Which puzzles form which batch: a pure function of (seed, step), whatever the number of ranks.
+
+The training sequence runs through the pool in a new order each pass; batches follow one another in it without gaps, also
+across passes. Each rank cuts its own share of the global batch out of tensors.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from datamodules.store import num_cpus
+from genraven.errors import InputError
+from genraven.puzzles.corrupt import Corruption, corrupt
+from genraven.puzzles.generate import BLOCK, Draws, generate
+
+
+class Batch(NamedTuple):
+    """A share of a global batch; noise for it is drawn from (seed, step) and its place in the whole."""
+
+    puzzles: Tensor
+    """(b, 3, 9, 9) int8"""
+    rules: Tensor
+    """(b,) int64 ids"""
+    step: int
+    """Number of the global batch."""
+    start: int
+    """Place of the first puzzle in the global batch."""
+    total: int
+    """Puzzles in the global batch."""
+
+
+class Pool(Protocol):
+    """What is gone through pass by pass."""
+
+    size: int
+
+    def take(self, turn: int, places: NDArray[np.int64]) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
+        """Puzzles (b, 3, 9, 9) and rules (b,) at ``places`` (0 .. size - 1) of pass ``turn``."""
+        ...
+
+
+class FinitePool:
+    """A finite set: every pass has the same puzzles.
+
+    Args:
+        rules: ids.
+        puzzles: for each rule, (n, 3, 9, 9); memory maps will do.
+    """
+
+    def __init__(self, rules: tuple[int, ...], puzzles: list[NDArray[np.int8]]) -> None:
+        self.rules, self.puzzles = np.array(rules), puzzles
+        self.per_rule = len(puzzles[0])
+        self.size = len(rules) * self.per_rule
+
+    def take(self, turn: int, places: NDArray[np.int64]) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
+        which, index = np.divmod(places, self.per_rule)
+        taken = np.empty((len(places), *self.puzzles[0].shape[1:]), np.int8)
+        for i in np.unique(which):
+            of_rule = which == i
+            taken[of_rule] = self.puzzles[i][index[of_rule]]
+        return taken, self.rules[which]
+
+
+class StreamPool:
+    """An endless stream: each pass has the next block of every rule; the one after it is made meanwhile."""
+
+    def __init__(self, rules: tuple[int, ...], seed: int, corruption: Corruption) -> None:
+        self.rules, self.seed, self.corruption = rules, seed, corruption
+        self.size = len(rules) * BLOCK
+        self._workers = ThreadPoolExecutor(num_cpus(), thread_name_prefix="stream")
+        self._made: dict[int, list[Future[NDArray[np.int8]]]] = {}
+
+    def _make(self, rule: int, turn: int) -> NDArray[np.int8]:
+        puzzles = generate(rule, turn * BLOCK, BLOCK, seed=self.seed)
+        if self.corruption:
+            puzzles = corrupt(puzzles, self.corruption, seed=self.seed, key=(rule, turn * BLOCK))
+        return puzzles.numpy()
+
+    def take(self, turn: int, places: NDArray[np.int64]) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
+        self._made = {t: made for t, made in self._made.items() if turn - 1 <= t <= turn + 1}
+        for ahead in (turn, turn + 1):
+            if ahead not in self._made:
+                self._made[ahead] = [self._workers.submit(self._make, rule, ahead) for rule in self.rules]
+        pool = FinitePool(self.rules, [made.result() for made in self._made[turn]])
+        return pool.take(turn, places)
+
+
+class GlobalOrder:
+    """The training sequence: at position p stands place ``order[p mod size]`` of pass p // size."""
+
+    def __init__(self, pool: Pool, seed: int) -> None:
+        self.pool = pool
+        self._order = lru_cache(maxsize=2)(
+            lambda turn: Draws(seed, "order", turn).permutation(pool.size)
+        )  # the last batch of a pass may reach into the next
+
+    def slice(self, start: int, count: int) -> tuple[Tensor, Tensor]:
+        """Puzzles (count, 3, 9, 9) int8 and rules (count,) int64 at positions ``start`` .. ``start + count - 1``."""
+        puzzles, rules = [], []
+        while count:
+            turn, place = divmod(start, self.pool.size)
+            places = self._order(turn)[place : place + count]
+            part = self.pool.take(turn, places)
+            puzzles.append(part[0])
+            rules.append(part[1])
+            start, count = start + len(places), count - len(places)
+        return torch.from_numpy(np.concatenate(puzzles)), torch.from_numpy(np.concatenate(rules))
+
+
+@dataclass(frozen=True)
+class Share:
+    """The part of each global batch that one rank sees, in ``accumulate`` batches one after the other."""
+
+    global_batch_size: int
+    rank: int = 0
+    world_size: int = 1
+    accumulate: int = 1
+
+    def __post_init__(self) -> None:
+        parts = self.world_size * self.accumulate
+        if self.global_batch_size < 1 or self.global_batch_size % parts:
+            raise InputError(
+                f"expected a global_batch_size that {self.world_size} device(s) x {self.accumulate} accumulated "
+                f"batch(es) divide, got {self.global_batch_size}: use a multiple of {parts}."
+            )
+
+    @property
+    def size(self) -> int:
+        """Puzzles of one batch of this rank."""
+        return self.global_batch_size // (self.world_size * self.accumulate)
+
+    def start(self, part: int) -> int:
+        """Place in the global batch of the first puzzle of this rank's ``part``-th batch of a step."""
+        return (part * self.world_size + self.rank) * self.size
+
+
+class TrainLoader:
+    """Training batches of one rank, from the step that training has reached on.
+
+    Args:
+        order: the training sequence.
+        share: of this rank.
+        num_steps: optimizer steps of one pass through this loader; its length is that times ``share.accumulate``.
+        first_step: called when a pass begins: the step to begin with.
+    """
+
+    def __init__(self, order: GlobalOrder, share: Share, num_steps: int, first_step: Callable[[], int]) -> None:
+        self.order, self.share, self.num_steps, self.first_step = order, share, num_steps, first_step
+
+    def __len__(self) -> int:
+        return self.num_steps * self.share.accumulate
+
+    def __iter__(self) -> Iterator[Batch]:
+        first = self.first_step()
+        for step in range(first, (first // self.num_steps + 1) * self.num_steps):
+            for part in range(self.share.accumulate):
+                start = self.share.start(part)
+                puzzles, rules = self.order.slice(step * self.share.global_batch_size + start, self.share.size)
+                yield Batch(puzzles, rules, step, start, self.share.global_batch_size)
+
+
+class EvaluationLoader:
+    """Evaluation batches of one rank: whole batches dealt out in turn, so that every puzzle is seen once.
+
+    Args:
+        puzzles: (N, 3, 9, 9) int8, rules (N,) int64.
+        batch_size: puzzles of a batch.
+    """
+
+    def __init__(self, puzzles: Tensor, rules: Tensor, batch_size: int, *, rank: int = 0, world_size: int = 1) -> None:
+        self.puzzles, self.rules, self.batch_size = puzzles, rules, batch_size
+        self._mine = range(rank, -(-len(puzzles) // batch_size), world_size)
+
+    def __len__(self) -> int:
+        return len(self._mine)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for i in self._mine:
+            part = slice(i * self.batch_size, (i + 1) * self.batch_size)
+            puzzles = self.puzzles[part]
+            yield Batch(puzzles, self.rules[part], i, 0, len(puzzles))

@@ -1,0 +1,167 @@
+"""GenRAVENDataModule: files or stream, splits, order."""
+
+import os
+from pathlib import Path
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from datamodules.batches import EvaluationLoader, FinitePool, GlobalOrder, Pool, Share, StreamPool, TrainLoader
+from datamodules.store import PuzzleSource, generated_source, open_set, published_source
+from genraven.errors import InputError
+from genraven.metrics.memorization import LEVELS, TrainingIndex
+from genraven.puzzles.corrupt import Corruption
+from genraven.puzzles.generate import generate
+from genraven.puzzles.spec import resolve_rules, split_rules
+
+
+def default_cache_dir() -> Path:
+    """``GENRAVEN_CACHE``, or ``~/.cache/genraven``."""
+    return Path(os.environ.get("GENRAVEN_CACHE", Path.home() / ".cache" / "genraven"))
+
+
+class GenRAVENDataModule(L.LightningDataModule):
+    """Training batches of GenRAVEN puzzles, and validation puzzles that no model has seen.
+
+    Args:
+        samples_per_rule: size of the training set (the study: 400, 4 000, 40 000, 400 000); null for an endless stream,
+            or for all that ``source`` holds.
+        source: an .npy file of integers in the published layout (40, rows, 3, 9, 3) to train on instead of generated puzzles.
+        rules: rules to train on: "all" (that are not held out), ids, names such as position.xor, or attributes.
+        held_out: rules kept from training: a split, "split0" to "split9", "none", or a list.
+        global_batch_size: puzzles that one optimizer step sees, over all devices and accumulated batches.
+        eval_rules: rules of the validation and test puzzles; those that are not trained count as held out.
+        eval_puzzles_per_rule: validation (and test) puzzles of each rule.
+        eval_batch_size: puzzles of a validation batch.
+        corruption: noise and exceptions in the training puzzles.
+        seed: of the data: puzzles, their order and their corruption.
+        cache_dir: where finite sets are kept; default GENRAVEN_CACHE, or ~/.cache/genraven.
+
+    Raises:
+        InputError: an unknown rule, one both trained and held out, nothing to train on or no size that is positive.
+    """
+
+    def __init__(
+        self,
+        samples_per_rule: int | None = 4000,
+        source: str | None = None,
+        rules: str | list[int | str] = "all",
+        held_out: str | list[int | str] = "split0",
+        global_batch_size: int = 256,
+        eval_rules: str | list[int | str] = "all",
+        eval_puzzles_per_rule: int = 100,
+        eval_batch_size: int = 250,
+        corruption: Corruption | None = None,
+        seed: int = 0,
+        cache_dir: str | None = None,
+    ) -> None:
+        super().__init__()
+        sizes = {
+            "samples_per_rule": samples_per_rule,
+            "global_batch_size": global_batch_size,
+            "eval_puzzles_per_rule": eval_puzzles_per_rule,
+            "eval_batch_size": eval_batch_size,
+        }
+        for name, size in sizes.items():
+            if size is not None and size < 1:
+                raise InputError(f"expected data.{name} to be 1 or more, got {size}.")
+        if seed < 0:
+            raise InputError(f"expected data.seed to be 0 or more, got {seed}.")
+        self.trained, self.held_out = split_rules(rules, held_out)
+        self.eval_rules = resolve_rules(eval_rules)
+        if not self.eval_rules:
+            raise InputError("expected rules to evaluate on, got an empty selection: name some in data.eval_rules.")
+        self.samples_per_rule, self.source, self.seed = samples_per_rule, source, seed
+        self.global_batch_size = global_batch_size
+        self.eval_puzzles_per_rule, self.eval_batch_size = eval_puzzles_per_rule, eval_batch_size
+        self.corruption = corruption or Corruption()
+        self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
+        self._pool: Pool | None = None
+
+    @property
+    def is_stream(self) -> bool:
+        """True when puzzles never repeat, so that there is no training set to compare with."""
+        return self.samples_per_rule is None and self.source is None
+
+    def _source(self) -> PuzzleSource:
+        if self.source is not None:
+            return published_source(Path(self.source).expanduser(), self.samples_per_rule, self.seed, self.corruption)
+        assert self.samples_per_rule is not None
+        return generated_source(self.samples_per_rule, self.seed, self.corruption)
+
+    def prepare_data(self) -> None:
+        """Makes the files of a finite set, where they are missing or broken."""
+        if not self.is_stream:
+            open_set(self._source(), self.trained, self.cache_dir, verify=True)
+
+    def setup(self, stage: str) -> None:
+        """Opens the training set."""
+        if stage == "fit" and self._pool is None:
+            self._pool = self._open_pool()
+
+    def _open_pool(self) -> Pool:
+        if self.is_stream:
+            return StreamPool(self.trained, self.seed, self.corruption)
+        return FinitePool(self.trained, open_set(self._source(), self.trained, self.cache_dir, verify=False))
+
+    def training_index(self) -> TrainingIndex | None:
+        """Hashes of the training set for ``Memorization``; None for a stream."""
+        if self.is_stream:
+            return None
+        maps = open_set(self._source(), self.trained, self.cache_dir, verify=False)
+        parts = [TrainingIndex.build(torch.from_numpy(puzzles)) for puzzles in maps]
+        return TrainingIndex(**{level: torch.cat([getattr(p, level) for p in parts]).unique() for level in LEVELS})
+
+    def evaluation_puzzles(self, split: str) -> tuple[Tensor, Tensor]:
+        """(N, 3, 9, 9) int8 puzzles of ``split`` (``val`` or ``test``) and their rules (N,) int64, rule by rule in turn."""
+        n = self.eval_puzzles_per_rule
+        puzzles = torch.stack([generate(rule, 0, n, seed=self.seed, split=split) for rule in self.eval_rules], 1)
+        return puzzles.flatten(0, 1), torch.tensor(self.eval_rules).repeat(n)
+
+    def share(self) -> Share:
+        """The part of a global batch that this process sees.
+
+        Raises:
+            InputError: the devices and the accumulation do not divide ``global_batch_size``.
+        """
+        if self.trainer is None:
+            return Share(self.global_batch_size)
+        return Share(
+            self.global_batch_size,
+            self.trainer.global_rank,
+            self.trainer.world_size,
+            self.trainer.accumulate_grad_batches,
+        )
+
+    def train_dataloader(self) -> TrainLoader:
+        """Batches from the trainer's current step on. One pass is the whole run, or the data once without max_steps."""
+        if self._pool is None:
+            self._pool = self._open_pool()
+        max_steps = self.trainer.max_steps if self.trainer is not None else -1
+        if max_steps < 0 and self.is_stream:
+            raise InputError("expected trainer.max_steps with an endless stream, got none: set it, or "
+                             "data.samples_per_rule.")  # fmt: skip
+        num_steps = max_steps if max_steps > 0 else -(-self._pool.size // self.global_batch_size)
+        trainer = self.trainer
+        order = GlobalOrder(self._pool, self.seed)
+        return TrainLoader(order, self.share(), num_steps, lambda: trainer.global_step if trainer is not None else 0)
+
+    def _evaluation_loader(self, split: str) -> EvaluationLoader:
+        puzzles, rules = self.evaluation_puzzles(split)
+        share = self.share()
+        return EvaluationLoader(puzzles, rules, self.eval_batch_size, rank=share.rank, world_size=share.world_size)
+
+    def val_dataloader(self) -> EvaluationLoader:
+        """Validation puzzles of all ``eval_rules``, each once over all devices."""
+        return self._evaluation_loader("val")
+
+    def test_dataloader(self) -> EvaluationLoader:
+        """Test puzzles of all ``eval_rules``, each once over all devices."""
+        return self._evaluation_loader("test")
+
+    def predict_dataloader(self) -> EvaluationLoader:
+        """The test puzzles, to complete."""
+        return self._evaluation_loader("test")
+
+

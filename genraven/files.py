@@ -1,0 +1,92 @@
+"""Reading and writing files that a user names: nothing half written, nothing executable read."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from genraven.errors import InputError
+from genraven.puzzles import layout
+from genraven.puzzles.spec import EMPTY, GRID, NUM_VALUES
+
+
+@contextmanager
+def appears_whole(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that takes its place when the block ends well, and is removed when not."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def writable_folder(folder: Path, option: str) -> Path:
+    """``folder``, made if missing.
+
+    Raises:
+        InputError: it cannot be made or written; ``option`` is named as what to change.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"expected a folder that can be written, got {folder} ({error.strerror}): set {option}.") from None
+    return folder
+
+
+def read_array(path: Path, wanted: str) -> NDArray[Any]:
+    """The memory-mapped array of an .npy file.
+
+    Raises:
+        InputError: no such file, a pickle, an archive or no array at all.
+    """
+    try:
+        data = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is no plain array, or a pickle"
+        raise InputError(f"expected {wanted}, got {path} ({reason}): save an integer array with numpy.save.") from None
+    if not isinstance(data, np.ndarray):
+        raise InputError(f"expected {wanted}, got {path} (an .npz archive): save one integer array with numpy.save.")
+    return data
+
+
+def check_cells(cells: NDArray[Any], where: str) -> None:
+    """Raises InputError at the first of ``cells`` (..., 3) out of its range, or with some channels empty and some not."""
+    bad = ((cells < EMPTY) | (cells >= np.array(NUM_VALUES))).any(-1)
+    bad |= (cells == EMPTY).any(-1) & (cells != EMPTY).any(-1)
+    if bad.any():
+        place = np.argwhere(bad)[0]
+        ranges = ", ".join(f"{EMPTY}..{n - 1}" for n in NUM_VALUES)
+        raise InputError(
+            f"expected cells of shape, size, color in {ranges}, with {EMPTY} in all three or in none; got "
+            f"{cells[tuple(place)].tolist()} at {place.tolist()} of {where}: mend the file."
+        )
+
+
+def read_puzzles(path: Path) -> Tensor:
+    """(B, 3, 9, 9) int8 puzzles from an .npy file of integers.
+
+    Raises:
+        InputError: not such a file, another shape or dtype, or a cell out of its range.
+    """
+    wanted = f"an .npy file of integer puzzles (B, 3, {GRID}, {GRID})"
+    data = read_array(path, wanted)
+    if data.dtype.kind not in "iu" or data.shape[1:] != layout.PUZZLE_SHAPE:
+        raise InputError(f"expected {wanted}, got {data.dtype} of shape {data.shape} in {path}: "
+                         "`genraven generate` writes such files.")  # fmt: skip
+    check_cells(np.moveaxis(data, 1, -1), f"the puzzles (puzzle, row, column) in {path}")
+    return torch.from_numpy(np.array(data, dtype=np.int8))

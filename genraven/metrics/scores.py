@@ -1,0 +1,97 @@
+"""All scores of a model together: what validation, ``genraven evaluate`` and the demo share."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import MeanMetric, Metric
+
+from genraven.metrics.completion import PanelCompletion
+from genraven.metrics.consistency import RuleConsistency
+from genraven.metrics.memorization import Memorization, TrainingIndex
+from genraven.metrics.rates import Rate
+from genraven.puzzles.spec import RULES
+
+
+@dataclass
+class ScoreCard:
+    """What ``Scores.compute`` gives. What was not counted is absent."""
+
+    rates: dict[str, Rate] = field(default_factory=dict)
+    """c3, c2, any_valid, novel_c3, memorized_*, completion, completion_trained, completion_held_out."""
+    per_rule: dict[str, Rate] = field(default_factory=dict)
+    """``c3`` and ``completion`` of each rule, (40,)."""
+    values: dict[str, float] = field(default_factory=dict)
+    """``loss`` and ``rule_entropy_bits``."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain numbers: every rate with its hits, count and 95% Wilson interval."""
+        per_rule = {
+            name: {
+                rule.name: cell
+                for rule in RULES
+                if (cell := Rate(rate.hits[rule.id], rate.total[rule.id]).as_json()) is not None
+            }
+            for name, rate in self.per_rule.items()
+        }
+        return {**{name: rate.as_json() for name, rate in self.rates.items()}, **self.values, "per_rule": per_rule}
+
+
+class Scores:
+    """Counts losses, generated and completed puzzles; every process sees its share, ``compute`` sums over all.
+
+    Args:
+        trained: ids of the rules that the model was trained on.
+        index: of the training set; None where there is none to compare with.
+        device: where the counts are kept.
+    """
+
+    def __init__(
+        self, trained: Iterable[int], index: TrainingIndex | None = None, device: torch.device | str = "cpu"
+    ) -> None:
+        self._loss = MeanMetric().set_dtype(torch.float64).to(device)
+        self._consistency = RuleConsistency().to(device)
+        self._completion = PanelCompletion(trained).to(device)
+        self._memorization = Memorization(index).to(device) if index is not None else None
+
+    def add_losses(self, losses: Tensor) -> None:
+        """Counts losses (B,), one of each puzzle."""
+        self._loss.update(losses.double())
+
+    def add_generated(self, puzzles: Tensor) -> None:
+        """Counts generated ``puzzles`` (B, 3, 9, 9)."""
+        self._consistency.update(puzzles)
+        if self._memorization is not None:
+            self._memorization.update(puzzles)
+
+    def add_completed(self, puzzles: Tensor, rules: Tensor) -> None:
+        """Counts completed ``puzzles`` (B, 3, 9, 9), made by ``rules`` (B,)."""
+        self._completion.update(puzzles, rules)
+
+    def compute(self) -> ScoreCard:
+        """The scores so far. A collective: every process must call it."""
+        card = ScoreCard()
+        for name, metric in (("c3", self._consistency), ("completion", self._completion), ("", self._memorization)):
+            if metric is None or not _any_process_counted(metric):
+                continue
+            result = metric.compute()
+            card.rates |= result["rates"]
+            if "per_rule" in result:
+                card.per_rule[name] = result["per_rule"]
+            if "entropy" in result:
+                card.values["rule_entropy_bits"] = result["entropy"].item()
+        if _any_process_counted(self._loss):
+            card.values["loss"] = self._loss.compute().item()
+        return card
+
+
+def _any_process_counted(metric: Metric) -> bool:
+    """Was the metric updated anywhere? Processes may have had no batch of their own."""
+    counted = torch.tensor(int(metric.update_called), device=metric.device)
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(counted)
+    if counted and not metric.update_called:
+        metric._update_count = 1  # spares torchmetrics' warning; the states are zeros, which add nothing
+    return bool(counted)

@@ -1,0 +1,1 @@
+"""Commands: composes everything below; nothing imports it."""

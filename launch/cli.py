@@ -1,0 +1,113 @@
+"""The ``genraven`` command: what it can do, and who does it. Heavy imports wait until a command needs them."""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from genraven.errors import InputError
+
+TRAINING_COMMANDS = {
+    "fit": "train a model: genraven fit -c model/sit_s.yaml -c data/4k.yaml -c trainer/gpu.yaml",
+    "validate": "score a model on the validation puzzles, with fit's options",
+    "test": "score a model on the test puzzles, with fit's options",
+    "predict": "complete the test puzzles, with fit's options",
+}
+EPILOG = """training commands (`genraven fit --help` lists their options; config names are files or shipped configs):
+""" + "".join(f"  {name:10} {text}\n" for name, text in TRAINING_COMMANDS.items())
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands but those of training."""
+    parser = argparse.ArgumentParser(
+        prog="genraven",
+        description="Train diffusion and autoregressive models on GenRAVEN puzzles and score them by the same measures.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+
+    def command(name: str, handler: str, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        sub.set_defaults(handler=handler)
+        return sub
+
+    command("rules", "launch.data:rules", "list the 40 rules and the held-out splits")
+    command("configs", "launch.data:configs", "list the shipped configs")
+
+    sub = command("generate", "launch.data:generate", "write puzzles that follow rules")
+    sub.add_argument("--rules", nargs="+", default=["all"], help="ids, names (position.xor), attributes, a split or all")
+    sub.add_argument("--num", type=int, default=100, help="puzzles of each rule")
+    sub.add_argument("--start", type=int, default=0, help="index of the first")
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--split", default="train", help="train, val or test")
+    sub.add_argument("--layout", choices=["puzzles", "published"], default="puzzles",
+                     help="(B, 3, 9, 9), rule by rule; or the study's (40, rows, 3, 9, 3), which needs all rules")  # fmt: skip
+    sub.add_argument("--out", type=Path, default=Path("puzzles.npy"), help="array file to write")
+    sub.add_argument("--picture", type=Path, help="PNG of the first few of each rule, with rule names")
+
+    sub = command("sample", "launch.inference:sample", "generate puzzles with a trained model")
+    _add_model_arguments(sub)
+    sub.add_argument("--num", type=int, default=64, help="puzzles to generate")
+    sub.add_argument("--rules", nargs="+", help="rules to ask a network with labels for, in turn")
+    sub.add_argument("--out", type=Path, default=Path("samples.npy"), help="array file to write, (num, 3, 9, 9) int8")
+    sub.add_argument("--picture", type=Path, help="PNG of them, with the rules their rows share; default beside --out")
+
+    sub = command("complete", "launch.inference:complete", "complete puzzles with a trained model")
+    _add_model_arguments(sub)
+    sub.add_argument("puzzles", type=Path, help="array file (B, 3, 9, 9) of integers")
+    sub.add_argument("--mask", type=Path, help="bool array file (9, 9) or (B, 9, 9), true where to write; "
+                     "default: the last panel")  # fmt: skip
+    sub.add_argument("--out", type=Path, default=Path("completed.npy"), help="array file to write, (B, 3, 9, 9) int8")
+    sub.add_argument("--picture", type=Path, help="PNG of them, written cells tinted; default beside --out")
+
+    sub = command("evaluate", "launch.inference:evaluate", "score a trained model: every metric with count and interval")
+    _add_model_arguments(sub)
+    sub.add_argument("--puzzles-per-rule", type=int, default=100, help="held-back puzzles to complete of each rule; "
+                     "as many are generated")  # fmt: skip
+    sub.add_argument("--split", choices=["val", "test"], default="test")
+    sub.add_argument("--out", type=Path, help="JSON to write; default evaluation.json beside the run's summary")
+    return parser
+
+
+def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, help="run folder, or a checkpoint of it")
+    parser.add_argument("--seed", type=int, default=0, help="of the sampling")
+    parser.add_argument("--batch-size", type=int, default=250, help="puzzles at once")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    parser.add_argument("--steps", type=int, help="sampling steps (diffusion); default: the model's")
+    parser.add_argument("--sampler", choices=["euler", "heun"], help="solver (diffusion); default: the model's")
+    parser.add_argument("--temperature", type=float, help="of the softmax (autoregressive); default: the model's")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; its exit status. Bad input is one line on stderr and status 2."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if arguments and arguments[0] in TRAINING_COMMANDS:
+            from launch.training import run
+
+            run(arguments)
+            return 0
+        parser = build_parser()
+        options = parser.parse_args(arguments)
+        if options.command is None:
+            parser.print_help()
+            return 0
+        module, name = options.handler.split(":")
+        getattr(importlib.import_module(module), name)(options)
+    except InputError as error:
+        print(f"genraven: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("genraven: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # such as `genraven rules | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,197 @@
+"""Commands that use a trained model: sample, complete, evaluate."""
+
+import argparse
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from datamodules import GenRAVENDataModule
+from datamodules.batches import EvaluationLoader
+from genraven.errors import InputError
+from genraven.files import appears_whole, read_array, read_puzzles, writable_folder
+from genraven.metrics.scores import ScoreCard, Scores
+from genraven.puzzles import layout
+from genraven.puzzles.render import render_sheet
+from genraven.puzzles.rules import row_rules, rule_bits, shared_rules
+from genraven.puzzles.spec import GRID, RULES, resolve_rules
+from launch.data import save_array
+from launch.runs import find_checkpoint, load_run
+from lightning_modules import AutoregressiveModule, DiffusionModule, PuzzleModule
+
+PICTURED = 64
+COLUMNS = 8
+
+
+def _load(options: argparse.Namespace) -> tuple[PuzzleModule, GenRAVENDataModule, dict[str, Any]]:
+    """The run's model with the sampling options applied."""
+    if options.batch_size < 1:
+        raise InputError(f"expected --batch-size to be 1 or more, got {options.batch_size}.")
+    model, data, checkpoint = load_run(options.run, options.device)
+    apply_sampling(model, steps=options.steps, sampler=options.sampler, temperature=options.temperature)
+    return model, data, checkpoint
+
+
+def apply_sampling(model: PuzzleModule, *, steps: int | None, sampler: str | None, temperature: float | None) -> None:
+    """Sets what was given; None leaves the model's own.
+
+    Raises:
+        InputError: an option of the other family, or out of its range.
+    """
+    diffusion = {"--steps": steps, "--sampler": sampler}
+    if isinstance(model, DiffusionModule):
+        if temperature is not None:
+            raise InputError("expected --steps or --sampler for a diffusion model, got --temperature: leave it out.")
+        if steps is not None and steps < 1:
+            raise InputError(f"expected --steps to be 1 or more, got {steps}.")
+        model.num_sampling_steps = steps or model.num_sampling_steps
+        model.sampler = sampler or model.sampler  # type: ignore[assignment]
+    elif isinstance(model, AutoregressiveModule):
+        if given := [name for name, value in diffusion.items() if value is not None]:
+            raise InputError(f"expected --temperature for an autoregressive model, got {given[0]}: leave it out.")
+        if temperature is not None:
+            if temperature < 0:
+                raise InputError(f"expected --temperature to be 0 or more, got {temperature}.")
+            model.temperature = model.completion_temperature = temperature
+
+
+def _generator(model: PuzzleModule, seed: int, *key: int | str) -> torch.Generator:
+    digest = hashlib.sha256(" ".join(map(str, (seed, *key))).encode()).digest()
+    return torch.Generator(model.device).manual_seed(int.from_bytes(digest[:7], "little"))
+
+
+def _slices(total: int, size: int, what: str) -> Iterator[slice]:
+    with tqdm(total=total, unit="puzzle", desc=what) as bar:
+        for start in range(0, total, size):
+            yield slice(start, min(start + size, total))
+            bar.update(min(size, total - start))
+
+
+def _save(puzzles: Tensor, options: argparse.Namespace, titles: list[str], mask: Tensor | None = None) -> None:
+    picture = options.picture or options.out.with_suffix(".png")
+    save_array(options.out, puzzles.numpy())
+    shown = slice(0, PICTURED)
+    marked = mask[shown] if mask is not None else None
+    with appears_whole(picture) as temporary:
+        render_sheet(puzzles[shown], COLUMNS, titles=titles[shown], marked=marked).save(temporary)
+    print(f"{options.out}: {tuple(puzzles.shape)} int8\n{picture}: the first {min(PICTURED, len(puzzles))}")
+
+
+def _rule_names(masks: Tensor) -> list[str]:
+    """For each mask the rules in it, or a dash."""
+    return [", ".join(RULES[int(k)].name for k in bits.nonzero().squeeze(1)) or "-" for bits in rule_bits(masks)]
+
+
+def _check_outputs(options: argparse.Namespace) -> None:
+    for path in (options.out, options.picture or options.out.with_suffix(".png")):
+        writable_folder(path.absolute().parent, "--out or --picture")
+
+
+def sample(options: argparse.Namespace) -> None:
+    """Writes generated puzzles and a picture of them."""
+    if options.num < 1:
+        raise InputError(f"expected --num to be 1 or more, got {options.num}.")
+    rules = None
+    if options.rules:
+        ids = resolve_rules(options.rules[0] if len(options.rules) == 1 else options.rules)
+        rules = torch.tensor(ids).repeat(-(-options.num // len(ids)))[: options.num]
+    _check_outputs(options)
+    model, _, _ = _load(options)
+    parts = []
+    for part in _slices(options.num, options.batch_size, "sample"):
+        labels = rules[part].to(model.device) if rules is not None else None
+        parts.append(model.generate(part.stop - part.start, labels, _generator(model, options.seed, "sample", part.start)))
+    puzzles = torch.cat(parts).cpu()
+    shared = shared_rules(row_rules(puzzles))
+    _save(puzzles, options, _rule_names(shared))
+    print(f"rows share a rule in {int((shared != 0).sum())} of {len(puzzles)} puzzles (C3)")
+
+
+def complete(options: argparse.Namespace) -> None:
+    """Writes completed puzzles and a picture of them."""
+    puzzles = read_puzzles(options.puzzles)
+    mask = _read_mask(options.mask, len(puzzles)) if options.mask else layout.last_panel_mask(len(puzzles))
+    _check_outputs(options)
+    model, _, _ = _load(options)
+    parts = [
+        model.complete(
+            puzzles[part].to(model.device), mask[part].to(model.device), _generator(model, options.seed, "complete", part.start)
+        ).cpu()
+        for part in _slices(len(puzzles), options.batch_size, "complete")
+    ]
+    completed = torch.cat(parts)
+    shared = shared_rules(row_rules(completed))
+    _save(completed, options, _rule_names(shared), mask)
+    print(f"rows share a rule in {int((shared != 0).sum())} of {len(completed)} completed puzzles")
+
+
+def _read_mask(path: Path, num: int) -> Tensor:
+    wanted = f"a bool .npy file ({GRID}, {GRID}) or ({num}, {GRID}, {GRID})"
+    data = np.array(read_array(path, wanted))
+    if data.dtype != np.bool_ or data.shape not in ((GRID, GRID), (num, GRID, GRID)):
+        raise InputError(f"expected {wanted}, got {data.dtype} of {data.shape} in {path}: true is a cell to write.")
+    mask = torch.from_numpy(data).expand(num, GRID, GRID)
+    if not mask.flatten(1).any(1).all():
+        raise InputError(f"expected cells to write in each puzzle, got a mask in {path} that leaves none open.")
+    return mask
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """Writes every metric with its count and interval as JSON, and prints a table."""
+    if options.puzzles_per_rule < 1:
+        raise InputError(f"expected --puzzles-per-rule to be 1 or more, got {options.puzzles_per_rule}.")
+    checkpoint_path = find_checkpoint(options.run)
+    out = options.out or checkpoint_path.parent.parent / "evaluation.json"
+    writable_folder(out.absolute().parent, "--out")
+    model, data, checkpoint = _load(options)
+    data.eval_puzzles_per_rule = options.puzzles_per_rule
+    model.seed = options.seed
+    card = score_model(model, data, options.split, options.batch_size)
+    result = {
+        "checkpoint": str(checkpoint_path),
+        "step": checkpoint["global_step"],
+        "family": model.family,
+        "split": options.split,
+        "seed": options.seed,
+        "sampling": sampling_settings(model),
+        "trained_rules": [RULES[r].name for r in data.trained],
+        "samples_per_rule": data.samples_per_rule,
+        "metrics": card.as_json(),
+    }
+    with appears_whole(out) as temporary:
+        temporary.write_text(json.dumps(result, indent=2) + "\n")
+    print(table(card))
+    print(f"{out}")
+
+
+def sampling_settings(model: PuzzleModule) -> dict[str, Any]:
+    """What the model samples with."""
+    names = ("sampler", "num_sampling_steps", "temperature", "completion_temperature")
+    return {name: getattr(model, name) for name in names if hasattr(model, name)}
+
+
+def score_model(model: PuzzleModule, data: GenRAVENDataModule, split: str, batch_size: int) -> ScoreCard:
+    """Scores of ``model`` on the evaluation puzzles of ``data``, with as many puzzles generated."""
+    data.prepare_data()
+    puzzles, rules = data.evaluation_puzzles(split)
+    scores = Scores(data.trained, data.training_index(), model.device)
+    loader = EvaluationLoader(puzzles, rules, batch_size)
+    for batch in tqdm(loader, unit="batch", desc=f"score {model.family}"):
+        model.score(scores, batch._replace(puzzles=batch.puzzles.to(model.device), rules=batch.rules.to(model.device)), "test")
+    return scores.compute()
+
+
+def table(card: ScoreCard) -> str:
+    """The scores as lines of text."""
+    lines = [f"{'':22}{'value':>8}  {'95% interval':17}{'hits':>7} of"]
+    for name, rate in card.rates.items():
+        low, high = (x.item() for x in rate.interval())
+        lines.append(f"{name:22}{rate.value.item():8.4f}  [{low:.4f}, {high:.4f}] {int(rate.hits):7d} of {int(rate.total)}")
+    lines += [f"{name:22}{value:8.4f}" for name, value in card.values.items()]
+    return "\n".join(lines)

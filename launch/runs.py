@@ -1,0 +1,129 @@
+"""What stands in a run folder, and a trained model out of it."""
+
+import pickle
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from jsonargparse import ArgumentParser
+
+from datamodules import GenRAVENDataModule
+from genraven.errors import InputError
+from genraven.files import appears_whole, writable_folder
+from lightning_modules import PuzzleModule
+
+CHECKPOINTS, LAST, CONFIG, TENSORBOARD = "checkpoints", "last.ckpt", "config.yaml", "tensorboard"
+SCHEMA = ("model", "data")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run: resolved config, checkpoints, TensorBoard events, summary."""
+
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of checkpoints."""
+        return self.path / CHECKPOINTS
+
+    @property
+    def last(self) -> Path:
+        """The newest checkpoint."""
+        return self.checkpoints / LAST
+
+    def claim(self, config: dict[str, Any]) -> bool:
+        """Makes the folder this config's; True when it holds a checkpoint to go on from.
+
+        Raises:
+            InputError: it cannot be written, or it belongs to another model or data config.
+        """
+        writable_folder(self.path, "--run_dir")
+        note = self.path / CONFIG
+        if note.exists():
+            _refuse_other(yaml.safe_load(note.read_text()) or {}, config, self.path)
+        with appears_whole(note) as temporary:
+            temporary.write_text(yaml.safe_dump(config, sort_keys=False))
+        return self.last.exists()
+
+
+def _refuse_other(before: dict[str, Any], now: dict[str, Any], path: Path) -> None:
+    for part in SCHEMA:
+        old, new = _flat(before.get(part, {}), part), _flat(now.get(part, {}), part)
+        for key in sorted(old.keys() | new.keys()):
+            if old.get(key) != new.get(key):
+                raise InputError(
+                    f"expected {path} to be free or of this config, got a run with {key} {old.get(key)!r} instead of "
+                    f"{new.get(key)!r}: choose another --run_dir, or give the old config to go on with that run."
+                )
+
+
+def _flat(tree: Any, prefix: str) -> dict[str, Any]:
+    if not isinstance(tree, dict):
+        return {prefix: tree}
+    return {name: value for key, sub in tree.items() for name, value in _flat(sub, f"{prefix}.{key}").items()}
+
+
+def default_run_folder(config: dict[str, Any]) -> Path:
+    """``runs/<network>-<time>``: a new folder."""
+    network = config["model"]["init_args"]["network"]["class_path"].rsplit(".", 1)[-1].lower()
+    return Path("runs") / f"{network}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The contents of a checkpoint; nothing in it is executed.
+
+    Raises:
+        InputError: no such file, or none that genraven wrote.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is torn, or no checkpoint"
+        raise InputError(f"expected a run folder or a checkpoint of one, got {path} ({reason}): give a folder that "
+                         "`genraven fit` wrote.") from None  # fmt: skip
+    if not isinstance(checkpoint, dict) or "genraven_config" not in checkpoint:
+        raise InputError(f"expected a checkpoint that `genraven fit` wrote, got {path}, without a config: train it anew.")
+    return checkpoint
+
+
+def find_checkpoint(run: Path) -> Path:
+    """The checkpoint meant by a path: itself, or the newest of a run folder."""
+    if not run.is_dir():
+        return run
+    last = RunFolder(run).last
+    if not last.exists():
+        raise InputError(f"expected a run folder with {CHECKPOINTS}/{LAST}, got {run} without one: train it first.")
+    return last
+
+
+def load_run(run: Path, device: str = "auto") -> tuple[PuzzleModule, GenRAVENDataModule, dict[str, Any]]:
+    """Model with its (averaged) weights in evaluation mode, data module, and the checkpoint of ``run``.
+
+    Raises:
+        InputError: no checkpoint of genraven, or no such device.
+    """
+    checkpoint = read_checkpoint(find_checkpoint(run))
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(PuzzleModule, "model")
+    parser.add_class_arguments(GenRAVENDataModule, "data")
+    parts = parser.instantiate_classes(parser.parse_object(checkpoint["genraven_config"]))
+    model: PuzzleModule = parts.model
+    model.load_state_dict(checkpoint["state_dict"])
+    return model.to(find_device(device)).eval(), parts.data, checkpoint
+
+
+def find_device(name: str) -> torch.device:
+    """The device of that name; ``auto`` takes a GPU where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"expected --device to be one of this machine's, got {name} ({str(error).splitlines()[0]}): "
+                         "use cpu or auto.") from None  # fmt: skip
+    return device

@@ -1,0 +1,41 @@
+"""The configs that come with genraven, by name."""
+
+import difflib
+from pathlib import Path
+
+from genraven.errors import InputError
+
+CONFIGS = Path(__file__).parent / "configs"
+
+
+def config_names() -> list[str]:
+    """Names such as ``model/sit_s.yaml``, sorted."""
+    return sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.glob("*/*.yaml"))
+
+
+def find_config(name: str) -> str:
+    """The path of a config: a file of that name, else the shipped one.
+
+    Raises:
+        InputError: neither exists; the nearest name is suggested.
+    """
+    if Path(name).is_file():
+        return name
+    if (CONFIGS / name).is_file():
+        return str(CONFIGS / name)
+    near = difflib.get_close_matches(name, config_names(), n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]}?" if near else "`genraven configs` lists those shipped."
+    raise InputError(f"expected a config file or the name of a shipped one, got {name}: {hint}")
+
+
+def expand_configs(arguments: list[str]) -> list[str]:
+    """Command-line ``arguments`` with the names after -c and --config replaced by paths."""
+    expanded: list[str] = []
+    for i, argument in enumerate(arguments):
+        option, equals, value = argument.partition("=")
+        if i and arguments[i - 1] in ("-c", "--config"):
+            argument = find_config(argument)
+        elif equals and option in ("-c", "--config"):
+            argument = f"{option}={find_config(value)}"
+        expanded.append(argument)
+    return expanded

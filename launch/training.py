@@ -1,0 +1,148 @@
+"""fit, validate, test and predict: LightningCLI with run folders, shipped configs and one-line errors."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from callbacks import RunSummary
+from datamodules import GenRAVENDataModule
+from genraven.errors import InputError
+from lightning_modules import PuzzleModule
+from launch.runs import LAST, SCHEMA, TENSORBOARD, RunFolder, default_run_folder, find_checkpoint, read_checkpoint
+from launch.shipped import expand_configs
+
+
+class KeepConfig(L.Callback):
+    """Puts the config that rebuilds model and data into every checkpoint.
+
+    Args:
+        config: plain values only, so that checkpoints load with ``weights_only``.
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.config = config
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Adds ``genraven_config``."""
+        checkpoint["genraven_config"] = self.config
+
+
+class GenravenCLI(LightningCLI):
+    """One run, one folder. Started again with the same ``--run_dir`` and config, it goes on from its last checkpoint."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds what a run folder needs."""
+        parser.add_argument("--run_dir", type=str | None, default=None, help="Folder of the run; default: "
+                            "runs/<network>-<time>.")  # fmt: skip
+        parser.add_argument("--checkpoint_every_n_steps", type=int, default=1000, help="Steps between checkpoints.")
+
+    def before_instantiate_classes(self) -> None:
+        """Resolves the config into plain values."""
+        self._dump_config()
+        self.resolved: dict[str, Any] = self.config_dump
+        self._options = self.config[self.subcommand]
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        """The trainer, its logger and callbacks pointed at the run folder."""
+        trainer_config = self._get(self.config_init, "trainer")
+        if self._is_real_fit:
+            self.run_folder = RunFolder(Path(self._options.run_dir or default_run_folder(self.resolved)))
+            self.resume_from = str(self.run_folder.last) if self.run_folder.claim(self.resolved) else None
+            kwargs |= {"default_root_dir": str(self.run_folder.path)}
+            if trainer_config.logger in (None, True):
+                kwargs["logger"] = self._logger()
+            trainer_config.callbacks = [*(trainer_config.callbacks or []), *self._callbacks()]
+        elif trainer_config.logger in (None, True):
+            kwargs["logger"] = False
+        return super().instantiate_trainer(**kwargs)
+
+    @property
+    def _is_real_fit(self) -> bool:
+        return self.subcommand == "fit" and not self._options.trainer.fast_dev_run
+
+    def _logger(self) -> TensorBoardLogger:
+        step = read_checkpoint(Path(self.resume_from))["global_step"] if self.resume_from else 0
+        # purge_step hides what a run logged after the checkpoint that it goes on from.
+        return TensorBoardLogger(
+            self.run_folder.path, name=TENSORBOARD, version="", default_hp_metric=False, purge_step=step
+        )
+
+    def _callbacks(self) -> list[L.Callback]:
+        folder, every = str(self.run_folder.checkpoints), self._options.checkpoint_every_n_steps
+        if every < 1:
+            raise InputError(f"expected --checkpoint_every_n_steps to be 1 or more, got {every}.")
+        return [
+            RunSummary(self.run_folder.path),
+            KeepConfig({part: self.resolved[part] for part in SCHEMA}),
+            LearningRateMonitor(logging_interval="step"),
+            # Two: a last.ckpt that follows a monitored value moves only when that value improves.
+            ModelCheckpoint(
+                folder, filename=Path(LAST).stem, every_n_train_steps=every, save_on_train_epoch_end=True,
+                enable_version_counter=False,
+            ),
+            ModelCheckpoint(folder, filename="best", monitor="val/loss", mode="min", enable_version_counter=False),
+        ]  # fmt: skip
+
+    def before_fit(self) -> None:
+        """Checks what can be checked before training, and says where the run lives."""
+        share = self.datamodule_share()
+        steps = self.trainer.max_steps
+        print(
+            f"global batch {share.global_batch_size} = {share.world_size} device(s) x {share.accumulate} accumulated x "
+            f"{share.size} puzzles; {steps if steps > 0 else 'unlimited'} steps"
+        )
+        if self._is_real_fit:
+            print(f"run folder {self.run_folder.path}" + (f", resuming from {self.resume_from}" if self.resume_from else ""))
+
+    def datamodule_share(self) -> Any:
+        """The share of a global batch of this process; raises InputError when it cannot be divided."""
+        self.datamodule.trainer = self.trainer
+        return self.datamodule.share()
+
+    def fit(self, model: PuzzleModule, datamodule: GenRAVENDataModule, **kwargs: Any) -> None:
+        """Trains; from the run's last checkpoint where it has one and no other was given."""
+        if self._is_real_fit and kwargs.get("ckpt_path") is None:
+            kwargs["ckpt_path"] = self.resume_from
+        self._check_checkpoint(kwargs.get("ckpt_path"))
+        self.trainer.fit(model, datamodule=datamodule, **kwargs)
+        if self._is_real_fit:
+            print(f"finished: {self.run_folder.path}\n  tensorboard --logdir {self.run_folder.path}")
+
+    def _check_checkpoint(self, path: str | None) -> None:
+        """Raises InputError on a checkpoint of another model before any data is made or opened."""
+        if path is not None:
+            self.model.on_load_checkpoint(read_checkpoint(Path(path)))
+
+    def _parse_ckpt_path(self) -> None:
+        """Resolves run folders; the config given beats the checkpoint's, so nothing is read from it."""
+        options = self.config[self.config.subcommand]
+        if options.get("ckpt_path"):
+            options.ckpt_path = str(find_checkpoint(Path(options.ckpt_path)))
+
+
+def run(arguments: list[str]) -> None:
+    """Runs a training command; ``arguments`` begin with its name.
+
+    Raises:
+        InputError: bad input that the parser itself does not refuse.
+    """
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    warnings.filterwarnings("ignore", ".*srun.*")
+    warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.*")
+    torch.set_float32_matmul_precision("high")
+    GenravenCLI(
+        PuzzleModule,
+        GenRAVENDataModule,
+        subclass_mode_model=True,
+        save_config_callback=None,
+        seed_everything_default=0,
+        auto_configure_optimizers=False,
+        load_from_checkpoint_support=False,
+        args=expand_configs(arguments),
+    )

@@ -1,0 +1,47 @@
+"""Exponential moving average of the weights, on Lightning's ``WeightAveraging``."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import WeightAveraging
+from torch import Tensor
+
+
+class ExponentialMovingAverage(WeightAveraging):
+    """Float32 averages with a decay that warms up: (1 + step) / (10 + step), at most ``decay``.
+
+    Validation and checkpoints see the averaged weights; training resumes from the raw ones. Unlike Lightning's own
+    ``EMAWeightAveraging`` it averages from the first step on, all tensors in one fused call, and puts the weights back in
+    their places when validation raises.
+
+    Args:
+        decay: final decay of a step; the average spans about 1 / (1 - decay) steps.
+    """
+
+    def __init__(self, decay: float) -> None:
+        super().__init__(use_buffers=False, multi_avg_fn=self._average)
+        self.decay = decay
+        self._step = 0
+        self._swapped = False
+
+    def _average(self, averaged: Sequence[Tensor], current: Sequence[Tensor], num_averaged: Any) -> None:
+        decay = min(self.decay, (1 + self._step) / (10 + self._step))
+        torch._foreach_lerp_(list(averaged), [c.to(a.dtype) for a, c in zip(averaged, current, strict=True)], 1 - decay)
+
+    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+        """True after each optimizer step."""
+        if step_idx is None:
+            return False
+        self._step = step_idx
+        return True
+
+    def _swap_models(self, pl_module: L.LightningModule) -> None:
+        super()._swap_models(pl_module)
+        self._swapped = not self._swapped
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Undoes the swap of a validation that raised, so that nothing saved later has the two copies exchanged."""
+        if self._swapped:
+            self._swap_models(pl_module)

@@ -1,0 +1,235 @@
+"""What both families share: draws, losses, evaluation, optimizer and schedule.
+
+B batch; puzzles (B, 3, 9, 9) int8, rules (B,) int64.
+"""
+
+import hashlib
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, Literal
+
+import lightning as L
+import torch
+from lightning.pytorch.cli import OptimizerCallable
+from torch import Tensor, nn
+
+from datamodules.batches import Batch
+from genraven.errors import InputError
+from genraven.metrics.memorization import TrainingIndex
+from genraven.metrics.scores import Scores
+from genraven.puzzles import layout
+from genraven.puzzles.spec import NUM_RULES
+
+Schedule = Literal["constant", "linear", "cosine"]
+Purpose = Literal["train", "val", "test", "generate", "complete", "labels"]
+
+
+def schedule_factor(step: int, *, warmup_steps: int, schedule: Schedule, max_steps: int) -> float:
+    """Share of the learning rate at ``step``: a linear warm-up, then constant, or decay to 0 at ``max_steps``."""
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    if schedule == "constant" or max_steps <= warmup_steps:
+        return 1.0
+    done = min(1.0, (step - warmup_steps) / (max_steps - warmup_steps))
+    return 1 - done if schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+
+
+class PuzzleModule(L.LightningModule, ABC):
+    """A model of puzzles that generates and completes.
+
+    Args:
+        network: reads labels when its ``num_labels`` is not 0.
+        optimizer: makes the optimizer of the parameters.
+        warmup_steps: optimizer steps of linear warm-up.
+        schedule: of the learning rate after it; linear and cosine end at 0 at the trainer's max_steps.
+        label_dropout: share of training puzzles whose label is hidden from a network with labels.
+        seed: of noise, times and label dropout, drawn per puzzle from (seed, step, position).
+    """
+
+    family: str
+    network: nn.Module
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        optimizer: OptimizerCallable,
+        warmup_steps: int,
+        schedule: Schedule,
+        label_dropout: float,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.make_optimizer = optimizer
+        self.warmup_steps, self.schedule = warmup_steps, schedule
+        self.label_dropout, self.seed = label_dropout, seed
+        self._scores: Scores | None = None
+        self._index: TrainingIndex | None = None
+        self._trained: tuple[int, ...] = tuple(range(NUM_RULES))
+
+    # What a family does ------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def losses(self, puzzles: Tensor, labels: Tensor | None, draw: Callable[..., Tensor]) -> Tensor:
+        """(B,) training losses; ``draw(torch.rand, *shape)`` gives (B, *shape) draws for these puzzles."""
+
+    @abstractmethod
+    def generate(self, n: int, rules: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+        """(n, 3, 9, 9) int8 puzzles from nothing, of ``rules`` (n,) for a network with labels."""
+
+    @abstractmethod
+    def complete(self, puzzles: Tensor, mask: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """``puzzles`` (B, 3, 9, 9) with the cells under ``mask`` (B, 9, 9) bool written anew, the others as given."""
+
+    # Draws -------------------------------------------------------------------------------------------------------
+
+    def generator(self, purpose: Purpose, step: int) -> torch.Generator:
+        """A generator on this module's device whose stream (seed, purpose, step) alone determine."""
+        digest = hashlib.sha256(f"{self.seed} {purpose} {step}".encode()).digest()
+        return torch.Generator(self.device).manual_seed(int.from_bytes(digest[:7], "little"))
+
+    def _drawer(self, batch: Batch, generator: torch.Generator) -> Callable[..., Tensor]:
+        """Draws for a share of a global batch: made for the whole, so that the world's size changes nothing."""
+
+        def draw(distribution: Callable[..., Tensor], *shape: int) -> Tensor:
+            whole = distribution((batch.total, *shape), generator=generator, device=self.device)
+            return whole[batch.start : batch.start + len(batch.puzzles)]
+
+        return draw
+
+    def _labels(self, batch: Batch) -> Tensor | None:
+        """Labels of training puzzles, some hidden; None for a network without."""
+        num_labels = self._num_labels
+        if not num_labels:
+            return None
+        if not self.training or not self.label_dropout:
+            return batch.rules
+        hidden = self._drawer(batch, self.generator("labels", batch.step))(torch.rand) < self.label_dropout
+        return batch.rules.masked_fill(hidden, num_labels)
+
+    @property
+    def _num_labels(self) -> int:
+        return int(getattr(self.network, "num_labels", 0))
+
+    def _check_rules(self, rules: Tensor | None) -> Tensor | None:
+        if rules is not None and not self._num_labels:
+            raise InputError("expected no rules for a network without labels, got some: train with num_labels "
+                             f"{NUM_RULES}, or generate unconditionally.")  # fmt: skip
+        return rules
+
+    @staticmethod
+    def _check_mask(puzzles: Tensor, mask: Tensor) -> None:
+        if mask.dtype != torch.bool or mask.shape != (len(puzzles), *puzzles.shape[2:]):
+            raise InputError(f"expected a bool mask of {(len(puzzles), *puzzles.shape[2:])} for puzzles "
+                             f"{tuple(puzzles.shape)}, got {mask.dtype} of {tuple(mask.shape)}.")  # fmt: skip
+
+    # Training ----------------------------------------------------------------------------------------------------
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Mean loss of this share of the global batch."""
+        draw = self._drawer(batch, self.generator("train", batch.step))
+        loss = self.losses(batch.puzzles, self._labels(batch), draw).mean()
+        self.log("train/loss", loss, prog_bar=True)
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        """The injected optimizer with warm-up and schedule, stepped every step."""
+        optimizer = self.make_optimizer(self.parameters())
+        max_steps = self.trainer.max_steps
+        if self.schedule != "constant" and max_steps < 1:
+            raise InputError(f"expected trainer.max_steps with a {self.schedule} schedule, got none: set it.")
+        scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer,
+            lambda step: schedule_factor(
+                step, warmup_steps=self.warmup_steps, schedule=self.schedule, max_steps=max_steps
+            ),
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "train/lr"}}
+
+    # Evaluation --------------------------------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        """Learns from the data module which rules are trained and what the training set holds."""
+        data = getattr(self.trainer, "datamodule", None)
+        if data is not None and stage in ("fit", "validate", "test"):
+            self._trained, self._index = data.trained, data.training_index()
+
+    @torch.no_grad()
+    def score(self, scores: Scores, batch: Batch, purpose: Purpose) -> None:
+        """Adds the batch's loss, its completed last panels and as many generated puzzles to ``scores``."""
+        scores.add_losses(self.losses(batch.puzzles, self._labels(batch), self._drawer(batch, self.generator(purpose, batch.step))))
+        mask = layout.last_panel_mask(len(batch.puzzles), self.device)
+        completed = self.complete(batch.puzzles, mask, self.generator("complete", batch.step))
+        scores.add_completed(completed, batch.rules)
+        labels = batch.rules if self._num_labels else None
+        scores.add_generated(self.generate(len(batch.puzzles), labels, self.generator("generate", batch.step)))
+
+    def _start_scoring(self) -> None:
+        self._scores = Scores(self._trained, self._index, self.device)
+
+    def _score(self, batch: Batch, purpose: Purpose) -> None:
+        # In the step and not at the epoch's end, where averaged weights are already exchanged for the raw ones.
+        assert self._scores is not None
+        self.score(self._scores, batch, purpose)
+
+    def _log_scores(self, stage: str) -> None:
+        assert self._scores is not None
+        card = self._scores.compute()
+        self._scores = None
+        for name, rate in card.rates.items():
+            self.log(f"{stage}/{name}", rate.value.float(), prog_bar=name in ("c3", "completion"))
+            self.log(f"{stage}_count/{name}", rate.total.float())
+        for name, value in card.values.items():
+            self.log(f"{stage}/{name}", value)
+
+    def on_validation_epoch_start(self) -> None:
+        """Begins to count."""
+        self._start_scoring()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Scores a batch."""
+        self._score(batch, "val")
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs all scores as ``val/...`` and their counts as ``val_count/...``."""
+        self._log_scores("val")
+
+    def on_test_epoch_start(self) -> None:
+        """Begins to count."""
+        self._start_scoring()
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Scores a batch."""
+        self._score(batch, "test")
+
+    def on_test_epoch_end(self) -> None:
+        """Logs all scores as ``test/...`` and their counts as ``test_count/...``."""
+        self._log_scores("test")
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The batch's puzzles (B, 3, 9, 9) with their last panels completed."""
+        mask = layout.last_panel_mask(len(batch.puzzles), self.device)
+        return self.complete(batch.puzzles, mask, self.generator("complete", batch.step))
+
+    # Checkpoints -------------------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Notes the family, so that another one's checkpoint is told apart."""
+        checkpoint["family"] = self.family
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Raises InputError on a checkpoint of another family or network, before any weight is loaded."""
+        family = checkpoint.get("family")
+        if family != self.family:
+            raise InputError(f"expected a checkpoint of the {self.family} family, got one of {family or 'no'} family: "
+                             "give the model config that it was trained with.")  # fmt: skip
+        mine = {name: tuple(value.shape) for name, value in self.state_dict().items()}
+        came = {name: tuple(value.shape) for name, value in checkpoint["state_dict"].items()}
+        differing = sorted(name for name in mine.keys() | came.keys() if mine.get(name) != came.get(name))
+        if differing:
+            name = differing[0]
+            raise InputError(f"expected a checkpoint of this network, got one that differs in {len(differing)} tensors "
+                             f"(first: {name} {came.get(name)} for {mine.get(name)}): give the model config that it "
+                             "was trained with.")  # fmt: skip
