@@ -59,7 +59,8 @@ class RunSummary(L.Callback):
     ) -> None:
         """Counts puzzles, and logs ``train/puzzles_per_s`` with the other training curves."""
         self._puzzles += len(batch.puzzles) * trainer.world_size
-        if (batch_idx + 1) % (trainer.log_every_n_steps * trainer.accumulate_grad_batches) == 0:
+        every = trainer.log_every_n_steps * trainer.accumulate_grad_batches  # type: ignore[attr-defined]
+        if every and (batch_idx + 1) % every == 0:
             now = time.monotonic()
             seconds, puzzles = now - self._window[0], self._puzzles - self._window[1]
             pl_module.log("train/puzzles_per_s", puzzles / seconds, rank_zero_only=True)

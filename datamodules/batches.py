@@ -1,7 +1,7 @@
 """Which puzzles form which batch: a pure function of (seed, step), whatever the number of ranks.
 
-The training sequence runs through the pool in a new order each pass; batches follow one another in it without gaps, also
-across passes. Each rank cuts its own share of the global batch out of tensors.
+The training sequence runs through the pool in a new order each pass; batches follow one another in it without gaps,
+also across passes. Each rank cuts its own share of the global batch out of tensors.
 """
 
 from collections.abc import Callable, Iterator
@@ -156,6 +156,13 @@ class TrainLoader:
 
     def __len__(self) -> int:
         return self.num_steps * self.share.accumulate
+
+    def state_dict(self) -> dict[str, int]:
+        """Nothing: the step says it all. That it exists tells Lightning that this loader resumes."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Nothing to do."""
 
     def __iter__(self) -> Iterator[Batch]:
         first = self.first_step()

@@ -27,7 +27,8 @@ class GenRAVENDataModule(L.LightningDataModule):
     Args:
         samples_per_rule: size of the training set (the study: 400, 4 000, 40 000, 400 000); null for an endless stream,
             or for all that ``source`` holds.
-        source: an .npy file of integers in the published layout (40, rows, 3, 9, 3) to train on instead of generated puzzles.
+        source: an .npy file of integers in the published layout (40, rows, 3, 9, 3), to train on instead of generated
+            puzzles.
         rules: rules to train on: "all" (that are not held out), ids, names such as position.xor, or attributes.
         held_out: rules kept from training: a split, "split0" to "split9", "none", or a list.
         global_batch_size: puzzles that one optimizer step sees, over all devices and accumulated batches.
@@ -78,6 +79,7 @@ class GenRAVENDataModule(L.LightningDataModule):
         self.corruption = corruption or Corruption()
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
         self._pool: Pool | None = None
+        self._prepared = False
 
     @property
     def is_stream(self) -> bool:
@@ -92,8 +94,9 @@ class GenRAVENDataModule(L.LightningDataModule):
 
     def prepare_data(self) -> None:
         """Makes the files of a finite set, where they are missing or broken."""
-        if not self.is_stream:
+        if not self.is_stream and not self._prepared:
             open_set(self._source(), self.trained, self.cache_dir, verify=True)
+            self._prepared = True
 
     def setup(self, stage: str) -> None:
         """Opens the training set."""
@@ -114,7 +117,7 @@ class GenRAVENDataModule(L.LightningDataModule):
         return TrainingIndex(**{level: torch.cat([getattr(p, level) for p in parts]).unique() for level in LEVELS})
 
     def evaluation_puzzles(self, split: str) -> tuple[Tensor, Tensor]:
-        """(N, 3, 9, 9) int8 puzzles of ``split`` (``val`` or ``test``) and their rules (N,) int64, rule by rule in turn."""
+        """(N, 3, 9, 9) int8 puzzles of ``split`` (``val`` or ``test``) and their rules (N,) int64, which take turns."""
         n = self.eval_puzzles_per_rule
         puzzles = torch.stack([generate(rule, 0, n, seed=self.seed, split=split) for rule in self.eval_rules], 1)
         return puzzles.flatten(0, 1), torch.tensor(self.eval_rules).repeat(n)
@@ -163,5 +166,3 @@ class GenRAVENDataModule(L.LightningDataModule):
     def predict_dataloader(self) -> EvaluationLoader:
         """The test puzzles, to complete."""
         return self._evaluation_loader("test")
-
-

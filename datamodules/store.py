@@ -88,6 +88,8 @@ def _suffix(corruption: Corruption) -> str:
 def open_set(source: PuzzleSource, rules: tuple[int, ...], folder: Path, *, verify: bool) -> list[NDArray[np.int8]]:
     """Memory maps (samples_per_rule, 3, 9, 9), one for each of ``rules``; what is missing is made first.
 
+    They are mapped copy-on-write, so that nothing done to them reaches the files.
+
     Safe when many processes call it together: a lock lets one of them make a file, and files appear by renaming.
 
     Args:
@@ -106,7 +108,7 @@ def open_set(source: PuzzleSource, rules: tuple[int, ...], folder: Path, *, veri
         except OSError as error:
             raise InputError(f"expected a cache folder with room that can be written, got {folder} ({error}): "
                              "set data.cache_dir or GENRAVEN_CACHE.") from error  # fmt: skip
-    return [np.load(path, mmap_mode="r", allow_pickle=False) for path in paths]
+    return [np.load(path, mmap_mode="c", allow_pickle=False) for path in paths]
 
 
 def _is_whole(path: Path, *, verify: bool) -> bool:
@@ -136,7 +138,7 @@ def _make_files(source: PuzzleSource, jobs: list[tuple[int, Path]]) -> None:
     rank_zero_info(f"Making {source.samples_per_rule} puzzles for each of {len(jobs)} rules in {jobs[0][1].parent}")
     total = len(jobs) * source.samples_per_rule
     with tqdm(total=total, unit="puzzle", unit_scale=True, desc="data") as bar, ThreadPoolExecutor(num_cpus()) as pool:
-        list(pool.map(lambda job: _make_file(source, *job, bar.update), jobs))
+        list(pool.map(lambda job: _make_file(source, job[0], job[1], bar.update), jobs))
 
 
 def _make_file(source: PuzzleSource, rule: int, path: Path, advance: Callable[[int], Any]) -> None:

@@ -44,7 +44,9 @@ def writable_folder(folder: Path, option: str) -> Path:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise InputError(f"expected a folder that can be written, got {folder} ({error.strerror}): set {option}.") from None
+        raise InputError(
+            f"expected a folder that can be written, got {folder} ({error.strerror}): set {option}."
+        ) from None
     return folder
 
 
@@ -57,7 +59,9 @@ def read_array(path: Path, wanted: str) -> NDArray[Any]:
     try:
         data = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is no plain array, or a pickle"
+        reason = (
+            error.strerror if isinstance(error, OSError) and error.strerror else "it is no plain array, or a pickle"
+        )
         raise InputError(f"expected {wanted}, got {path} ({reason}): save an integer array with numpy.save.") from None
     if not isinstance(data, np.ndarray):
         raise InputError(f"expected {wanted}, got {path} (an .npz archive): save one integer array with numpy.save.")
@@ -65,7 +69,7 @@ def read_array(path: Path, wanted: str) -> NDArray[Any]:
 
 
 def check_cells(cells: NDArray[Any], where: str) -> None:
-    """Raises InputError at the first of ``cells`` (..., 3) out of its range, or with some channels empty and some not."""
+    """Raises InputError at the first of ``cells`` (..., 3) out of its range, or empty in some channels only."""
     bad = ((cells < EMPTY) | (cells >= np.array(NUM_VALUES))).any(-1)
     bad |= (cells == EMPTY).any(-1) & (cells != EMPTY).any(-1)
     if bad.any():

@@ -23,14 +23,16 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands but those of training."""
     parser = argparse.ArgumentParser(
         prog="genraven",
-        description="Train diffusion and autoregressive models on GenRAVEN puzzles and score them by the same measures.",
+        description="Train diffusion and autoregressive models on GenRAVEN puzzles; score both by the same measures.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
 
     def command(name: str, handler: str, text: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        sub = commands.add_parser(
+            name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        )
         sub.set_defaults(handler=handler)
         return sub
 
@@ -38,13 +40,15 @@ def build_parser() -> argparse.ArgumentParser:
     command("configs", "launch.data:configs", "list the shipped configs")
 
     sub = command("generate", "launch.data:generate", "write puzzles that follow rules")
-    sub.add_argument("--rules", nargs="+", default=["all"], help="ids, names (position.xor), attributes, a split or all")
+    sub.add_argument(
+        "--rules", nargs="+", default=["all"], help="ids, names (position.xor), attributes, a split or all"
+    )
     sub.add_argument("--num", type=int, default=100, help="puzzles of each rule")
     sub.add_argument("--start", type=int, default=0, help="index of the first")
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--split", default="train", help="train, val or test")
     sub.add_argument("--layout", choices=["puzzles", "published"], default="puzzles",
-                     help="(B, 3, 9, 9), rule by rule; or the study's (40, rows, 3, 9, 3), which needs all rules")  # fmt: skip
+                     help="(B, 3, 9, 9), rule by rule; or the study's (40, rows, 3, 9, 3), of all rules")  # fmt: skip
     sub.add_argument("--out", type=Path, default=Path("puzzles.npy"), help="array file to write")
     sub.add_argument("--picture", type=Path, help="PNG of the first few of each rule, with rule names")
 
@@ -63,7 +67,9 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", type=Path, default=Path("completed.npy"), help="array file to write, (B, 3, 9, 9) int8")
     sub.add_argument("--picture", type=Path, help="PNG of them, written cells tinted; default beside --out")
 
-    sub = command("evaluate", "launch.inference:evaluate", "score a trained model: every metric with count and interval")
+    sub = command(
+        "evaluate", "launch.inference:evaluate", "score a trained model: every metric with count and interval"
+    )
     _add_model_arguments(sub)
     sub.add_argument("--puzzles-per-rule", type=int, default=100, help="held-back puzzles to complete of each rule; "
                      "as many are generated")  # fmt: skip

@@ -83,7 +83,7 @@ def _save(puzzles: Tensor, options: argparse.Namespace, titles: list[str], mask:
     print(f"{options.out}: {tuple(puzzles.shape)} int8\n{picture}: the first {min(PICTURED, len(puzzles))}")
 
 
-def _rule_names(masks: Tensor) -> list[str]:
+def rule_names(masks: Tensor) -> list[str]:
     """For each mask the rules in it, or a dash."""
     return [", ".join(RULES[int(k)].name for k in bits.nonzero().squeeze(1)) or "-" for bits in rule_bits(masks)]
 
@@ -98,7 +98,7 @@ def sample(options: argparse.Namespace) -> None:
     if options.num < 1:
         raise InputError(f"expected --num to be 1 or more, got {options.num}.")
     rules = None
-    if options.rules:
+    if options.rules is not None:
         ids = resolve_rules(options.rules[0] if len(options.rules) == 1 else options.rules)
         rules = torch.tensor(ids).repeat(-(-options.num // len(ids)))[: options.num]
     _check_outputs(options)
@@ -106,10 +106,12 @@ def sample(options: argparse.Namespace) -> None:
     parts = []
     for part in _slices(options.num, options.batch_size, "sample"):
         labels = rules[part].to(model.device) if rules is not None else None
-        parts.append(model.generate(part.stop - part.start, labels, _generator(model, options.seed, "sample", part.start)))
+        parts.append(
+            model.generate(part.stop - part.start, labels, _generator(model, options.seed, "sample", part.start))
+        )
     puzzles = torch.cat(parts).cpu()
     shared = shared_rules(row_rules(puzzles))
-    _save(puzzles, options, _rule_names(shared))
+    _save(puzzles, options, rule_names(shared))
     print(f"rows share a rule in {int((shared != 0).sum())} of {len(puzzles)} puzzles (C3)")
 
 
@@ -121,13 +123,15 @@ def complete(options: argparse.Namespace) -> None:
     model, _, _ = _load(options)
     parts = [
         model.complete(
-            puzzles[part].to(model.device), mask[part].to(model.device), _generator(model, options.seed, "complete", part.start)
+            puzzles[part].to(model.device),
+            mask[part].to(model.device),
+            _generator(model, options.seed, "complete", part.start),
         ).cpu()
         for part in _slices(len(puzzles), options.batch_size, "complete")
     ]
     completed = torch.cat(parts)
     shared = shared_rules(row_rules(completed))
-    _save(completed, options, _rule_names(shared), mask)
+    _save(completed, options, rule_names(shared), mask)
     print(f"rows share a rule in {int((shared != 0).sum())} of {len(completed)} completed puzzles")
 
 
@@ -183,7 +187,9 @@ def score_model(model: PuzzleModule, data: GenRAVENDataModule, split: str, batch
     scores = Scores(data.trained, data.training_index(), model.device)
     loader = EvaluationLoader(puzzles, rules, batch_size)
     for batch in tqdm(loader, unit="batch", desc=f"score {model.family}"):
-        model.score(scores, batch._replace(puzzles=batch.puzzles.to(model.device), rules=batch.rules.to(model.device)), "test")
+        model.score(
+            scores, batch._replace(puzzles=batch.puzzles.to(model.device), rules=batch.rules.to(model.device)), "test"
+        )
     return scores.compute()
 
 
@@ -192,6 +198,8 @@ def table(card: ScoreCard) -> str:
     lines = [f"{'':22}{'value':>8}  {'95% interval':17}{'hits':>7} of"]
     for name, rate in card.rates.items():
         low, high = (x.item() for x in rate.interval())
-        lines.append(f"{name:22}{rate.value.item():8.4f}  [{low:.4f}, {high:.4f}] {int(rate.hits):7d} of {int(rate.total)}")
+        lines.append(
+            f"{name:22}{rate.value.item():8.4f}  [{low:.4f}, {high:.4f}] {int(rate.hits):7d} of {int(rate.total)}"
+        )
     lines += [f"{name:22}{value:8.4f}" for name, value in card.values.items()]
     return "\n".join(lines)

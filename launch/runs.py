@@ -35,19 +35,21 @@ class RunFolder:
         """The newest checkpoint."""
         return self.checkpoints / LAST
 
-    def claim(self, config: dict[str, Any]) -> bool:
-        """Makes the folder this config's; True when it holds a checkpoint to go on from.
-
-        Raises:
-            InputError: it cannot be written, or it belongs to another model or data config.
-        """
-        writable_folder(self.path, "--run_dir")
+    def check_owner(self, config: dict[str, Any]) -> None:
+        """Raises InputError when the folder belongs to another model or data config."""
         note = self.path / CONFIG
         if note.exists():
             _refuse_other(yaml.safe_load(note.read_text()) or {}, config, self.path)
-        with appears_whole(note) as temporary:
+
+    def claim(self, config: dict[str, Any]) -> None:
+        """Makes the folder and writes the resolved config into it.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        writable_folder(self.path, "--run_dir")
+        with appears_whole(self.path / CONFIG) as temporary:
             temporary.write_text(yaml.safe_dump(config, sort_keys=False))
-        return self.last.exists()
 
 
 def _refuse_other(before: dict[str, Any], now: dict[str, Any], path: Path) -> None:
@@ -86,7 +88,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise InputError(f"expected a run folder or a checkpoint of one, got {path} ({reason}): give a folder that "
                          "`genraven fit` wrote.") from None  # fmt: skip
     if not isinstance(checkpoint, dict) or "genraven_config" not in checkpoint:
-        raise InputError(f"expected a checkpoint that `genraven fit` wrote, got {path}, without a config: train it anew.")
+        raise InputError(
+            f"expected a checkpoint that `genraven fit` wrote, got {path}, without a config: train it anew."
+        )
     return checkpoint
 
 
@@ -107,13 +111,18 @@ def load_run(run: Path, device: str = "auto") -> tuple[PuzzleModule, GenRAVENDat
         InputError: no checkpoint of genraven, or no such device.
     """
     checkpoint = read_checkpoint(find_checkpoint(run))
+    model, data = build(checkpoint["genraven_config"])
+    model.load_state_dict(checkpoint["state_dict"])
+    return model.to(find_device(device)).eval(), data, checkpoint
+
+
+def build(config: dict[str, Any]) -> tuple[PuzzleModule, GenRAVENDataModule]:
+    """Model with fresh weights, and data module, of a checkpoint's ``genraven_config``."""
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(PuzzleModule, "model")
     parser.add_class_arguments(GenRAVENDataModule, "data")
-    parts = parser.instantiate_classes(parser.parse_object(checkpoint["genraven_config"]))
-    model: PuzzleModule = parts.model
-    model.load_state_dict(checkpoint["state_dict"])
-    return model.to(find_device(device)).eval(), parts.data, checkpoint
+    parts = parser.instantiate_classes(parser.parse_object(config))
+    return parts.model, parts.data
 
 
 def find_device(name: str) -> torch.device:

@@ -1,5 +1,6 @@
 """fit, validate, test and predict: LightningCLI with run folders, shipped configs and one-line errors."""
 
+import logging
 import warnings
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,17 @@ import torch
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_info
 
 from callbacks import RunSummary
 from datamodules import GenRAVENDataModule
 from genraven.errors import InputError
-from lightning_modules import PuzzleModule
+from launch.data import save_array
 from launch.runs import LAST, SCHEMA, TENSORBOARD, RunFolder, default_run_folder, find_checkpoint, read_checkpoint
 from launch.shipped import expand_configs
+from lightning_modules import PuzzleModule
+
+PREDICTIONS = Path("predictions.npy")
 
 
 class KeepConfig(L.Callback):
@@ -34,7 +39,7 @@ class KeepConfig(L.Callback):
 
 
 class GenravenCLI(LightningCLI):
-    """One run, one folder. Started again with the same ``--run_dir`` and config, it goes on from its last checkpoint."""
+    """One run, one folder. Started again with the same ``--run_dir`` and config, it goes on where it stopped."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds what a run folder needs."""
@@ -53,7 +58,8 @@ class GenravenCLI(LightningCLI):
         trainer_config = self._get(self.config_init, "trainer")
         if self._is_real_fit:
             self.run_folder = RunFolder(Path(self._options.run_dir or default_run_folder(self.resolved)))
-            self.resume_from = str(self.run_folder.last) if self.run_folder.claim(self.resolved) else None
+            self.run_folder.check_owner(self.resolved)
+            self.resume_from = str(self.run_folder.last) if self.run_folder.last.exists() else None
             kwargs |= {"default_root_dir": str(self.run_folder.path)}
             if trainer_config.logger in (None, True):
                 kwargs["logger"] = self._logger()
@@ -89,30 +95,50 @@ class GenravenCLI(LightningCLI):
             ModelCheckpoint(folder, filename="best", monitor="val/loss", mode="min", enable_version_counter=False),
         ]  # fmt: skip
 
-    def before_fit(self) -> None:
-        """Checks what can be checked before training, and says where the run lives."""
-        share = self.datamodule_share()
-        steps = self.trainer.max_steps
-        print(
-            f"global batch {share.global_batch_size} = {share.world_size} device(s) x {share.accumulate} accumulated x "
-            f"{share.size} puzzles; {steps if steps > 0 else 'unlimited'} steps"
-        )
-        if self._is_real_fit:
-            print(f"run folder {self.run_folder.path}" + (f", resuming from {self.resume_from}" if self.resume_from else ""))
-
-    def datamodule_share(self) -> Any:
-        """The share of a global batch of this process; raises InputError when it cannot be divided."""
-        self.datamodule.trainer = self.trainer
-        return self.datamodule.share()
-
     def fit(self, model: PuzzleModule, datamodule: GenRAVENDataModule, **kwargs: Any) -> None:
-        """Trains; from the run's last checkpoint where it has one and no other was given."""
+        """Trains; from the run's last checkpoint where it has one and no other was given.
+
+        Nothing is written to the run folder before all that can be checked has been.
+        """
+        datamodule.trainer = self.trainer
+        share, steps = datamodule.share(), self.trainer.max_steps
         if self._is_real_fit and kwargs.get("ckpt_path") is None:
             kwargs["ckpt_path"] = self.resume_from
         self._check_checkpoint(kwargs.get("ckpt_path"))
+        if self.trainer.local_rank == 0:
+            datamodule.prepare_data()
+        if self._is_real_fit and self.trainer.is_global_zero:
+            self.run_folder.claim(self.resolved)
+            resuming = f", going on from {kwargs['ckpt_path']}" if kwargs["ckpt_path"] else ""
+            rank_zero_info(f"run folder {self.run_folder.path}{resuming}")
+        rank_zero_info(
+            f"global batch {share.global_batch_size} = {share.world_size} device(s) x {share.accumulate} accumulated x "
+            f"{share.size} puzzles; {steps if steps > 0 else 'unlimited'} steps"
+        )
         self.trainer.fit(model, datamodule=datamodule, **kwargs)
         if self._is_real_fit:
-            print(f"finished: {self.run_folder.path}\n  tensorboard --logdir {self.run_folder.path}")
+            rank_zero_info(f"run folder {self.run_folder.path}: tensorboard --logdir {self.run_folder.path}")
+
+    def predict(self, model: PuzzleModule, datamodule: GenRAVENDataModule, **kwargs: Any) -> None:
+        """Writes the test puzzles, completed, to predictions.npy in the current folder."""
+        if self.trainer.world_size > 1:
+            raise InputError(
+                f"expected one device for predict, got {self.trainer.world_size}: set trainer.devices to 1."
+            )
+        self._check_checkpoint(kwargs.get("ckpt_path"))
+        puzzles = torch.cat(self.trainer.predict(model, datamodule=datamodule, **kwargs))  # type: ignore[arg-type]
+        save_array(PREDICTIONS, puzzles.numpy())
+        print(f"{PREDICTIONS}: {tuple(puzzles.shape)} int8")
+
+    def validate(self, model: PuzzleModule, datamodule: GenRAVENDataModule, **kwargs: Any) -> None:
+        """Scores on the validation puzzles."""
+        self._check_checkpoint(kwargs.get("ckpt_path"))
+        self.trainer.validate(model, datamodule=datamodule, **kwargs)
+
+    def test(self, model: PuzzleModule, datamodule: GenRAVENDataModule, **kwargs: Any) -> None:
+        """Scores on the test puzzles."""
+        self._check_checkpoint(kwargs.get("ckpt_path"))
+        self.trainer.test(model, datamodule=datamodule, **kwargs)
 
     def _check_checkpoint(self, path: str | None) -> None:
         """Raises InputError on a checkpoint of another model before any data is made or opened."""
@@ -126,15 +152,21 @@ class GenravenCLI(LightningCLI):
             options.ckpt_path = str(find_checkpoint(Path(options.ckpt_path)))
 
 
+def quiet_lightning() -> None:
+    """Drops Lightning's advertisements and warnings about srun and about arguments that do not come from sys.argv."""
+    warnings.filterwarnings("ignore", ".*srun.*")
+    warnings.filterwarnings("ignore", ".*LightningCLI's args parameter.*")
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
+        logging.getLogger(name).addFilter(lambda record: "Tip:" not in record.getMessage())
+
+
 def run(arguments: list[str]) -> None:
     """Runs a training command; ``arguments`` begin with its name.
 
     Raises:
         InputError: bad input that the parser itself does not refuse.
     """
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")
-    warnings.filterwarnings("ignore", ".*srun.*")
-    warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.*")
+    quiet_lightning()
     torch.set_float32_matmul_precision("high")
     GenravenCLI(
         PuzzleModule,

@@ -44,7 +44,12 @@ class AutoregressiveModule(PuzzleModule):
         seed: int = 0,
     ) -> None:
         super().__init__(
-            network, optimizer=optimizer, warmup_steps=warmup_steps, schedule=schedule, label_dropout=label_dropout, seed=seed
+            network,
+            optimizer=optimizer,
+            warmup_steps=warmup_steps,
+            schedule=schedule,
+            label_dropout=label_dropout,
+            seed=seed,
         )
         self.temperature, self.completion_temperature = temperature, completion_temperature
 
@@ -74,7 +79,12 @@ class AutoregressiveModule(PuzzleModule):
         return completed.where(mask.unsqueeze(1), puzzles)
 
     def _decode(
-        self, tokens: Tensor, open_cells: Tensor, labels: Tensor | None, temperature: float, generator: torch.Generator | None
+        self,
+        tokens: Tensor,
+        open_cells: Tensor,
+        labels: Tensor | None,
+        temperature: float,
+        generator: torch.Generator | None,
     ) -> Tensor:
         shape = (len(tokens), TOKENS_PER_PUZZLE, len(self.network.head_sizes))
         uniform = torch.rand(shape, generator=generator, device=self.device)

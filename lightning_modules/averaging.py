@@ -13,8 +13,8 @@ class ExponentialMovingAverage(WeightAveraging):
     """Float32 averages with a decay that warms up: (1 + step) / (10 + step), at most ``decay``.
 
     Validation and checkpoints see the averaged weights; training resumes from the raw ones. Unlike Lightning's own
-    ``EMAWeightAveraging`` it averages from the first step on, all tensors in one fused call, and puts the weights back in
-    their places when validation raises.
+    ``EMAWeightAveraging`` it averages from the first step on, all tensors in one fused call, and puts the weights back
+    in their places when validation raises.
 
     Args:
         decay: final decay of a step; the average spans about 1 / (1 - decay) steps.

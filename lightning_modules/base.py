@@ -146,7 +146,10 @@ class PuzzleModule(L.LightningModule, ABC):
                 step, warmup_steps=self.warmup_steps, schedule=self.schedule, max_steps=max_steps
             ),
         )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "train/lr"}}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "train/lr"},
+        }
 
     # Evaluation --------------------------------------------------------------------------------------------------
 
@@ -159,7 +162,9 @@ class PuzzleModule(L.LightningModule, ABC):
     @torch.no_grad()
     def score(self, scores: Scores, batch: Batch, purpose: Purpose) -> None:
         """Adds the batch's loss, its completed last panels and as many generated puzzles to ``scores``."""
-        scores.add_losses(self.losses(batch.puzzles, self._labels(batch), self._drawer(batch, self.generator(purpose, batch.step))))
+        scores.add_losses(
+            self.losses(batch.puzzles, self._labels(batch), self._drawer(batch, self.generator(purpose, batch.step)))
+        )
         mask = layout.last_panel_mask(len(batch.puzzles), self.device)
         completed = self.complete(batch.puzzles, mask, self.generator("complete", batch.step))
         scores.add_completed(completed, batch.rules)

@@ -50,7 +50,12 @@ class DiffusionModule(PuzzleModule):
         seed: int = 0,
     ) -> None:
         super().__init__(
-            network, optimizer=optimizer, warmup_steps=warmup_steps, schedule=schedule, label_dropout=label_dropout, seed=seed
+            network,
+            optimizer=optimizer,
+            warmup_steps=warmup_steps,
+            schedule=schedule,
+            label_dropout=label_dropout,
+            seed=seed,
         )
         if num_sampling_steps < 1:
             raise InputError(f"expected model.num_sampling_steps to be 1 or more, got {num_sampling_steps}.")
@@ -74,7 +79,7 @@ class DiffusionModule(PuzzleModule):
 
     @torch.no_grad()
     def complete(self, puzzles: Tensor, mask: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """``puzzles`` (B, 3, 9, 9) with the cells under ``mask`` (B, 9, 9) bool sampled, the others held on their path."""
+        """``puzzles`` (B, 3, 9, 9) with the cells under ``mask`` (B, 9, 9) bool sampled, the others held."""
         self._check_mask(puzzles, mask)
         noise, open_cells = self._noise(len(puzzles), generator), mask.unsqueeze(1)
         project = replacement(layout.puzzles_to_fields(puzzles), noise, open_cells)

@@ -28,7 +28,7 @@ def uniform_times(num_steps: int, device: torch.device | str | None = None) -> T
 
 
 def sample_euler(velocity: Velocity, x: Tensor, times: Tensor, *, project: Projection | None = None) -> Tensor:
-    """x at ``times[-1]``: first order, one evaluation a step."""
+    """X at ``times[-1]``: first order, one evaluation a step."""
     for t, t_next in zip(times[:-1], times[1:], strict=True):
         x = x + (t_next - t) * velocity(x, t)
         x = project(x, t_next) if project else x
@@ -36,7 +36,7 @@ def sample_euler(velocity: Velocity, x: Tensor, times: Tensor, *, project: Proje
 
 
 def sample_heun(velocity: Velocity, x: Tensor, times: Tensor, *, project: Projection | None = None) -> Tensor:
-    """x at ``times[-1]``: second order, two evaluations a step."""
+    """X at ``times[-1]``: second order, two evaluations a step."""
     for t, t_next in zip(times[:-1], times[1:], strict=True):
         slope = velocity(x, t)
         ahead = velocity(x + (t_next - t) * slope, t_next)

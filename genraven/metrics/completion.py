@@ -42,7 +42,8 @@ class PanelCompletion(Metric):
 
     def compute(self) -> dict[str, Any]:
         """``rates``: those of ``completion``, ``completion_trained``, ``completion_held_out`` that were counted;
-        ``per_rule``: (40,)."""
+        ``per_rule``: (40,).
+        """
         trained = torch.zeros(NUM_RULES, dtype=torch.bool, device=self.total.device)
         trained[list(self.trained)] = True
         groups = {"completion": trained | True, "completion_trained": trained, "completion_held_out": ~trained}

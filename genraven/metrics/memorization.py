@@ -40,7 +40,11 @@ def fingerprints(puzzles: Tensor) -> dict[str, Tensor]:
     codes = _mix((cells[..., 0] << 16) + (cells[..., 1] << 8) + cells[..., 2])
     panels = _mix((codes * _multipliers(NUM_CELLS, 0).to(codes.device)).sum(-1))
     rows = _mix((panels * _multipliers(NUM_PANELS, 1).to(codes.device)).sum(-1))
-    return {"puzzles": _mix((rows * _multipliers(NUM_ROWS, 2).to(codes.device)).sum(-1)), "rows": rows, "panels": panels}
+    return {
+        "puzzles": _mix((rows * _multipliers(NUM_ROWS, 2).to(codes.device)).sum(-1)),
+        "rows": rows,
+        "panels": panels,
+    }
 
 
 @dataclass(frozen=True)
@@ -52,9 +56,7 @@ class TrainingIndex:
     panels: Tensor
 
     @classmethod
-    def build(
-        cls, puzzles: Tensor, progress: Callable[[Iterable[Tensor]], Iterable[Tensor]] = iter
-    ) -> "TrainingIndex":
+    def build(cls, puzzles: Tensor, progress: Callable[[Iterable[Tensor]], Iterable[Tensor]] = iter) -> "TrainingIndex":
         """The index of ``puzzles`` (N, 3, 9, 9) int8; ``progress`` wraps the loop over chunks of them."""
         parts: dict[str, list[Tensor]] = {level: [] for level in LEVELS}
         for chunk in progress(puzzles.split(_CHUNK)):
@@ -63,7 +65,7 @@ class TrainingIndex:
         return cls(**{level: torch.from_numpy(np.unique(torch.cat(parts[level]).numpy())) for level in LEVELS})
 
     def contains(self, level: str, hashes: Tensor) -> Tensor:
-        """bool of the shape of ``hashes``: does each stand in the training set? Collisions: about N / 2^64 each."""
+        """Bool of the shape of ``hashes``: does each stand in the training set? Collisions: about N / 2^64 each."""
         known: Tensor = getattr(self, level)
         query = hashes.to(known.device)
         place = torch.searchsorted(known, query).clamp(max=len(known) - 1)

@@ -1,5 +1,6 @@
 """A share with its count: what every score here is made of."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -42,4 +43,4 @@ class Rate(NamedTuple):
 def entropy_bits(counts: Tensor) -> Tensor:
     """Entropy in bits of the distribution that ``counts`` (K,) are drawn from; 0 where nothing was counted."""
     p = counts.double() / counts.sum().clamp(min=1)
-    return -torch.special.xlogy(p, p).sum() / torch.log(torch.tensor(2.0, dtype=torch.float64))
+    return torch.special.entr(p).sum() / math.log(2)

@@ -1,8 +1,8 @@
 """A GPT-2-like decoder over the cells of a puzzle (Radford et al. 2019), with a key-value cache.
 
-B batch, L positions, A attributes, D width, H heads, V symbols of a head. Symbols are integers from 0; the network knows
-nothing of what they mean. Position 0 reads the start token (the label, for a network with labels), position i the
-(i - 1)-th cell; each predicts the next cell.
+B batch, L positions, A attributes, D width, H heads, V symbols of a head. Symbols are integers from 0; the network
+knows nothing of what they mean. Position 0 reads the start token (the label, for a network with labels), position i
+the (i - 1)-th cell; each predicts the next cell.
 """
 
 import math

@@ -1,8 +1,8 @@
 """Makes puzzles: a pure function of (seed, split, rule, index), computed in vectorised blocks.
 
-n rows at once, P = 3 panels, A = 3 value attributes, 9 cells a panel. A set is a bit mask: bit v says that value (or cell)
-v is in it. All rows of a block follow one rule, and every draw comes from the raw words of a counter-seeded bit
-generator, whose stream numpy guarantees, so that a data set stays the same across versions and machines.
+n rows at once, P = 3 panels, A = 3 value attributes, 9 cells a panel. A set is a bit mask: bit v says that value (or
+cell) v is in it. All rows of a block follow one rule, and every draw comes from the raw words of a bit generator seeded
+by the block's key, whose stream numpy guarantees, so that a data set stays the same across versions and machines.
 """
 
 import itertools
@@ -153,7 +153,9 @@ def _third_choices(attribute: Attribute) -> _Choices:
 def _pair_choices() -> _Choices:
     """Keyed by the largest sets of the first two panels: count pairs that hold them."""
     pairs = instances.count_pairs()
-    m1, m2, which = np.meshgrid(np.arange(NUM_CELLS + 1), np.arange(NUM_CELLS + 1), np.arange(len(pairs)), indexing="ij")
+    m1, m2, which = np.meshgrid(
+        np.arange(NUM_CELLS + 1), np.arange(NUM_CELLS + 1), np.arange(len(pairs)), indexing="ij"
+    )
     fits = (pairs[which, 0] >= m1) & (pairs[which, 1] >= m2)
     return _Choices(_key(m1[fits], m2[fits]), pairs[which[fits]], (NUM_CELLS + 1) ** 2)
 
@@ -189,7 +191,9 @@ def _permutation_choices() -> _Choices:
     keys, tables = [], []
     for n in range(1, NUM_CELLS + 1):
         table = np.zeros((math.factorial(n), NUM_CELLS), np.uint8)
-        table[:, :n] = np.fromiter(itertools.chain.from_iterable(itertools.permutations(range(n))), np.uint8).reshape(-1, n)
+        table[:, :n] = np.fromiter(itertools.chain.from_iterable(itertools.permutations(range(n))), np.uint8).reshape(
+            -1, n
+        )
         keys.append(np.full(len(table), n))
         tables.append(table)
     return _Choices(np.concatenate(keys), np.concatenate(tables), NUM_CELLS + 1)
@@ -271,7 +275,7 @@ def _draw_counts(sets: Array, distracted: Sequence[int], draws: Draws) -> Array:
 
 
 def _draw_cells(counts: Array, draws: Draws) -> Array:
-    """(n, P) occupied cells for ``counts`` (n, P): the first two panels look like a position rule, the third breaks it."""
+    """(n, P) occupied cells for ``counts`` (n, P): two panels look like a position rule, the third breaks it."""
     by_counts, third_counts = _position_choices()
     third = counts[:, 2].copy()
     missing = by_counts.num[_key(*counts.T)] == 0

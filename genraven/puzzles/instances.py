@@ -5,6 +5,7 @@ of values or counts; logical relations (xor, or, and) are triples of sets. A set
 (or cell) v is in it.
 """
 
+from collections.abc import Mapping
 from functools import cache
 
 import numpy as np
@@ -32,7 +33,7 @@ def _triples(low: int, high: int) -> tuple[IntArray, IntArray, IntArray]:
 
 
 def _pair_in(a: IntArray, b: IntArray, *pairs: tuple[int, int]) -> NDArray[np.bool_]:
-    return np.logical_or.reduce([(a == x) & (b == y) for x, y in pairs])
+    return np.isin(a * 16 + b, [x * 16 + y for x, y in pairs])
 
 
 def _singleton_triples(
@@ -83,7 +84,7 @@ def number_rule_table() -> NDArray[np.uint8]:
 @cache
 def count_pairs() -> IntArray:
     """(59, 2) first two counts of the number rules: those that look as if a number rule were to come."""
-    return np.argwhere(number_rule_table().any(2))
+    return np.argwhere((number_rule_table() != 0).any(2))
 
 
 def popcount(masks: IntArray | SetArray) -> IntArray:
@@ -125,12 +126,12 @@ def position_sets() -> dict[Relation, SetArray]:
     a, b = _overlapping_pairs(NUM_CELLS)
     numbers = number_rule_table()
     na, nb = popcount(a), popcount(b)
-    keep = numbers.any(2)[na, nb]
+    keep = (numbers != 0).any(2)[na, nb]
     instances = _logical(a[keep], b[keep])
     return {r: sets[numbers[tuple(popcount(sets).T)] == 0] for r, sets in instances.items()}
 
 
-def instances(attribute: Attribute) -> dict[Relation, IntArray] | dict[Relation, SetArray]:
+def instances(attribute: Attribute) -> Mapping[Relation, IntArray | SetArray]:
     """Instances (n, 3) of every relation on ``attribute``: sets of values or cells, or counts for ``number``."""
     if attribute == "number":
         return number_triples()

@@ -14,7 +14,16 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from genraven.puzzles.spec import EMPTY, GRID, NUM_ATTRIBUTES, NUM_CELLS, NUM_PANELS, NUM_ROWS, NUM_VALUES, TOKENS_PER_PUZZLE
+from genraven.puzzles.spec import (
+    EMPTY,
+    GRID,
+    NUM_ATTRIBUTES,
+    NUM_CELLS,
+    NUM_PANELS,
+    NUM_ROWS,
+    NUM_VALUES,
+    TOKENS_PER_PUZZLE,
+)
 
 PUZZLE_SHAPE = (NUM_ATTRIBUTES, GRID, GRID)
 ROW_SHAPE = (NUM_PANELS, NUM_CELLS, NUM_ATTRIBUTES)

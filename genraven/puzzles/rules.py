@@ -89,7 +89,7 @@ def _row_rules(
     puzzles: Tensor, values: Tensor, relations: Tensor, small: Tensor, counts: Tensor, numbers: Tensor
 ) -> Tensor:
     """``row_rules`` of int8 puzzles with the tables at hand: tensor operations alone, so that it compiles whole."""
-    # attribute, row, cell row, panel, cell column, puzzle. As unsigned bytes, negative values are large: one clamp sends
+    # attribute, row, cell row, panel, cell column, puzzle. As unsigned bytes negative values are large: one clamp sends
     # all that is out of range to one bit; an empty cell is sent to another, which is cleared from the union.
     cells = puzzles.reshape(len(puzzles), -1, GRID).permute(1, 2, 0).contiguous()
     cells = cells.view(torch.uint8).view(3, NUM_ROWS, 3, NUM_PANELS, 3, -1)

@@ -115,7 +115,9 @@ def resolve_rules(rules: str | Iterable[int | str]) -> tuple[int, ...]:
     return tuple(sorted(ids))
 
 
-def split_rules(rules: str | Iterable[int | str], held_out: str | Iterable[int | str]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def split_rules(
+    rules: str | Iterable[int | str], held_out: str | Iterable[int | str]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """(trained, held out) rule ids.
 
     ``rules="all"`` means all that are not held out; a rule that is *named* in both is an error.

@@ -1,0 +1,121 @@
+"""``make demo``: both families trained on this machine's CPU and scored side by side, in about ten minutes."""
+
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from genraven.errors import InputError
+from genraven.files import appears_whole, writable_folder
+from genraven.metrics.scores import ScoreCard
+from genraven.puzzles import layout
+from genraven.puzzles.render import render_sheet
+from genraven.puzzles.rules import row_rules, shared_rules
+from launch.inference import COLUMNS, rule_names, score_model
+from launch.runs import build, load_run
+from launch.training import run
+from lightning_modules import PuzzleModule
+
+FOLDER = Path("demo")
+METRICS = ("c3", "novel_c3", "completion")
+MAX_TIME = "00:00:04:20"  # of each training, for machines slower than the one that the steps were chosen on
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model of the demo."""
+
+    name: str
+    config: str
+    max_steps: int
+
+
+ENTRIES = (
+    Entry("autoregressive (GPT-2)", "model/gpt2_tiny.yaml", 1500),
+    Entry("diffusion (SiT)", "model/sit_tiny.yaml", 3000),
+)
+
+
+def faster_precision() -> str:
+    """``bf16-mixed`` where this CPU multiplies bf16 matrices faster than float32 ones, else ``32-true``."""
+    seconds = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        x, weight = torch.randn(2048, 192, dtype=dtype), torch.randn(192, 192, dtype=dtype)
+        torch.nn.functional.linear(x, weight)
+        start = time.perf_counter()
+        for _ in range(3):
+            torch.nn.functional.linear(x, weight)
+        seconds[dtype] = time.perf_counter() - start
+    return "bf16-mixed" if seconds[torch.bfloat16] < seconds[torch.float32] else "32-true"
+
+
+def main() -> None:
+    """Trains, scores, prints the table, writes the pictures and says where to look."""
+    start = time.monotonic()
+    writable_folder(FOLDER, "another working directory")
+    precision = faster_precision()
+    columns: list[tuple[str, ScoreCard, ScoreCard]] = []
+    for entry in ENTRIES:
+        folder = FOLDER / Path(entry.config).stem
+        print(f"\n=== {entry.name}: {entry.max_steps} steps on the CPU, {precision} ===", flush=True)
+        run(
+            ["fit", "-c", entry.config, "-c", "data/demo.yaml", "-c", "trainer/cpu.yaml", "--run_dir", str(folder)]
+            + ["--trainer.max_steps", str(entry.max_steps), "--trainer.max_time", MAX_TIME]
+            + ["--trainer.precision", precision, "--trainer.val_check_interval", str(entry.max_steps // 3)]
+        )
+        trained, data, checkpoint = load_run(folder, "cpu")
+        torch.manual_seed(0)
+        untrained, _ = build(checkpoint["genraven_config"])
+        cards = [score_model(model.eval(), data, "test", data.eval_batch_size) for model in (untrained, trained)]
+        columns.append((entry.name, cards[0], cards[1]))
+        draw(trained, data.evaluation_puzzles("test")[0], folder)
+    print(f"\n{comparison(columns)}\n\n{where_to_look()}\n\n{(time.monotonic() - start) / 60:.1f} minutes in all")
+
+
+def draw(model: PuzzleModule, puzzles: Tensor, folder: Path) -> None:
+    """Sheets of generated and of completed puzzles with the rules that their rows share."""
+    puzzles = puzzles[: 2 * COLUMNS]
+    mask = layout.last_panel_mask(len(puzzles))
+    sheets = {
+        "samples.png": (model.generate(len(puzzles), None, model.generator("generate", 0)), None),
+        "completed.png": (model.complete(puzzles, mask, model.generator("complete", 0)), mask),
+    }
+    for name, (sheet, marked) in sheets.items():
+        titles = rule_names(shared_rules(row_rules(sheet)))
+        with appears_whole(folder / name) as temporary:
+            render_sheet(sheet, COLUMNS, titles=titles, marked=marked).save(temporary)
+
+
+def comparison(columns: list[tuple[str, ScoreCard, ScoreCard]]) -> str:
+    """One table: each score before and after training, with its 95% interval and count."""
+    lines = [f"{'test puzzles':24}{'before':>8}{'after':>9}   95% interval        of"]
+    for name, before, after in columns:
+        lines.append(name)
+        for metric in METRICS:
+            rate = after.rates[metric]
+            low, high = (x.item() for x in rate.interval())
+            lines.append(
+                f"  {metric:22}{before.rates[metric].value.item():8.3f}{rate.value.item():9.3f}"
+                f"   [{low:.3f}, {high:.3f}]{int(rate.total):10d}"
+            )
+    return "\n".join(lines)
+
+
+def where_to_look() -> str:
+    """The files that the demo wrote."""
+    folders = [FOLDER / Path(entry.config).stem for entry in ENTRIES]
+    lines = [f"generated puzzles    {folder / 'samples.png'}" for folder in folders]
+    lines += [f"completed puzzles    {folder / 'completed.png'}" for folder in folders]
+    lines += [f"curves               .venv/bin/tensorboard --logdir {FOLDER}"]
+    lines += [f"more of a model      .venv/bin/genraven sample {folders[0]} --num 64"]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"genraven: error: {error}")

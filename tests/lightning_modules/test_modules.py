@@ -1,0 +1,279 @@
+"""Both families through Lightning: resume, accumulation, processes, averaging, what is logged.
+
+Trained by plain gradient descent: Adam makes large steps of gradients that are nothing but rounding.
+"""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from datamodules import GenRAVENDataModule
+from genraven.diffusion.flow import Flow
+from genraven.errors import InputError
+from genraven.networks.dit import DiT
+from genraven.networks.transformer import Transformer
+from genraven.puzzles import layout
+from genraven.puzzles.generate import generate
+from genraven.puzzles.spec import NUM_RULES, RULE_ID
+from lightning_modules import AutoregressiveModule, DiffusionModule, PuzzleModule
+from lightning_modules.averaging import ExponentialMovingAverage
+from lightning_modules.base import schedule_factor
+
+OPTIMIZER = partial(torch.optim.SGD, lr=0.1)
+RULES = ["shape.constant", "position.xor"]
+
+
+def diffusion(**kwargs: Any) -> DiffusionModule:
+    torch.manual_seed(0)
+    network = DiT(width=24, depth=1, num_heads=2, patch=3, num_labels=kwargs.pop("num_labels", 0))
+    with torch.no_grad():  # away from the zero output of a fresh network
+        network.out.weight.normal_(std=0.1)
+    return DiffusionModule(network, Flow(), optimizer=OPTIMIZER, num_sampling_steps=2, ema_decay=0.9, **kwargs)
+
+
+def autoregressive(**kwargs: Any) -> AutoregressiveModule:
+    torch.manual_seed(0)
+    network = Transformer(width=24, depth=1, num_heads=2, num_labels=kwargs.pop("num_labels", 0))
+    return AutoregressiveModule(network, optimizer=OPTIMIZER, warmup_steps=2, **kwargs)
+
+
+FAMILIES = pytest.mark.parametrize("make", [diffusion, autoregressive])
+
+
+def data(**kwargs: Any) -> GenRAVENDataModule:
+    settings: dict[str, Any] = {
+        "samples_per_rule": 50,
+        "rules": RULES,
+        "held_out": "none",
+        "global_batch_size": 8,
+        "eval_rules": ["shape.constant", "size.constant"],
+        "eval_puzzles_per_rule": 5,
+        "eval_batch_size": 4,
+    }
+    return GenRAVENDataModule(**settings | kwargs)
+
+
+def trainer(folder: Path, **kwargs: Any) -> L.Trainer:
+    settings: dict[str, Any] = {
+        "default_root_dir": folder,
+        "accelerator": "cpu",
+        "devices": 1,
+        "max_steps": 16,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+        "val_check_interval": 1000,
+        "check_val_every_n_epoch": None,
+    }
+    return L.Trainer(**settings | kwargs)
+
+
+def weights(module: L.LightningModule) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor], atol: float = 0.0) -> None:
+    assert a.keys() == b.keys()
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], rtol=0, atol=atol, msg=lambda m, name=name: f"{name}: {m}")
+
+
+class Interrupt(L.Callback):
+    """Ends the run after ``step``, which no checkpoint holds."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
+        if trainer.global_step == self.step:
+            raise RuntimeError("interrupted on purpose")
+
+
+@FAMILIES
+@pytest.mark.parametrize("samples_per_rule", [10, None])
+def test_an_interrupted_run_ends_with_the_same_weights(
+    make: Callable[[], PuzzleModule], samples_per_rule: int | None, tmp_path: Path
+) -> None:
+    whole = make()
+    trainer(tmp_path).fit(whole, data(samples_per_rule=samples_per_rule))
+
+    save = ModelCheckpoint(tmp_path, filename="last", every_n_train_steps=5, enable_version_counter=False)
+    with pytest.raises(RuntimeError, match="on purpose"):
+        trainer(tmp_path, enable_checkpointing=True, callbacks=[save, Interrupt(13)]).fit(
+            make(), data(samples_per_rule=samples_per_rule)
+        )
+    resumed = make()
+    with torch.no_grad():
+        for parameter in resumed.parameters():
+            parameter.zero_()
+    trainer(tmp_path).fit(resumed, data(samples_per_rule=samples_per_rule), ckpt_path=tmp_path / "last.ckpt")
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 10
+    assert_same(weights(whole), weights(resumed))
+
+
+@FAMILIES
+def test_accumulation_changes_nothing(make: Callable[[], PuzzleModule], tmp_path: Path) -> None:
+    one, four = make(), make()
+    trainer(tmp_path, max_steps=6).fit(one, data())
+    trainer(tmp_path, max_steps=6, accumulate_grad_batches=4).fit(four, data())
+    assert_same(weights(one), weights(four), atol=2e-5)
+
+
+SCRIPT = """
+import sys, torch
+from pathlib import Path
+sys.path.insert(0, {folder!r})
+from test_modules import autoregressive, data, diffusion, trainer
+torch.set_num_threads(1)
+make, devices, out = globals()[sys.argv[1]], int(sys.argv[2]), sys.argv[3]
+module = make()
+run = trainer(Path(out).parent, devices=devices, strategy="ddp" if devices > 1 else "auto", max_steps=4, val_check_interval=4)
+run.fit(module, data())
+scores = {{name: value.item() for name, value in run.callback_metrics.items() if name.startswith("val")}}
+if run.is_global_zero:
+    torch.save({{"weights": module.state_dict(), "scores": scores}}, out)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["diffusion", "autoregressive"])
+def test_two_processes_train_and_score_like_one(family: str, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(folder=str(Path(__file__).parent)))
+    results = []
+    for devices in (1, 2):
+        out = tmp_path / f"{devices}.pt"
+        subprocess.run([sys.executable, str(script), family, str(devices), str(out)], check=True, timeout=300)
+        results.append(torch.load(out, weights_only=True))
+    assert_same(results[0]["weights"], results[1]["weights"], atol=2e-5)
+    one, two = (result["scores"] for result in results)
+    counts = {name for name in one if name.startswith("val_count/")}
+    assert counts
+    assert {name: one[name] for name in counts} == {name: two[name] for name in counts}
+    assert one["val/loss"] == pytest.approx(two["val/loss"], abs=1e-4)
+
+
+def test_validation_logs_every_score_with_its_count(tmp_path: Path) -> None:
+    run = trainer(tmp_path, max_steps=2, val_check_interval=2)
+    run.fit(autoregressive(), data())
+    logged = {name: value.item() for name, value in run.callback_metrics.items()}
+    rates = {name.removeprefix("val_count/") for name in logged if name.startswith("val_count/")}
+    assert rates == {
+        *("c3", "c2", "any_valid", "novel_c3", "memorized_puzzles", "memorized_rows", "memorized_panels"),
+        *("completion", "completion_trained", "completion_held_out"),
+    }
+    assert {f"val/{rate}" for rate in rates} <= logged.keys()
+    assert {"val/loss", "val/rule_entropy_bits", "train/loss"} <= logged.keys()
+    assert logged["val_count/c3"] == logged["val_count/completion"] == 10
+    assert logged["val_count/any_valid"] == 30
+    assert logged["val_count/completion_trained"] == logged["val_count/completion_held_out"] == 5
+
+
+def test_a_stream_has_no_training_set_to_compare_with(tmp_path: Path) -> None:
+    run = trainer(tmp_path, max_steps=1, val_check_interval=1)
+    run.fit(autoregressive(), data(samples_per_rule=None))
+    assert "val/c3" in run.callback_metrics
+    assert "val/novel_c3" not in run.callback_metrics
+
+
+def test_averages_follow_the_warmed_up_decay_and_validation_sees_them(tmp_path: Path) -> None:
+    seen: dict[str, Any] = {"raw": [], "val": None}
+
+    class Look(L.Callback):
+        def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *args: Any) -> None:
+            seen["raw"].append(module.network.out.bias.detach().clone())  # type: ignore[union-attr]
+
+        def on_validation_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *args: Any) -> None:
+            seen["val"] = module.network.out.bias.detach().clone()  # type: ignore[union-attr]
+
+    trainer(tmp_path, max_steps=8, val_check_interval=8, callbacks=[Look()]).fit(diffusion(), data())
+    average = seen["raw"][0]
+    for step, raw in enumerate(seen["raw"][1:], start=1):
+        average = torch.lerp(average, raw, 1 - min(0.9, (1 + step) / (10 + step)))
+    torch.testing.assert_close(seen["val"], average)
+    assert not torch.equal(seen["val"], seen["raw"][-1])
+
+
+def test_a_validation_that_raises_leaves_the_weights_in_their_places(tmp_path: Path) -> None:
+    class Raise(L.Callback):
+        def on_validation_batch_end(self, *args: Any) -> None:
+            raise RuntimeError("in validation")
+
+    class Remember(L.Callback):
+        raw: torch.Tensor
+
+        def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *args: Any) -> None:
+            self.raw = module.network.out.bias.detach().clone()  # type: ignore[union-attr]
+
+    module, remember = diffusion(), Remember()
+    with pytest.raises(RuntimeError, match="in validation"):
+        trainer(tmp_path, max_steps=4, val_check_interval=4, callbacks=[Raise(), remember]).fit(module, data())
+    assert torch.equal(module.network.out.bias, remember.raw)
+
+
+def test_no_average_where_none_is_wanted() -> None:
+    module = diffusion()
+    assert [type(c) for c in module.configure_callbacks()] == [ExponentialMovingAverage]
+    module.ema_decay = None
+    assert module.configure_callbacks() == []
+
+
+@FAMILIES
+def test_completion_keeps_what_is_given_and_reads_nothing_under_the_mask(make: Callable[[], PuzzleModule]) -> None:
+    module = make().eval()
+    puzzles = generate(RULE_ID["color.xor"], 0, 4, split="val")
+    mask = torch.rand(4, 9, 9, generator=torch.Generator().manual_seed(1)) < 0.4
+    once = module.complete(puzzles, mask, torch.Generator().manual_seed(2))
+    shown = ~mask.unsqueeze(1).expand_as(puzzles)
+    assert torch.equal(once[shown], puzzles[shown])
+    blanked = puzzles.masked_fill(~shown, -1)
+    assert torch.equal(once, module.complete(blanked, mask, torch.Generator().manual_seed(2)))
+    assert once.dtype == torch.int8
+    assert not torch.equal(once, puzzles)
+
+
+@FAMILIES
+def test_generation_follows_its_generator(make: Callable[[], PuzzleModule]) -> None:
+    module = make().eval()
+    one, same, other = (module.generate(3, generator=torch.Generator().manual_seed(s)) for s in (1, 1, 2))
+    assert one.shape == (3, *layout.PUZZLE_SHAPE)
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+
+
+@FAMILIES
+def test_rules_are_for_networks_with_labels(make: Callable[..., PuzzleModule], tmp_path: Path) -> None:
+    rules = torch.tensor([RULE_ID["shape.constant"]] * 3)
+    with pytest.raises(InputError, match="num_labels 40"):
+        make().eval().generate(3, rules)
+    labelled = make(num_labels=NUM_RULES)
+    trainer(tmp_path, max_steps=3, val_check_interval=3).fit(labelled, data())
+    assert labelled.eval().generate(3, rules).shape == (3, *layout.PUZZLE_SHAPE)
+
+
+def test_another_familys_checkpoint_is_refused(tmp_path: Path) -> None:
+    run = trainer(tmp_path, max_steps=1)
+    run.fit(autoregressive(), data())
+    run.save_checkpoint(tmp_path / "gpt.ckpt")
+    with pytest.raises(InputError, match="expected a checkpoint of the diffusion family, got one of autoregressive"):
+        trainer(tmp_path).fit(diffusion(), data(), ckpt_path=tmp_path / "gpt.ckpt")
+
+
+def test_schedules() -> None:
+    def factor(step: int, schedule: Any) -> float:
+        return schedule_factor(step, warmup_steps=10, schedule=schedule, max_steps=110)
+
+    assert [factor(step, "constant") for step in (0, 4, 9, 10, 200)] == [0.1, 0.5, 1.0, 1.0, 1.0]
+    assert [factor(step, "linear") for step in (10, 60, 110)] == [1.0, 0.5, 0.0]
+    assert factor(60, "cosine") == pytest.approx(0.5)
+    assert factor(110, "cosine") == pytest.approx(0.0)
