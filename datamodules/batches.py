@@ -176,6 +176,8 @@ class TrainLoader:
 class EvaluationLoader:
     """Evaluation batches of one rank: whole batches dealt out in turn, so that every puzzle is seen once.
 
+    Every rank has as many batches as any other, as Lightning wants it; where there is none left to deal, it is empty.
+
     Args:
         puzzles: (N, 3, 9, 9) int8, rules (N,) int64.
         batch_size: puzzles of a batch.
@@ -183,13 +185,13 @@ class EvaluationLoader:
 
     def __init__(self, puzzles: Tensor, rules: Tensor, batch_size: int, *, rank: int = 0, world_size: int = 1) -> None:
         self.puzzles, self.rules, self.batch_size = puzzles, rules, batch_size
-        self._mine = range(rank, -(-len(puzzles) // batch_size), world_size)
+        self.rank, self.world_size = rank, world_size
 
     def __len__(self) -> int:
-        return len(self._mine)
+        return -(-len(self.puzzles) // (self.batch_size * self.world_size))
 
     def __iter__(self) -> Iterator[Batch]:
-        for i in self._mine:
+        for i in range(self.rank, len(self) * self.world_size, self.world_size):
             part = slice(i * self.batch_size, (i + 1) * self.batch_size)
             puzzles = self.puzzles[part]
             yield Batch(puzzles, self.rules[part], i, 0, len(puzzles))

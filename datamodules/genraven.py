@@ -1,6 +1,7 @@
 """GenRAVENDataModule: files or stream, splits, order."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import lightning as L
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from datamodules.batches import EvaluationLoader, FinitePool, GlobalOrder, Pool, Share, StreamPool, TrainLoader
-from datamodules.store import PuzzleSource, generated_source, open_set, published_source
+from datamodules.store import PuzzleSource, generated_source, num_cpus, open_set, published_source
 from genraven.errors import InputError
 from genraven.metrics.memorization import LEVELS, TrainingIndex
 from genraven.puzzles.corrupt import Corruption
@@ -113,7 +114,8 @@ class GenRAVENDataModule(L.LightningDataModule):
         if self.is_stream:
             return None
         maps = open_set(self._source(), self.trained, self.cache_dir, verify=False)
-        parts = [TrainingIndex.build(torch.from_numpy(puzzles)) for puzzles in maps]
+        with ThreadPoolExecutor(num_cpus()) as pool:
+            parts = list(pool.map(lambda puzzles: TrainingIndex.build(torch.from_numpy(puzzles)), maps))
         return TrainingIndex(**{level: torch.cat([getattr(p, level) for p in parts]).unique() for level in LEVELS})
 
     def evaluation_puzzles(self, split: str) -> tuple[Tensor, Tensor]:

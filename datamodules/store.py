@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,8 +43,9 @@ def generated_source(samples_per_rule: int, seed: int, corruption: Corruption) -
     """The first ``samples_per_rule`` training puzzles of each rule."""
 
     def make(rule: int, start: int, count: int) -> Tensor:
-        puzzles = generate(rule, start, count, seed=seed)
-        return corrupt(puzzles, corruption, seed=seed, key=(rule, start)) if corruption else puzzles
+        # A whole block, so that a smaller set is the beginning of a larger one when it is corrupted, too.
+        puzzles = generate(rule, start, BLOCK, seed=seed)
+        return (corrupt(puzzles, corruption, seed=seed, key=(rule, start)) if corruption else puzzles)[:count]
 
     return PuzzleSource(f"generated-seed{seed}{_suffix(corruption)}", make, samples_per_rule)
 
@@ -119,7 +120,7 @@ def _is_whole(path: Path, *, verify: bool) -> bool:
         return True
     try:
         expected = json.loads(note.read_text())["sha256"]
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError):
         expected = None
     whole = expected == _checksum(path)
     if not whole:
@@ -138,7 +139,18 @@ def _make_files(source: PuzzleSource, jobs: list[tuple[int, Path]]) -> None:
     rank_zero_info(f"Making {source.samples_per_rule} puzzles for each of {len(jobs)} rules in {jobs[0][1].parent}")
     total = len(jobs) * source.samples_per_rule
     with tqdm(total=total, unit="puzzle", unit_scale=True, desc="data") as bar, ThreadPoolExecutor(num_cpus()) as pool:
-        list(pool.map(lambda job: _make_file(source, job[0], job[1], bar.update), jobs))
+        made = [pool.submit(_make_file, source, rule, path, bar.update) for rule, path in jobs]
+        try:
+            for file in made:
+                file.result()
+        except InputError:  # of the source: none of its files stays
+            for file in made:
+                file.cancel()
+            wait(made)
+            for _, path in jobs:
+                path.unlink(missing_ok=True)
+                path.with_suffix(".json").unlink(missing_ok=True)
+            raise
 
 
 def _make_file(source: PuzzleSource, rule: int, path: Path, advance: Callable[[int], Any]) -> None:

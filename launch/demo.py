@@ -62,9 +62,21 @@ def main() -> None:
         folder = FOLDER / Path(entry.config).stem
         print(f"\n=== {entry.name}: {entry.max_steps} steps on the CPU, {precision} ===", flush=True)
         run(
-            ["fit", "-c", entry.config, "-c", "data/demo.yaml", "-c", "trainer/cpu.yaml", "--run_dir", str(folder)]
-            + ["--trainer.max_steps", str(entry.max_steps), "--trainer.max_time", MAX_TIME]
-            + ["--trainer.precision", precision, "--trainer.val_check_interval", str(entry.max_steps // 3)]
+            [
+                *(
+                    "fit",
+                    "-c",
+                    entry.config,
+                    "-c",
+                    "data/demo.yaml",
+                    "-c",
+                    "trainer/cpu.yaml",
+                    "--run_dir",
+                    str(folder),
+                ),
+                *("--trainer.max_steps", str(entry.max_steps), "--trainer.max_time", MAX_TIME),
+                *("--trainer.precision", precision, "--trainer.val_check_interval", str(entry.max_steps // 3)),
+            ]
         )
         trained, data, checkpoint = load_run(folder, "cpu")
         torch.manual_seed(0)

@@ -177,7 +177,8 @@ class PuzzleModule(L.LightningModule, ABC):
     def _score(self, batch: Batch, purpose: Purpose) -> None:
         # In the step and not at the epoch's end, where averaged weights are already exchanged for the raw ones.
         assert self._scores is not None
-        self.score(self._scores, batch, purpose)
+        if batch.total:
+            self.score(self._scores, batch, purpose)
 
     def _log_scores(self, stage: str) -> None:
         assert self._scores is not None

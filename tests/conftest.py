@@ -10,7 +10,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     monkeypatch.setenv("GENRAVEN_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
-@pytest.fixture()
+@pytest.fixture
 def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The test runs in an empty folder."""
     monkeypatch.chdir(tmp_path)

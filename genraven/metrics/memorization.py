@@ -1,6 +1,5 @@
 """What of the generated puzzles stands in the training set, and how much of C3 is new."""
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,10 +55,10 @@ class TrainingIndex:
     panels: Tensor
 
     @classmethod
-    def build(cls, puzzles: Tensor, progress: Callable[[Iterable[Tensor]], Iterable[Tensor]] = iter) -> "TrainingIndex":
-        """The index of ``puzzles`` (N, 3, 9, 9) int8; ``progress`` wraps the loop over chunks of them."""
+    def build(cls, puzzles: Tensor) -> "TrainingIndex":
+        """The index of ``puzzles`` (N, 3, 9, 9) int8."""
         parts: dict[str, list[Tensor]] = {level: [] for level in LEVELS}
-        for chunk in progress(puzzles.split(_CHUNK)):
+        for chunk in puzzles.split(_CHUNK):
             for level, hashes in fingerprints(chunk).items():
                 parts[level].append(hashes.flatten())
         return cls(**{level: torch.from_numpy(np.unique(torch.cat(parts[level]).numpy())) for level in LEVELS})

@@ -51,7 +51,7 @@ class Scores:
     def __init__(
         self, trained: Iterable[int], index: TrainingIndex | None = None, device: torch.device | str = "cpu"
     ) -> None:
-        self._loss = MeanMetric().set_dtype(torch.float64).to(device)
+        self._loss = MeanMetric(nan_strategy="disable").set_dtype(torch.float64).to(device)
         self._consistency = RuleConsistency().to(device)
         self._completion = PanelCompletion(trained).to(device)
         self._memorization = Memorization(index).to(device) if index is not None else None

@@ -110,7 +110,7 @@ class DiT(nn.Module):
             labels = torch.full((len(x),), self.num_labels, device=x.device)
         frequencies = _frequencies(self.num_frequencies // 2, 10_000.0).to(x.device)
         angles = self.time_scale * times.float().unsqueeze(1) * frequencies
-        waves = torch.cat([angles.cos(), angles.sin()], 1)
+        waves = torch.cat([angles.cos(), angles.sin()], 1).to(x.dtype)
         condition = F.silu(self.time_out(F.silu(self.time_in(waves))) + self.label(labels))
 
         side, p = self.side // self.patch, self.patch

@@ -54,7 +54,14 @@ class Block(nn.Module):
         if cache is not None:
             k, v = cache.extend(layer, k, v)
         dropout = self.dropout if self.training else 0.0
-        attended = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=q.shape[2] > 1)
+        read, known = q.shape[2], k.shape[2]
+        # is_causal aligns the mask to the first position, so what follows a filled cache needs one of its own.
+        later = (
+            torch.ones(read, known, dtype=torch.bool, device=q.device).tril(known - read) if 1 < read < known else None
+        )
+        attended = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=later, dropout_p=dropout, is_causal=1 < read == known
+        )
         x = x + F.dropout(self.attention_out(attended.transpose(1, 2).flatten(2)), dropout)
         hidden = F.gelu(self.mlp_in(self.norm2(x)), approximate="tanh")
         return x + F.dropout(self.mlp_out(hidden), dropout)

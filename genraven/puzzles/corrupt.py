@@ -10,7 +10,9 @@ from genraven.errors import InputError
 from genraven.puzzles import layout
 from genraven.puzzles.generate import Draws
 from genraven.puzzles.rules import row_rules
-from genraven.puzzles.spec import NUM_STATES
+from genraven.puzzles.spec import NUM_ROWS, NUM_STATES
+
+_MAX_ROUNDS = 1000
 
 
 @dataclass(frozen=True)
@@ -43,15 +45,15 @@ def corrupt(puzzles: Tensor, corruption: Corruption, *, seed: int, key: tuple[in
     draws = Draws(seed, "corrupt", *key)
     rows = layout.puzzles_to_rows(puzzles).clone()
     chosen = torch.from_numpy(draws.below(1 << 30, (len(puzzles),)) < corruption.exceptions * (1 << 30))
-    todo = chosen.nonzero().squeeze(1)
+    todo = chosen[:, None].expand(-1, NUM_ROWS).clone()  # rows that still follow a rule
     thirds = rows[:, :, 2].flatten(0, 1).clone()
-    for _ in range(1000):
-        if not len(todo):
+    for _ in range(_MAX_ROUNDS):
+        if not todo.any():
             break
-        donors = torch.from_numpy(draws.below(len(thirds), (len(todo), rows.shape[1])))
-        rows[todo, :, 2] = thirds[donors]
-        todo = todo[(row_rules(layout.rows_to_puzzles(rows[todo])) != 0).any(1)]
-    if len(todo):
+        rows[todo, 2] = thirds[torch.from_numpy(draws.below(len(thirds), (int(todo.sum()),)))]
+        some = todo.any(1)
+        todo[some] &= row_rules(layout.rows_to_puzzles(rows[some])) != 0
+    if todo.any():
         raise InputError(f"expected panels that break the rule to make exceptions of, got {len(puzzles)} puzzles "
                          "without: use more samples per rule, or corruption.exceptions 0.")  # fmt: skip
     if corruption.cells:

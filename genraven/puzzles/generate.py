@@ -56,7 +56,7 @@ def generate(rule: int, start: int, count: int, *, seed: int = 0, split: str = "
     """
     if split not in SPLITS:
         raise InputError(f"expected split to be one of {', '.join(SPLITS)}, got {split!r}.")
-    if not 0 <= rule < NUM_RULES:
+    if not isinstance(rule, int) or not 0 <= rule < NUM_RULES:
         raise InputError(f"expected a rule id 0-{NUM_RULES - 1}, got {rule!r}: `genraven rules` lists them.")
     for name, number in (("start", start), ("count", count), ("seed", seed)):
         if number < 0:

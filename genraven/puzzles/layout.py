@@ -45,8 +45,8 @@ def picture_order(device: torch.device) -> Tensor:
 
 
 def _reorder(cells: Tensor, order: Tensor, shape: tuple[int, ...]) -> Tensor:
-    flat = cells.reshape(len(cells), -1)
-    return flat.gather(1, order.expand(len(flat), -1)).view(-1, *shape)
+    flat = cells.flatten(1)
+    return flat.gather(1, order.expand(len(flat), -1)).unflatten(1, shape)
 
 
 def puzzles_to_rows(puzzles: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ _NO_SINGLETON = _OUTSIDE
 _NUM_SETS = 1 << (_OUTSIDE + 1)
 _EMPTY_BIT = 15
 _CHUNK = 1 << 14  # puzzles at once: bounds the memory and keeps the work in cache
+_INTEGERS = (torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8, torch.uint16, torch.uint32, torch.uint64)
 _XOR, _OR, _AND = (len(SINGLETON_RELATIONS) + i for i in range(3))
 
 
@@ -73,13 +74,13 @@ def row_rules(puzzles: Tensor) -> Tensor:
         InputError: another shape or a floating-point dtype.
     """
     puzzles = torch.as_tensor(puzzles)
-    if puzzles.shape[1:] != (3, GRID, GRID) or puzzles.is_floating_point() or puzzles.dtype == torch.bool:
+    if puzzles.shape[1:] != (3, GRID, GRID) or puzzles.dtype not in _INTEGERS:
         raise InputError(
             f"expected puzzles as integers of shape (B, 3, {GRID}, {GRID}), got {puzzles.dtype} of "
             f"{tuple(puzzles.shape)}: convert them with genraven.puzzles.layout first."
         )
     if puzzles.dtype != torch.int8:
-        puzzles = puzzles.clamp(-2, 127).to(torch.int8)
+        puzzles = puzzles.long().clamp(-2, 127).to(torch.int8)
     if len(puzzles) <= _CHUNK:
         return _row_rules(puzzles, *_tables(puzzles.device))
     return torch.cat([row_rules(chunk) for chunk in puzzles.split(_CHUNK)])
@@ -91,8 +92,8 @@ def _row_rules(
     """``row_rules`` of int8 puzzles with the tables at hand: tensor operations alone, so that it compiles whole."""
     # attribute, row, cell row, panel, cell column, puzzle. As unsigned bytes negative values are large: one clamp sends
     # all that is out of range to one bit; an empty cell is sent to another, which is cleared from the union.
-    cells = puzzles.reshape(len(puzzles), -1, GRID).permute(1, 2, 0).contiguous()
-    cells = cells.view(torch.uint8).view(3, NUM_ROWS, 3, NUM_PANELS, 3, -1)
+    cells = puzzles.flatten(1, 2).permute(1, 2, 0).contiguous()
+    cells = cells.view(torch.uint8).view(3, NUM_ROWS, 3, NUM_PANELS, 3, len(puzzles))
     empty = torch.maximum(torch.maximum(cells[0], cells[1]), cells[2]) == 255  # a channel is -1
     bit = torch.ones((), dtype=torch.int16, device=puzzles.device)
     shift = torch.maximum(cells.clamp_max(_OUTSIDE), empty.to(torch.uint8) * _EMPTY_BIT).to(torch.int16)

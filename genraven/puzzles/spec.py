@@ -82,37 +82,34 @@ def resolve_rules(rules: str | Iterable[int | str]) -> tuple[int, ...]:
     """Sorted rule ids named by ``rules``.
 
     Args:
-        rules: ``"all"``, ``"none"``, the name of a split, one rule name, or a list of ids (0-39), rule names
-            (``position.xor``) and attribute names (``position``: all rules on it).
+        rules: a word or a list of them: ids (0-39), rule names (``position.xor``), attributes (``position``: all rules
+            on it), splits (``split0``), ``all`` or ``none``.
 
     Raises:
         InputError: a name or id that is no rule.
     """
-    if isinstance(rules, str):
-        if rules in HELD_OUT_SPLITS:
-            return HELD_OUT_SPLITS[rules]
-        if rules in ("all", "none"):
-            return tuple(range(NUM_RULES)) if rules == "all" else ()
-        rules = [rules]
-    ids: set[int] = set()
-    for rule in rules:
-        if isinstance(rule, str) and rule.isdecimal():
-            rule = int(rule)
-        if rule in RULE_ID:
-            ids.add(RULE_ID[rule])
-        elif rule in RELATIONS:
-            ids |= {r.id for r in RULES if r.attribute == rule}
-        elif isinstance(rule, int) and not isinstance(rule, bool) and 0 <= rule < NUM_RULES:
-            ids.add(rule)
-        else:
-            known = [*RULE_ID, *RELATIONS, *HELD_OUT_SPLITS, "all", "none"]
-            near = difflib.get_close_matches(str(rule), known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else "`genraven rules` lists them."
-            raise InputError(
-                f"expected rules as ids 0-{NUM_RULES - 1}, names such as 'position.xor', an attribute or "
-                f"'split0'..'split9'; got {rule!r}: {hint}"
-            )
-    return tuple(sorted(ids))
+    named = [rules] if isinstance(rules, str) else list(rules)
+    return tuple(sorted({id for rule in named for id in _rules_named(rule)}))
+
+
+def _rules_named(rule: int | str) -> tuple[int, ...]:
+    """The rules meant by one word or number."""
+    text = str(rule)
+    groups = {"all": tuple(range(NUM_RULES)), "none": (), **HELD_OUT_SPLITS}
+    if text in groups:
+        return groups[text]
+    if text in RULE_ID:
+        return (RULE_ID[text],)
+    if text in RELATIONS:
+        return tuple(r.id for r in RULES if r.attribute == text)
+    if text.isdecimal() and int(text) < NUM_RULES:
+        return (int(text),)
+    near = difflib.get_close_matches(text, [*RULE_ID, *RELATIONS, *groups], n=1)
+    hint = f"did you mean {near[0]!r}?" if near else "`genraven rules` lists them."
+    raise InputError(
+        f"expected rules as ids 0-{NUM_RULES - 1}, names such as 'position.xor', an attribute or "
+        f"'split0'..'split9'; got {rule!r}: {hint}"
+    )
 
 
 def split_rules(

@@ -137,7 +137,8 @@ from test_modules import autoregressive, data, diffusion, trainer
 torch.set_num_threads(1)
 make, devices, out = globals()[sys.argv[1]], int(sys.argv[2]), sys.argv[3]
 module = make()
-run = trainer(Path(out).parent, devices=devices, strategy="ddp" if devices > 1 else "auto", max_steps=4, val_check_interval=4)
+strategy = "ddp" if devices > 1 else "auto"
+run = trainer(Path(out).parent, devices=devices, strategy=strategy, max_steps=4, val_check_interval=4)
 run.fit(module, data())
 scores = {{name: value.item() for name, value in run.callback_metrics.items() if name.startswith("val")}}
 if run.is_global_zero:

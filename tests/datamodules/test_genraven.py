@@ -1,0 +1,151 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from datamodules import GenRAVENDataModule
+from datamodules.genraven import default_cache_dir
+from genraven.errors import InputError
+from genraven.puzzles import layout
+from genraven.puzzles.corrupt import Corruption
+from genraven.puzzles.generate import generate
+from genraven.puzzles.rules import row_rules
+
+torch.set_num_threads(1)
+
+
+def make(tmp_path: Path, **settings: Any) -> GenRAVENDataModule:
+    chosen = {"samples_per_rule": 20, "global_batch_size": 8, "eval_puzzles_per_rule": 10, **settings}
+    return GenRAVENDataModule(cache_dir=str(tmp_path / "cache"), **chosen)
+
+
+def one_pass(data: GenRAVENDataModule) -> tuple[torch.Tensor, torch.Tensor]:
+    data.prepare_data()
+    data.setup("fit")
+    batches = list(data.train_dataloader())
+    return torch.cat([batch.puzzles for batch in batches]), torch.cat([batch.rules for batch in batches])
+
+
+def as_set(puzzles: torch.Tensor) -> set[bytes]:
+    return {puzzle.tobytes() for puzzle in puzzles.numpy()}
+
+
+def test_training_puzzles_are_the_first_of_each_trained_rule(tmp_path: Path) -> None:
+    data = make(tmp_path, rules=[3, "position.xor"], held_out=[12], seed=5)
+    puzzles, rules = one_pass(data)
+    assert (data.trained, data.held_out) == ((3, 37), (12,))
+    assert len(puzzles) == 40
+    for rule in (3, 37):
+        assert as_set(puzzles[rules == rule]) == as_set(generate(rule, 0, 20, seed=5))
+
+
+def test_all_means_all_that_are_not_held_out(tmp_path: Path) -> None:
+    data = make(tmp_path)
+    assert data.held_out == (1, 16, 20, 34, 37)
+    assert sorted(data.trained + data.held_out) == list(range(40))
+
+
+def test_validation_and_test_are_of_all_rules_and_never_trained_on(tmp_path: Path) -> None:
+    data = make(tmp_path, samples_per_rule=200)
+    trained = as_set(one_pass(data)[0])
+    splits = {}
+    for name, loader in (("val", data.val_dataloader()), ("test", data.test_dataloader())):
+        batches = list(loader)
+        puzzles, rules = torch.cat([b.puzzles for b in batches]), torch.cat([b.rules for b in batches])
+        assert rules.bincount().tolist() == [10] * 40
+        assert (row_rules(puzzles) >> rules.unsqueeze(1) & 1).all()
+        splits[name] = as_set(puzzles)
+        assert len(splits[name]) == 400
+        assert not splits[name] & trained
+    assert not splits["val"] & splits["test"]
+
+
+def test_evaluation_puzzles_of_chosen_rules(tmp_path: Path) -> None:
+    data = make(tmp_path, eval_rules=["number"], eval_puzzles_per_rule=3, seed=2)
+    puzzles, rules = data.evaluation_puzzles("val")
+    assert rules.tolist() == list(range(30, 37)) * 3
+    assert torch.equal(puzzles[rules == 32], generate(32, 0, 3, seed=2, split="val"))
+
+
+@pytest.mark.parametrize("samples_per_rule", [64, None])
+def test_corruption_is_in_training_alone(tmp_path: Path, samples_per_rule: int | None) -> None:
+    settings = {"samples_per_rule": samples_per_rule, "rules": [0, 8], "seed": 3}
+    clean = make(tmp_path, **settings)
+    spoilt = make(tmp_path, **settings, corruption=Corruption(cells=0.05, exceptions=0.5))
+    for split in ("val", "test"):
+        assert torch.equal(spoilt.evaluation_puzzles(split)[0], clean.evaluation_puzzles(split)[0])
+    made = as_set(torch.cat([generate(rule, 0, 64, seed=3) for rule in (0, 8)]))
+    if samples_per_rule:
+        assert as_set(one_pass(clean)[0]) == made
+        assert not as_set(one_pass(spoilt)[0]) & made  # 81 cells of a twentieth each: hardly one is left clean
+    assert spoilt.is_stream == (samples_per_rule is None)
+
+
+def test_exceptions_are_as_many_as_asked_for_and_follow_no_rule(tmp_path: Path) -> None:
+    puzzles, _ = one_pass(make(tmp_path, samples_per_rule=400, rules=[0], corruption=Corruption(exceptions=0.25)))
+    broken = (row_rules(puzzles) == 0).all(1)
+    assert 70 <= broken.sum() <= 130
+    assert (row_rules(puzzles[~broken]) & 1).all()
+
+
+def test_the_index_knows_the_training_set_and_a_stream_has_none(tmp_path: Path) -> None:
+    data = make(tmp_path, rules=[3, 30])
+    data.prepare_data()
+    index = data.training_index()
+    assert index is not None
+    assert len(index.puzzles) == 40
+    assert (index.rows.diff() > 0).all()
+    assert make(tmp_path, samples_per_rule=None).training_index() is None
+
+
+def test_a_source_is_trained_on_rule_by_rule(tmp_path: Path) -> None:
+    put_in = torch.stack([generate(rule, 100, 4, seed=9) for rule in range(40)])
+    rows = layout.puzzles_to_rows(put_in.flatten(0, 1)).view(40, 12, 3, 9, 3)
+    np.save(tmp_path / "own.npy", rows.numpy())
+    data = make(tmp_path, source=str(tmp_path / "own.npy"), samples_per_rule=None, rules=[7, 36], global_batch_size=4)
+    assert not data.is_stream
+    puzzles, rules = one_pass(data)
+    assert len(puzzles) == 8
+    for rule in (7, 36):
+        assert as_set(puzzles[rules == rule]) == as_set(put_in[rule])
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"rules": ["shape.xnor"]}, "'shape.xor'"),
+        ({"rules": [40]}, "got 40"),
+        ({"held_out": "split10"}, "got 'split10'"),
+        ({"eval_rules": ["nothing"]}, "got 'nothing'"),
+        ({"rules": [1, 2]}, "shape.progression-2"),
+        ({"rules": ["shape"], "held_out": ["shape.xor"]}, "shape.xor"),
+        ({"rules": []}, "at least one rule to train on"),
+        ({"rules": "none"}, "at least one rule to train on"),
+        ({"held_out": "all"}, "at least one rule to train on"),
+        ({"eval_rules": []}, "data.eval_rules"),
+        ({"samples_per_rule": 0}, "data.samples_per_rule to be 1 or more, got 0"),
+        ({"global_batch_size": 0}, "data.global_batch_size to be 1 or more, got 0"),
+        ({"eval_puzzles_per_rule": -1}, "data.eval_puzzles_per_rule to be 1 or more, got -1"),
+        ({"eval_batch_size": 0}, "data.eval_batch_size to be 1 or more, got 0"),
+        ({"seed": -1}, "data.seed to be 0 or more, got -1"),
+    ],
+)
+def test_bad_settings_are_refused_in_one_line(tmp_path: Path, settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        make(tmp_path, **settings)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_stream_without_an_end_asks_for_max_steps(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="trainer.max_steps"):
+        make(tmp_path, samples_per_rule=None).train_dataloader()
+
+
+def test_the_cache_folder_is_named_by_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GENRAVEN_CACHE", str(tmp_path))
+    assert default_cache_dir() == tmp_path
+    monkeypatch.delenv("GENRAVEN_CACHE")
+    assert default_cache_dir() == Path.home() / ".cache" / "genraven"

@@ -1,0 +1,237 @@
+"""The genraven command, as a user meets it."""
+
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from genraven.puzzles import layout
+from genraven.puzzles.generate import generate
+from genraven.puzzles.rules import row_rules
+from genraven.puzzles.spec import NUM_RULES, RULE_ID, RULES
+from launch.cli import main
+from launch.runs import load_run
+from launch.shipped import CONFIGS, config_names
+
+TINY = ["--model.network.width", "24", "--model.network.depth", "1", "--model.network.num_heads", "2"]
+QUICK = [
+    *("-c", "data/demo.yaml", "-c", "trainer/debug.yaml", "--trainer.accelerator", "cpu"),
+    *("--data.samples_per_rule", "30", "--data.global_batch_size", "6", "--trainer.max_steps", "4"),
+    *("--trainer.val_check_interval", "4", "--trainer.enable_progress_bar", "false"),
+]
+FAMILIES = {
+    "autoregressive": ["-c", "model/gpt2_tiny.yaml", *TINY, *QUICK],
+    "diffusion": ["-c", "model/sit_tiny.yaml", *TINY, "--model.num_sampling_steps", "2", *QUICK],
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A finished tiny run of each family."""
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GENRAVEN_CACHE", str(folder / "cache"))
+        for family, arguments in FAMILIES.items():
+            assert main(["fit", *arguments, "--run_dir", str(folder / family)]) == 0
+    return {family: folder / family for family in FAMILIES}
+
+
+def error_of(arguments: list[Any], capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line that a refused command prints."""
+    capsys.readouterr()
+    assert main([str(a) for a in arguments]) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("genraven: error:")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from launch.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print({'torch', 'lightning', 'numpy'} & sys.modules.keys())"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert "evaluate" in shown
+    assert "fit" in shown
+    assert shown.endswith("set()\n")
+
+
+@pytest.mark.parametrize("name", config_names())
+def test_every_shipped_config_runs(name: str, in_tmp_path: Path) -> None:
+    """Beside configs of the other two kinds, with less data and on the CPU, one step and one validation batch."""
+    kind = name.split("/")[0]
+    configs = {"model": "model/gpt2_tiny.yaml", "data": "data/demo.yaml", "trainer": "trainer/cpu.yaml"} | {kind: name}
+    finite = (yaml.safe_load((CONFIGS / configs["data"]).read_text())["data"])["samples_per_rule"]
+    small = ["--data.eval_puzzles_per_rule", "1", "--data.eval_batch_size", "2", "--data.global_batch_size", "2"]
+    if finite:
+        small += ["--data.samples_per_rule", "2"]
+    if "sit" in configs["model"]:
+        small += ["--model.num_sampling_steps", "1"]
+    chosen = [option for path in configs.values() for option in ("-c", path)]
+    cpu = ["--trainer.accelerator", "cpu", "--trainer.fast_dev_run", "true", "--trainer.enable_progress_bar", "false"]
+    assert main(["fit", *chosen, *small, *cpu]) == 0
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_run_lives_in_one_folder(family: str, runs: dict[str, Path]) -> None:
+    run = runs[family]
+    assert {path.name for path in run.iterdir()} == {"checkpoints", "config.yaml", "summary.json", "tensorboard"}
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["state"] == "finished"
+    assert (summary["step"], summary["puzzles"], summary["family"]) == (4, 24, family)
+    assert summary["metrics"]["val_count/c3"] == 6
+    curves = EventAccumulator(str(run / "tensorboard"))
+    curves.Reload()
+    assert {"train/loss", "train/lr", "train/puzzles_per_s", "val/loss", "val/c3", "val/completion"} <= set(
+        curves.Tags()["scalars"]
+    )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_checkpoints_rebuild_the_model_from_plain_values(family: str, runs: dict[str, Path]) -> None:
+    module, data, checkpoint = load_run(runs[family], "cpu")
+    assert checkpoint["global_step"] == 4
+    assert module.family == family
+    assert data.trained == tuple(RULE_ID[f"{a}.constant"] for a in ("shape", "size", "color"))
+    assert_equal = torch.testing.assert_close
+    for name, value in module.state_dict().items():
+        assert_equal(value, checkpoint["state_dict"][name], rtol=0, atol=0)
+
+
+def test_the_same_command_goes_on_and_another_config_is_refused(
+    runs: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = runs["autoregressive"]
+    arguments = ["fit", *FAMILIES["autoregressive"], "--run_dir", str(run)]
+    before = (run / "checkpoints" / "last.ckpt").read_bytes()
+    message = error_of([*arguments, "--data.seed", "1"], capsys)
+    assert "data.seed 0 instead of 1" in message
+    assert (run / "checkpoints" / "last.ckpt").read_bytes() == before
+    assert main([*arguments, "--trainer.max_steps", "6"]) == 0
+    assert json.loads((run / "summary.json").read_text())["puzzles"] == 36
+    curves = EventAccumulator(str(run / "tensorboard"))
+    curves.Reload()
+    steps = [event.step for event in curves.Scalars("train/loss")]
+    assert steps == sorted(set(steps))
+
+
+def test_generate_sample_complete_evaluate(runs: dict[str, Path], in_tmp_path: Path) -> None:
+    assert main(["generate", "--rules", "position", "--num", "3", "--out", "p.npy", "--picture", "p.png"]) == 0
+    puzzles = np.load("p.npy")
+    expected = torch.cat([generate(RULE_ID[f"position.{r}"], 0, 3) for r in ("xor", "or", "and")])
+    assert np.array_equal(puzzles, expected.numpy())
+    for family, run in runs.items():
+        assert main(["sample", str(run), "--num", "5", "--out", "s.npy", "--batch-size", "2"]) == 0
+        assert np.load("s.npy").shape == (5, *layout.PUZZLE_SHAPE)
+        assert Path("s.png").stat().st_size > 1000
+        assert main(["complete", str(run), "p.npy", "--out", "c.npy", "--picture", "c2.png"]) == 0
+        completed, given = np.load("c.npy"), ~layout.last_panel_mask(1)[0].numpy()
+        assert np.array_equal(completed[:, :, given], puzzles[:, :, given])
+        assert main(["evaluate", str(run), "--puzzles-per-rule", "4", "--out", "e.json"]) == 0
+        result = json.loads(Path("e.json").read_text())
+        assert result["family"] == family
+        for metric in ("c3", "c2", "novel_c3", "completion"):
+            score = result["metrics"][metric]
+            assert score["count"] == 12
+            assert 0 <= score["interval95"][0] <= score["value"] <= score["interval95"][1] <= 1
+        assert result["metrics"]["any_valid"]["count"] == 36
+        assert set(result["metrics"]["per_rule"]["completion"]) == {f"{a}.constant" for a in ("shape", "size", "color")}
+
+
+def test_a_mask_of_ones_own(runs: dict[str, Path], in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["generate", "--rules", "number", "--num", "1", "--out", "p.npy"])
+    mask = np.zeros((9, 9), bool)
+    mask[4, 2:7] = True
+    np.save("m.npy", mask)
+    for run in runs.values():
+        assert main(["complete", str(run), "p.npy", "--mask", "m.npy", "--out", "c.npy"]) == 0
+        assert np.array_equal(np.load("c.npy")[:, :, ~mask], np.load("p.npy")[:, :, ~mask])
+    np.save("m.npy", np.zeros((9, 9), bool))
+    assert "leaves none open" in error_of(["complete", runs["diffusion"], "p.npy", "--mask", "m.npy"], capsys)
+
+
+def test_published_layout_trains(in_tmp_path: Path) -> None:
+    assert main(["generate", "--num", "2", "--layout", "published", "--out", "all.npy"]) == 0
+    rows = np.load("all.npy")
+    assert rows.shape == (NUM_RULES, 6, 3, 9, 3)
+    puzzles = layout.rows_to_puzzles(torch.from_numpy(rows[7]).unflatten(0, (-1, 3)))
+    assert (row_rules(puzzles) == 1 << RULES[7].id).all()
+    fit = ["fit", "-c", "model/gpt2_tiny.yaml", *TINY, *QUICK, "--data.source", "all.npy"]
+    assert main([*fit, "--data.samples_per_rule", "2", "--run_dir", "r"]) == 0
+
+
+FIT = ["fit", "-c", "model/gpt2_tiny.yaml", *TINY, *QUICK, "--run_dir", "r"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([*FIT, "--data.rules", "[position.xr]"], "did you mean 'position.xor'"),
+        ([*FIT, "--data.held_out", "[shape.constant]"], "got both for shape.constant"),
+        ([*FIT, "--data.rules", "[]"], "empty selection"),
+        ([*FIT, "--data.global_batch_size", "7", "--trainer.accumulate_grad_batches", "2"], "a multiple of 2"),
+        ([*FIT, "--data.samples_per_rule", "0"], "1 or more"),
+        ([*FIT, "--data.source", "missing.npy"], "missing.npy"),
+        ([*FIT, "--data.source", "pickle.npy"], "pickle"),
+        ([*FIT, "--data.source", "range.npy"], "-1..6"),
+        ([*FIT, "--ckpt_path", "pickle.npy"], "it is torn, or no checkpoint"),
+        (["fit", "-c", "model/sit_tny.yaml"], "did you mean model/sit_tiny.yaml"),
+        (["generate", "--rules", "shapes"], "did you mean 'shape'"),
+        (["generate", "--rules", "none"], "at least one rule"),
+        (["sample", "missing"], "missing"),
+        (["sample", "pickle.npy"], "no checkpoint"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(
+    arguments: list[str], says: str, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("pickle.npy").write_bytes(pickle.dumps({"rules": "all"}))
+    rows = np.zeros((NUM_RULES, 30 * 3, 3, 9, 3), np.int8)
+    rows[0, 5, 1, 2] = (7, 0, 0)
+    np.save("range.npy", rows)
+    before = set(in_tmp_path.iterdir())
+    assert says in error_of(arguments, capsys)
+    assert set(in_tmp_path.iterdir()) == before
+
+
+def test_a_folder_that_cannot_be_written(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("file").write_text("in the way")
+    assert "can be written" in error_of([*FIT[:-1], "file/r"], capsys)
+    assert "can be written" in error_of(["generate", "--num", "1", "--out", "file/p.npy"], capsys)
+
+
+def test_another_familys_checkpoint(
+    runs: dict[str, Path], in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = error_of([*FIT, "--ckpt_path", runs["diffusion"]], capsys)
+    assert "expected a checkpoint of the autoregressive family, got one of diffusion" in message
+    assert not Path("r").exists()
+    message = error_of(["validate", *FAMILIES["diffusion"][:2], *QUICK, "--ckpt_path", runs["diffusion"]], capsys)
+    assert "differs in" in message
+
+
+def test_sampling_options_of_the_other_family(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--temperature" in error_of(["sample", runs["diffusion"], "--temperature", "1"], capsys)
+    assert "--steps" in error_of(["sample", runs["autoregressive"], "--steps", "3"], capsys)
+    assert "num_labels" in error_of(["sample", runs["diffusion"], "--rules", "shape"], capsys)
+
+
+def test_validate_test_and_predict(runs: dict[str, Path], in_tmp_path: Path) -> None:
+    for family, run in runs.items():
+        arguments = [*FAMILIES[family], "--ckpt_path", str(run)]
+        assert main(["validate", *arguments]) == 0
+        assert main(["test", *arguments]) == 0
+        assert main(["predict", *arguments]) == 0
+        assert np.load("predictions.npy").shape == (6, *layout.PUZZLE_SHAPE)
+        assert {path.name for path in in_tmp_path.iterdir()} == {"predictions.npy"}

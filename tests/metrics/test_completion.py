@@ -1,0 +1,48 @@
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from genraven.metrics.completion import PanelCompletion, rule_holds
+from genraven.puzzles.generate import generate
+
+TRAINED = tuple(range(0, 40, 3))
+
+
+def test_equals_sets_of_rules(mixed: tuple[Tensor, Tensor], row_rule_sets: Callable[[Tensor], list[set[int]]]) -> None:
+    puzzles, rules = mixed
+    correct = [rule in row_rule_sets(puzzle)[2] for puzzle, rule in zip(puzzles, rules.tolist(), strict=True)]
+    assert 0.1 < sum(correct) / len(correct) < 0.9
+    assert rule_holds(puzzles, rules).tolist() == correct
+
+    metric = PanelCompletion(TRAINED)
+    for part, names in zip(puzzles.split(97), rules.split(97), strict=True):
+        metric.update(part, names)
+    result = metric.compute()
+    pairs = list(zip(rules.tolist(), correct, strict=True))
+    groups = {
+        "completion": pairs,
+        "completion_trained": [(rule, right) for rule, right in pairs if rule in TRAINED],
+        "completion_held_out": [(rule, right) for rule, right in pairs if rule not in TRAINED],
+    }
+    expected = {name: (sum(right for _, right in group), len(group)) for name, group in groups.items()}
+    assert {name: (int(r.hits), int(r.total)) for name, r in result["rates"].items()} == expected
+    for k in range(40):
+        of_rule = [right for rule, right in pairs if rule == k]
+        assert (int(result["per_rule"].hits[k]), int(result["per_rule"].total[k])) == (sum(of_rule), len(of_rule))
+
+
+@pytest.mark.parametrize(
+    ("trained", "counted", "names"),
+    [
+        (range(40), [5], {"completion", "completion_trained"}),
+        ((), [5], {"completion", "completion_held_out"}),
+        ((5,), [5, 6], {"completion", "completion_trained", "completion_held_out"}),
+    ],
+)
+def test_groups_that_nothing_counted_for_are_absent(trained: range, counted: list[int], names: set[str]) -> None:
+    metric = PanelCompletion(trained)
+    for rule in counted:
+        metric.update(generate(rule, 0, 2), torch.full((2,), rule))
+    assert set(metric.compute()["rates"]) == names

@@ -1,0 +1,156 @@
+import pytest
+import torch
+from scipy.stats import chisquare
+from torch import Tensor
+
+from genraven.decoding import decode, from_symbols, pick, to_symbols
+from genraven.networks.transformer import Head, Transformer
+from genraven.puzzles import layout
+from genraven.puzzles.generate import generate
+
+torch.set_num_threads(1)
+NUM = 6
+
+
+def make(head: Head, dtype: torch.dtype = torch.float64, num_labels: int = 0) -> Transformer:
+    """A small network whose logits depend strongly on what it reads."""
+    torch.manual_seed(0)
+    network = Transformer(width=24, depth=2, num_heads=4, head=head, num_labels=num_labels).to(dtype).eval()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return network.requires_grad_(False)
+
+
+def case(network: Transformer) -> tuple[Tensor, Tensor, Tensor]:
+    """Tokens, open cells (all, none, the last panel, and at random) and uniforms."""
+    draws = torch.Generator().manual_seed(1)
+    tokens = layout.puzzles_to_tokens(torch.cat([generate(rule, 0, 1) for rule in (0, 8, 15, 29, 33, 38)]))
+    open_cells = torch.rand(NUM, 81, generator=draws) < 0.4
+    open_cells[0], open_cells[1], open_cells[2] = True, False, torch.arange(81) >= 72
+    return tokens, open_cells, torch.rand(NUM, 81, len(network.head_sizes), generator=draws)
+
+
+def naive(
+    network: Transformer, tokens: Tensor, open_cells: Tensor, uniform: Tensor, labels: Tensor | None, temperature: float
+) -> Tensor:
+    """One puzzle, one cell at a time, each from the whole prefix."""
+    result = tokens.clone()
+    for b, i in open_cells.nonzero().tolist():
+        logits = network(result[b : b + 1, :i].long() + 1, None if labels is None else labels[b : b + 1])[0, -1]
+        symbols, first = [], 0
+        for size, u in zip(network.head_sizes, uniform[b, i].tolist(), strict=True):
+            odds = ((logits[first : first + size].double()) / temperature).exp()
+            rest, symbol = u * odds.sum().item(), 0
+            while rest >= odds[symbol]:
+                rest, symbol = rest - odds[symbol].item(), symbol + 1
+            symbols.append(symbol)
+            first += size
+        if len(symbols) == 3:
+            cell = [-1, -1, -1] if 0 in symbols else [symbol - 1 for symbol in symbols]
+        else:
+            state = symbols[0] - 1
+            cell = [-1, -1, -1] if state < 0 else [state // 100, state // 10 % 10, state % 10]
+        result[b, i] = torch.tensor(cell)
+    return result
+
+
+@pytest.mark.parametrize("head", ["separate", "joint"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_cached_sampling_equals_sampling_from_the_whole_prefix(head: Head, dtype: torch.dtype) -> None:
+    network = make(head, dtype)
+    tokens, open_cells, uniform = case(network)
+    sampled = decode(network, tokens, open_cells, uniform)
+    assert sampled.dtype == torch.int8
+    assert torch.equal(sampled, naive(network, tokens, open_cells, uniform, None, 1.0))
+    assert not torch.equal(sampled[0], tokens[0])
+
+
+def test_cached_sampling_with_labels_and_temperature() -> None:
+    network = make("joint", num_labels=40)
+    tokens, open_cells, uniform = case(network)
+    labels = torch.tensor([0, 8, 15, 29, 33, 40])
+    sampled = decode(network, tokens, open_cells, uniform, labels=labels, temperature=0.5)
+    assert torch.equal(sampled, naive(network, tokens, open_cells, uniform, labels, 0.5))
+    assert not torch.equal(sampled, decode(network, tokens, open_cells, uniform, temperature=0.5))
+
+
+@pytest.mark.parametrize("head", ["separate", "joint"])
+def test_given_cells_stay_and_what_is_under_the_mask_is_not_read(head: Head) -> None:
+    network = make(head)
+    tokens, open_cells, uniform = case(network)
+    before = tokens.clone()
+    sampled = decode(network, tokens, open_cells, uniform)
+    assert torch.equal(sampled[~open_cells], tokens[~open_cells])
+    assert torch.equal(tokens, before)
+    garbage = torch.randint(-128, 128, tokens.shape, generator=torch.Generator().manual_seed(2)).to(torch.int8)
+    spoilt = tokens.where(~open_cells.unsqueeze(-1), garbage)
+    assert torch.equal(decode(network, spoilt, open_cells, uniform), sampled)
+
+
+@pytest.mark.parametrize("first", [0, 1, 40, 80])
+def test_garbage_under_a_mask_that_opens_late_is_not_read(first: int) -> None:
+    network = make("separate")
+    tokens, _, uniform = case(network)
+    open_cells = (torch.arange(81) >= first).expand(NUM, -1).clone()
+    open_cells[1:, first] = False  # the first open cell of one puzzle is a given one of the others
+    spoilt = tokens.masked_fill(open_cells.unsqueeze(-1), 111)
+    sampled = decode(network, tokens, open_cells, uniform)
+    assert torch.equal(decode(network, spoilt, open_cells, uniform), sampled)
+    assert torch.equal(sampled, naive(network, tokens, open_cells, uniform, None, 1.0))
+
+
+def test_an_empty_mask_gives_a_copy() -> None:
+    network = make("separate")
+    tokens, _, uniform = case(network)
+    copied = decode(network, tokens, torch.zeros(NUM, 81, dtype=torch.bool), uniform)
+    assert torch.equal(copied, tokens)
+    assert copied.data_ptr() != tokens.data_ptr()
+
+
+def test_sampled_cells_are_whole_and_in_their_ranges() -> None:
+    for head in ("separate", "joint"):
+        network = make(head)  # type: ignore[arg-type]
+        tokens, open_cells, uniform = case(network)
+        cells = decode(network, tokens, torch.ones_like(open_cells), uniform).flatten(0, 1)
+        empty = (cells == -1).any(1)
+        assert (cells[empty] == -1).all()
+        assert (cells[~empty] >= 0).all()
+        assert (cells < torch.tensor([7, 10, 10])).all()
+        assert 0 < empty.sum() < len(cells) or head == "joint"
+
+
+def test_pick_draws_from_the_softmax() -> None:
+    draws = torch.Generator().manual_seed(0)
+    logits, temperature, num = torch.randn(8 + 11, generator=draws) * 1.5, 0.7, 50_000
+    uniform = torch.rand(num, 2, generator=draws)
+    symbols = pick(logits.expand(num, -1), (8, 11), uniform, temperature)
+    for part, drawn in zip(logits.split((8, 11)), symbols.unbind(-1), strict=True):
+        expected = (part.double() / temperature).softmax(-1) * num
+        counts = drawn.bincount(minlength=len(part))
+        assert chisquare(counts.numpy(), expected.numpy()).pvalue > 0.001
+        wrong = part.double().softmax(-1) * num  # the test tells temperatures apart
+        assert chisquare(counts.numpy(), wrong.numpy()).pvalue < 1e-9
+
+
+def test_temperature_zero_takes_the_likeliest() -> None:
+    logits = torch.randn(100, 8 + 701, generator=torch.Generator().manual_seed(0))
+    symbols = pick(logits, (8, 701), torch.rand(100, 2), 0)
+    assert torch.equal(symbols, torch.stack([logits[:, :8].argmax(1), logits[:, 8:].argmax(1)], 1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_extreme_draws_give_symbols_in_range(dtype: torch.dtype) -> None:
+    logits = torch.randn(1000, 701, generator=torch.Generator().manual_seed(0))
+    ones = torch.ones(1000, 1, dtype=dtype)
+    assert (pick(logits, (701,), torch.nextafter(ones, torch.zeros_like(ones)), 1.0) <= 700).all()
+    assert (pick(logits, (701,), torch.zeros_like(ones), 1.0) == 0).all()
+
+
+@pytest.mark.parametrize("head_sizes", [(8, 11, 11), (701,)])
+def test_symbols_and_tokens_are_each_others_inverse(head_sizes: tuple[int, ...]) -> None:
+    tokens = layout.puzzles_to_tokens(torch.cat([generate(rule, 0, 20) for rule in (3, 37)]))
+    symbols = to_symbols(tokens, head_sizes)
+    assert symbols.shape == (40, 81, len(head_sizes))
+    assert (symbols >= 0).all()
+    assert (symbols < torch.tensor(head_sizes)).all()
+    assert torch.equal(from_symbols(symbols), tokens)

@@ -1,0 +1,146 @@
+import io
+import os
+import pickle
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from genraven.errors import InputError
+from genraven.files import appears_whole, read_puzzles, writable_folder
+from genraven.puzzles.generate import generate
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("old", [None, "old"])
+def test_a_file_appears_when_the_block_ends(tmp_path: Path, old: str | None) -> None:
+    path = tmp_path / "result.json"
+    if old is not None:
+        path.write_text(old)
+    with appears_whole(path) as temporary:
+        temporary.write_text("new")
+        assert temporary.parent == tmp_path  # renaming works within one file system
+        assert temporary.suffix == ".json"
+        assert (path.read_text() if path.exists() else None) == old
+    assert path.read_text() == "new"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert names(tmp_path) == ["result.json"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+@pytest.mark.parametrize("old", [None, "old"])
+def test_an_exception_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, error: type[BaseException], old: str | None
+) -> None:
+    path = tmp_path / "result.json"
+    if old is not None:
+        path.write_text(old)
+
+    def write_half() -> None:
+        with appears_whole(path) as temporary:
+            temporary.write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        write_half()
+    assert names(tmp_path) == ([] if old is None else ["result.json"])
+    assert old is None or path.read_text() == old
+
+
+def test_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    with appears_whole(path) as first, appears_whole(path) as second:
+        first.write_text("first")
+        second.write_text("second")
+        assert first != second
+    assert path.read_text() == "first"  # the outer block ends last
+    assert names(tmp_path) == ["result.json"]
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int64])
+def test_puzzles_come_back_as_they_were_saved(tmp_path: Path, dtype: type) -> None:
+    puzzles = generate(37, 0, 5)
+    np.save(tmp_path / "puzzles.npy", puzzles.numpy().astype(dtype))
+    read = read_puzzles(tmp_path / "puzzles.npy")
+    assert read.dtype == torch.int8
+    assert torch.equal(read, puzzles)
+    read[0] = 0  # a tensor of its own, which may be written
+    assert torch.equal(read_puzzles(tmp_path / "puzzles.npy"), puzzles)
+
+
+class Trap:
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.marker),)
+
+
+def array(change: Callable[[Any], Any]) -> Callable[[Path], None]:
+    return lambda path: np.save(path, change(generate(2, 0, 4).numpy().astype(np.int64)))
+
+
+def with_cell(*cell: int) -> Callable[[Path], None]:
+    def change(puzzles: Any) -> Any:
+        puzzles[2, :, 4, 7] = cell
+        return puzzles
+
+    return array(change)
+
+
+def archive(path: Path) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, data=np.zeros(3, np.int8))
+    path.write_bytes(buffer.getvalue())
+
+
+BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "missing": (lambda path: None, "No such file"),
+    "folder": (lambda path: path.mkdir(), "directory"),
+    "empty file": (lambda path: path.touch(), "no plain array"),
+    "pickle": (lambda path: path.write_bytes(pickle.dumps(Trap(path.with_name("executed")))), "a pickle"),
+    "objects": (
+        lambda path: np.save(path, np.array([Trap(path.with_name("executed"))], dtype=object), allow_pickle=True),
+        "a pickle",
+    ),
+    "archive": (archive, "npz"),
+    "one puzzle": (array(lambda p: p[0]), "shape (3, 9, 9)"),
+    "tokens": (array(lambda p: p.reshape(4, 81, 3)), "shape (4, 81, 3)"),
+    "float": (array(lambda p: p.astype(np.float64)), "float64"),
+    "bool": (array(lambda p: p > 0), "bool"),
+    "shape 7": (with_cell(7, 0, 0), "got [7, 0, 0] at [2, 4, 7]"),
+    "color 10": (with_cell(0, 0, 10), "got [0, 0, 10] at [2, 4, 7]"),
+    "size -2": (with_cell(0, -2, 0), "got [0, -2, 0] at [2, 4, 7]"),
+    "256 more": (with_cell(256, 0, 0), "got [256, 0, 0] at [2, 4, 7]"),
+    "half empty": (with_cell(-1, 0, -1), "got [-1, 0, -1] at [2, 4, 7]"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_puzzles_are_refused_in_one_line(tmp_path: Path, kind: str) -> None:
+    write, said = BAD[kind]
+    path = tmp_path / "puzzles.npy"
+    write(path)
+    with pytest.raises(InputError) as caught:
+        read_puzzles(path)
+    message = str(caught.value)
+    assert said in message
+    assert str(path) in message
+    assert "\n" not in message
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_folder_is_made_or_refused_by_the_option_to_change(tmp_path: Path) -> None:
+    assert writable_folder(tmp_path / "a" / "b", "--out").is_dir()
+    assert names(tmp_path / "a" / "b") == []
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"got .*file/below .*: set --out\.") as caught:
+        writable_folder(tmp_path / "file" / "below", "--out")
+    assert "\n" not in str(caught.value)

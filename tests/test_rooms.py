@@ -1,0 +1,132 @@
+"""The arrows of DESIGN.md, section 6: a room imports only rooms above it in the list."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ROOMS = [  # from the bottom up
+    "genraven.errors",
+    "genraven.puzzles",
+    "genraven.files",
+    "genraven.metrics",
+    "genraven.networks",
+    "genraven.diffusion",
+    "genraven.decoding",
+    "genraven.report",
+    "datamodules",
+    "lightning_modules",
+    "callbacks",
+    "launch",
+]
+OURS = {room.partition(".")[0] for room in ROOMS}
+APART = {  # what a room must not know although it stands above
+    "genraven.networks": {"genraven.puzzles"},
+    "genraven.diffusion": {"genraven.puzzles"},
+}
+LIGHTNING = {"lightning", "pytorch_lightning", "lightning_fabric"}
+MODULES = sorted(
+    path.relative_to(ROOT) for top in OURS for path in (ROOT / top).rglob("*.py") if "__pycache__" not in path.parts
+)
+
+
+def module_name(path: Path) -> str:
+    parts = path.with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def is_module(name: str) -> bool:
+    path = ROOT / name.replace(".", "/")
+    return path.is_dir() or path.with_suffix(".py").is_file()
+
+
+def imports(source: str, path: Path) -> set[str]:
+    """Names of the modules that ``source``, which stands at ``path``, imports, inside functions too."""
+    found: set[str] = set()
+    package = module_name(path).split(".")
+    package = package if path.name == "__init__.py" else package[:-1]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            name = ".".join([*base, *([node.module] if node.module else [])])
+            whole = {f"{name}.{alias.name}" for alias in node.names}
+            found |= {inner if inner.split(".")[0] in OURS and is_module(inner) else name for inner in whole}
+    return found
+
+
+def room_of(module: str) -> str | None:
+    return next((room for room in ROOMS if module == room or module.startswith(room + ".")), None)
+
+
+def violations(source: str, path: Path) -> list[str]:
+    """What ``source`` imports although it must not."""
+    module = module_name(path)
+    room, bad = room_of(module), []
+    for name in sorted(imports(source, path)):
+        top, other = name.partition(".")[0], room_of(name)
+        if top in OURS:
+            allowed = room is not None and other is not None and ROOMS.index(other) <= ROOMS.index(room)
+            allowed = allowed and other not in APART.get(str(room), ())
+        else:
+            allowed = not (module.startswith("genraven") and top in LIGHTNING)
+        if not allowed:
+            bad.append(name)
+    return bad
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_arrows_point_up_the_list_only(path: Path) -> None:
+    assert violations((ROOT / path).read_text(), path) == []
+
+
+def test_every_module_stands_in_a_room() -> None:
+    assert [str(path) for path in MODULES if room_of(module_name(path)) is None] == ["genraven/__init__.py"]
+
+
+def test_nobody_imports_launch() -> None:
+    guilty = [
+        str(path)
+        for path in MODULES
+        if path.parts[0] != "launch"
+        and any(room_of(name) == "launch" for name in imports((ROOT / path).read_text(), path))
+    ]
+    assert guilty == []
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("genraven/puzzles/rules.py", "from genraven.metrics import rates"),
+        ("genraven/puzzles/rules.py", "from genraven import files"),
+        ("genraven/puzzles/rules.py", "from ..metrics.rates import Rate"),
+        ("genraven/errors.py", "import genraven.puzzles.spec"),
+        ("genraven/networks/dit.py", "from genraven.puzzles.spec import GRID"),
+        ("genraven/diffusion/flow.py", "def f():\n    from genraven.puzzles import layout"),
+        ("genraven/metrics/scores.py", "from genraven.networks.dit import DiT"),
+        ("genraven/metrics/scores.py", "import lightning as L"),
+        ("genraven/metrics/scores.py", "from lightning.pytorch import Trainer"),
+        ("genraven/decoding.py", "from genraven.report import page"),
+        ("datamodules/store.py", "from lightning_modules import PuzzleModule"),
+        ("lightning_modules/base.py", "import callbacks.summary"),
+        ("callbacks/summary.py", "from launch.runs import load_run"),
+    ],
+)
+def test_a_wrong_arrow_is_found(path: str, source: str) -> None:
+    assert len(violations(source, Path(path))) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("genraven/puzzles/rules.py", "from genraven.errors import InputError\nfrom genraven.puzzles import instances"),
+        ("genraven/files.py", "from genraven.puzzles import layout"),
+        ("genraven/diffusion/samplers.py", "from genraven.diffusion.flow import Velocity"),
+        ("datamodules/store.py", "import lightning\nfrom genraven.files import appears_whole"),
+        ("launch/cli.py", "from callbacks import RunSummary\nimport torch"),
+    ],
+)
+def test_a_right_arrow_is_let_pass(path: str, source: str) -> None:
+    assert violations(source, Path(path)) == []
