@@ -1,5 +1,6 @@
-"""Callbacks: what watches a run."""
+"""Callbacks: what watches a run and keeps it."""
 
+from callbacks.checkpoint import LastCheckpoint
 from callbacks.summary import RunSummary
 
-__all__ = ["RunSummary"]
+__all__ = ["LastCheckpoint", "RunSummary"]

@@ -35,7 +35,7 @@ class Entry:
 
 ENTRIES = (
     Entry("autoregressive (GPT-2)", "model/gpt2_tiny.yaml", 1500),
-    Entry("diffusion (SiT)", "model/sit_tiny.yaml", 3000),
+    Entry("diffusion (SiT)", "model/sit_tiny.yaml", 2700),
 )
 
 
@@ -75,7 +75,7 @@ def main() -> None:
                     str(folder),
                 ),
                 *("--trainer.max_steps", str(entry.max_steps), "--trainer.max_time", MAX_TIME),
-                *("--trainer.precision", precision, "--trainer.val_check_interval", str(entry.max_steps // 3)),
+                *("--trainer.precision", precision, "--trainer.val_check_interval", str(entry.max_steps // 2)),
             ]
         )
         trained, data, checkpoint = load_run(folder, "cpu")

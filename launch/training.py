@@ -12,11 +12,11 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info
 
-from callbacks import RunSummary
+from callbacks import LastCheckpoint, RunSummary
 from datamodules import GenRAVENDataModule
 from genraven.errors import InputError
 from launch.data import save_array
-from launch.runs import LAST, SCHEMA, TENSORBOARD, RunFolder, default_run_folder, find_checkpoint, read_checkpoint
+from launch.runs import SCHEMA, TENSORBOARD, RunFolder, default_run_folder, find_checkpoint, read_checkpoint
 from launch.shipped import expand_configs
 from lightning_modules import PuzzleModule
 
@@ -80,20 +80,18 @@ class GenravenCLI(LightningCLI):
         )
 
     def _callbacks(self) -> list[L.Callback]:
-        folder, every = str(self.run_folder.checkpoints), self._options.checkpoint_every_n_steps
+        every = self._options.checkpoint_every_n_steps
         if every < 1:
             raise InputError(f"expected --checkpoint_every_n_steps to be 1 or more, got {every}.")
         return [
             RunSummary(self.run_folder.path),
             KeepConfig({part: self.resolved[part] for part in SCHEMA}),
             LearningRateMonitor(logging_interval="step"),
-            # Two: a last.ckpt that follows a monitored value moves only when that value improves.
+            LastCheckpoint(self.run_folder.last, every),
             ModelCheckpoint(
-                folder, filename=Path(LAST).stem, every_n_train_steps=every, save_on_train_epoch_end=True,
-                enable_version_counter=False,
+                self.run_folder.checkpoints, "best", monitor="val/loss", mode="min", enable_version_counter=False
             ),
-            ModelCheckpoint(folder, filename="best", monitor="val/loss", mode="min", enable_version_counter=False),
-        ]  # fmt: skip
+        ]
 
     def fit(self, model: PuzzleModule, datamodule: GenRAVENDataModule, **kwargs: Any) -> None:
         """Trains; from the run's last checkpoint where it has one and no other was given.
@@ -156,6 +154,8 @@ def quiet_lightning() -> None:
     """Drops Lightning's advertisements and warnings about srun and about arguments that do not come from sys.argv."""
     warnings.filterwarnings("ignore", ".*srun.*")
     warnings.filterwarnings("ignore", ".*LightningCLI's args parameter.*")
+    warnings.filterwarnings("ignore", ".*callbacks used to create the checkpoint need to be provided.*")
+    warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.*")
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
         logging.getLogger(name).addFilter(lambda record: "Tip:" not in record.getMessage())
 

@@ -41,6 +41,11 @@ class ExponentialMovingAverage(WeightAveraging):
         super()._swap_models(pl_module)
         self._swapped = not self._swapped
 
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Takes up the averages when training resumes; validation and test read them as the weights themselves."""
+        if self._average_model is not None:
+            super().on_load_checkpoint(trainer, pl_module, checkpoint)
+
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Undoes the swap of a validation that raised, so that nothing saved later has the two copies exchanged."""
         if self._swapped:

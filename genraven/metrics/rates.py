@@ -25,7 +25,9 @@ class Rate(NamedTuple):
         n, p = self.total.double(), self.value
         centre = (p + _Z95**2 / (2 * n)) / (1 + _Z95**2 / n)
         half = _Z95 / (1 + _Z95**2 / n) * (p * (1 - p) / n + _Z95**2 / (4 * n**2)).sqrt()
-        return (centre - half).clamp(min=0.0), (centre + half).clamp(max=1.0)
+        # Exactly 0 and 1 at the ends, where rounding leaves a trifle.
+        low = (centre - half).masked_fill(self.hits == 0, 0.0)
+        return low, (centre + half).masked_fill((self.hits == self.total) & (n > 0), 1.0)
 
     def as_json(self) -> dict[str, float | int | list[float]] | None:
         """value, count and interval of a scalar rate as plain numbers; None where nothing was counted."""

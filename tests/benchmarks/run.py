@@ -42,7 +42,9 @@ def rate(work: Callable[[], int], rounds: int = ROUNDS) -> tuple[float, float]:
 
 def main() -> None:
     """Prints one table."""
-    print(f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} CPUs, torch {torch.__version__}")
+    print(
+        f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} CPUs, torch {torch.__version__}"
+    )
     print(f"{'what':44}{'ours':>12}{'best':>12}{'plain':>10}{'ratio':>8}   puzzles/s")
 
     puzzles = torch.cat([generate(rule, 0, 103) for rule in range(NUM_RULES)])[:4096].contiguous()

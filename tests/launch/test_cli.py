@@ -72,7 +72,16 @@ def test_every_shipped_config_runs(name: str, in_tmp_path: Path) -> None:
     kind = name.split("/")[0]
     configs = {"model": "model/gpt2_tiny.yaml", "data": "data/demo.yaml", "trainer": "trainer/cpu.yaml"} | {kind: name}
     finite = (yaml.safe_load((CONFIGS / configs["data"]).read_text())["data"])["samples_per_rule"]
-    small = ["--data.eval_puzzles_per_rule", "1", "--data.eval_batch_size", "2", "--data.global_batch_size", "2"]
+    small = [
+        "--data.eval_rules",
+        "number",
+        "--data.eval_puzzles_per_rule",
+        "1",
+        "--data.eval_batch_size",
+        "2",
+        "--data.global_batch_size",
+        "2",
+    ]
     if finite:
         small += ["--data.samples_per_rule", "2"]
     if "sit" in configs["model"]:
@@ -114,12 +123,14 @@ def test_the_same_command_goes_on_and_another_config_is_refused(
 ) -> None:
     run = runs["autoregressive"]
     arguments = ["fit", *FAMILIES["autoregressive"], "--run_dir", str(run)]
-    before = (run / "checkpoints" / "last.ckpt").read_bytes()
+    last = run / "checkpoints" / "last.ckpt"
+    before = last.read_bytes()
     message = error_of([*arguments, "--data.seed", "1"], capsys)
     assert "data.seed 0 instead of 1" in message
-    assert (run / "checkpoints" / "last.ckpt").read_bytes() == before
+    assert last.read_bytes() == before
     assert main([*arguments, "--trainer.max_steps", "6"]) == 0
     assert json.loads((run / "summary.json").read_text())["puzzles"] == 36
+    assert torch.load(last, weights_only=True)["global_step"] == 6
     curves = EventAccumulator(str(run / "tensorboard"))
     curves.Reload()
     steps = [event.step for event in curves.Scalars("train/loss")]
