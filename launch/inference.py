@@ -1,7 +1,6 @@
 """Commands that use a trained model: sample, complete, evaluate."""
 
 import argparse
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +33,7 @@ def _load(options: argparse.Namespace) -> tuple[PuzzleModule, GenRAVENDataModule
     if options.batch_size < 1:
         raise InputError(f"expected --batch-size to be 1 or more, got {options.batch_size}.")
     model, data, checkpoint = load_run(options.run, options.device)
+    model.seed = options.seed
     apply_sampling(model, steps=options.steps, sampler=options.sampler, temperature=options.temperature)
     return model, data, checkpoint
 
@@ -59,11 +59,6 @@ def apply_sampling(model: PuzzleModule, *, steps: int | None, sampler: str | Non
             if temperature < 0:
                 raise InputError(f"expected --temperature to be 0 or more, got {temperature}.")
             model.temperature = model.completion_temperature = temperature
-
-
-def _generator(model: PuzzleModule, seed: int, *key: int | str) -> torch.Generator:
-    digest = hashlib.sha256(" ".join(map(str, (seed, *key))).encode()).digest()
-    return torch.Generator(model.device).manual_seed(int.from_bytes(digest[:7], "little"))
 
 
 def _slices(total: int, size: int, what: str) -> Iterator[slice]:
@@ -106,9 +101,7 @@ def sample(options: argparse.Namespace) -> None:
     parts = []
     for part in _slices(options.num, options.batch_size, "sample"):
         labels = rules[part].to(model.device) if rules is not None else None
-        parts.append(
-            model.generate(part.stop - part.start, labels, _generator(model, options.seed, "sample", part.start))
-        )
+        parts.append(model.generate(part.stop - part.start, labels, model.generator("generate", part.start)))
     puzzles = torch.cat(parts).cpu()
     shared = shared_rules(row_rules(puzzles))
     _save(puzzles, options, rule_names(shared))
@@ -125,7 +118,7 @@ def complete(options: argparse.Namespace) -> None:
         model.complete(
             puzzles[part].to(model.device),
             mask[part].to(model.device),
-            _generator(model, options.seed, "complete", part.start),
+            model.generator("complete", part.start),
         ).cpu()
         for part in _slices(len(puzzles), options.batch_size, "complete")
     ]
@@ -155,7 +148,6 @@ def evaluate(options: argparse.Namespace) -> None:
     writable_folder(out.absolute().parent, "--out")
     model, data, checkpoint = _load(options)
     data.eval_puzzles_per_rule = options.puzzles_per_rule
-    model.seed = options.seed
     card = score_model(model, data, options.split, options.batch_size)
     result = {
         "checkpoint": str(checkpoint_path),
@@ -163,6 +155,7 @@ def evaluate(options: argparse.Namespace) -> None:
         "family": model.family,
         "split": options.split,
         "seed": options.seed,
+        "batch_size": options.batch_size,
         "sampling": sampling_settings(model),
         "trained_rules": [RULES[r].name for r in data.trained],
         "samples_per_rule": data.samples_per_rule,
