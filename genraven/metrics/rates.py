@@ -26,8 +26,8 @@ class Rate(NamedTuple):
         centre = (p + _Z95**2 / (2 * n)) / (1 + _Z95**2 / n)
         half = _Z95 / (1 + _Z95**2 / n) * (p * (1 - p) / n + _Z95**2 / (4 * n**2)).sqrt()
         # Exactly 0 and 1 at the ends, where rounding leaves a trifle.
-        low = (centre - half).masked_fill(self.hits == 0, 0.0)
-        return low, (centre + half).masked_fill((self.hits == self.total) & (n > 0), 1.0)
+        low, high = (centre - half).masked_fill(p == 0, 0.0), (centre + half).masked_fill(p == 1, 1.0)
+        return low, high
 
     def as_json(self) -> dict[str, float | int | list[float]] | None:
         """value, count and interval of a scalar rate as plain numbers; None where nothing was counted."""

@@ -26,6 +26,7 @@ from genraven.puzzles.spec import (
     NUM_RULES,
     NUM_VALUES,
     RULES,
+    TOKENS_PER_PUZZLE,
     VALUE_ATTRIBUTES,
     Attribute,
     Rule,
@@ -70,14 +71,7 @@ def generate(rule: int, start: int, count: int, *, seed: int = 0, split: str = "
 def _block(rule: int, block: int, seed: int, split: str) -> NDArray[np.int8]:
     """(BLOCK, 3, 9, 9) puzzles of one block."""
     draws = Draws(seed, "puzzles", SPLITS.index(split), rule, block)
-    rows = _rows(RULES[rule], BLOCK * NUM_ROWS, draws)
-    # numpy rather than layout.rows_to_puzzles: blocks are made in threads, where torch would start threads of its own.
-    return rows.reshape(BLOCK, -1).take(_picture_order(), 1).reshape(BLOCK, *layout.PUZZLE_SHAPE)
-
-
-@cache
-def _picture_order() -> Array:
-    return layout.picture_order(torch.device("cpu")).numpy()
+    return _pictures(RULES[rule], BLOCK * NUM_ROWS, draws).reshape(BLOCK, *layout.PUZZLE_SHAPE)
 
 
 class Draws:
@@ -200,10 +194,10 @@ def _permutation_choices() -> _Choices:
 
 
 @cache
-def _set_tables() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def _set_tables() -> tuple[NDArray[np.int8], NDArray[np.uint8]]:
     """(sets, 10) the k-th value of a set of values; (sets of cells, 9) how many cells of a set come before a cell."""
     sets = np.arange(1 << _MAX_SET)
-    nth = np.zeros((len(sets), _MAX_SET), np.uint8)
+    nth = np.zeros((len(sets), _MAX_SET), np.int8)
     member = (sets[:, None] >> np.arange(_MAX_SET) & 1).astype(bool)
     rank = member.cumsum(1) - member
     which, value = np.nonzero(member)
@@ -211,8 +205,8 @@ def _set_tables() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     return nth, rank[: 1 << NUM_CELLS, :NUM_CELLS].astype(np.uint8)
 
 
-def _rows(rule: Rule, n: int, draws: Draws) -> NDArray[np.int8]:
-    """(n, P, 9, A) rows of one rule."""
+def _pictures(rule: Rule, n: int, draws: Draws) -> NDArray[np.int8]:
+    """(n / 3, A, 81) puzzles from n rows of one rule."""
     sets = np.zeros((len(VALUE_ATTRIBUTES), n, NUM_PANELS), np.int16)
     relation = list(instances.instances(rule.attribute)).index(rule.relation)
     instance = _instance_choices(rule.attribute).draw(draws, np.full(n, relation))
@@ -286,18 +280,20 @@ def _draw_cells(counts: Array, draws: Draws) -> Array:
 
 
 def _fill(sets: Array, counts: Array, cells: Array, draws: Draws) -> NDArray[np.int8]:
-    """(n, P, 9, A) cells: every value of a set at least once, the rest uniform from it, shuffled over the objects."""
+    """(n / 3, A, 81) pictures: each value of a set at least once, the others uniform from it, in any order."""
     nth, rank = _set_tables()
     permutations = _permutation_choices()
     shape = (*counts.shape, NUM_CELLS)
     occupied = (cells[..., None] >> np.arange(NUM_CELLS, dtype=np.int16) & 1).astype(bool)
     slot = rank[cells]
-    rows = np.empty((*shape, len(sets)), np.int8)
+    # numpy, not layout.tokens_to_puzzles: blocks are made in threads, where torch would start threads of its own.
+    order = layout.token_places()
+    pictures = np.empty((len(counts) // NUM_ROWS, len(sets), TOKENS_PER_PUZZLE), np.int8)
     for i, values in enumerate(sets):
-        first = permutations.index(draws, counts)[..., None] * NUM_CELLS
-        place = permutations.values.ravel().take(first + slot)
-        size = instances.popcount(values).astype(np.uint8)[..., None]
-        place = np.where(place < size, place, draws.many_below(size, shape))
-        value = nth.ravel().take(values[..., None].astype(np.int32) * _MAX_SET + place)
-        rows[..., i] = np.where(occupied, value, EMPTY)
-    return rows
+        place = permutations.values.ravel().take(permutations.index(draws, counts)[..., None] * NUM_CELLS + slot)
+        size = np.bitwise_count(values)[..., None]
+        np.copyto(place, draws.many_below(size, shape), where=place >= size)
+        value = nth.ravel().take(values[..., None].astype(np.int64) * _MAX_SET + place)
+        np.copyto(value, EMPTY, where=~occupied)
+        pictures[:, i] = value.reshape(len(pictures), -1).take(order, 1)
+    return pictures

@@ -11,7 +11,9 @@ B batch, R = 3 rows, P = 3 panels, k = 9 cells a panel, A = 3 attributes (shape,
 
 from functools import cache
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from genraven.puzzles.spec import (
@@ -42,6 +44,12 @@ def rows_order(device: torch.device) -> Tensor:
 def picture_order(device: torch.device) -> Tensor:
     """(243,) int64: for each number of a picture its place in the rows layout."""
     return rows_order(device).argsort()
+
+
+@cache
+def token_places() -> NDArray[np.int64]:
+    """(81,) int64: for each cell of a picture, read line by line, its token."""
+    return rows_order(torch.device("cpu")).view(-1, NUM_ATTRIBUTES)[:, 0].argsort().numpy()
 
 
 def _reorder(cells: Tensor, order: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -1,0 +1,71 @@
+"""The last checkpoint of a run."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+
+from callbacks import LastCheckpoint
+from genraven.errors import InputError
+
+
+class Line(L.LightningModule):
+    """One weight; its loss is NaN from step ``broken`` on."""
+
+    def __init__(self, broken: int | None = None) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(()))
+        self.broken = broken
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        return self.weight * (float("nan") if self.broken is not None and batch_idx >= self.broken else 1.0)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class StopAt(L.Callback):
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
+        trainer.should_stop = trainer.global_step >= self.step
+
+
+def fit(module: L.LightningModule, *callbacks: L.Callback, max_steps: int = 10) -> None:
+    settings: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
+    trainer = L.Trainer(accelerator="cpu", max_steps=max_steps, callbacks=list(callbacks), **settings)
+    trainer.fit(module, torch.utils.data.DataLoader(range(100)))  # type: ignore[arg-type]
+
+
+def step_of(path: Path) -> int:
+    return torch.load(path, weights_only=True)["global_step"]
+
+
+@pytest.mark.parametrize("every", [2, 3, 4, 100])
+def test_a_run_ends_with_its_last_state(every: int, tmp_path: Path) -> None:
+    fit(Line(), LastCheckpoint(tmp_path / "last.ckpt", every))
+    assert step_of(tmp_path / "last.ckpt") == 10
+    assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_a_run_that_is_stopped_ends_with_its_last_state(tmp_path: Path) -> None:
+    fit(Line(), StopAt(7), LastCheckpoint(tmp_path / "last.ckpt", 5))
+    assert step_of(tmp_path / "last.ckpt") == 7
+
+
+@pytest.mark.parametrize("check_every", [1, 3, 50])
+def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(check_every: int, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"got nan by step \d+; .*last.ckpt is of step 4"):
+        fit(Line(broken=5), LastCheckpoint(tmp_path / "last.ckpt", 4, check_every))
+    checkpoint = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 4
+    assert checkpoint["state_dict"]["weight"].isfinite()
+
+
+def test_a_loss_that_is_not_finite_before_any_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no checkpoint was written yet"):
+        fit(Line(broken=0), LastCheckpoint(tmp_path / "last.ckpt", 4, 1))
+    assert not list(tmp_path.iterdir())
