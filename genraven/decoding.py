@@ -23,23 +23,43 @@ def from_symbols(symbols: Tensor) -> Tensor:
     return layout.canonical((symbols - 1).to(torch.int8))
 
 
-def pick(logits: Tensor, head_sizes: tuple[int, ...], uniform: Tensor, temperature: float) -> Tensor:
+def _tempered(part: Tensor, temperature: float, top_k: int | None = None) -> Tensor:
+    """Logits (..., V) of one head, cooled, and cut to the ``top_k`` likeliest symbols."""
+    logits = part.float() / temperature
+    if top_k is not None and top_k < part.shape[-1]:
+        logits = logits.masked_fill(logits < logits.topk(top_k).values[..., -1:], -torch.inf)
+    return logits
+
+
+def pick(
+    logits: Tensor, head_sizes: tuple[int, ...], uniform: Tensor, temperature: float, top_k: int | None = None
+) -> Tensor:
     """(..., number of heads) symbols, one from each head by inverse transform sampling.
 
     Args:
         logits: (..., sum of head_sizes).
+        head_sizes: symbols of each head.
         uniform: (..., number of heads) draws on [0, 1).
         temperature: of the softmax; 0 takes the likeliest symbol.
+        top_k: only so many likeliest symbols of a head may be drawn; None for all.
     """
     symbols = []
     for part, u in zip(logits.split(head_sizes, -1), uniform.unbind(-1), strict=True):
         if temperature == 0:
             symbols.append(part.argmax(-1))
         else:
-            cumulative = (part.float() / temperature).softmax(-1).cumsum(-1)
-            # The last sum may fall short of 1 by rounding, so u is compared with all but it.
-            symbols.append((cumulative[..., :-1] <= u.unsqueeze(-1)).sum(-1))
+            cumulative = _tempered(part, temperature, top_k).softmax(-1).cumsum(-1)
+            # The last sum may fall short of 1 by rounding, so u stays below it.
+            u = u.unsqueeze(-1).minimum(cumulative[..., -1:] * (1 - 1e-6))
+            symbols.append((cumulative <= u).sum(-1))
     return torch.stack(symbols, -1)
+
+
+def log_likelihood(logits: Tensor, head_sizes: tuple[int, ...], symbols: Tensor, temperature: float) -> Tensor:
+    """(...) log-probability of ``symbols`` (..., number of heads) under ``logits`` (..., sum of head_sizes)."""
+    parts = zip(logits.split(head_sizes, -1), symbols.unbind(-1), strict=True)
+    chosen = [_tempered(p, temperature).log_softmax(-1).gather(-1, s.unsqueeze(-1)).squeeze(-1) for p, s in parts]
+    return torch.stack(chosen).sum(0)
 
 
 def decode(
@@ -50,6 +70,7 @@ def decode(
     *,
     labels: Tensor | None = None,
     temperature: float = 1.0,
+    top_k: int | None = None,
 ) -> Tensor:
     """(B, L, A) int8 tokens: the open cells sampled in order, each given all cells before it; the others as given.
 
@@ -66,8 +87,72 @@ def decode(
     cache = network.new_cache(len(tokens))
     logits = network(tokens[:, :first].long() + 1, labels, cache)[:, -1]
     for i in range(first, tokens.shape[1]):
-        cell = from_symbols(pick(logits, network.head_sizes, uniform[:, i], temperature))
+        cell = from_symbols(pick(logits, network.head_sizes, uniform[:, i], temperature, top_k))
         tokens[:, i] = cell.where(open_cells[:, i, None], tokens[:, i])
         if i + 1 < tokens.shape[1]:
             logits = network(tokens[:, i : i + 1].long() + 1, None, cache)[:, -1]
     return tokens
+
+
+def decode_particles(
+    network: Transformer,
+    tokens: Tensor,
+    open_cells: Tensor,
+    *,
+    num_particles: int,
+    generator: torch.Generator | None = None,
+    labels: Tensor | None = None,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+) -> Tensor:
+    """(B, L, A) int8 tokens: like ``decode``, but what is given after an open cell has a say in it, too.
+
+    A particle filter: each puzzle is written ``num_particles`` times in order with the given cells forced, each
+    weighted by how likely the network finds them after what it wrote. When fewer than half of the particles carry the
+    weight, they are drawn anew (systematic resampling); at the end one is drawn by weight. Exact as the number grows,
+    apart from ``top_k``.
+
+    Args:
+        network: reads and predicts cells.
+        tokens: (B, L, A) int8; what stands in open cells is not read.
+        open_cells: (B, L) bool, true where the model writes.
+        num_particles: P, 1 or more.
+        generator: of all draws.
+        labels: (B,) int64 or None.
+        temperature: of the softmax, above 0.
+        top_k: only so many likeliest symbols of a head may be drawn; None for all.
+    """
+    (batch, length), p, device = open_cells.shape, num_particles, tokens.device
+    heads = len(network.head_sizes)
+    tokens, open_cells = tokens.repeat_interleave(p, 0), open_cells.repeat_interleave(p, 0)
+    labels = labels.repeat_interleave(p, 0) if labels is not None else None
+    weights = torch.zeros(batch, p, device=device)  # logarithms
+    first = int(open_cells.any(0).int().argmax())
+    cache = network.new_cache(batch * p)
+    logits = network(tokens[:, :first].long() + 1, labels, cache)[:, -1]
+    for i in range(first, length):
+        uniform = torch.rand(batch * p, heads, generator=generator, device=device)
+        drawn = from_symbols(pick(logits, network.head_sizes, uniform, temperature, top_k))
+        given = log_likelihood(logits, network.head_sizes, to_symbols(tokens[:, i], network.head_sizes), temperature)
+        weights += given.masked_fill(open_cells[:, i], 0.0).view(batch, p)
+        tokens[:, i] = drawn.where(open_cells[:, i, None], tokens[:, i])
+        if i + 1 == length:
+            break
+        kept = _resample(weights, torch.rand(batch, 1, generator=generator, device=device))
+        tokens = tokens[kept]
+        cache.select(kept)
+        logits = network(tokens[:, i : i + 1].long() + 1, None, cache)[:, -1]
+    chosen = weights.softmax(1).multinomial(1, generator=generator).squeeze(1)
+    return tokens.view(batch, p, length, -1)[torch.arange(batch, device=device), chosen]
+
+
+def _resample(weights: Tensor, uniform: Tensor) -> Tensor:
+    """(B * P,) particles to go on with; ``weights`` (B, P) of puzzles that were resampled become equal, in place."""
+    batch, p = weights.shape
+    share = weights.softmax(1)
+    degenerate = share.square().sum(1, keepdim=True).reciprocal() < p / 2
+    comb = (uniform + torch.arange(p, device=weights.device)) / p
+    drawn = (share.cumsum(1).unsqueeze(1) <= comb.unsqueeze(2)).sum(2).clamp(max=p - 1)
+    own = torch.arange(p, device=weights.device).expand(batch, p)
+    weights.masked_fill_(degenerate, 0.0)
+    return (drawn.where(degenerate, own) + p * torch.arange(batch, device=weights.device).unsqueeze(1)).flatten()

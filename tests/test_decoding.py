@@ -1,12 +1,16 @@
+from collections import Counter
+from itertools import pairwise, product
+
 import pytest
 import torch
 from scipy.stats import chisquare
 from torch import Tensor
 
-from genraven.decoding import decode, from_symbols, pick, to_symbols
+from genraven.decoding import decode, decode_particles, from_symbols, pick, to_symbols
 from genraven.networks.transformer import Head, Transformer
 from genraven.puzzles import layout
 from genraven.puzzles.generate import generate
+from genraven.puzzles.spec import NUM_STATES
 
 torch.set_num_threads(1)
 NUM = 6
@@ -154,3 +158,77 @@ def test_symbols_and_tokens_are_each_others_inverse(head_sizes: tuple[int, ...])
     assert (symbols >= 0).all()
     assert (symbols < torch.tensor(head_sizes)).all()
     assert torch.equal(from_symbols(symbols), tokens)
+
+
+# Particles ------------------------------------------------------------------------------------------------------------
+
+STATES = torch.tensor([1, 2, 3])  # of a cell, in the chain below
+
+
+class Chain:
+    """Stands in for a network: a Markov chain over three states, as logits of a joint head."""
+
+    head_sizes: tuple[int, ...] = (NUM_STATES,)
+
+    def __init__(self, seed: int) -> None:
+        rng = torch.Generator().manual_seed(seed)
+        self.first = torch.rand(3, generator=rng).softmax(0)
+        self.step = (torch.rand(3, 3, generator=rng) + 3 * torch.eye(3)).softmax(
+            1
+        )  # sticky: the end tells of the start
+
+    def new_cache(self, batch_size: int) -> "Chain":
+        self.last = torch.full((batch_size,), -1)
+        return self
+
+    def select(self, kept: torch.Tensor) -> None:
+        self.last = self.last[kept]
+
+    def __call__(self, cells: torch.Tensor, labels: None, cache: "Chain") -> torch.Tensor:
+        if cells.shape[1]:
+            state = layout.tokens_to_states((cells[:, -1] - 1).to(torch.int8))
+            self.last = torch.searchsorted(STATES, state)
+        share = self.first.expand(len(cells), -1) if not cells.shape[1] else self.step[self.last]
+        logits = torch.full((len(cells), 1, NUM_STATES), -torch.inf)
+        logits[:, 0, STATES] = share.log()
+        return logits
+
+    def conditional(self, given: dict[int, int], length: int) -> dict[tuple[int, ...], float]:
+        """Probability of each sequence of states (0-2) that agrees with ``given``."""
+        shares = {}
+        for states in product(range(3), repeat=length):
+            if all(states[i] == s for i, s in given.items()):
+                share = float(self.first[states[0]])
+                for a, b in pairwise(states):
+                    share *= float(self.step[a, b])
+                shares[states] = share
+        total = sum(shares.values())
+        return {states: share / total for states, share in shares.items()}
+
+
+@pytest.mark.parametrize("given", [{4: 2}, {1: 0, 3: 2}, {0: 1, 4: 0}])
+def test_particles_follow_what_is_given_later(given: dict[int, int]) -> None:
+    length, n = 5, 1000
+    chain = Chain(seed=3)
+    tokens = torch.full((n, length, 3), 5, dtype=torch.int8)
+    open_cells = torch.ones(n, length, dtype=torch.bool)
+    for i, state in given.items():
+        tokens[:, i], open_cells[:, i] = layout.states_to_tokens(STATES[state]), False
+    exact = chain.conditional(given, length)
+    errors = {}
+    for num_particles in (1, 4, 32):
+        rng = torch.Generator().manual_seed(num_particles)
+        written = decode_particles(chain, tokens, open_cells, num_particles=num_particles, generator=rng)  # type: ignore[arg-type]
+        assert torch.equal(written[~open_cells], tokens[~open_cells])
+        states = torch.searchsorted(STATES, layout.tokens_to_states(written))
+        seen = Counter(map(tuple, states.tolist()))
+        errors[num_particles] = sum(abs(seen[s] / n - share) for s, share in exact.items()) / 2
+    assert errors[1] > 1.5 * errors[4] > 1.5 * 1.5 * errors[32], errors
+    assert errors[32] < 0.1, errors  # of which about 0.02 is the noise of so few draws
+
+
+def test_top_k_draws_only_the_likeliest() -> None:
+    logits = torch.tensor([0.0, 3.0, 1.0, 2.0, -1.0]).expand(2000, -1)
+    uniform = torch.rand(2000, 1, generator=torch.Generator().manual_seed(0))
+    assert set(pick(logits, (5,), uniform, 1.0, top_k=2).flatten().tolist()) == {1, 3}
+    assert set(pick(logits, (5,), uniform, 1.0, top_k=5).flatten().tolist()) == {0, 1, 2, 3, 4}

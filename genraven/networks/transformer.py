@@ -27,6 +27,11 @@ class KeyValueCache:
         self.memory = like.new_empty(num_layers, 2, *shape)
         self.length = 0
 
+    def select(self, sequences: Tensor) -> None:
+        """Goes on with ``sequences`` (B,) int64 of those read so far, some perhaps twice and some no more."""
+        known = self.memory[:, :, :, :, : self.length]
+        known.copy_(known.index_select(2, sequences))
+
     def extend(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """All keys and values of ``layer`` (B, H, length, D / H), the new ones (B, H, L, D / H) appended."""
         end = self.length + key.shape[2]
