@@ -224,7 +224,7 @@ def test_particles_follow_what_is_given_later(given: dict[int, int]) -> None:
         seen = Counter(map(tuple, states.tolist()))
         errors[num_particles] = sum(abs(seen[s] / n - share) for s, share in exact.items()) / 2
     assert errors[1] > 1.5 * errors[4] > 1.5 * 1.5 * errors[32], errors
-    assert errors[32] < 0.1, errors  # of which about 0.02 is the noise of so few draws
+    assert errors[32] < 0.15, errors  # of which about 0.04 is the noise of so few draws
 
 
 def test_top_k_draws_only_the_likeliest() -> None:
