@@ -31,7 +31,7 @@ class RunSummary(L.Callback):
         self._started = time.monotonic()
         self._puzzles = 0
         self._window = (self._started, 0)
-        self._metrics: dict[str, float] = {}
+        self._metrics: dict[str, float | None] = {}
         self._state = "running"
 
     def state_dict(self) -> dict[str, Any]:
@@ -52,6 +52,10 @@ class RunSummary(L.Callback):
         """Writes the first summary."""
         self._started = time.monotonic()
         self._window = (self._started, 0)
+        if (
+            trainer.global_step and self.path.exists()
+        ):  # a run that goes on keeps its last scores until it has newer ones
+            self._metrics = json.loads(self.path.read_text())["metrics"]
         self._write(trainer, pl_module)
 
     def on_train_batch_end(
@@ -72,10 +76,6 @@ class RunSummary(L.Callback):
         if not trainer.sanity_checking:
             self._metrics = _numbers(trainer.callback_metrics)
             self._write(trainer, pl_module)
-
-    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Notes the test's scores."""
-        self._metrics |= _numbers(trainer.callback_metrics)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes the last summary."""
@@ -109,8 +109,9 @@ class RunSummary(L.Callback):
             temporary.write_text(json.dumps(summary, indent=2) + "\n")
 
 
-def _numbers(metrics: Mapping[str, torch.Tensor]) -> dict[str, float]:
-    return {name: value.item() for name, value in sorted(metrics.items())}
+def _numbers(metrics: Mapping[str, torch.Tensor]) -> dict[str, float | None]:
+    """Plain numbers; null where a value is not finite, which JSON cannot say."""
+    return {name: value.item() if value.isfinite() else None for name, value in sorted(metrics.items())}
 
 
 def _device_name(device: torch.device) -> str:

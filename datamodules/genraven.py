@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from datamodules.batches import EvaluationLoader, FinitePool, GlobalOrder, Pool, Share, StreamPool, TrainLoader
-from datamodules.store import PuzzleSource, generated_source, num_cpus, open_set, published_source
+from datamodules.store import PuzzleSource, generated_source, num_cpus, open_index, open_set, published_source
 from genraven.errors import InputError
-from genraven.metrics.memorization import LEVELS, TrainingIndex
+from genraven.metrics.memorization import TrainingIndex
 from genraven.puzzles.corrupt import Corruption
 from genraven.puzzles.generate import generate
 from genraven.puzzles.spec import resolve_rules, split_rules
@@ -78,6 +78,7 @@ class GenRAVENDataModule(L.LightningDataModule):
         self.global_batch_size = global_batch_size
         self.eval_puzzles_per_rule, self.eval_batch_size = eval_puzzles_per_rule, eval_batch_size
         self.corruption = corruption or Corruption()
+        self.corruption.check()
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
         self._pool: Pool | None = None
         self._prepared = False
@@ -94,9 +95,10 @@ class GenRAVENDataModule(L.LightningDataModule):
         return generated_source(self.samples_per_rule, self.seed, self.corruption)
 
     def prepare_data(self) -> None:
-        """Makes the files of a finite set, where they are missing or broken."""
+        """Makes the files of a finite set and of its index, where they are missing or broken."""
         if not self.is_stream and not self._prepared:
             open_set(self._source(), self.trained, self.cache_dir, verify=True)
+            open_index(self._source(), self.trained, self.cache_dir)
             self._prepared = True
 
     def setup(self, stage: str) -> None:
@@ -113,15 +115,14 @@ class GenRAVENDataModule(L.LightningDataModule):
         """Hashes of the training set for ``Memorization``; None for a stream."""
         if self.is_stream:
             return None
-        maps = open_set(self._source(), self.trained, self.cache_dir, verify=False)
-        with ThreadPoolExecutor(num_cpus()) as pool:
-            parts = list(pool.map(lambda puzzles: TrainingIndex.build(torch.from_numpy(puzzles)), maps))
-        return TrainingIndex(**{level: torch.cat([getattr(p, level) for p in parts]).unique() for level in LEVELS})
+        return open_index(self._source(), self.trained, self.cache_dir)
 
     def evaluation_puzzles(self, split: str) -> tuple[Tensor, Tensor]:
         """(N, 3, 9, 9) int8 puzzles of ``split`` (``val`` or ``test``) and their rules (N,) int64, which take turns."""
         n = self.eval_puzzles_per_rule
-        puzzles = torch.stack([generate(rule, 0, n, seed=self.seed, split=split) for rule in self.eval_rules], 1)
+        with ThreadPoolExecutor(num_cpus()) as pool:
+            made = pool.map(lambda rule: generate(rule, 0, n, seed=self.seed, split=split), self.eval_rules)
+            puzzles = torch.stack(list(made), 1)
         return puzzles.flatten(0, 1), torch.tensor(self.eval_rules).repeat(n)
 
     def share(self) -> Share:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from genraven.errors import InputError
 from genraven.files import appears_whole, check_cells, read_array
+from genraven.metrics.memorization import LEVELS, TrainingIndex
 from genraven.puzzles import layout
 from genraven.puzzles.corrupt import Corruption, corrupt
 from genraven.puzzles.generate import BLOCK, generate
@@ -68,7 +69,7 @@ def published_source(path: Path, samples_per_rule: int | None, seed: int, corrup
     available = data.shape[1] // NUM_ROWS
     if samples_per_rule is not None and samples_per_rule > available:
         raise InputError(f"expected at most the {available} puzzles per rule that {path} holds, got samples_per_rule "
-                         f"{samples_per_rule}: lower it, or leave it out to take all.")  # fmt: skip
+                         f"{samples_per_rule}: lower it, or set it to null to take all.")  # fmt: skip
 
     def make(rule: int, start: int, count: int) -> Tensor:
         rows = np.array(data[rule, start * NUM_ROWS : (start + count) * NUM_ROWS])
@@ -143,13 +144,12 @@ def _make_files(source: PuzzleSource, jobs: list[tuple[int, Path]]) -> None:
         try:
             for file in made:
                 file.result()
-        except InputError:  # of the source: none of its files stays
-            for file in made:
-                file.cancel()
-            wait(made)
-            for _, path in jobs:
-                path.unlink(missing_ok=True)
-                path.with_suffix(".json").unlink(missing_ok=True)
+        except BaseException as error:
+            pool.shutdown(wait=True, cancel_futures=True)
+            if isinstance(error, InputError):  # of the source: none of its files stays
+                for _, path in jobs:
+                    path.unlink(missing_ok=True)
+                    path.with_suffix(".json").unlink(missing_ok=True)
             raise
 
 
@@ -164,10 +164,48 @@ def _make_file(source: PuzzleSource, rule: int, path: Path, advance: Callable[[i
         data.flush()
         del data
         checksum = _checksum(temporary)
+    _note(path, checksum)
+
+
+def _note(path: Path, checksum: str) -> None:
+    """Says that ``path`` is whole."""
     with appears_whole(path.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps({"sha256": checksum, "shape": shape}))
+        temporary.write_text(json.dumps({"sha256": checksum}))
+
+
+def open_index(source: PuzzleSource, rules: tuple[int, ...], folder: Path) -> TrainingIndex:
+    """Hashes of all puzzles, rows and panels of a set, memory-mapped; made once, after ``open_set`` has made the set.
+
+    Args:
+        source: of the set.
+        rules: ids.
+        folder: of the files.
+    """
+    selection = hashlib.sha256(repr(rules).encode()).hexdigest()[:12]
+    stem = f"v{FORMAT}-{source.name}-n{source.samples_per_rule}-rules{selection}"
+    paths = {level: folder / f"{stem}-{level}.npy" for level in LEVELS}
+    if not all(_is_whole(path, verify=False) for path in paths.values()):
+        with FileLock(folder / f"{stem}.lock"):
+            if not all(_is_whole(path, verify=False) for path in paths.values()):
+                _make_index(open_set(source, rules, folder, verify=False), paths)
+    return TrainingIndex(**{level: torch.from_numpy(np.load(path, mmap_mode="c")) for level, path in paths.items()})
+
+
+def _make_index(maps: list[NDArray[np.int8]], paths: dict[str, Path]) -> None:
+    total = sum(map(len, maps))
+    with tqdm(total=total, unit="puzzle", unit_scale=True, desc="index") as bar, ThreadPoolExecutor(num_cpus()) as pool:
+        work = pool.map(lambda puzzles: TrainingIndex.build(torch.from_numpy(puzzles), bar.update), maps)
+        index = TrainingIndex.union(list(work))
+    for level, path in paths.items():
+        with appears_whole(path) as temporary:
+            with temporary.open("wb") as file:
+                np.save(file, getattr(index, level).numpy())
+            checksum = _checksum(temporary)
+        _note(path, checksum)
 
 
 def num_cpus() -> int:
     """CPUs that this process may use."""
-    return len(os.sched_getaffinity(0))
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # macOS and Windows

@@ -16,6 +16,8 @@ from genraven.errors import InputError
 from genraven.puzzles import layout
 from genraven.puzzles.spec import EMPTY, GRID, NUM_VALUES
 
+PICTURES = (".png", ".jpg", ".webp")
+
 
 @contextmanager
 def appears_whole(path: Path) -> Iterator[Path]:
@@ -48,6 +50,17 @@ def writable_folder(folder: Path, option: str) -> Path:
             f"expected a folder that can be written, got {folder} ({error.strerror}): set {option}."
         ) from None
     return folder
+
+
+def check_outputs(array: Path, picture: Path | None) -> None:
+    """Raises InputError unless both can be written: folders, a picture's suffix, two different files."""
+    if picture is not None and picture.suffix.lower() not in PICTURES:
+        raise InputError(f"expected --picture to end in {' or '.join(PICTURES)}, got {picture}: rename it.")
+    if picture is not None and picture.absolute() == array.absolute():
+        raise InputError(f"expected two files, got {array} for both --out and --picture: rename one.")
+    for path, option in ((array, "--out"), (picture, "--picture")):
+        if path is not None:
+            writable_folder(path.absolute().parent, option)
 
 
 def read_array(path: Path, wanted: str) -> NDArray[Any]:
@@ -92,5 +105,7 @@ def read_puzzles(path: Path) -> Tensor:
     if data.dtype.kind not in "iu" or data.shape[1:] != layout.PUZZLE_SHAPE:
         raise InputError(f"expected {wanted}, got {data.dtype} of shape {data.shape} in {path}: "
                          "`genraven generate` writes such files.")  # fmt: skip
+    if not len(data):
+        raise InputError(f"expected at least one puzzle, got none in {path}: `genraven generate` writes some.")
     check_cells(np.moveaxis(data, 1, -1), f"the puzzles (puzzle, row, column) in {path}")
     return torch.from_numpy(np.array(data, dtype=np.int8))

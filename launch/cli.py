@@ -88,6 +88,13 @@ def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--temperature", type=float, help="of the softmax (autoregressive); default: the model's")
 
 
+def _input_error(error: BaseException | None) -> InputError | None:
+    """The InputError that ``error`` is or was raised from: the parser wraps what the classes it makes raise."""
+    while error is not None and not isinstance(error, InputError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; its exit status. Bad input is one line on stderr and status 2."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -104,8 +111,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         module, name = options.handler.split(":")
         getattr(importlib.import_module(module), name)(options)
-    except InputError as error:
-        print(f"genraven: error: {error}", file=sys.stderr)
+    except ValueError as error:
+        if (ours := _input_error(error)) is None:
+            raise
+        print(f"genraven: error: {ours}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("genraven: interrupted", file=sys.stderr)

@@ -7,7 +7,7 @@ import numpy as np
 from tqdm import tqdm
 
 from genraven.errors import InputError
-from genraven.files import appears_whole, writable_folder
+from genraven.files import appears_whole, check_outputs
 from genraven.puzzles import layout
 from genraven.puzzles.spec import HELD_OUT_SPLITS, NUM_RULES, RULES, resolve_rules
 from launch.shipped import CONFIGS, config_names
@@ -47,7 +47,7 @@ def generate(options: argparse.Namespace) -> None:
         raise InputError(f"expected all {NUM_RULES} rules for the published layout, got {len(ids)}: leave out --rules.")
     if not ids or options.num < 1:
         raise InputError(f"expected at least one rule and one puzzle, got {len(ids)} rules and --num {options.num}.")
-    writable_folder(options.out.absolute().parent, "--out")
+    check_outputs(options.out, options.picture)
     puzzles = torch.stack(
         [make(r, options.start, options.num, seed=options.seed, split=options.split) for r in tqdm(ids, unit="rule")]
     )

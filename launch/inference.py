@@ -14,7 +14,7 @@ from tqdm import tqdm
 from datamodules import GenRAVENDataModule
 from datamodules.batches import EvaluationLoader
 from genraven.errors import InputError
-from genraven.files import appears_whole, read_array, read_puzzles, writable_folder
+from genraven.files import appears_whole, check_outputs, read_array, read_puzzles, writable_folder
 from genraven.metrics.scores import ScoreCard, Scores
 from genraven.puzzles import layout
 from genraven.puzzles.render import render_sheet
@@ -69,7 +69,7 @@ def _slices(total: int, size: int, what: str) -> Iterator[slice]:
 
 
 def _save(puzzles: Tensor, options: argparse.Namespace, titles: list[str], mask: Tensor | None = None) -> None:
-    picture = options.picture or options.out.with_suffix(".png")
+    picture = options.picture
     save_array(options.out, puzzles.numpy())
     shown = slice(0, PICTURED)
     marked = mask[shown] if mask is not None else None
@@ -83,9 +83,10 @@ def rule_names(masks: Tensor) -> list[str]:
     return [", ".join(RULES[int(k)].name for k in bits.nonzero().squeeze(1)) or "-" for bits in rule_bits(masks)]
 
 
-def _check_outputs(options: argparse.Namespace) -> None:
-    for path in (options.out, options.picture or options.out.with_suffix(".png")):
-        writable_folder(path.absolute().parent, "--out or --picture")
+def _name_picture(options: argparse.Namespace) -> None:
+    """Settles where the picture goes, and that both outputs can be written."""
+    options.picture = options.picture or options.out.with_suffix(".png")
+    check_outputs(options.out, options.picture)
 
 
 def sample(options: argparse.Namespace) -> None:
@@ -95,8 +96,10 @@ def sample(options: argparse.Namespace) -> None:
     rules = None
     if options.rules is not None:
         ids = resolve_rules(options.rules[0] if len(options.rules) == 1 else options.rules)
+        if not ids:
+            raise InputError("expected rules to ask for, got an empty selection: name some, or leave out --rules.")
         rules = torch.tensor(ids).repeat(-(-options.num // len(ids)))[: options.num]
-    _check_outputs(options)
+    _name_picture(options)
     model, _, _ = _load(options)
     parts = []
     for part in _slices(options.num, options.batch_size, "sample"):
@@ -112,7 +115,7 @@ def complete(options: argparse.Namespace) -> None:
     """Writes completed puzzles and a picture of them."""
     puzzles = read_puzzles(options.puzzles)
     mask = _read_mask(options.mask, len(puzzles)) if options.mask else layout.last_panel_mask(len(puzzles))
-    _check_outputs(options)
+    _name_picture(options)
     model, _, _ = _load(options)
     parts = [
         model.complete(

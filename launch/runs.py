@@ -17,6 +17,7 @@ from lightning_modules import PuzzleModule
 
 CHECKPOINTS, LAST, CONFIG, TENSORBOARD = "checkpoints", "last.ckpt", "config.yaml", "tensorboard"
 SCHEMA = ("model", "data")
+TRUSTED = ("genraven.", "lightning_modules.", "torch.optim.")
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class RunFolder:
         """Raises InputError when the folder belongs to another model or data config."""
         note = self.path / CONFIG
         if note.exists():
-            _refuse_other(yaml.safe_load(note.read_text()) or {}, config, self.path)
+            refuse_other(yaml.safe_load(note.read_text()) or {}, config, self.path)
 
     def claim(self, config: dict[str, Any]) -> None:
         """Makes the folder and writes the resolved config into it.
@@ -52,13 +53,14 @@ class RunFolder:
             temporary.write_text(yaml.safe_dump(config, sort_keys=False))
 
 
-def _refuse_other(before: dict[str, Any], now: dict[str, Any], path: Path) -> None:
+def refuse_other(before: dict[str, Any], now: dict[str, Any], path: Path) -> None:
+    """Raises InputError at the first difference between the model and data configs of ``path`` and those given."""
     for part in SCHEMA:
         old, new = _flat(before.get(part, {}), part), _flat(now.get(part, {}), part)
         for key in sorted(old.keys() | new.keys()):
             if old.get(key) != new.get(key):
                 raise InputError(
-                    f"expected {path} to be free or of this config, got a run with {key} {old.get(key)!r} instead of "
+                    f"expected {path} to be of this config, got a run with {key} {old.get(key)!r} instead of "
                     f"{new.get(key)!r}: choose another --run_dir, or give the old config to go on with that run."
                 )
 
@@ -94,8 +96,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def find_checkpoint(run: Path) -> Path:
+def find_checkpoint(run: Path | str) -> Path:
     """The checkpoint meant by a path: itself, or the newest of a run folder."""
+    run = Path(run)
     if not run.is_dir():
         return run
     last = RunFolder(run).last
@@ -104,7 +107,7 @@ def find_checkpoint(run: Path) -> Path:
     return last
 
 
-def load_run(run: Path, device: str = "auto") -> tuple[PuzzleModule, GenRAVENDataModule, dict[str, Any]]:
+def load_run(run: Path | str, device: str = "auto") -> tuple[PuzzleModule, GenRAVENDataModule, dict[str, Any]]:
     """Model with its (averaged) weights in evaluation mode, data module, and the checkpoint of ``run``.
 
     Raises:
@@ -117,7 +120,14 @@ def load_run(run: Path, device: str = "auto") -> tuple[PuzzleModule, GenRAVENDat
 
 
 def build(config: dict[str, Any]) -> tuple[PuzzleModule, GenRAVENDataModule]:
-    """Model with fresh weights, and data module, of a checkpoint's ``genraven_config``."""
+    """Model with fresh weights, and data module, of a checkpoint's ``genraven_config``.
+
+    Raises:
+        InputError: it names a class of another library, whose import would run that library's code.
+    """
+    for name, value in _flat(config, "").items():
+        if name.endswith(".class_path") and not value.startswith(TRUSTED):
+            raise InputError(f"expected classes of genraven in a checkpoint, got {value!r}: it is not loaded.")
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(PuzzleModule, "model")
     parser.add_class_arguments(GenRAVENDataModule, "data")

@@ -12,11 +12,19 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info
 
-from callbacks import LastCheckpoint, RunSummary
+from callbacks import LastCheckpoint, RunSummary, WholeCheckpointIO
 from datamodules import GenRAVENDataModule
 from genraven.errors import InputError
 from launch.data import save_array
-from launch.runs import SCHEMA, TENSORBOARD, RunFolder, default_run_folder, find_checkpoint, read_checkpoint
+from launch.runs import (
+    SCHEMA,
+    TENSORBOARD,
+    RunFolder,
+    default_run_folder,
+    find_checkpoint,
+    read_checkpoint,
+    refuse_other,
+)
 from launch.shipped import expand_configs
 from lightning_modules import PuzzleModule
 
@@ -59,11 +67,15 @@ class GenravenCLI(LightningCLI):
         if self._is_real_fit:
             self.run_folder = RunFolder(Path(self._options.run_dir or default_run_folder(self.resolved)))
             self.run_folder.check_owner(self.resolved)
-            self.resume_from = str(self.run_folder.last) if self.run_folder.last.exists() else None
-            kwargs |= {"default_root_dir": str(self.run_folder.path)}
+            self.resume_from = self._resume_from()
+            plugins = trainer_config.plugins or []
+            plugins = plugins if isinstance(plugins, list) else [plugins]
+            kwargs |= {"default_root_dir": str(self.run_folder.path), "plugins": [*plugins, WholeCheckpointIO()]}
             if trainer_config.logger in (None, True):
                 kwargs["logger"] = self._logger()
             trainer_config.callbacks = [*(trainer_config.callbacks or []), *self._callbacks()]
+            if trainer_config.logger is not False:
+                trainer_config.callbacks.append(LearningRateMonitor(logging_interval="step"))
         elif trainer_config.logger in (None, True):
             kwargs["logger"] = False
         return super().instantiate_trainer(**kwargs)
@@ -71,6 +83,13 @@ class GenravenCLI(LightningCLI):
     @property
     def _is_real_fit(self) -> bool:
         return self.subcommand == "fit" and not self._options.trainer.fast_dev_run
+
+    def _resume_from(self) -> str | None:
+        """The checkpoint that was asked for, else the folder's last; it must be of the config given."""
+        path = self._options.ckpt_path or (str(self.run_folder.last) if self.run_folder.last.exists() else None)
+        if path:
+            refuse_other(read_checkpoint(Path(path))["genraven_config"], self.resolved, Path(path))
+        return path
 
     def _logger(self) -> TensorBoardLogger:
         step = read_checkpoint(Path(self.resume_from))["global_step"] if self.resume_from else 0
@@ -86,7 +105,6 @@ class GenravenCLI(LightningCLI):
         return [
             RunSummary(self.run_folder.path),
             KeepConfig({part: self.resolved[part] for part in SCHEMA}),
-            LearningRateMonitor(logging_interval="step"),
             LastCheckpoint(self.run_folder.last, every),
             ModelCheckpoint(
                 self.run_folder.checkpoints, "best", monitor="val/loss", mode="min", enable_version_counter=False
@@ -100,7 +118,7 @@ class GenravenCLI(LightningCLI):
         """
         datamodule.trainer = self.trainer
         share, steps = datamodule.share(), self.trainer.max_steps
-        if self._is_real_fit and kwargs.get("ckpt_path") is None:
+        if self._is_real_fit:
             kwargs["ckpt_path"] = self.resume_from
         self._check_checkpoint(kwargs.get("ckpt_path"))
         if self.trainer.local_rank == 0:
@@ -123,20 +141,28 @@ class GenravenCLI(LightningCLI):
             raise InputError(
                 f"expected one device for predict, got {self.trainer.world_size}: set trainer.devices to 1."
             )
-        self._check_checkpoint(kwargs.get("ckpt_path"))
+        self._need_checkpoint(kwargs)
         puzzles = torch.cat(self.trainer.predict(model, datamodule=datamodule, **kwargs))  # type: ignore[arg-type]
         save_array(PREDICTIONS, puzzles.numpy())
         print(f"{PREDICTIONS}: {tuple(puzzles.shape)} int8")
 
     def validate(self, model: PuzzleModule, datamodule: GenRAVENDataModule, **kwargs: Any) -> None:
         """Scores on the validation puzzles."""
-        self._check_checkpoint(kwargs.get("ckpt_path"))
+        self._need_checkpoint(kwargs)
         self.trainer.validate(model, datamodule=datamodule, **kwargs)
 
     def test(self, model: PuzzleModule, datamodule: GenRAVENDataModule, **kwargs: Any) -> None:
         """Scores on the test puzzles."""
-        self._check_checkpoint(kwargs.get("ckpt_path"))
+        self._need_checkpoint(kwargs)
         self.trainer.test(model, datamodule=datamodule, **kwargs)
+
+    def _need_checkpoint(self, kwargs: dict[str, Any]) -> None:
+        """Finds the weights to use: --ckpt_path, else the last of --run_dir."""
+        if kwargs.get("ckpt_path") is None:
+            if self._options.run_dir is None:
+                raise InputError(f"expected --ckpt_path or --run_dir with {self.subcommand}, got neither: name a run.")
+            kwargs["ckpt_path"] = str(find_checkpoint(self._options.run_dir))
+        self._check_checkpoint(kwargs["ckpt_path"])
 
     def _check_checkpoint(self, path: str | None) -> None:
         """Raises InputError on a checkpoint of another model before any data is made or opened."""

@@ -22,7 +22,7 @@ from genraven.puzzles import layout
 from genraven.puzzles.spec import NUM_RULES
 
 Schedule = Literal["constant", "linear", "cosine"]
-Purpose = Literal["train", "val", "test", "generate", "complete", "labels"]
+Purpose = Literal["train", "val", "test", "generate", "complete", "labels", "dropout"]
 
 
 def schedule_factor(step: int, *, warmup_steps: int, schedule: Schedule, max_steps: int) -> float:
@@ -68,6 +68,7 @@ class PuzzleModule(L.LightningModule, ABC):
         self._scores: Scores | None = None
         self._index: TrainingIndex | None = None
         self._trained: tuple[int, ...] = tuple(range(NUM_RULES))
+        self._window_loss: Tensor | float = 0.0
 
     # What a family does ------------------------------------------------------------------------------------------
 
@@ -87,8 +88,12 @@ class PuzzleModule(L.LightningModule, ABC):
 
     def generator(self, purpose: Purpose, step: int) -> torch.Generator:
         """A generator on this module's device whose stream (seed, purpose, step) alone determine."""
-        digest = hashlib.sha256(f"{self.seed} {purpose} {step}".encode()).digest()
-        return torch.Generator(self.device).manual_seed(int.from_bytes(digest[:7], "little"))
+        return torch.Generator(self.device).manual_seed(self._stream(purpose, step))
+
+    def _stream(self, purpose: Purpose, *key: int) -> int:
+        """A seed of 56 bits from (seed, purpose, key)."""
+        text = " ".join(map(str, (self.seed, purpose, *key)))
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "little")
 
     def _drawer(self, batch: Batch, generator: torch.Generator) -> Callable[..., Tensor]:
         """Draws for a share of a global batch: made for the whole, so that the world's size changes nothing."""
@@ -129,9 +134,13 @@ class PuzzleModule(L.LightningModule, ABC):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mean loss of this share of the global batch."""
+        torch.manual_seed(self._stream("dropout", batch.step, batch.start))  # what the network draws by itself
         draw = self._drawer(batch, self.generator("train", batch.step))
         loss = self.losses(batch.puzzles, self._labels(batch), draw).mean()
-        self.log("train/loss", loss, prog_bar=True)
+        accumulate = self.trainer.accumulate_grad_batches
+        part = batch_idx % accumulate
+        self._window_loss = loss.detach() + (self._window_loss if part else 0.0)
+        self.log("train/loss", self._window_loss / (part + 1), prog_bar=True, sync_dist=self.trainer.world_size > 1)
         return loss
 
     def configure_optimizers(self) -> Any:

@@ -1,5 +1,6 @@
 """What of the generated puzzles stands in the training set, and how much of C3 is new."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,13 +56,20 @@ class TrainingIndex:
     panels: Tensor
 
     @classmethod
-    def build(cls, puzzles: Tensor) -> "TrainingIndex":
-        """The index of ``puzzles`` (N, 3, 9, 9) int8."""
+    def build(cls, puzzles: Tensor, advance: Callable[[int], Any] = lambda num: None) -> "TrainingIndex":
+        """The index of ``puzzles`` (N, 3, 9, 9) int8; ``advance`` is told how many more are done."""
         parts: dict[str, list[Tensor]] = {level: [] for level in LEVELS}
         for chunk in puzzles.split(_CHUNK):
             for level, hashes in fingerprints(chunk).items():
                 parts[level].append(hashes.flatten())
+            advance(len(chunk))
         return cls(**{level: torch.from_numpy(np.unique(torch.cat(parts[level]).numpy())) for level in LEVELS})
+
+    @classmethod
+    def union(cls, parts: list["TrainingIndex"]) -> "TrainingIndex":
+        """The index of several sets together."""
+        together = {level: np.concatenate([getattr(part, level).numpy() for part in parts]) for level in LEVELS}
+        return cls(**{level: torch.from_numpy(np.unique(hashes)) for level, hashes in together.items()})
 
     def contains(self, level: str, hashes: Tensor) -> Tensor:
         """Bool of the shape of ``hashes``: does each stand in the training set? Collisions: about N / 2^64 each."""

@@ -18,11 +18,11 @@ class Rate(NamedTuple):
     @property
     def value(self) -> Tensor:
         """float64 share; NaN where nothing was counted."""
-        return self.hits.double() / self.total.double()
+        return self.hits.cpu().double() / self.total.cpu().double()  # not every device has float64
 
     def interval(self) -> tuple[Tensor, Tensor]:
         """95% Wilson score interval, low and high (Wilson 1927); NaN where nothing was counted."""
-        n, p = self.total.double(), self.value
+        n, p = self.total.cpu().double(), self.value
         centre = (p + _Z95**2 / (2 * n)) / (1 + _Z95**2 / n)
         half = _Z95 / (1 + _Z95**2 / n) * (p * (1 - p) / n + _Z95**2 / (4 * n**2)).sqrt()
         # Exactly 0 and 1 at the ends, where rounding leaves a trifle.
@@ -44,5 +44,5 @@ class Rate(NamedTuple):
 
 def entropy_bits(counts: Tensor) -> Tensor:
     """Entropy in bits of the distribution that ``counts`` (K,) are drawn from; 0 where nothing was counted."""
-    p = counts.double() / counts.sum().clamp(min=1)
+    p = counts.cpu().double() / counts.sum().cpu().clamp(min=1)
     return torch.special.entr(p).sum() / math.log(2)

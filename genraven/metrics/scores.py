@@ -1,5 +1,6 @@
 """All scores of a model together: what validation, ``genraven evaluate`` and the demo share."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,7 +25,7 @@ class ScoreCard:
     per_rule: dict[str, Rate] = field(default_factory=dict)
     """``c3`` and ``completion`` of each rule, (40,)."""
     values: dict[str, float] = field(default_factory=dict)
-    """``loss`` and ``rule_entropy_bits``."""
+    """``loss``, the mean of as many puzzles as were completed, and ``rule_entropy_bits`` of those with C3."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain numbers: every rate with its hits, count and 95% Wilson interval."""
@@ -36,7 +37,9 @@ class ScoreCard:
             }
             for name, rate in self.per_rule.items()
         }
-        return {**{name: rate.as_json() for name, rate in self.rates.items()}, **self.values, "per_rule": per_rule}
+        rates = {name: rate.as_json() for name, rate in self.rates.items()}
+        values = {name: value if math.isfinite(value) else None for name, value in self.values.items()}
+        return {**rates, **values, "per_rule": per_rule}
 
 
 class Scores:
@@ -51,14 +54,14 @@ class Scores:
     def __init__(
         self, trained: Iterable[int], index: TrainingIndex | None = None, device: torch.device | str = "cpu"
     ) -> None:
-        self._loss = MeanMetric(nan_strategy="disable").set_dtype(torch.float64).to(device)
+        self._loss = MeanMetric(nan_strategy="disable").to(device)
         self._consistency = RuleConsistency().to(device)
         self._completion = PanelCompletion(trained).to(device)
         self._memorization = Memorization(index).to(device) if index is not None else None
 
     def add_losses(self, losses: Tensor) -> None:
         """Counts losses (B,), one of each puzzle."""
-        self._loss.update(losses.double())
+        self._loss.update(losses.float())
 
     def add_generated(self, puzzles: Tensor) -> None:
         """Counts generated ``puzzles`` (B, 3, 9, 9)."""
@@ -80,7 +83,7 @@ class Scores:
             card.rates |= result["rates"]
             if "per_rule" in result:
                 card.per_rule[name] = result["per_rule"]
-            if "entropy" in result:
+            if "entropy" in result and card.rates["c3"].hits:
                 card.values["rule_entropy_bits"] = result["entropy"].item()
         if _any_process_counted(self._loss):
             card.values["loss"] = self._loss.compute().item()

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genraven.errors import InputError
+
 
 def _frequencies(num: int, max_period: float) -> Tensor:
     return torch.exp(-math.log(max_period) * torch.arange(num) / num)
@@ -74,7 +76,7 @@ class DiT(nn.Module):
     ) -> None:
         super().__init__()
         if width % num_heads or width % 4 or side % patch:
-            raise ValueError(f"expected width divisible by num_heads and 4, and a patch that divides {side}, "
+            raise InputError(f"expected width divisible by num_heads and 4, and a patch that divides {side}, "
                              f"got width {width}, {num_heads} heads, patch {patch}.")  # fmt: skip
         self.num_labels, self.patch, self.side, self.time_scale = num_labels, patch, side, time_scale
         self.num_frequencies = 256

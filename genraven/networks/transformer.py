@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genraven.errors import InputError
+
 Head = Literal["separate", "joint"]
 
 
@@ -105,7 +107,7 @@ class Transformer(nn.Module):
     ) -> None:
         super().__init__()
         if width % num_heads or width % len(symbols):
-            raise ValueError(f"expected width divisible by num_heads and by {len(symbols)}, "
+            raise InputError(f"expected width divisible by num_heads and by {len(symbols)}, "
                              f"got width {width} and {num_heads} heads.")  # fmt: skip
         self.num_labels, self.dropout = num_labels, dropout
         self.head_sizes: tuple[int, ...] = symbols if head == "separate" else (num_states,)

@@ -24,7 +24,8 @@ class Corruption:
     exceptions: float = 0.0
     """Share of puzzles (0 to 1) that follow no rule in any row."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raises InputError when a share is none."""
         for name, share in (("cells", self.cells), ("exceptions", self.exceptions)):
             if not 0 <= share <= 1:
                 raise InputError(f"expected corruption.{name} to be a share from 0 to 1, got {share}.")
@@ -36,21 +37,22 @@ class Corruption:
 def corrupt(puzzles: Tensor, corruption: Corruption, *, seed: int, key: tuple[int, ...]) -> Tensor:
     """A corrupted copy of ``puzzles`` (B, 3, 9, 9) int8, which follow one rule.
 
-    An exception keeps its first two panels of each row and gets third panels of other rows, so that only the rule is
-    lost. The same (seed, key) corrupts the same puzzles in the same way.
+    An exception keeps the first two panels of each row and gets panels of these puzzles as third ones, so that only the
+    rule is lost. The same (seed, key) corrupts the same puzzles in the same way.
 
     Raises:
-        InputError: no exception can be made, because no panel of these puzzles breaks the rule.
+        InputError: a share is none, or no exception can be made, because no panel of these puzzles breaks the rule.
     """
+    corruption.check()
     draws = Draws(seed, "corrupt", *key)
     rows = layout.puzzles_to_rows(puzzles).clone()
     chosen = torch.from_numpy(draws.below(1 << 30, (len(puzzles),)) < corruption.exceptions * (1 << 30))
     todo = chosen[:, None].expand(-1, NUM_ROWS).clone()  # rows that still follow a rule
-    thirds = rows[:, :, 2].flatten(0, 1).clone()
+    panels = rows.flatten(0, 2).clone()
     for _ in range(_MAX_ROUNDS):
         if not todo.any():
             break
-        rows[todo, 2] = thirds[torch.from_numpy(draws.below(len(thirds), (int(todo.sum()),)))]
+        rows[todo, 2] = panels[torch.from_numpy(draws.below(len(panels), (int(todo.sum()),)))]
         some = todo.any(1)
         todo[some] &= row_rules(layout.rows_to_puzzles(rows[some])) != 0
     if todo.any():

@@ -117,16 +117,17 @@ def split_rules(
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """(trained, held out) rule ids.
 
-    ``rules="all"`` means all that are not held out; a rule that is *named* in both is an error.
+    A group (``all``, an attribute, a split) in ``rules`` means those of its rules that are not held out; a rule that is
+    *named* in both is an error.
 
     Raises:
         InputError: an unknown rule, a rule both trained and held out, or nothing left to train on.
     """
     held = resolve_rules(held_out)
-    trained = resolve_rules(rules)
-    if rules == "all":
-        trained = tuple(r for r in trained if r not in held)
-    both = [RULES[r].name for r in trained if r in held]
+    words = [rules] if isinstance(rules, str) else list(rules)
+    named = {ids[0] for ids in map(_rules_named, words) if len(ids) == 1}
+    both = [RULES[r].name for r in sorted(named) if r in held]
+    trained = tuple(r for r in resolve_rules(words) if r not in held)
     if both:
         raise InputError(f"expected each rule to be trained or held out, got both for {', '.join(both)}: "
                          "remove them from data.rules or from data.held_out.")  # fmt: skip

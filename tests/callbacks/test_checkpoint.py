@@ -58,7 +58,7 @@ def test_a_run_that_is_stopped_ends_with_its_last_state(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("check_every", [1, 3, 50])
 def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(check_every: int, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"got nan by step \d+; .*last.ckpt is of step 4"):
+    with pytest.raises(InputError, match=r"got others by step \d+; .*last.ckpt is of step 4"):
         fit(Line(broken=5), LastCheckpoint(tmp_path / "last.ckpt", 4, check_every))
     checkpoint = torch.load(tmp_path / "last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == 4

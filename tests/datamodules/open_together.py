@@ -13,9 +13,9 @@ from torch import Tensor
 
 from datamodules import store
 from genraven.puzzles.corrupt import Corruption
-from genraven.puzzles.generate import generate
+from genraven.puzzles.generate import BLOCK, generate
 
-NUM_PROCESSES, RULES, NUM = 3, (0, 17), 1500
+NUM_PROCESSES, RULES, NUM = 3, (0, 17), BLOCK + 500
 
 
 def work(folder: Path, log: str) -> None:

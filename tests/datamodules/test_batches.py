@@ -134,7 +134,7 @@ def test_a_stream_does_not_repeat_and_is_what_generate_gives() -> None:
 
 
 def test_a_stream_begun_at_a_step_equals_one_gone_through() -> None:
-    share, size = Share(600), 2 * BLOCK
+    share, size = Share(BLOCK // 2), 2 * BLOCK
     through = list(TrainLoader(stream(), share, 10, lambda: 0))
     assert share.global_batch_size * 10 > 2 * size  # into the third block
     for first in (3, 6, 9):

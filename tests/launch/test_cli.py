@@ -200,6 +200,10 @@ FIT = ["fit", "-c", "model/gpt2_tiny.yaml", *TINY, *QUICK, "--run_dir", "r"]
         (["fit", "-c", "model/sit_tny.yaml"], "did you mean model/sit_tiny.yaml"),
         (["generate", "--rules", "shapes"], "did you mean 'shape'"),
         (["generate", "--rules", "none"], "at least one rule"),
+        (["generate", "--picture", "missing/p.foo"], "end in .png"),
+        (["generate", "--out", "p.png", "--picture", "p.png"], "two files"),
+        ([*FIT, "--model.network.width", "25"], "divisible"),
+        ([*FIT, "--data.corruption", "{cells: 2}"], "corruption.cells"),
         (["sample", "missing"], "missing"),
         (["sample", "pickle.npy"], "no checkpoint"),
     ],
@@ -226,10 +230,26 @@ def test_another_familys_checkpoint(
     runs: dict[str, Path], in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     message = error_of([*FIT, "--ckpt_path", runs["diffusion"]], capsys)
-    assert "expected a checkpoint of the autoregressive family, got one of diffusion" in message
+    assert "DiffusionModule' instead of 'lightning_modules.AutoregressiveModule'" in message
     assert not Path("r").exists()
+    message = error_of(["validate", *FAMILIES["autoregressive"], "--ckpt_path", runs["diffusion"]], capsys)
+    assert "expected a checkpoint of the autoregressive family, got one of diffusion" in message
     message = error_of(["validate", *FAMILIES["diffusion"][:2], *QUICK, "--ckpt_path", runs["diffusion"]], capsys)
     assert "differs in" in message
+    assert "neither" in error_of(["test", *FAMILIES["diffusion"]], capsys)
+
+
+def test_classes_of_other_libraries_are_not_imported(
+    runs: dict[str, Path], in_tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("trap.py").write_text("raise SystemExit('the trap has gone off')")
+    monkeypatch.syspath_prepend(in_tmp_path)
+    checkpoint = torch.load(runs["diffusion"] / "checkpoints" / "last.ckpt", weights_only=True)
+    checkpoint["genraven_config"]["model"]["init_args"]["network"]["class_path"] = "trap.Network"
+    torch.save(checkpoint, "evil.ckpt")
+    assert "expected classes of genraven in a checkpoint, got 'trap.Network'" in error_of(
+        ["sample", "evil.ckpt"], capsys
+    )
 
 
 def test_sampling_options_of_the_other_family(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:

@@ -174,7 +174,7 @@ def test_validation_logs_every_score_with_its_count(tmp_path: Path) -> None:
         *("completion", "completion_trained", "completion_held_out"),
     }
     assert {f"val/{rate}" for rate in rates} <= logged.keys()
-    assert {"val/loss", "val/rule_entropy_bits", "train/loss"} <= logged.keys()
+    assert {"val/loss", "train/loss"} <= logged.keys()
     assert logged["val_count/c3"] == logged["val_count/completion"] == 10
     assert logged["val_count/any_valid"] == 30
     assert logged["val_count/completion_trained"] == logged["val_count/completion_held_out"] == 5

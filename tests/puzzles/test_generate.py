@@ -13,14 +13,14 @@ from genraven.puzzles.spec import NUM_VALUES, RULE_ID, RULES, Rule
 
 # sha256 of generate(rule, 0, 8). These are the data set: where one changes, every published number is void.
 GOLDEN = {
-    "shape.constant": "67ee02777b1b822b90a186c9896d6a90f2866c8beb3865f9eeb3c8a1edf7c105",
-    "size.progression-1": "a160fa719a07919c47e131c78732f881d9edc92e67c2b53fd4db51ab1937ce40",
-    "color.xor": "d8dc912806d4aa9ad35566c087eb1ba17ddff66d4f90466db1187a272d27302e",
-    "number.arithmetic+": "c16f3071af374889f85530058b3759de371a20bd86b8ab6a9e5387bcf6d82b9d",
-    "position.and": "34bc689ce8018f125c35103fe4776a64ff085e02456d03d53865bb88c6646105",
+    "shape.constant": "e9e854871d6fef2d8b492ac47efc8e2ea986fd7369ba5c61d33e85fa9375834a",
+    "size.progression-1": "e3bdeaa0175214bf85d4cd61d949d41a7731d0f07327f4e16afca15c70c0ddde",
+    "color.xor": "96826150bbd462d19a34528d5af266602b73413c5effe054eb6660b174488703",
+    "number.arithmetic+": "c48c77935c516139ce070b517a1ddb4016d443909fb4139c050e721af4413e68",
+    "position.and": "99d2879e1be6a9ba8fbf90eb01ed5a0c7c0f4fdca41050e9b09292d69ec54860",
 }
 # The same of generate(shape.or, BLOCK - 4, 8, seed=7, split="test").
-GOLDEN_TEST_SPLIT = "0611aa3b9a286f1df614888d1b621f406d565a0222612c583249786f1eeedec1"
+GOLDEN_TEST_SPLIT = "e5a3a17f9b1b835f4c932f3e69a06b7a67cb3d2813a5b7c3b8e1207a3fe76e1c"
 SAMPLE = tuple(GOLDEN)
 
 
