@@ -31,6 +31,7 @@ class Entry:
     name: str
     config: str
     max_steps: int
+    options: tuple[str, ...] = ()
 
 
 ENTRIES = (
@@ -76,6 +77,7 @@ def main() -> None:
                 ),
                 *("--trainer.max_steps", str(entry.max_steps), "--trainer.max_time", MAX_TIME),
                 *("--trainer.precision", precision, "--trainer.val_check_interval", str(entry.max_steps // 2)),
+                *entry.options,
             ]
         )
         trained, data, checkpoint = load_run(folder, "cpu")

@@ -15,6 +15,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from callbacks import LastCheckpoint, WholeCheckpointIO
 from datamodules import GenRAVENDataModule
 from genraven.diffusion.flow import Flow
 from genraven.errors import InputError
@@ -118,6 +119,52 @@ def test_an_interrupted_run_ends_with_the_same_weights(
             parameter.zero_()
     trainer(tmp_path).fit(resumed, data(samples_per_rule=samples_per_rule), ckpt_path=tmp_path / "last.ckpt")
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 10
+    assert_same(weights(whole), weights(resumed))
+
+
+class CountValidations(L.Callback):
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+
+    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.steps.append(trainer.global_step)
+
+
+class KillInValidation(L.Callback):
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_validation_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
+        if trainer.global_step == self.step:
+            raise RuntimeError("killed in a validation")
+
+
+def test_killed_twice_with_accumulation_dropout_and_validation(tmp_path: Path) -> None:
+    """Killed between two checkpoints and within a validation, at which a checkpoint was due."""
+
+    def run(*more: L.Callback) -> tuple[PuzzleModule, list[int]]:
+        torch.manual_seed(0)
+        network = Transformer(width=24, depth=1, num_heads=2, dropout=0.2)
+        module, count = AutoregressiveModule(network, optimizer=OPTIMIZER, warmup_steps=2), CountValidations()
+        last = tmp_path / "last.ckpt"
+        callbacks = [LastCheckpoint(last, 3), count, *more]
+        torch.manual_seed(len(more))  # what a new process draws by itself is another thing
+        fitting = trainer(
+            tmp_path, max_steps=12, val_check_interval=24, accumulate_grad_batches=4, callbacks=callbacks,
+            enable_checkpointing=True, plugins=[WholeCheckpointIO()],
+        )  # fmt: skip
+        fitting.fit(module, data(samples_per_rule=10), ckpt_path=last if last.exists() else None)
+        return module, count.steps
+
+    whole, validated = run()
+    assert validated == [6, 12]
+    (tmp_path / "last.ckpt").unlink()
+    with pytest.raises(RuntimeError, match="on purpose"):
+        run(Interrupt(5))
+    with pytest.raises(RuntimeError, match="in a validation"):
+        run(KillInValidation(6))
+    resumed, validated = run()
+    assert validated == [6, 12]
     assert_same(weights(whole), weights(resumed))
 
 
