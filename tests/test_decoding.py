@@ -4,7 +4,8 @@ from scipy.stats import chisquare
 from torch import Tensor
 
 from genraven.decoding import decode, from_symbols, pick, to_symbols
-from genraven.networks.transformer import Head, Transformer
+from genraven.networks.cells import Head
+from genraven.networks.transformer import Transformer
 from genraven.puzzles import layout
 from genraven.puzzles.generate import generate
 
