@@ -1,4 +1,4 @@
-"""Autoregressive sampling, cell by cell, with a key-value cache.
+"""Autoregressive sampling, cell by cell, with a cache.
 
 B batch, L = 81 cells, A attributes. Symbols are the network's integers: an attribute's value + 1 with 0 for empty
 (``separate`` head), or the state of the whole cell (``joint`` head).
@@ -7,7 +7,7 @@ B batch, L = 81 cells, A attributes. Symbols are the network's integers: an attr
 import torch
 from torch import Tensor
 
-from genraven.networks.transformer import Transformer
+from genraven.networks.cells import CellNetwork
 from genraven.puzzles import layout
 
 
@@ -63,7 +63,7 @@ def log_likelihood(logits: Tensor, head_sizes: tuple[int, ...], symbols: Tensor,
 
 
 def decode(
-    network: Transformer,
+    network: CellNetwork,
     tokens: Tensor,
     open_cells: Tensor,
     uniform: Tensor,

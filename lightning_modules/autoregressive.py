@@ -8,7 +8,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
 from genraven import decoding
-from genraven.networks.transformer import Transformer
+from genraven.networks.cells import CellNetwork
 from genraven.puzzles import layout
 from genraven.puzzles.spec import EMPTY, GRID, NUM_ATTRIBUTES, TOKENS_PER_PUZZLE
 from lightning_modules.base import PuzzleModule, Schedule
@@ -29,11 +29,11 @@ class AutoregressiveModule(PuzzleModule):
     """
 
     family = "autoregressive"
-    network: Transformer
+    network: CellNetwork
 
     def __init__(
         self,
-        network: Transformer,
+        network: CellNetwork,
         *,
         optimizer: OptimizerCallable = torch.optim.AdamW,
         warmup_steps: int = 100,

@@ -1,20 +1,16 @@
 """A GPT-2-like decoder over the cells of a puzzle (Radford et al. 2019), with a key-value cache.
 
-B batch, L positions, A attributes, D width, H heads, V symbols of a head. Symbols are integers from 0; the network
-knows nothing of what they mean. Position 0 reads the start token (the label, for a network with labels), position i
-the (i - 1)-th cell; each predicts the next cell.
+B batch, L positions, D width, H heads.
 """
 
 import math
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genraven.errors import InputError
-
-Head = Literal["separate", "joint"]
+from genraven.networks.cells import CellNetwork, Embedding, Head
 
 
 class KeyValueCache:
@@ -74,17 +70,15 @@ class Block(nn.Module):
         return x + F.dropout(self.mlp_out(hidden), dropout)
 
 
-class Transformer(nn.Module):
-    """Logits of each next cell.
-
-    ``separate`` embeddings and heads as in the study: each attribute has a third of the width, and a softmax of its own
-    that reads that third. The ``joint`` head is one softmax over all states of a cell.
+class Transformer(CellNetwork):
+    """Logits of each next cell, by attention to all cells before it.
 
     Args:
         width: D, divisible by ``num_heads`` and by the number of attributes.
         depth: number of blocks.
         num_heads: H.
-        head: ``separate`` or ``joint``.
+        head: ``separate`` or ``joint``, as in CellNetwork.
+        embedding: ``separate``, ``combined`` or ``joint``, as in CellNetwork.
         symbols: number of symbols of each attribute.
         num_states: number of symbols of the joint head.
         num_cells: cells of a sequence.
@@ -99,24 +93,29 @@ class Transformer(nn.Module):
         depth: int = 12,
         num_heads: int = 6,
         head: Head = "separate",
+        embedding: Embedding = "separate",
         symbols: tuple[int, ...] = (8, 11, 11),
         num_states: int = 701,
         num_cells: int = 81,
         num_labels: int = 0,
         dropout: float = 0.0,
     ) -> None:
-        super().__init__()
         if width % num_heads or width % len(symbols):
             raise InputError(f"expected width divisible by num_heads and by {len(symbols)}, "
                              f"got width {width} and {num_heads} heads.")  # fmt: skip
-        self.num_labels, self.dropout = num_labels, dropout
-        self.head_sizes: tuple[int, ...] = symbols if head == "separate" else (num_states,)
+        super().__init__(
+            width=width,
+            head=head,
+            embedding=embedding,
+            symbols=symbols,
+            num_states=num_states,
+            num_labels=num_labels,
+        )
+        self.num_heads, self.dropout = num_heads, dropout
         self.positions = nn.Parameter(torch.empty(num_cells, width))
-        self.start = nn.Embedding(num_labels + 1, width)
-        self.embeddings = nn.ModuleList(nn.Embedding(n, width // len(symbols)) for n in symbols)
         self.blocks = nn.ModuleList(Block(width, num_heads, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
-        self.heads = nn.ModuleList(nn.Linear(width // len(self.head_sizes), n) for n in self.head_sizes)
+        self.heads = self.make_heads()
         self._initialise(depth)
 
     def _initialise(self, depth: int) -> None:
@@ -131,30 +130,15 @@ class Transformer(nn.Module):
 
     def new_cache(self, batch_size: int) -> KeyValueCache:
         """An empty cache for ``batch_size`` sequences."""
-        block: Block = self.blocks[0]  # type: ignore[assignment]
-        num_cells, width = self.positions.shape
-        shape = (batch_size, block.num_heads, num_cells, width // block.num_heads)
+        shape = (batch_size, self.num_heads, len(self.positions), self.width // self.num_heads)
         return KeyValueCache(len(self.blocks), shape, self.positions)
 
-    def forward(self, cells: Tensor, labels: Tensor | None = None, cache: KeyValueCache | None = None) -> Tensor:
-        """Logits (B, positions read, sum of ``head_sizes``); split them by ``head_sizes``.
-
-        Args:
-            cells: (B, L, A) int64 symbols that follow those in the cache. Without a cache, or with an empty one, the
-                start token is read first, so that L + 1 positions are read.
-            labels: (B,) int64; None, or ``num_labels``, is unconditional. Only the start token reads it.
-            cache: extended in place.
-        """
-        x = torch.cat([embed(part) for embed, part in zip(self.embeddings, cells.unbind(-1), strict=True)], -1)
+    def trunk(self, x: Tensor, cache: KeyValueCache | None) -> Tensor:
+        """(B, L, D), normalised, from embedded positions (B, L, D) that follow those in the cache."""
         done = cache.length if cache is not None else 0
-        if done == 0:
-            if labels is None:
-                labels = cells.new_full((len(cells),), self.num_labels)
-            x = torch.cat([self.start(labels).unsqueeze(1), x], 1)
         x = F.dropout(x + self.positions[done : done + x.shape[1]], self.dropout, self.training)
         for layer, block in enumerate(self.blocks):
             x = block(x, cache, layer)
         if cache is not None:
             cache.length += x.shape[1]
-        parts = self.norm(x).chunk(len(self.heads), -1)
-        return torch.cat([head(part) for head, part in zip(self.heads, parts, strict=True)], -1)
+        return self.norm(x)

@@ -1,0 +1,104 @@
+"""What all networks over the cells of a puzzle share: the symbols of cells in, the logits of each next cell out.
+
+B batch, L positions, A attributes, D width. Symbols are integers from 0, which is an empty cell's; the networks know
+nothing else of what they mean. Position 0 reads the start token (the label, for a network with labels), position i the
+(i - 1)-th cell; each predicts the next cell.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+Embedding = Literal["separate", "combined", "joint"]
+Head = Literal["separate", "joint"]
+
+
+def symbols_to_states(cells: Tensor, symbols: tuple[int, ...]) -> Tensor:
+    """(...) int64 states from symbols (..., A): 0 for a cell with any symbol 0, else 1 + the others' mixed radix.
+
+    Args:
+        cells: (..., A) int64.
+        symbols: number of symbols of each attribute; its product with 1 taken from each is the number of states but 0.
+    """
+    state = torch.zeros_like(cells[..., 0])
+    for symbol, size in zip(cells.unbind(-1), symbols, strict=True):
+        state = state * (size - 1) + symbol - 1
+    return (state + 1).masked_fill((cells == 0).any(-1), 0)
+
+
+class CellNetwork(nn.Module, ABC):
+    """A network that reads cells in order and predicts each next one: embeddings, a trunk of its own, heads.
+
+    Embeddings: ``separate`` gives each attribute its share of the width, ``combined`` sums tables of the whole width,
+    ``joint`` is one table over the states of a cell. Heads: ``separate`` is a softmax for each attribute that reads
+    its share of the width, ``joint`` one softmax over the states. The study has separate ones of both.
+
+    Args:
+        width: D, divisible by the number of attributes.
+        head: ``separate`` or ``joint``.
+        embedding: ``separate``, ``combined`` or ``joint``.
+        symbols: number of symbols of each attribute.
+        num_states: number of symbols of the joint head.
+        num_labels: classes of the optional label; 0 makes an unconditional network.
+    """
+
+    heads: nn.ModuleList
+
+    def __init__(
+        self,
+        *,
+        width: int,
+        head: Head,
+        embedding: Embedding,
+        symbols: tuple[int, ...],
+        num_states: int,
+        num_labels: int,
+    ) -> None:
+        super().__init__()
+        if width % len(symbols):
+            raise ValueError(f"expected width divisible by {len(symbols)}, the number of attributes, got {width}.")
+        self.width, self.num_labels, self.symbols, self.embedding = width, num_labels, symbols, embedding
+        self.head_sizes: tuple[int, ...] = symbols if head == "separate" else (num_states,)
+        tables = (1 + math.prod(n - 1 for n in symbols),) if embedding == "joint" else symbols
+        columns = width // len(symbols) if embedding == "separate" else width
+        self.start = nn.Embedding(num_labels + 1, width)
+        self.embeddings = nn.ModuleList(nn.Embedding(n, columns) for n in tables)
+
+    def make_heads(self) -> nn.ModuleList:
+        """The linear layers before the softmaxes; made last, so that parameters stand in the order of their use."""
+        return nn.ModuleList(nn.Linear(self.width // len(self.head_sizes), n) for n in self.head_sizes)
+
+    def embed(self, cells: Tensor) -> Tensor:
+        """(B, L, D) from symbols (B, L, A)."""
+        if self.embedding == "joint":
+            return self.embeddings[0](symbols_to_states(cells, self.symbols))
+        parts = [embed(part) for embed, part in zip(self.embeddings, cells.unbind(-1), strict=True)]
+        return torch.cat(parts, -1) if self.embedding == "separate" else torch.stack(parts).sum(0)
+
+    @abstractmethod
+    def new_cache(self, batch_size: int) -> Any:
+        """An empty cache for ``batch_size`` sequences; its ``length`` counts the positions read."""
+
+    @abstractmethod
+    def trunk(self, x: Tensor, cache: Any) -> Tensor:
+        """(B, L, D), normalised, from embedded positions (B, L, D) that follow those in the cache, if there is one."""
+
+    def forward(self, cells: Tensor, labels: Tensor | None = None, cache: Any = None) -> Tensor:
+        """Logits (B, positions read, sum of ``head_sizes``); split them by ``head_sizes``.
+
+        Args:
+            cells: (B, L, A) int64 symbols that follow those in the cache. Without a cache, or with an empty one, the
+                start token is read first, so that L + 1 positions are read.
+            labels: (B,) int64; None, or ``num_labels``, is unconditional. Only the start token reads it.
+            cache: of ``new_cache``; extended in place.
+        """
+        x = self.embed(cells)
+        if cache is None or cache.length == 0:
+            if labels is None:
+                labels = cells.new_full((len(cells),), self.num_labels)
+            x = torch.cat([self.start(labels).unsqueeze(1), x], 1)
+        parts = self.trunk(x, cache).chunk(len(self.head_sizes), -1)
+        return torch.cat([head(part) for head, part in zip(self.heads, parts, strict=True)], -1)
