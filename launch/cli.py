@@ -15,6 +15,8 @@ TRAINING_COMMANDS = {
     "test": "score a model on the test puzzles, with fit's options",
     "predict": "complete the test puzzles, with fit's options",
 }
+SAMPLERS = ["euler", "heun", "flow_sde", "ddim", "ancestral", "dpmpp_2m"]
+COMPLETIONS = ["replacement", "guidance", "tds"]
 EPILOG = """training commands (`genraven fit --help` lists their options; config names are files or shipped configs):
 """ + "".join(f"  {name:10} {text}\n" for name, text in TRAINING_COMMANDS.items())
 
@@ -54,6 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     sub = command("sample", "launch.inference:sample", "generate puzzles with a trained model")
     _add_model_arguments(sub)
+    _add_guidance_argument(sub)
     sub.add_argument("--num", type=int, default=64, help="puzzles to generate")
     sub.add_argument("--rules", nargs="+", help="rules to ask a network with labels for, in turn")
     sub.add_argument("--out", type=Path, default=Path("samples.npy"), help="array file to write, (num, 3, 9, 9) int8")
@@ -61,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     sub = command("complete", "launch.inference:complete", "complete puzzles with a trained model")
     _add_model_arguments(sub)
+    _add_completion_arguments(sub)
     sub.add_argument("puzzles", type=Path, help="array file (B, 3, 9, 9) of integers")
     sub.add_argument("--mask", type=Path, help="bool array file (9, 9) or (B, 9, 9), true where to write; "
                      "default: the last panel")  # fmt: skip
@@ -71,6 +75,8 @@ def build_parser() -> argparse.ArgumentParser:
         "evaluate", "launch.inference:evaluate", "score a trained model: every metric with count and interval"
     )
     _add_model_arguments(sub)
+    _add_guidance_argument(sub)
+    _add_completion_arguments(sub)
     sub.add_argument("--puzzles-per-rule", type=int, default=100, help="held-back puzzles to complete of each rule; "
                      "as many are generated")  # fmt: skip
     sub.add_argument("--split", choices=["val", "test"], default="test")
@@ -84,7 +90,8 @@ def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=250, help="puzzles at once")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
     parser.add_argument("--steps", type=int, help="sampling steps (diffusion); default: the model's")
-    parser.add_argument("--sampler", choices=["euler", "heun"], help="solver (diffusion); default: the model's")
+    parser.add_argument("--sampler", choices=SAMPLERS, help="one that the model's process can use (diffusion); "
+                        "default: the model's")  # fmt: skip
     parser.add_argument("--temperature", type=float, help="of the softmax (autoregressive); default: the model's")
 
 
@@ -93,6 +100,20 @@ def _input_error(error: BaseException | None) -> InputError | None:
     while error is not None and not isinstance(error, InputError):
         error = error.__cause__ or error.__context__
     return error
+
+
+def _add_guidance_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--guidance-scale", type=float, help="strength of the rule asked for (diffusion, network with "
+                        "labels); 1: as learned; default: the model's")  # fmt: skip
+
+
+def _add_completion_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("completion by a diffusion model; defaults: the model's")
+    group.add_argument("--completion", choices=COMPLETIONS, help="hold the given cells on their noisy path; also pull "
+                       "the open ones; or weigh and resample particles")  # fmt: skip
+    group.add_argument("--resamples", type=int, help="times that each step of replacement or guidance is taken")
+    group.add_argument("--guidance-strength", type=float, help="of guidance's pull")
+    group.add_argument("--particles", type=int, help="particles of tds, a puzzle")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,20 @@ from lightning_modules import AutoregressiveModule, DiffusionModule, PuzzleModul
 
 PICTURED = 64
 COLUMNS = 8
+DIFFUSION_OPTIONS = {  # and what each sets in the model
+    "steps": "num_sampling_steps",
+    "sampler": "sampler",
+    "guidance_scale": "guidance_scale",
+    "completion": "completion",
+    "particles": "num_particles",
+    "resamples": "num_resamples",
+    "guidance_strength": "guidance_strength",
+}
+COMPLETIONS_OF = {  # the kinds of completion that an option is for
+    "particles": ("tds",),
+    "resamples": ("replacement", "guidance"),
+    "guidance_strength": ("guidance",),
+}
 
 
 def _load(options: argparse.Namespace) -> tuple[PuzzleModule, GenRAVENDataModule, dict[str, Any]]:
@@ -34,27 +48,41 @@ def _load(options: argparse.Namespace) -> tuple[PuzzleModule, GenRAVENDataModule
         raise InputError(f"expected --batch-size to be 1 or more, got {options.batch_size}.")
     model, data, checkpoint = load_run(options.run, options.device)
     model.seed = options.seed
-    apply_sampling(model, steps=options.steps, sampler=options.sampler, temperature=options.temperature)
+    apply_sampling(model, vars(options))
     return model, data, checkpoint
 
 
-def apply_sampling(model: PuzzleModule, *, steps: int | None, sampler: str | None, temperature: float | None) -> None:
-    """Sets what was given; None leaves the model's own.
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def apply_sampling(model: PuzzleModule, options: Mapping[str, Any]) -> None:
+    """Sets in the model what ``options`` give; None, or nothing, leaves the model's own.
 
     Raises:
-        InputError: an option of the other family, or out of its range.
+        InputError: an option of the other family, out of its range, or without effect on this model.
     """
-    diffusion = {"--steps": steps, "--sampler": sampler}
+    given = {name: options[name] for name in DIFFUSION_OPTIONS if options.get(name) is not None}
+    temperature = options.get("temperature")
     if isinstance(model, DiffusionModule):
         if temperature is not None:
             raise InputError("expected --steps or --sampler for a diffusion model, got --temperature: leave it out.")
-        if steps is not None and steps < 1:
-            raise InputError(f"expected --steps to be 1 or more, got {steps}.")
-        model.num_sampling_steps = steps or model.num_sampling_steps
-        model.sampler = sampler or model.sampler  # type: ignore[assignment]
+        for name, value in given.items():
+            setattr(model, DIFFUSION_OPTIONS[name], value)
+            try:
+                model.check_sampling()
+            except InputError as error:
+                raise InputError(f"{_flag(name)} {value}: {error}") from None
+        for name, completions in COMPLETIONS_OF.items():
+            if name in given and model.completion not in completions:
+                raise InputError(f"expected {_flag(name)} with completion by {' or '.join(completions)}, got "
+                                 f"{model.completion}: add --completion {completions[0]}.")  # fmt: skip
+        if "guidance_scale" in given and not getattr(model.network, "num_labels", 0):
+            raise InputError("expected --guidance-scale for a network with labels, got one without: leave it out.")
     elif isinstance(model, AutoregressiveModule):
-        if given := [name for name, value in diffusion.items() if value is not None]:
-            raise InputError(f"expected --temperature for an autoregressive model, got {given[0]}: leave it out.")
+        if given:
+            raise InputError(f"expected --temperature for an autoregressive model, got {_flag(next(iter(given)))}: "
+                             "leave it out.")  # fmt: skip
         if temperature is not None:
             if temperature < 0:
                 raise InputError(f"expected --temperature to be 0 or more, got {temperature}.")
@@ -115,6 +143,7 @@ def complete(options: argparse.Namespace) -> None:
     """Writes completed puzzles and a picture of them."""
     puzzles = read_puzzles(options.puzzles)
     mask = _read_mask(options.mask, len(puzzles)) if options.mask else layout.last_panel_mask(len(puzzles))
+    PuzzleModule.check_mask(puzzles, mask)
     _name_picture(options)
     model, _, _ = _load(options)
     parts = [
@@ -136,10 +165,7 @@ def _read_mask(path: Path, num: int) -> Tensor:
     data = np.array(read_array(path, wanted))
     if data.dtype != np.bool_ or data.shape not in ((GRID, GRID), (num, GRID, GRID)):
         raise InputError(f"expected {wanted}, got {data.dtype} of {data.shape} in {path}: true is a cell to write.")
-    mask = torch.from_numpy(data).expand(num, GRID, GRID)
-    if not mask.flatten(1).any(1).all():
-        raise InputError(f"expected cells to write in each puzzle, got a mask in {path} that leaves none open.")
-    return mask
+    return torch.from_numpy(data).expand(num, GRID, GRID)
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -172,7 +198,7 @@ def evaluate(options: argparse.Namespace) -> None:
 
 def sampling_settings(model: PuzzleModule) -> dict[str, Any]:
     """What the model samples with."""
-    names = ("sampler", "num_sampling_steps", "temperature", "completion_temperature")
+    names = (*DIFFUSION_OPTIONS.values(), "temperature", "completion_temperature")
     return {name: getattr(model, name) for name in names if hasattr(model, name)}
 
 

@@ -194,13 +194,26 @@ def run(arguments: list[str]) -> None:
     """
     quiet_lightning()
     torch.set_float32_matmul_precision("high")
-    GenravenCLI(
-        PuzzleModule,
-        GenRAVENDataModule,
-        subclass_mode_model=True,
-        save_config_callback=None,
-        seed_everything_default=0,
-        auto_configure_optimizers=False,
-        load_from_checkpoint_support=False,
-        args=expand_configs(arguments),
-    )
+    try:
+        GenravenCLI(
+            PuzzleModule,
+            GenRAVENDataModule,
+            subclass_mode_model=True,
+            save_config_callback=None,
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            args=expand_configs(arguments),
+        )
+    except ValueError as error:
+        inner = _first_input_error(error)
+        if inner is None:
+            raise
+        raise inner from None
+
+
+def _first_input_error(error: BaseException | None) -> InputError | None:
+    """The InputError that ``error`` is or was raised from: jsonargparse wraps what a model's constructor raises."""
+    while error is not None and not isinstance(error, InputError):
+        error = error.__cause__
+    return error

@@ -73,7 +73,7 @@ class AutoregressiveModule(PuzzleModule):
     @torch.no_grad()
     def complete(self, puzzles: Tensor, mask: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """``puzzles`` (B, 3, 9, 9) with the cells under ``mask`` (B, 9, 9) bool written anew, in order."""
-        self._check_mask(puzzles, mask)
+        self.check_mask(puzzles, mask)
         tokens, open_cells = layout.puzzles_to_tokens(puzzles), layout.mask_to_tokens(mask)
         completed = self._decode(tokens, open_cells, None, self.completion_temperature, generator)
         return completed.where(mask.unsqueeze(1), puzzles)

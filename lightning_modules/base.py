@@ -125,10 +125,19 @@ class PuzzleModule(L.LightningModule, ABC):
         return rules
 
     @staticmethod
-    def _check_mask(puzzles: Tensor, mask: Tensor) -> None:
+    def check_mask(puzzles: Tensor, mask: Tensor) -> None:
+        """Raises InputError unless ``mask`` leaves cells open and keeps others in each puzzle."""
         if mask.dtype != torch.bool or mask.shape != (len(puzzles), *puzzles.shape[2:]):
             raise InputError(f"expected a bool mask of {(len(puzzles), *puzzles.shape[2:])} for puzzles "
                              f"{tuple(puzzles.shape)}, got {mask.dtype} of {tuple(mask.shape)}.")  # fmt: skip
+        cells = mask.flatten(1)
+        for wrong, which, instead in (
+            (~cells.any(1), "none", "there is nothing to write"),
+            (cells.all(1), "all", "generate puzzles instead"),
+        ):
+            if wrong.any():
+                raise InputError(f"expected a mask with cells to write and cells to keep in each puzzle, got one that "
+                                 f"leaves {which} open in puzzle {int(wrong.nonzero()[0])}: {instead}.")  # fmt: skip
 
     # Training ----------------------------------------------------------------------------------------------------
 

@@ -8,13 +8,15 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
-from genraven.diffusion.flow import Flow, Velocity
-from genraven.diffusion.inpainting import replacement
-from genraven.diffusion.samplers import SAMPLERS, Projection, uniform_times
+from genraven.diffusion import inpainting
+from genraven.diffusion.process import Process
+from genraven.diffusion.samplers import SAMPLERS, SamplerName
 from genraven.errors import InputError
 from genraven.puzzles import layout
 from lightning_modules.averaging import ExponentialMovingAverage
 from lightning_modules.base import PuzzleModule, Schedule
+
+Completion = Literal["replacement", "guidance", "tds"]
 
 
 class DiffusionModule(PuzzleModule):
@@ -22,12 +24,20 @@ class DiffusionModule(PuzzleModule):
 
     Args:
         network: of noisy pictures and times.
-        process: noise path, loss and the field that the sampler integrates.
+        process: noise path, loss and denoiser: Flow, Edm or Ddpm.
         optimizer: makes the optimizer of the parameters.
         warmup_steps: optimizer steps of linear warm-up.
         schedule: of the learning rate after it.
-        sampler: solver: euler (one evaluation a step) or heun (two).
+        sampler: one that the process can use; null is the first of these. Flow: euler (one evaluation a step), heun
+            (two), flow_sde, ddim, ancestral, dpmpp_2m. Edm: heun, euler, ddim, ancestral, dpmpp_2m. Ddpm: ancestral,
+            ddim, dpmpp_2m.
         num_sampling_steps: its steps.
+        completion: replacement holds the given cells on their noisy path; guidance also pulls the open ones to where
+            the given become likely; tds weighs and resamples particles and brings its own ancestral steps.
+        num_resamples: how often each step of replacement or guidance is taken (RePaint); 1 is once.
+        num_particles: of tds, a puzzle.
+        guidance_strength: of guidance; 0 is replacement.
+        guidance_scale: of labels in generation (classifier-free); 1 is the network's own.
         ema_decay: of the averaged weights that are evaluated and saved; null trains without.
         label_dropout: share of training puzzles whose label is hidden from a network with labels.
         seed: of all draws.
@@ -38,13 +48,18 @@ class DiffusionModule(PuzzleModule):
     def __init__(
         self,
         network: nn.Module,
-        process: Flow,
+        process: Process,
         *,
         optimizer: OptimizerCallable = torch.optim.AdamW,
         warmup_steps: int = 0,
         schedule: Schedule = "constant",
-        sampler: Literal["euler", "heun"] = "euler",
+        sampler: SamplerName | None = None,
         num_sampling_steps: int = 50,
+        completion: Completion = "replacement",
+        num_resamples: int = 1,
+        num_particles: int = 8,
+        guidance_strength: float = 1.0,
+        guidance_scale: float = 1.0,
         ema_decay: float | None = 0.9999,
         label_dropout: float = 0.1,
         seed: int = 0,
@@ -57,10 +72,22 @@ class DiffusionModule(PuzzleModule):
             label_dropout=label_dropout,
             seed=seed,
         )
-        if num_sampling_steps < 1:
-            raise InputError(f"expected model.num_sampling_steps to be 1 or more, got {num_sampling_steps}.")
-        self.process, self.sampler, self.num_sampling_steps = process, sampler, num_sampling_steps
+        self.process = process
+        self.sampler, self.num_sampling_steps = sampler or process.samplers[0], num_sampling_steps
+        self.completion, self.num_resamples, self.num_particles = completion, num_resamples, num_particles
+        self.guidance_strength, self.guidance_scale = guidance_strength, guidance_scale
         self.ema_decay = ema_decay
+        self.check_sampling()
+
+    def check_sampling(self) -> None:
+        """Raises InputError on settings of the sampling that are out of range or that the process cannot use."""
+        self.process.check_sampler(self.sampler)
+        self.process.times(self.num_sampling_steps)
+        if self.completion not in ("replacement", "guidance", "tds"):
+            raise InputError(f"expected completion by replacement, guidance or tds, got {self.completion}.")
+        for name, least in (("num_resamples", 1), ("num_particles", 1), ("guidance_strength", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"expected {name} to be {least} or more, got {getattr(self, name)}.")
 
     def configure_callbacks(self) -> list[L.Callback]:
         """The average of the weights."""
@@ -74,21 +101,38 @@ class DiffusionModule(PuzzleModule):
     @torch.no_grad()
     def generate(self, n: int, rules: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
         """(n, 3, 9, 9) int8 puzzles from nothing, of ``rules`` (n,) for a network with labels."""
-        velocity = self.process.velocity(self.network, self._check_rules(rules))
-        return layout.fields_to_puzzles(self._sample(velocity, self._noise(n, generator)))
+        denoiser = self.process.denoiser(self.network, self._check_rules(rules), self.guidance_scale)
+        start = self.process.initial(self._noise(n, generator))
+        fields = SAMPLERS[self.sampler](self.process, denoiser, start, self._times(), generator=generator)
+        return layout.fields_to_puzzles(fields)
 
     @torch.no_grad()
     def complete(self, puzzles: Tensor, mask: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """``puzzles`` (B, 3, 9, 9) with the cells under ``mask`` (B, 9, 9) bool sampled, the others held."""
-        self._check_mask(puzzles, mask)
-        noise, open_cells = self._noise(len(puzzles), generator), mask.unsqueeze(1)
-        project = replacement(layout.puzzles_to_fields(puzzles), noise, open_cells)
-        fields = self._sample(self.process.velocity(self.network), noise, project=project)
+        self.check_mask(puzzles, mask)
+        given, open_cells, times = layout.puzzles_to_fields(puzzles), mask.unsqueeze(1), self._times()
+        process, denoiser, sampler = self.process, self.process.denoiser(self.network), SAMPLERS[self.sampler]
+        if self.completion == "tds":
+            fields = inpainting.complete_by_tds(
+                process, denoiser, given, open_cells, times, num_particles=self.num_particles, generator=generator
+            )
+        else:
+            fields = inpainting.complete_by_guidance(
+                process,
+                sampler,
+                denoiser,
+                given,
+                open_cells,
+                self._noise(len(puzzles), generator),
+                times,
+                guidance_strength=self.guidance_strength if self.completion == "guidance" else 0.0,
+                num_resamples=self.num_resamples,
+                generator=generator,
+            )
         return layout.fields_to_puzzles(fields).where(open_cells, puzzles)
 
-    def _sample(self, velocity: Velocity, noise: Tensor, project: Projection | None = None) -> Tensor:
-        times = uniform_times(self.num_sampling_steps, self.device)
-        return SAMPLERS[self.sampler](velocity, noise, times, project=project)
+    def _times(self) -> Tensor:
+        return self.process.times(self.num_sampling_steps, self.device)
 
     def _noise(self, n: int, generator: torch.Generator | None) -> Tensor:
         return torch.randn((n, *layout.PUZZLE_SHAPE), generator=generator, device=self.device)

@@ -123,7 +123,7 @@ def test_a_wrong_arrow_is_found(path: str, source: str) -> None:
     [
         ("genraven/puzzles/rules.py", "from genraven.errors import InputError\nfrom genraven.puzzles import instances"),
         ("genraven/files.py", "from genraven.puzzles import layout"),
-        ("genraven/diffusion/samplers.py", "from genraven.diffusion.flow import Velocity"),
+        ("genraven/diffusion/samplers.py", "from genraven.diffusion.process import Process"),
         ("datamodules/store.py", "import lightning\nfrom genraven.files import appears_whole"),
         ("launch/cli.py", "from callbacks import RunSummary\nimport torch"),
     ],

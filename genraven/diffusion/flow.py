@@ -3,41 +3,37 @@
 B batch; pictures are (B, C, S, S). x_t = (1 - t) x0 + t noise, velocity = dx_t / dt = noise - x0.
 """
 
-from collections.abc import Callable
-from typing import Protocol
-
+import torch
 from torch import Tensor
 
-Velocity = Callable[[Tensor, Tensor], Tensor]
+from genraven.diffusion.process import Prediction, Process, TimedNetwork, check_channels, per_puzzle
+from genraven.diffusion.schedules import uniform_times
 
 
-class TimedNetwork(Protocol):
-    """What a process asks of a network: a picture from (B, C, S, S), times (B,) and labels (B,)."""
-
-    def __call__(self, x: Tensor, times: Tensor, labels: Tensor | None = None) -> Tensor: ...
-
-
-def interpolate(x0: Tensor, noise: Tensor, times: Tensor) -> Tensor:
-    """x_t on the straight path from ``x0`` to ``noise``; ``times`` (B,) or ()."""
-    t = times.view(-1, *[1] * (x0.ndim - 1))
-    return (1 - t) * x0 + t * noise
-
-
-class Flow:
+class Flow(Process):
     """Velocity matching on the linear path, with times uniform on [0, 1]."""
+
+    samplers = ("euler", "heun", "flow_sde", "ddim", "ancestral", "dpmpp_2m")
+
+    def alpha(self, t: Tensor) -> Tensor:
+        return 1 - t
+
+    def sigma(self, t: Tensor) -> Tensor:
+        return t
+
+    def times(self, num_steps: int, device: torch.device | str | None = None) -> Tensor:
+        return uniform_times(num_steps, device)
+
+    def velocity(self, x: Tensor, x0: Tensor, t: Tensor) -> Tensor:
+        return (x - x0) / t
+
+    def predict(self, network: TimedNetwork, x: Tensor, times: Tensor, labels: Tensor | None = None) -> Prediction:
+        velocity = check_channels(network(x, times, labels), x.shape[1], self).to(x.dtype)
+        return Prediction(x - per_puzzle(times, x) * velocity)
 
     def loss(
         self, network: TimedNetwork, x0: Tensor, noise: Tensor, uniform: Tensor, labels: Tensor | None = None
     ) -> Tensor:
-        """(B,) mean squared error of the velocity.
-
-        Args:
-            x0, noise: (B, C, S, S) data and standard normal draws.
-            uniform: (B,) draws on [0, 1) that choose the times.
-        """
-        predicted = network(interpolate(x0, noise, uniform), uniform, labels)
-        return (predicted.float() - (noise - x0)).square().flatten(1).mean(1)
-
-    def velocity(self, network: TimedNetwork, labels: Tensor | None = None) -> Velocity:
-        """The field (x_t, t) -> dx_t / dt that the samplers integrate; t is a scalar tensor."""
-        return lambda x, t: network(x, t.expand(len(x)), labels).to(x.dtype)
+        """(B,) mean squared error of the velocity."""
+        predicted = check_channels(network(self.interpolate(x0, noise, uniform), uniform, labels), x0.shape[1], self)
+        return (predicted.to(x0.dtype) - (noise - x0)).square().flatten(1).mean(1)

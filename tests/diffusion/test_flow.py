@@ -1,7 +1,9 @@
 import torch
 from torch import Tensor
 
-from genraven.diffusion.flow import Flow, interpolate
+from genraven.diffusion.flow import Flow
+
+interpolate = Flow().interpolate
 
 
 def draws() -> tuple[Tensor, Tensor, Tensor]:
@@ -52,7 +54,7 @@ def test_loss_gives_the_network_times_and_labels() -> None:
     assert seen[1] is labels
 
 
-def test_velocity_asks_the_network_at_one_time_for_the_whole_batch() -> None:
+def test_the_denoiser_asks_the_network_at_one_time_for_the_whole_batch() -> None:
     x = torch.randn(5, 3, 9, 9, generator=torch.Generator().manual_seed(1))
     labels = torch.arange(5)
 
@@ -61,6 +63,9 @@ def test_velocity_asks_the_network_at_one_time_for_the_whole_batch() -> None:
         assert times.tolist() == [0.25] * 5
         return (x + labels.view(-1, 1, 1, 1)).to(torch.bfloat16)
 
-    out = Flow().velocity(network, labels)(x, torch.tensor(0.25))
+    t = torch.tensor(0.25)
+    out = Flow().denoiser(network, labels)(x, t)
+    velocity = (x + labels.view(-1, 1, 1, 1)).to(torch.bfloat16).float()
     assert out.dtype == x.dtype
-    assert torch.equal(out, (x + labels.view(-1, 1, 1, 1)).to(torch.bfloat16).float())
+    assert torch.equal(out, x - 0.25 * velocity)
+    assert torch.allclose(Flow().velocity(x, out, t), velocity, atol=1e-5)

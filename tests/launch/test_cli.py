@@ -1,11 +1,13 @@
 """The genraven command, as a user meets it."""
 
+import importlib
 import json
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -13,13 +15,19 @@ import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from genraven.diffusion import samplers
+from genraven.diffusion.ddpm import Ddpm
+from genraven.diffusion.edm import Edm
+from genraven.diffusion.flow import Flow
 from genraven.puzzles import layout
 from genraven.puzzles.generate import generate
 from genraven.puzzles.rules import row_rules
 from genraven.puzzles.spec import NUM_RULES, RULE_ID, RULES
+from launch import cli
 from launch.cli import main
 from launch.runs import load_run
 from launch.shipped import CONFIGS, config_names
+from lightning_modules.diffusion import Completion
 
 TINY = ["--model.network.width", "24", "--model.network.depth", "1", "--model.network.num_heads", "2"]
 QUICK = [
@@ -66,6 +74,21 @@ def test_help_imports_nothing_heavy() -> None:
     assert shown.endswith("set()\n")
 
 
+def num_parameters(path: Path) -> int:
+    network = yaml.safe_load(path.read_text())["model"]["init_args"]["network"]
+    module, name = network["class_path"].rsplit(".", 1)
+    with torch.device("meta"):
+        built = getattr(importlib.import_module(module), name)(**network["init_args"])
+    return sum(parameter.numel() for parameter in built.parameters())
+
+
+@pytest.mark.parametrize("name", [name for name in config_names() if name.startswith(("model/dit", "model/sit"))])
+def test_presets_have_the_parameters_that_they_say(name: str) -> None:
+    said = re.search(r"([\d.]+) M parameters", (CONFIGS / name).read_text())
+    assert said is not None
+    assert num_parameters(CONFIGS / name) / 1e6 == pytest.approx(float(said[1]), rel=0.06, abs=0.05)
+
+
 @pytest.mark.parametrize("name", config_names())
 def test_every_shipped_config_runs(name: str, in_tmp_path: Path) -> None:
     """Beside configs of the other two kinds, with less data and on the CPU, one step and one validation batch."""
@@ -84,13 +107,11 @@ def test_every_shipped_config_runs(name: str, in_tmp_path: Path) -> None:
     ]
     if finite:
         small += ["--data.samples_per_rule", "2"]
-    network = yaml.safe_load((CONFIGS / configs["model"]).read_text())["model"]["init_args"]["network"]["init_args"]
-    if network.get("width", 0) >= 768:
-        # All blocks of a network are alike, and those of a large one take a minute, or more memory than a test should:
-        # two stand for them here, and tests/networks/test_presets.py counts the parameters of them all.
-        small += ["--model.network.depth", "2"]
-    if "sit" in configs["model"]:
+    settings = yaml.safe_load((CONFIGS / configs["model"]).read_text())["model"]
+    if "Diffusion" in settings["class_path"]:
         small += ["--model.num_sampling_steps", "1"]
+    if num_parameters(CONFIGS / configs["model"]) > 100e6:
+        small += ["--model.network.depth", "2"]
     chosen = [option for path in configs.values() for option in ("-c", path)]
     cpu = ["--trainer.accelerator", "cpu", "--trainer.fast_dev_run", "true", "--trainer.enable_progress_bar", "false"]
     assert main(["fit", *chosen, *small, *cpu]) == 0
@@ -173,8 +194,10 @@ def test_a_mask_of_ones_own(runs: dict[str, Path], in_tmp_path: Path, capsys: py
     for run in runs.values():
         assert main(["complete", str(run), "p.npy", "--mask", "m.npy", "--out", "c.npy"]) == 0
         assert np.array_equal(np.load("c.npy")[:, :, ~mask], np.load("p.npy")[:, :, ~mask])
-    np.save("m.npy", np.zeros((9, 9), bool))
-    assert "leaves none open" in error_of(["complete", runs["diffusion"], "p.npy", "--mask", "m.npy"], capsys)
+    for value, says in ((False, "leaves none open"), (True, "leaves all open in puzzle 0: generate")):
+        np.save("m.npy", np.full((9, 9), value))
+        for run in runs.values():
+            assert says in error_of(["complete", run, "p.npy", "--mask", "m.npy"], capsys)
 
 
 def test_published_layout_trains(in_tmp_path: Path) -> None:
@@ -261,6 +284,74 @@ def test_sampling_options_of_the_other_family(runs: dict[str, Path], capsys: pyt
     assert "--temperature" in error_of(["sample", runs["diffusion"], "--temperature", "1"], capsys)
     assert "--steps" in error_of(["sample", runs["autoregressive"], "--steps", "3"], capsys)
     assert "num_labels" in error_of(["sample", runs["diffusion"], "--rules", "shape"], capsys)
+    for option in (["--sampler", "heun"], ["--completion", "tds"], ["--particles", "2"], ["--guidance-scale", "2"]):
+        message = error_of(["evaluate", runs["autoregressive"], *option], capsys)
+        assert f"expected --temperature for an autoregressive model, got {option[0]}" in message
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--completion", "tds", "--particles", "0"], "--particles 0: expected num_particles to be 1 or more"),
+        (["--particles", "4"], "expected --particles with completion by tds, got replacement"),
+        (
+            ["--completion", "tds", "--resamples", "4"],
+            "expected --resamples with completion by replacement or guidance",
+        ),
+        (["--guidance-strength", "2"], "add --completion guidance"),
+        (["--resamples", "0"], "num_resamples to be 1 or more"),
+        (["--steps", "0"], "expected 1 sampling step or more, got 0"),
+        (["--guidance-scale", "2"], "expected --guidance-scale for a network with labels"),
+    ],
+)
+def test_completion_options_that_make_no_sense(
+    options: list[str], says: str, runs: dict[str, Path], in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert says in error_of(["evaluate", runs["diffusion"], *options, "--out", "e.json"], capsys)
+    assert not list(in_tmp_path.iterdir())
+
+
+def test_ways_of_sampling_and_completing(runs: dict[str, Path], in_tmp_path: Path) -> None:
+    main(["generate", "--rules", "number", "--num", "1", "--out", "p.npy"])
+    written = []
+    for options in (
+        ["--sampler", "flow_sde"],
+        ["--resamples", "2"],
+        ["--completion", "guidance", "--guidance-strength", "3", "--sampler", "dpmpp_2m"],
+        ["--completion", "tds", "--particles", "2"],
+    ):
+        assert main(["complete", str(runs["diffusion"]), "p.npy", "--steps", "4", *options, "--out", "c.npy"]) == 0
+        written.append(np.load("c.npy"))
+    assert len({w.tobytes() for w in written}) == 4
+    given = ~layout.last_panel_mask(1)[0].numpy()
+    assert all(np.array_equal(w[:, :, given], np.load("p.npy")[:, :, given]) for w in written)
+    evaluate = ["evaluate", str(runs["diffusion"]), "--puzzles-per-rule", "1", "--out", "e.json"]
+    assert main([*evaluate, "--completion", "tds", "--particles", "3", "--sampler", "heun"]) == 0
+    used = json.loads(Path("e.json").read_text())["sampling"]
+    assert (used["completion"], used["num_particles"], used["sampler"]) == ("tds", 3, "heun")
+
+
+def test_a_sampler_that_the_process_cannot_use(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = [*TINY, "--model.network.patch", "3", "--model.num_sampling_steps", "2", *QUICK, "--run_dir", "r"]
+    fit = ["fit", "-c", "model/dit_s3.yaml", *small]
+    message = error_of([*fit, "--model.sampler", "heun"], capsys)
+    assert "expected a sampler that Ddpm can use, one of ancestral, ddim, dpmpp_2m, got heun" in message
+    assert "sigma_data, p_std and rho above 0" in error_of(
+        [*FIT[:1], "-c", "model/sit_tiny.yaml", "--model.process", "Edm", "--model.process.rho", "0", *QUICK], capsys
+    )
+    assert not Path("r").exists()
+    assert main(fit) == 0
+    assert "--sampler heun: expected a sampler that Ddpm can use" in error_of(
+        ["sample", "r", "--sampler", "heun"], capsys
+    )
+    assert "at most 1000" in error_of(["sample", "r", "--steps", "2000"], capsys)
+    assert main(["sample", "r", "--num", "2", "--sampler", "dpmpp_2m", "--steps", "3"]) == 0
+
+
+def test_the_command_offers_all_samplers_and_completions() -> None:
+    assert list(samplers.SAMPLERS) == list(get_args(samplers.SamplerName)) == cli.SAMPLERS
+    assert list(get_args(Completion)) == cli.COMPLETIONS
+    assert all(set(process.samplers) <= samplers.SAMPLERS.keys() for process in (Flow, Edm, Ddpm))
 
 
 def test_validate_test_and_predict(runs: dict[str, Path], in_tmp_path: Path) -> None:

@@ -17,7 +17,10 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from callbacks import LastCheckpoint, WholeCheckpointIO
 from datamodules import GenRAVENDataModule
+from genraven.diffusion.ddpm import Ddpm
+from genraven.diffusion.edm import Edm
 from genraven.diffusion.flow import Flow
+from genraven.diffusion.process import Process
 from genraven.errors import InputError
 from genraven.networks.dit import DiT
 from genraven.networks.transformer import Transformer
@@ -32,12 +35,20 @@ OPTIMIZER = partial(torch.optim.SGD, lr=0.1)
 RULES = ["shape.constant", "position.xor"]
 
 
-def diffusion(**kwargs: Any) -> DiffusionModule:
+def diffusion(process: Process | None = None, **kwargs: Any) -> DiffusionModule:
     torch.manual_seed(0)
-    network = DiT(width=24, depth=1, num_heads=2, patch=3, num_labels=kwargs.pop("num_labels", 0))
+    network = DiT(
+        width=24,
+        depth=1,
+        num_heads=2,
+        patch=3,
+        num_labels=kwargs.pop("num_labels", 0),
+        out_channels=6 if isinstance(process, Ddpm) else 3,
+    )
     with torch.no_grad():  # away from the zero output of a fresh network
         network.out.weight.normal_(std=0.1)
-    return DiffusionModule(network, Flow(), optimizer=OPTIMIZER, num_sampling_steps=2, ema_decay=0.9, **kwargs)
+    settings: dict[str, Any] = {"optimizer": OPTIMIZER, "num_sampling_steps": 2, "ema_decay": 0.9}
+    return DiffusionModule(network, process or Flow(), **settings | kwargs)
 
 
 def autoregressive(**kwargs: Any) -> AutoregressiveModule:
@@ -288,6 +299,88 @@ def test_completion_keeps_what_is_given_and_reads_nothing_under_the_mask(make: C
     assert torch.equal(once, module.complete(blanked, mask, torch.Generator().manual_seed(2)))
     assert once.dtype == torch.int8
     assert not torch.equal(once, puzzles)
+
+
+@FAMILIES
+def test_a_mask_leaves_something_open_and_something_given(make: Callable[[], PuzzleModule]) -> None:
+    module, puzzles = make().eval(), generate(0, 0, 3, split="val")
+    mask = layout.last_panel_mask(3)
+    for value, which in ((False, "none"), (True, "all")):
+        wrong = mask.clone()
+        wrong[1] = value
+        with pytest.raises(InputError, match=f"leaves {which} open in puzzle 1"):
+            module.complete(puzzles, wrong)
+    with pytest.raises(InputError, match="expected a bool mask"):
+        module.complete(puzzles, mask[:2])
+
+
+PROCESSES = [Flow, Edm, Ddpm]
+
+
+@pytest.mark.parametrize("completion", ["replacement", "guidance", "tds"])
+@pytest.mark.parametrize("make_process", PROCESSES)
+def test_every_process_completes_in_every_way(make_process: Callable[[], Process], completion: Any) -> None:
+    module = diffusion(make_process(), completion=completion, num_particles=2, num_resamples=2).eval()
+    puzzles, mask = generate(0, 0, 3, split="val"), torch.zeros(3, 9, 9, dtype=torch.bool)
+    mask[:, 2:5, ::2] = True  # not only the last panel
+    once, again = (module.complete(puzzles, mask, torch.Generator().manual_seed(1)) for _ in range(2))
+    shown = ~mask.unsqueeze(1).expand_as(puzzles)
+    assert torch.equal(once, again)
+    assert torch.equal(once[shown], puzzles[shown])
+    assert not torch.equal(once, puzzles)
+    if completion != "replacement":
+        module.completion = "replacement"
+        assert not torch.equal(once, module.complete(puzzles, mask, torch.Generator().manual_seed(1)))
+
+
+@pytest.mark.parametrize("completion", ["guidance", "tds"])
+@pytest.mark.parametrize("make_process", PROCESSES)
+def test_every_process_trains_and_is_validated(
+    make_process: Callable[[], Process], completion: Any, tmp_path: Path
+) -> None:
+    """Validation runs in inference mode, where completion needs gradients all the same."""
+    run = trainer(tmp_path, max_steps=2, val_check_interval=2)
+    run.fit(diffusion(make_process(), completion=completion, num_particles=2, num_labels=NUM_RULES), data())
+    assert run.callback_metrics["val_count/completion"] == 10
+    assert run.callback_metrics["train/loss"].isfinite()
+
+
+def test_labels_are_strengthened_by_the_guidance_scale() -> None:
+    rules = torch.arange(3)
+    modules = [diffusion(num_labels=NUM_RULES, guidance_scale=scale).eval() for scale in (1.0, 1.0, 5.0)]
+    for module in modules:
+        torch.manual_seed(1)
+        torch.nn.init.normal_(module.network.modulation.weight)  # type: ignore[union-attr]  # from 0: reads labels
+    made = [m.generate(3, rules, torch.Generator().manual_seed(0)) for m in modules]
+    assert torch.equal(made[0], made[1])
+    assert not torch.equal(made[0], made[2])
+    free = [m.generate(3, None, torch.Generator().manual_seed(0)) for m in modules[1:]]
+    assert torch.equal(*free)
+
+
+def test_the_default_sampler_is_the_processs_first() -> None:
+    assert [diffusion(make()).sampler for make in PROCESSES] == ["euler", "heun", "ancestral"]
+
+
+@pytest.mark.parametrize(
+    ("process", "settings", "says"),
+    [
+        (Ddpm, {"sampler": "heun"}, "a sampler that Ddpm can use, one of ancestral, ddim, dpmpp_2m, got heun"),
+        (Edm, {"sampler": "flow_sde"}, "a sampler that Edm can use"),
+        (Flow, {"sampler": "eular"}, "a sampler that Flow can use"),
+        (Ddpm, {"num_sampling_steps": 1001}, "at most 1000"),
+        (Flow, {"num_sampling_steps": 0}, "1 sampling step or more"),
+        (Flow, {"num_particles": 0}, "num_particles to be 1 or more, got 0"),
+        (Flow, {"num_resamples": 0}, "num_resamples to be 1 or more"),
+        (Flow, {"guidance_strength": -1.0}, "guidance_strength to be 0 or more"),
+        (Flow, {"completion": "magic"}, "got magic"),
+    ],
+)
+def test_settings_of_sampling_that_make_no_sense(
+    process: Callable[[], Process], settings: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(InputError, match=says):
+        diffusion(process(), **settings)
 
 
 @FAMILIES

@@ -1,0 +1,88 @@
+"""EDM (Karras et al. 2022, "Elucidating the design space of diffusion-based generative models", table 1).
+
+B batch; pictures are (B, C, S, S). x_t = x0 + t noise: the time is sigma itself.
+"""
+
+import torch
+from torch import Tensor
+
+from genraven.diffusion.process import Prediction, Process, TimedNetwork, check_channels, per_puzzle
+from genraven.diffusion.schedules import karras_sigmas
+from genraven.errors import InputError
+
+SMALLEST_DRAW = 2.0**-25  # in place of a uniform draw of exactly 0, whose sigma would be 0
+
+
+class Edm(Process):
+    """Preconditioned denoising: input, target and weighted error of the network have unit variance at every sigma.
+
+    Args:
+        sigma_data: standard deviation of the data.
+        p_mean, p_std: of ln(sigma) in training.
+        sigma_min, sigma_max: ends of the sampling grid; it starts from ``sigma_max`` times noise.
+        rho: how much of the grid is near ``sigma_min``.
+    """
+
+    samplers = ("heun", "euler", "ddim", "ancestral", "dpmpp_2m")
+
+    def __init__(
+        self,
+        *,
+        sigma_data: float = 0.5,
+        p_mean: float = -1.2,
+        p_std: float = 1.2,
+        sigma_min: float = 0.002,
+        sigma_max: float = 80.0,
+        rho: float = 7.0,
+    ) -> None:
+        if min(sigma_data, p_std, rho) <= 0 or not 0 < sigma_min < sigma_max:
+            raise InputError(f"expected sigma_data, p_std and rho above 0 and sigma_min between 0 and sigma_max, got "
+                             f"{sigma_data}, {p_std}, {rho} and {sigma_min}, {sigma_max}.")  # fmt: skip
+        self.sigma_data, self.p_mean, self.p_std = sigma_data, p_mean, p_std
+        self.sigma_min, self.sigma_max, self.rho = sigma_min, sigma_max, rho
+
+    def alpha(self, t: Tensor) -> Tensor:
+        return torch.ones_like(t)
+
+    def sigma(self, t: Tensor) -> Tensor:
+        return t
+
+    def times(self, num_steps: int, device: torch.device | str | None = None) -> Tensor:
+        return karras_sigmas(num_steps, self.sigma_min, self.sigma_max, self.rho, device)
+
+    def initial(self, noise: Tensor) -> Tensor:
+        return self.sigma_max * noise
+
+    def velocity(self, x: Tensor, x0: Tensor, t: Tensor) -> Tensor:
+        return (x - x0) / t
+
+    def preconditioning(self, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """c_skip, c_out, c_in, c_noise, each of ``sigma``'s shape."""
+        total = sigma**2 + self.sigma_data**2
+        return self.sigma_data**2 / total, sigma * self.sigma_data / total.sqrt(), total.rsqrt(), sigma.log() / 4
+
+    def training_sigmas(self, uniform: Tensor) -> Tensor:
+        """Log-normal sigmas (B,) from ``uniform`` (B,) on [0, 1)."""
+        normal = torch.special.ndtri(uniform.clamp(min=SMALLEST_DRAW))
+        return (self.p_mean + self.p_std * normal).exp()
+
+    def target(self, x0: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
+        """What the network should say: (x0 - c_skip x_t) / c_out, written so that nothing cancels at small sigmas."""
+        sigma = per_puzzle(sigma, x0)
+        return (sigma / self.sigma_data * x0 - self.sigma_data * noise) * (sigma**2 + self.sigma_data**2).rsqrt()
+
+    def predict(self, network: TimedNetwork, x: Tensor, times: Tensor, labels: Tensor | None = None) -> Prediction:
+        c_skip, c_out, c_in, c_noise = self.preconditioning(times)
+        output = check_channels(network(per_puzzle(c_in, x) * x, c_noise, labels), x.shape[1], self)
+        return Prediction(per_puzzle(c_skip, x) * x + per_puzzle(c_out, x) * output.to(x.dtype))
+
+    def loss(
+        self, network: TimedNetwork, x0: Tensor, noise: Tensor, uniform: Tensor, labels: Tensor | None = None
+    ) -> Tensor:
+        """(B,) mean squared error of the network against its target, which is lambda(sigma) times the denoiser's."""
+        sigma = self.training_sigmas(uniform)
+        x = self.interpolate(x0, noise, sigma)
+        _, _, c_in, c_noise = self.preconditioning(sigma)
+        output = check_channels(network(per_puzzle(c_in, x) * x, c_noise, labels), x.shape[1], self)
+        target = self.target(x0, noise, sigma)
+        return (output.to(x0.dtype) - target).square().flatten(1).mean(1)

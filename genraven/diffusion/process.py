@@ -1,0 +1,168 @@
+"""What every diffusion process shares: a Gaussian path x_t = alpha(t) x0 + sigma(t) noise from data to noise.
+
+B batch; pictures are (B, C, S, S); a time is a scalar tensor for the whole batch or (B,). Each process chooses its
+clock: Flow and Ddpm run from 0 (data) to 1 (noise), Edm's time is sigma itself.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from genraven.errors import InputError
+
+Denoiser = Callable[[Tensor, Tensor], Tensor]  # (x_t, t) -> estimate of x0; t is a scalar tensor
+
+
+class TimedNetwork(Protocol):
+    """What a process asks of a network: a picture from (B, C, S, S), times (B,) and labels (B,)."""
+
+    def __call__(self, x: Tensor, times: Tensor, labels: Tensor | None = None) -> Tensor: ...
+
+
+class Prediction(NamedTuple):
+    """``x0`` (B, C, S, S), and where the variance is learned its ``share`` of the upper bound, of the same shape."""
+
+    x0: Tensor
+    share: Tensor | None = None
+
+
+@runtime_checkable
+class Predictor(Protocol):
+    """A denoiser that also knows the variance of a step back."""
+
+    def predict(self, x: Tensor, t: Tensor) -> Prediction:
+        """Estimate and share at one time for the whole batch."""
+
+
+def predict(denoiser: Denoiser, x: Tensor, t: Tensor) -> Prediction:
+    """The prediction of any denoiser; a plain function has no share."""
+    return denoiser.predict(x, t) if isinstance(denoiser, Predictor) else Prediction(denoiser(x, t))
+
+
+def per_puzzle(values: Tensor, like: Tensor) -> Tensor:
+    """``values`` () or (B,) such that they multiply ``like`` (B, ...); a scalar stays one and promotes nothing."""
+    return values.view(-1, *[1] * (like.ndim - 1)) if values.ndim else values
+
+
+class Process(ABC):
+    """A Gaussian path, the loss that trains a network on it, and the denoiser that a trained network is."""
+
+    samplers: ClassVar[tuple[str, ...]]  # names in samplers.SAMPLERS that can use it, the default first
+
+    @abstractmethod
+    def alpha(self, t: Tensor) -> Tensor:
+        """Scale of the data at ``t``, of its shape."""
+
+    @abstractmethod
+    def sigma(self, t: Tensor) -> Tensor:
+        """Scale of the noise at ``t``, of its shape."""
+
+    @abstractmethod
+    def times(self, num_steps: int, device: torch.device | str | None = None) -> Tensor:
+        """(num_steps + 1,) times from noise to data that suit the process; the last is x0's.
+
+        Raises:
+            InputError: a number of steps that it cannot take.
+        """
+
+    @abstractmethod
+    def predict(self, network: TimedNetwork, x: Tensor, times: Tensor, labels: Tensor | None = None) -> Prediction:
+        """Estimate of x0 from x_t at ``times`` (B,)."""
+
+    @abstractmethod
+    def loss(
+        self, network: TimedNetwork, x0: Tensor, noise: Tensor, uniform: Tensor, labels: Tensor | None = None
+    ) -> Tensor:
+        """(B,) training losses.
+
+        Args:
+            x0, noise: (B, C, S, S) data and standard normal draws.
+            uniform: (B,) draws on [0, 1) that choose the times.
+        """
+
+    def initial(self, noise: Tensor) -> Tensor:
+        """Where a sampler starts, from standard normal ``noise``."""
+        return noise
+
+    def interpolate(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """x_t on the path from ``x0`` to ``noise``; ``t`` () or (B,)."""
+        return per_puzzle(self.alpha(t), x0) * x0 + per_puzzle(self.sigma(t), x0) * noise
+
+    def velocity(self, x: Tensor, x0: Tensor, t: Tensor) -> Tensor:
+        """Dx/dt of the probability-flow ODE at ``x``, where ``x0`` is its estimate; t above 0."""
+        raise InputError(f"expected a process with an ODE in time, got {type(self).__name__}, known at its steps only: "
+                         f"use one of its samplers, {', '.join(self.samplers)}.")  # fmt: skip
+
+    def step_back(
+        self, x: Tensor, x0: Tensor, t: Tensor, s: Tensor, share: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Mean and variance of x_s given x_t and the estimate of x0, for s below t (Ho et al. 2020, eq. 7).
+
+        ``share`` moves the logarithm of the variance from that posterior's (0) to the forward step's (1), as in Nichol
+        & Dhariwal 2021, eq. 15; at s = x0 the variance is 0.
+        """
+        alpha_t, alpha_s, var_t, var_s = self.alpha(t), self.alpha(s), self.sigma(t) ** 2, self.sigma(s) ** 2
+        ratio = alpha_t / alpha_s
+        forward = var_t - ratio**2 * var_s
+        kept = ratio * var_s / var_t
+        mean = kept * x + (alpha_s - kept * alpha_t) * x0
+        variance = forward * var_s / var_t
+        if share is not None and variance > 0:
+            variance = torch.exp(share * forward.log() + (1 - share) * variance.log())
+        return mean, variance
+
+    def step_forth(self, x: Tensor, noise: Tensor, s: Tensor, t: Tensor) -> Tensor:
+        """A draw of x_t given x_s, for t above s."""
+        ratio = self.alpha(t) / self.alpha(s)
+        return ratio * x + (self.sigma(t) ** 2 - ratio**2 * self.sigma(s) ** 2).sqrt() * noise
+
+    def denoiser(
+        self, network: TimedNetwork, labels: Tensor | None = None, guidance_scale: float = 1.0
+    ) -> "NetworkDenoiser":
+        """What samplers call: (x_t, t) -> x0; labels are strengthened by ``guidance_scale``."""
+        return NetworkDenoiser(self, network, labels, guidance_scale)
+
+    def check_sampler(self, name: str) -> None:
+        """Raises InputError when the sampler of that name cannot use this process."""
+        if name not in self.samplers:
+            raise InputError(f"expected a sampler that {type(self).__name__} can use, one of "
+                             f"{', '.join(self.samplers)}, got {name}: choose one of those.")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class NetworkDenoiser:
+    """The network's estimate of x0, with classifier-free guidance where there are labels (Ho & Salimans 2022)."""
+
+    process: Process
+    network: TimedNetwork
+    labels: Tensor | None
+    guidance_scale: float
+
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        """x0 (B, C, S, S) from x_t at one time."""
+        return self.predict(x, t).x0
+
+    def predict(self, x: Tensor, t: Tensor) -> Prediction:
+        """With the learned variance, if the process has one; guidance leaves it as the labels have it."""
+        times = t.to(x.dtype).expand(len(x))
+        with_labels = self.process.predict(self.network, x, times, self.labels)
+        if self.labels is None or self.guidance_scale == 1:
+            return with_labels
+        without = self.process.predict(self.network, x, times).x0
+        return with_labels._replace(x0=without + self.guidance_scale * (with_labels.x0 - without))
+
+
+def check_channels(output: Tensor, wanted: int, process: Process) -> Tensor:
+    """``output`` of a network.
+
+    Raises:
+        InputError: it has another number of channels than the process wants.
+    """
+    if output.shape[1] != wanted:
+        raise InputError(f"expected a network with {wanted} output channels for {type(process).__name__}, got "
+                         f"{output.shape[1]}: set its out_channels.")  # fmt: skip
+    return output

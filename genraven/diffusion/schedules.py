@@ -1,0 +1,49 @@
+"""Noise schedules: grids of times for sampling, betas for training."""
+
+import torch
+from torch import Tensor
+
+from genraven.errors import InputError
+
+
+def _check_steps(num_steps: int) -> None:
+    if num_steps < 1:
+        raise InputError(f"expected 1 sampling step or more, got {num_steps}.")
+
+
+def uniform_times(num_steps: int, device: torch.device | str | None = None) -> Tensor:
+    """(num_steps + 1,) times from 1 to 0."""
+    _check_steps(num_steps)
+    return torch.linspace(1, 0, num_steps + 1, device=device)
+
+
+def karras_sigmas(
+    num_steps: int, sigma_min: float, sigma_max: float, rho: float = 7.0, device: torch.device | str | None = None
+) -> Tensor:
+    """(num_steps + 1,) sigmas: evenly spaced powers 1/rho from ``sigma_max`` to ``sigma_min``, then 0.
+
+    Source: Karras et al. 2022, eq. 5.
+    """
+    _check_steps(num_steps)
+    ends = torch.tensor([sigma_max, sigma_min], dtype=torch.float64) ** (1 / rho)
+    ramp = torch.linspace(0, 1, num_steps, dtype=torch.float64)
+    sigmas = (ends[0] + ramp * (ends[1] - ends[0])) ** rho
+    return torch.cat([sigmas, sigmas.new_zeros(1)]).float().to(device)
+
+
+def spaced_times(num_steps: int, num_trained: int, device: torch.device | str | None = None) -> Tensor:
+    """(num_steps + 1,) times k / num_trained, k whole and evenly spaced from ``num_trained`` to 0.
+
+    Raises:
+        InputError: more steps than there are.
+    """
+    _check_steps(num_steps)
+    if num_steps > num_trained:
+        raise InputError(f"expected at most {num_trained} sampling steps, as many as the process has, got {num_steps}.")
+    steps = torch.linspace(num_trained, 0, num_steps + 1, dtype=torch.float64).round()
+    return (steps / num_trained).float().to(device)
+
+
+def linear_betas(num_steps: int, first: float, last: float) -> Tensor:
+    """(num_steps,) float64 variances of the noise that each forward step adds (Ho et al. 2020, sec. 4)."""
+    return torch.linspace(first, last, num_steps, dtype=torch.float64)

@@ -1,0 +1,82 @@
+"""The EDM wrapper: unit variances at every noise level, and the loss written out."""
+
+import pytest
+import torch
+from exact import DOUBLE, normal
+from scipy import stats
+from torch import Tensor
+
+from genraven.diffusion.edm import Edm
+from genraven.errors import InputError
+
+SIGMAS = [0.002, 0.05, 0.3, 0.5, 1.0, 7.0, 80.0]
+
+
+@pytest.mark.parametrize("sigma_data", [0.5, 1.0])
+@pytest.mark.parametrize("sigma", SIGMAS)
+def test_preconditioning_is_that_of_table_1(sigma: float, sigma_data: float) -> None:
+    total = sigma**2 + sigma_data**2
+    skip, out, scale, clock = Edm(sigma_data=sigma_data).preconditioning(torch.tensor(sigma, dtype=DOUBLE))
+    assert skip.item() == pytest.approx(sigma_data**2 / total)
+    assert out.item() == pytest.approx(sigma * sigma_data / total**0.5)
+    assert scale.item() == pytest.approx(1 / total**0.5)
+    assert clock.item() == pytest.approx(torch.tensor(sigma).log().item() / 4, rel=1e-5)
+
+
+@pytest.mark.parametrize("sigma_data", [0.5, 1.0])
+@pytest.mark.parametrize("sigma", SIGMAS)
+def test_input_target_and_weighted_output_have_unit_variance(sigma: float, sigma_data: float) -> None:
+    process, n = Edm(sigma_data=sigma_data), 100_000
+    level = torch.full((n,), sigma, dtype=DOUBLE)
+    x0, noise = sigma_data * normal(0, n, 1, 1, 1), normal(1, n, 1, 1, 1)
+    seen: list[Tensor] = []
+
+    def network(x: Tensor, times: Tensor, labels: Tensor | None = None) -> Tensor:
+        seen.append(x)
+        return torch.ones_like(x)
+
+    x = process.interpolate(x0, noise, level)
+    x1 = process.predict(network, x, level).x0
+    target = process.target(x0, noise, level)
+    skip, out, _, _ = process.preconditioning(level[:1])
+    assert seen[0].var().item() == pytest.approx(1, rel=0.02)
+    assert target.var().item() == pytest.approx(1, rel=0.02)
+    assert torch.allclose(skip * x + out * target, x0)  # the network that says the target denoises perfectly
+    weight = (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
+    assert (weight * out**2).item() == pytest.approx(1)  # an error of the network weighs the same at every sigma
+    assert torch.allclose(x1, skip * x + out)
+    assert (skip * x0 + skip * sigma * noise - x0).var().item() <= 1.02 * out.item() ** 2  # c_out is as small as can be
+
+
+def test_loss_is_the_weighted_error_of_the_denoiser() -> None:
+    process = Edm()
+    x0, noise = normal(0, 6, 3, 4, 4), normal(1, 6, 3, 4, 4)
+    uniform, labels = torch.linspace(0.001, 0.999, 6, dtype=DOUBLE), torch.arange(6)
+
+    def network(x: Tensor, times: Tensor, labels: Tensor | None = None) -> Tensor:
+        assert labels is not None
+        return x.roll(1, -1) * times.view(-1, 1, 1, 1) + labels.view(-1, 1, 1, 1)
+
+    loss = process.loss(network, x0, noise, uniform, labels)
+    for i in range(6):
+        sigma = stats.lognorm(s=1.2, scale=torch.tensor(-1.2).exp().item()).ppf(uniform[i].item())
+        total = sigma**2 + 0.25
+        x = x0[i] + sigma * noise[i]
+        raw = (x / total**0.5).roll(1, -1) * float(torch.tensor(sigma).log() / 4) + i
+        denoised = 0.25 / total * x + sigma * 0.5 / total**0.5 * raw
+        by_hand = total / (sigma * 0.5) ** 2 * (denoised - x0[i]).square().mean()
+        assert loss[i].item() == pytest.approx(by_hand.item(), rel=1e-5)
+
+
+def test_training_sigmas_are_log_normal_and_never_zero() -> None:
+    sigma = Edm(p_mean=-0.4, p_std=1.0).training_sigmas(torch.rand(20_000, generator=torch.Generator().manual_seed(0)))
+    logs = sigma.log().double()
+    assert stats.kstest(logs.numpy(), stats.norm(-0.4, 1.0).cdf).pvalue > 0.01
+    smallest = Edm().training_sigmas(torch.zeros(1))
+    assert 0 < smallest.item() < 1e-3
+
+
+@pytest.mark.parametrize("settings", [{"sigma_data": 0.0}, {"sigma_min": 80.0, "sigma_max": 1.0}, {"rho": -1.0}])
+def test_senseless_settings(settings: dict[str, float]) -> None:
+    with pytest.raises(InputError, match="above 0 and sigma_min between 0 and sigma_max"):
+        Edm(**settings)
