@@ -4,7 +4,8 @@ from scipy.stats import chisquare
 from torch import Tensor
 
 from genraven.decoding import decode, from_symbols, pick, to_symbols
-from genraven.networks.cells import Head
+from genraven.networks.cells import CellNetwork, Head
+from genraven.networks.mamba import Mamba
 from genraven.networks.transformer import Transformer
 from genraven.puzzles import layout
 from genraven.puzzles.generate import generate
@@ -22,7 +23,17 @@ def make(head: Head, dtype: torch.dtype = torch.float64, num_labels: int = 0) ->
     return network.requires_grad_(False)
 
 
-def case(network: Transformer) -> tuple[Tensor, Tensor, Tensor]:
+def make_mamba(head: Head) -> Mamba:
+    """Another small network of the same kind, with a cache that does not grow."""
+    torch.manual_seed(0)
+    network = Mamba(width=24, depth=2, state_size=4, head=head, embedding="joint").double().eval()
+    for name, parameter in network.named_parameters():
+        if not name.endswith(("log_a", "delta.bias", "norm.weight")):
+            torch.nn.init.normal_(parameter, std=0.3)
+    return network.requires_grad_(False)
+
+
+def case(network: CellNetwork) -> tuple[Tensor, Tensor, Tensor]:
     """Tokens, open cells (all, none, the last panel, and at random) and uniforms."""
     draws = torch.Generator().manual_seed(1)
     tokens = layout.puzzles_to_tokens(torch.cat([generate(rule, 0, 1) for rule in (0, 8, 15, 29, 33, 38)]))
@@ -32,7 +43,7 @@ def case(network: Transformer) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def naive(
-    network: Transformer, tokens: Tensor, open_cells: Tensor, uniform: Tensor, labels: Tensor | None, temperature: float
+    network: CellNetwork, tokens: Tensor, open_cells: Tensor, uniform: Tensor, labels: Tensor | None, temperature: float
 ) -> Tensor:
     """One puzzle, one cell at a time, each from the whole prefix."""
     result = tokens.clone()
@@ -62,6 +73,15 @@ def test_cached_sampling_equals_sampling_from_the_whole_prefix(head: Head, dtype
     tokens, open_cells, uniform = case(network)
     sampled = decode(network, tokens, open_cells, uniform)
     assert sampled.dtype == torch.int8
+    assert torch.equal(sampled, naive(network, tokens, open_cells, uniform, None, 1.0))
+    assert not torch.equal(sampled[0], tokens[0])
+
+
+@pytest.mark.parametrize("head", ["separate", "joint"])
+def test_cached_sampling_with_a_state_of_constant_size(head: Head) -> None:
+    network = make_mamba(head)
+    tokens, open_cells, uniform = case(network)
+    sampled = decode(network, tokens, open_cells, uniform)
     assert torch.equal(sampled, naive(network, tokens, open_cells, uniform, None, 1.0))
     assert not torch.equal(sampled[0], tokens[0])
 

@@ -84,6 +84,11 @@ def test_every_shipped_config_runs(name: str, in_tmp_path: Path) -> None:
     ]
     if finite:
         small += ["--data.samples_per_rule", "2"]
+    network = yaml.safe_load((CONFIGS / configs["model"]).read_text())["model"]["init_args"]["network"]["init_args"]
+    if network.get("width", 0) >= 768:
+        # All blocks of a network are alike, and those of a large one take a minute, or more memory than a test should:
+        # two stand for them here, and tests/networks/test_presets.py counts the parameters of them all.
+        small += ["--model.network.depth", "2"]
     if "sit" in configs["model"]:
         small += ["--model.num_sampling_steps", "1"]
     chosen = [option for path in configs.values() for option in ("-c", path)]
