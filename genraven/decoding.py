@@ -95,7 +95,7 @@ def decode(
 
 
 def decode_particles(
-    network: Transformer,
+    network: CellNetwork,
     tokens: Tensor,
     open_cells: Tensor,
     *,

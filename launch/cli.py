@@ -93,6 +93,9 @@ def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sampler", choices=SAMPLERS, help="one that the model's process can use (diffusion); "
                         "default: the model's")  # fmt: skip
     parser.add_argument("--temperature", type=float, help="of the softmax (autoregressive); default: the model's")
+    parser.add_argument(
+        "--top-k", type=int, help="likeliest symbols to draw from (autoregressive); default: the model's"
+    )
 
 
 def _input_error(error: BaseException | None) -> InputError | None:
@@ -108,12 +111,12 @@ def _add_guidance_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_completion_arguments(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("completion by a diffusion model; defaults: the model's")
+    group = parser.add_argument_group("completion; by a diffusion model but for --particles; defaults: the model's")
     group.add_argument("--completion", choices=COMPLETIONS, help="hold the given cells on their noisy path; also pull "
                        "the open ones; or weigh and resample particles")  # fmt: skip
     group.add_argument("--resamples", type=int, help="times that each step of replacement or guidance is taken")
     group.add_argument("--guidance-strength", type=float, help="of guidance's pull")
-    group.add_argument("--particles", type=int, help="particles of tds, a puzzle")
+    group.add_argument("--particles", type=int, help="of tds, or of an autoregressive model, a puzzle")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

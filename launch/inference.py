@@ -22,18 +22,25 @@ from genraven.puzzles.rules import row_rules, rule_bits, shared_rules
 from genraven.puzzles.spec import GRID, RULES, resolve_rules
 from launch.data import save_array
 from launch.runs import find_checkpoint, load_run
-from lightning_modules import AutoregressiveModule, DiffusionModule, PuzzleModule
+from lightning_modules import DiffusionModule, PuzzleModule
 
 PICTURED = 64
 COLUMNS = 8
-DIFFUSION_OPTIONS = {  # and what each sets in the model
-    "steps": "num_sampling_steps",
-    "sampler": "sampler",
-    "guidance_scale": "guidance_scale",
-    "completion": "completion",
-    "particles": "num_particles",
-    "resamples": "num_resamples",
-    "guidance_strength": "guidance_strength",
+OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {  # of a family, and what each sets in the model
+    "diffusion": {
+        "steps": ("num_sampling_steps",),
+        "sampler": ("sampler",),
+        "guidance_scale": ("guidance_scale",),
+        "completion": ("completion",),
+        "particles": ("num_particles",),
+        "resamples": ("num_resamples",),
+        "guidance_strength": ("guidance_strength",),
+    },
+    "autoregressive": {
+        "temperature": ("temperature", "completion_temperature"),
+        "top_k": ("top_k",),
+        "particles": ("num_particles",),
+    },
 }
 COMPLETIONS_OF = {  # the kinds of completion that an option is for
     "particles": ("tds",),
@@ -62,31 +69,26 @@ def apply_sampling(model: PuzzleModule, options: Mapping[str, Any]) -> None:
     Raises:
         InputError: an option of the other family, out of its range, or without effect on this model.
     """
-    given = {name: options[name] for name in DIFFUSION_OPTIONS if options.get(name) is not None}
-    temperature = options.get("temperature")
+    known = OPTIONS[model.family]
+    for name in {name for family in OPTIONS.values() for name in family if options.get(name) is not None}:
+        if name not in known:
+            raise InputError(f"expected {', '.join(map(_flag, known))} for a model of the {model.family} family, got "
+                             f"{_flag(name)}: leave it out.")  # fmt: skip
+    given = {name: options[name] for name in known if options.get(name) is not None}
+    for name, value in given.items():
+        for attribute in known[name]:
+            setattr(model, attribute, value)
+        try:
+            model.check_sampling()
+        except InputError as error:
+            raise InputError(f"{_flag(name)} {value}: {error}") from None
     if isinstance(model, DiffusionModule):
-        if temperature is not None:
-            raise InputError("expected --steps or --sampler for a diffusion model, got --temperature: leave it out.")
-        for name, value in given.items():
-            setattr(model, DIFFUSION_OPTIONS[name], value)
-            try:
-                model.check_sampling()
-            except InputError as error:
-                raise InputError(f"{_flag(name)} {value}: {error}") from None
         for name, completions in COMPLETIONS_OF.items():
             if name in given and model.completion not in completions:
                 raise InputError(f"expected {_flag(name)} with completion by {' or '.join(completions)}, got "
                                  f"{model.completion}: add --completion {completions[0]}.")  # fmt: skip
-        if "guidance_scale" in given and not getattr(model.network, "num_labels", 0):
-            raise InputError("expected --guidance-scale for a network with labels, got one without: leave it out.")
-    elif isinstance(model, AutoregressiveModule):
-        if given:
-            raise InputError(f"expected --temperature for an autoregressive model, got {_flag(next(iter(given)))}: "
-                             "leave it out.")  # fmt: skip
-        if temperature is not None:
-            if temperature < 0:
-                raise InputError(f"expected --temperature to be 0 or more, got {temperature}.")
-            model.temperature = model.completion_temperature = temperature
+    if "guidance_scale" in given and not getattr(model.network, "num_labels", 0):
+        raise InputError("expected --guidance-scale for a network with labels, got one without: leave it out.")
 
 
 def _slices(total: int, size: int, what: str) -> Iterator[slice]:
@@ -198,8 +200,7 @@ def evaluate(options: argparse.Namespace) -> None:
 
 def sampling_settings(model: PuzzleModule) -> dict[str, Any]:
     """What the model samples with."""
-    names = (*DIFFUSION_OPTIONS.values(), "temperature", "completion_temperature")
-    return {name: getattr(model, name) for name in names if hasattr(model, name)}
+    return {name: getattr(model, name) for names in OPTIONS[model.family].values() for name in names}
 
 
 def score_model(model: PuzzleModule, data: GenRAVENDataModule, split: str, batch_size: int) -> ScoreCard:

@@ -8,6 +8,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
 from genraven import decoding
+from genraven.errors import InputError
 from genraven.networks.cells import CellNetwork
 from genraven.puzzles import layout
 from genraven.puzzles.spec import EMPTY, GRID, NUM_ATTRIBUTES, TOKENS_PER_PUZZLE
@@ -24,6 +25,9 @@ class AutoregressiveModule(PuzzleModule):
         schedule: of the learning rate after it.
         temperature: of sampling, when generating; 0 takes the likeliest cell.
         completion_temperature: of sampling, when completing.
+        top_k: only so many likeliest symbols of a head are drawn; null for all.
+        num_particles: tries of a puzzle when completing cells with given ones after them, weighted by how well these
+            then fit; 1 does not look at what comes after.
         label_dropout: share of training puzzles whose label is hidden from a network with labels.
         seed: of all draws.
     """
@@ -40,6 +44,8 @@ class AutoregressiveModule(PuzzleModule):
         schedule: Schedule = "linear",
         temperature: float = 1.0,
         completion_temperature: float = 1.0,
+        top_k: int | None = None,
+        num_particles: int = 1,
         label_dropout: float = 0.1,
         seed: int = 0,
     ) -> None:
@@ -52,6 +58,17 @@ class AutoregressiveModule(PuzzleModule):
             seed=seed,
         )
         self.temperature, self.completion_temperature = temperature, completion_temperature
+        self.top_k, self.num_particles = top_k, num_particles
+        self.check_sampling()
+
+    def check_sampling(self) -> None:
+        """Raises InputError on settings of the sampling that are out of range."""
+        for name, least in (("temperature", 0), ("completion_temperature", 0), ("top_k", 1), ("num_particles", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise InputError(f"expected {name} to be {least} or more, got {value}.")
+        if self.num_particles > 1 and self.completion_temperature == 0:
+            raise InputError("expected a completion_temperature above 0 with particles, got 0: nothing would be drawn.")
 
     def losses(self, puzzles: Tensor, labels: Tensor | None, draw: Callable[..., Tensor]) -> Tensor:
         """(B,) cross-entropy in nats per cell, summed over the heads; nothing is drawn."""
@@ -75,7 +92,20 @@ class AutoregressiveModule(PuzzleModule):
         """``puzzles`` (B, 3, 9, 9) with the cells under ``mask`` (B, 9, 9) bool written anew, in order."""
         self.check_mask(puzzles, mask)
         tokens, open_cells = layout.puzzles_to_tokens(puzzles), layout.mask_to_tokens(mask)
-        completed = self._decode(tokens, open_cells, None, self.completion_temperature, generator)
+        given_after = (open_cells.cummax(1).values & ~open_cells).any()
+        if self.num_particles > 1 and given_after:
+            decoded = decoding.decode_particles(
+                self.network,
+                tokens,
+                open_cells,
+                num_particles=self.num_particles,
+                generator=generator,
+                temperature=self.completion_temperature,
+                top_k=self.top_k,
+            )
+            completed = layout.tokens_to_puzzles(decoded)
+        else:
+            completed = self._decode(tokens, open_cells, None, self.completion_temperature, generator)
         return completed.where(mask.unsqueeze(1), puzzles)
 
     def _decode(
@@ -88,5 +118,7 @@ class AutoregressiveModule(PuzzleModule):
     ) -> Tensor:
         shape = (len(tokens), TOKENS_PER_PUZZLE, len(self.network.head_sizes))
         uniform = torch.rand(shape, generator=generator, device=self.device)
-        decoded = decoding.decode(self.network, tokens, open_cells, uniform, labels=labels, temperature=temperature)
+        decoded = decoding.decode(
+            self.network, tokens, open_cells, uniform, labels=labels, temperature=temperature, top_k=self.top_k
+        )
         return layout.tokens_to_puzzles(decoded).view(-1, NUM_ATTRIBUTES, GRID, GRID)

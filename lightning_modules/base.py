@@ -84,6 +84,10 @@ class PuzzleModule(L.LightningModule, ABC):
     def complete(self, puzzles: Tensor, mask: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """``puzzles`` (B, 3, 9, 9) with the cells under ``mask`` (B, 9, 9) bool written anew, the others as given."""
 
+    @abstractmethod
+    def check_sampling(self) -> None:
+        """Raises InputError on settings of the sampling that are out of range."""
+
     # Draws -------------------------------------------------------------------------------------------------------
 
     def generator(self, purpose: Purpose, step: int) -> torch.Generator:

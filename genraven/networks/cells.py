@@ -12,6 +12,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from genraven.errors import InputError
+
 Embedding = Literal["separate", "combined", "joint"]
 Head = Literal["separate", "joint"]
 
@@ -59,7 +61,7 @@ class CellNetwork(nn.Module, ABC):
     ) -> None:
         super().__init__()
         if width % len(symbols):
-            raise ValueError(f"expected width divisible by {len(symbols)}, the number of attributes, got {width}.")
+            raise InputError(f"expected width divisible by {len(symbols)}, the number of attributes, got {width}.")
         self.width, self.num_labels, self.symbols, self.embedding = width, num_labels, symbols, embedding
         self.head_sizes: tuple[int, ...] = symbols if head == "separate" else (num_states,)
         tables = (1 + math.prod(n - 1 for n in symbols),) if embedding == "joint" else symbols

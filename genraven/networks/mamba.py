@@ -42,6 +42,11 @@ class StateCache:
         self.states = list(like.new_zeros(num_layers, batch_size, state_size, channels, dtype=dtype))
         self.length = 0
 
+    def select(self, sequences: Tensor) -> None:
+        """Goes on with ``sequences`` (B,) int64 of those read so far, some perhaps twice and some no more."""
+        self.windows = [window[sequences] for window in self.windows]
+        self.states = [state[sequences] for state in self.states]
+
 
 class Block(nn.Module):
     """Pre-norm Mamba: a convolution over the last cells, a selective state space, a gate.

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genraven.errors import InputError
+
 _SKIP_SCALE = math.sqrt(0.5)
 
 
@@ -109,7 +111,7 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         if channels % 4 or side % factor ** (len(multipliers) - 1):
-            raise ValueError(f"expected channels divisible by 4 and a side that {len(multipliers)} levels can divide "
+            raise InputError(f"expected channels divisible by 4 and a side that {len(multipliers)} levels can divide "
                              f"by {factor}, got {channels} channels and side {side}.")  # fmt: skip
         self.num_labels, self.channels, self.time_scale = num_labels, channels, time_scale
         width = 4 * channels
