@@ -77,6 +77,8 @@ def test_given_cells_are_on_their_path_before_every_step(process: str, num_resam
         assert seen.std().item() == pytest.approx(1, abs=0.15)
         if num_resamples == 1:
             assert torch.allclose(seen, noise[held], atol=0.02)
+    anew = [(after - before).abs().mean() > 0.5 for before, after in zip(noises[:-1], noises[1:], strict=True)]
+    assert anew == [i % num_resamples > 0 for i in range(1, 9 * num_resamples)]  # at every return to the same time
 
 
 @pytest.mark.parametrize(("how", "process", "name"), WAYS)
@@ -103,21 +105,21 @@ MEAN = torch.tensor([0.3, -0.5, 0.2], dtype=DOUBLE)
 ROOT = torch.tensor([[1.0, 0.0, 0.0], [0.8, 0.6, 0.0], [-0.5, 0.5, 0.7]], dtype=DOUBLE)
 COVARIANCE = ROOT @ ROOT.T
 GIVEN = 1.5
-CONDITIONAL_MEAN = MEAN[1:] + COVARIANCE[1:, 0] / COVARIANCE[0, 0] * (GIVEN - MEAN[0])
 CONDITIONAL_COVARIANCE = COVARIANCE[1:, 1:] - torch.outer(COVARIANCE[1:, 0], COVARIANCE[0, 1:]) / COVARIANCE[0, 0]
 
 
-def problem(num: int) -> tuple[Tensor, Tensor]:
-    given, open_cells = torch.full((num, 1, 1, 3), GIVEN, dtype=DOUBLE), torch.ones(num, 1, 1, 3, dtype=torch.bool)
+def problem(num: int, value: float = GIVEN) -> tuple[Tensor, Tensor]:
+    given, open_cells = torch.full((num, 1, 1, 3), value, dtype=DOUBLE), torch.ones(num, 1, 1, 3, dtype=torch.bool)
     open_cells[..., 0] = False
     return given, open_cells
 
 
 def errors(samples: Tensor) -> tuple[float, float]:
     """Of the open cells' means and covariances."""
-    cells = samples.flatten(1)[:, 1:]
+    value, cells = samples.flatten(1)[0, 0], samples.flatten(1)[:, 1:]
+    mean = MEAN[1:] + COVARIANCE[1:, 0] / COVARIANCE[0, 0] * (value - MEAN[0])
     return (
-        (cells.mean(0) - CONDITIONAL_MEAN).abs().max().item(),
+        (cells.mean(0) - mean).abs().max().item(),
         (cells.T.cov() - CONDITIONAL_COVARIANCE).abs().max().item(),
     )
 
@@ -157,6 +159,22 @@ def test_error_of_tds_falls_with_its_particles(process: str) -> None:
     assert means[1] < means[0] / 2
     assert means[2] < 0.06  # three standard errors
     assert found[2][1] < 0.12
+
+
+def test_tds_resamples_where_what_is_given_is_far_from_expected() -> None:
+    """Without resampling, or with weights kept after it, the means are off by 0.21 or more."""
+    p = PROCESSES["flow"]
+    given, open_cells = problem(2000, value=4.0)
+    samples = complete_by_tds(
+        p,
+        gaussian(p, MEAN, COVARIANCE),
+        given,
+        open_cells,
+        p.times(100).to(DOUBLE),
+        num_particles=32,
+        generator=seeded(2),
+    )
+    assert errors(samples)[0] < 0.15
 
 
 def test_guided_estimate_is_that_of_the_formula() -> None:
