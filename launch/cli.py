@@ -98,13 +98,6 @@ def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _input_error(error: BaseException | None) -> InputError | None:
-    """The InputError that ``error`` is or was raised from: the parser wraps what the classes it makes raise."""
-    while error is not None and not isinstance(error, InputError):
-        error = error.__cause__ or error.__context__
-    return error
-
-
 def _add_guidance_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--guidance-scale", type=float, help="strength of the rule asked for (diffusion, network with "
                         "labels); 1: as learned; default: the model's")  # fmt: skip
@@ -135,10 +128,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         module, name = options.handler.split(":")
         getattr(importlib.import_module(module), name)(options)
-    except ValueError as error:
-        if (ours := _input_error(error)) is None:
-            raise
-        print(f"genraven: error: {ours}", file=sys.stderr)
+    except InputError as error:
+        print(f"genraven: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("genraven: interrupted", file=sys.stderr)

@@ -70,8 +70,8 @@ def apply_sampling(model: PuzzleModule, options: Mapping[str, Any]) -> None:
         InputError: an option of the other family, out of its range, or without effect on this model.
     """
     known = OPTIONS[model.family]
-    for name in {name for family in OPTIONS.values() for name in family if options.get(name) is not None}:
-        if name not in known:
+    for name in (name for family in OPTIONS.values() for name in family):
+        if name not in known and options.get(name) is not None:
             raise InputError(f"expected {', '.join(map(_flag, known))} for a model of the {model.family} family, got "
                              f"{_flag(name)}: leave it out.")  # fmt: skip
     given = {name: options[name] for name in known if options.get(name) is not None}

@@ -215,5 +215,5 @@ def run(arguments: list[str]) -> None:
 def _first_input_error(error: BaseException | None) -> InputError | None:
     """The InputError that ``error`` is or was raised from: jsonargparse wraps what a model's constructor raises."""
     while error is not None and not isinstance(error, InputError):
-        error = error.__cause__
+        error = error.__cause__ or error.__context__
     return error

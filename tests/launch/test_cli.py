@@ -290,9 +290,21 @@ def test_sampling_options_of_the_other_family(runs: dict[str, Path], capsys: pyt
     assert "--temperature" in error_of(["sample", runs["diffusion"], "--temperature", "1"], capsys)
     assert "--steps" in error_of(["sample", runs["autoregressive"], "--steps", "3"], capsys)
     assert "num_labels" in error_of(["sample", runs["diffusion"], "--rules", "shape"], capsys)
-    for option in (["--sampler", "heun"], ["--completion", "tds"], ["--particles", "2"], ["--guidance-scale", "2"]):
+    for option in (["--sampler", "heun"], ["--completion", "tds"], ["--resamples", "2"], ["--guidance-scale", "2"]):
         message = error_of(["evaluate", runs["autoregressive"], *option], capsys)
-        assert f"expected --temperature for an autoregressive model, got {option[0]}" in message
+        assert f"for a model of the autoregressive family, got {option[0]}: leave it out" in message
+    for option in (["--particles", "0"], ["--top-k", "0"]):
+        assert "1 or more" in error_of(["evaluate", runs["autoregressive"], *option], capsys)
+
+
+def test_particles_complete_any_mask(runs: dict[str, Path], in_tmp_path: Path) -> None:
+    main(["generate", "--rules", "number.constant", "--num", "2", "--out", "p.npy"])
+    mask = np.zeros((9, 9), bool)
+    mask[:3, :3] = True
+    np.save("m.npy", mask)
+    options = ["--mask", "m.npy", "--particles", "3", "--top-k", "5", "--out", "c.npy"]
+    assert main(["complete", str(runs["autoregressive"]), "p.npy", *options]) == 0
+    assert np.array_equal(np.load("c.npy")[:, :, ~mask], np.load("p.npy")[:, :, ~mask])
 
 
 @pytest.mark.parametrize(
