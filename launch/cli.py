@@ -16,7 +16,7 @@ TRAINING_COMMANDS = {
     "predict": "complete the test puzzles, with fit's options",
 }
 SAMPLERS = ["euler", "heun", "flow_sde", "ddim", "ancestral", "dpmpp_2m"]
-COMPLETIONS = ["replacement", "guidance", "tds"]
+COMPLETIONS = ["replacement", "guidance", "tds", "learned"]
 EPILOG = """training commands (`genraven fit --help` lists their options; config names are files or shipped configs):
 """ + "".join(f"  {name:10} {text}\n" for name, text in TRAINING_COMMANDS.items())
 
@@ -106,7 +106,7 @@ def _add_guidance_argument(parser: argparse.ArgumentParser) -> None:
 def _add_completion_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("completion; by a diffusion model but for --particles; defaults: the model's")
     group.add_argument("--completion", choices=COMPLETIONS, help="hold the given cells on their noisy path; also pull "
-                       "the open ones; or weigh and resample particles")  # fmt: skip
+                       "the open ones; weigh and resample particles; or as learned with masks")  # fmt: skip
     group.add_argument("--resamples", type=int, help="times that each step of replacement or guidance is taken")
     group.add_argument("--guidance-strength", type=float, help="of guidance's pull")
     group.add_argument("--particles", type=int, help="of tds, or of an autoregressive model, a puzzle")

@@ -11,7 +11,7 @@ from torch import Tensor
 from genraven.errors import InputError
 from genraven.files import appears_whole, writable_folder
 from genraven.metrics.scores import ScoreCard
-from genraven.puzzles import layout
+from genraven.puzzles.masks import last_panel_mask
 from genraven.puzzles.render import render_sheet
 from genraven.puzzles.rules import row_rules, shared_rules
 from launch.inference import COLUMNS, rule_names, score_model
@@ -92,7 +92,7 @@ def main() -> None:
 def draw(model: PuzzleModule, puzzles: Tensor, folder: Path) -> None:
     """Sheets of generated and of completed puzzles with the rules that their rows share."""
     puzzles = puzzles[: 2 * COLUMNS]
-    mask = layout.last_panel_mask(len(puzzles))
+    mask = last_panel_mask(len(puzzles))
     sheets = {
         "samples.png": (model.generate(len(puzzles), None, model.generator("generate", 0)), None),
         "completed.png": (model.complete(puzzles, mask, model.generator("complete", 0)), mask),

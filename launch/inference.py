@@ -16,7 +16,7 @@ from datamodules.batches import EvaluationLoader
 from genraven.errors import InputError
 from genraven.files import appears_whole, check_outputs, read_array, read_puzzles, writable_folder
 from genraven.metrics.scores import ScoreCard, Scores
-from genraven.puzzles import layout
+from genraven.puzzles.masks import last_panel_mask
 from genraven.puzzles.render import render_sheet
 from genraven.puzzles.rules import row_rules, rule_bits, shared_rules
 from genraven.puzzles.spec import GRID, RULES, resolve_rules
@@ -144,7 +144,7 @@ def sample(options: argparse.Namespace) -> None:
 def complete(options: argparse.Namespace) -> None:
     """Writes completed puzzles and a picture of them."""
     puzzles = read_puzzles(options.puzzles)
-    mask = _read_mask(options.mask, len(puzzles)) if options.mask else layout.last_panel_mask(len(puzzles))
+    mask = _read_mask(options.mask, len(puzzles)) if options.mask else last_panel_mask(len(puzzles))
     PuzzleModule.check_mask(puzzles, mask)
     _name_picture(options)
     model, _, _ = _load(options)

@@ -18,7 +18,7 @@ from datamodules.batches import Batch
 from genraven.errors import InputError
 from genraven.metrics.memorization import TrainingIndex
 from genraven.metrics.scores import Scores
-from genraven.puzzles import layout
+from genraven.puzzles.masks import last_panel_mask
 from genraven.puzzles.spec import NUM_RULES
 
 Schedule = Literal["constant", "linear", "cosine"]
@@ -187,7 +187,7 @@ class PuzzleModule(L.LightningModule, ABC):
         scores.add_losses(
             self.losses(batch.puzzles, self._labels(batch), self._drawer(batch, self.generator(purpose, batch.step)))
         )
-        mask = layout.last_panel_mask(len(batch.puzzles), self.device)
+        mask = last_panel_mask(len(batch.puzzles), self.device)
         completed = self.complete(batch.puzzles, mask, self.generator("complete", batch.step))
         scores.add_completed(completed, batch.rules)
         labels = batch.rules if self._num_labels else None
@@ -238,7 +238,7 @@ class PuzzleModule(L.LightningModule, ABC):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The batch's puzzles (B, 3, 9, 9) with their last panels completed."""
-        mask = layout.last_panel_mask(len(batch.puzzles), self.device)
+        mask = last_panel_mask(len(batch.puzzles), self.device)
         return self.complete(batch.puzzles, mask, self.generator("complete", batch.step))
 
     # Checkpoints -------------------------------------------------------------------------------------------------

@@ -92,18 +92,18 @@ class Ddpm(Process):
         x0 = (x - per_puzzle(self.sigma(times), x) * noise) / per_puzzle(self.alpha(times), x)
         return Prediction(x0, share)
 
-    def loss(
+    def errors(
         self, network: TimedNetwork, x0: Tensor, noise: Tensor, uniform: Tensor, labels: Tensor | None = None
     ) -> Tensor:
-        """(B,) mean squared error of the noise, and for the variance its term of the variational bound."""
+        """Squared errors of the noise, and for the variance its term of the variational bound."""
         times = self.training_times(uniform)
         x = self.interpolate(x0, noise, times)
         predicted, share = self._output(network, x, times, labels)
-        loss = (predicted - noise).square().flatten(1).mean(1)
+        errors = (predicted - noise).square()
         if share is None:
-            return loss
-        bound = self.bound(noise, predicted.detach(), share, times).flatten(1).mean(1)
-        return loss + self.variational_weight * self.num_steps * bound
+            return errors
+        bound = self.bound(noise, predicted.detach(), share, times)
+        return errors + self.variational_weight * self.num_steps * bound
 
     def bound(self, noise: Tensor, predicted: Tensor, share: Tensor, times: Tensor) -> Tensor:
         """The bound's term at ``times`` (B,) in bits, of ``noise``'s shape.

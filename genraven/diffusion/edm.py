@@ -76,13 +76,13 @@ class Edm(Process):
         output = check_channels(network(per_puzzle(c_in, x) * x, c_noise, labels), x.shape[1], self)
         return Prediction(per_puzzle(c_skip, x) * x + per_puzzle(c_out, x) * output.to(x.dtype))
 
-    def loss(
+    def errors(
         self, network: TimedNetwork, x0: Tensor, noise: Tensor, uniform: Tensor, labels: Tensor | None = None
     ) -> Tensor:
-        """(B,) mean squared error of the network against its target, which is lambda(sigma) times the denoiser's."""
+        """Squared errors of the network against its target, which are lambda(sigma) times the denoiser's."""
         sigma = self.training_sigmas(uniform)
         x = self.interpolate(x0, noise, sigma)
         _, _, c_in, c_noise = self.preconditioning(sigma)
         output = check_channels(network(per_puzzle(c_in, x) * x, c_noise, labels), x.shape[1], self)
         target = self.target(x0, noise, sigma)
-        return (output.to(x0.dtype) - target).square().flatten(1).mean(1)
+        return (output.to(x0.dtype) - target).square()

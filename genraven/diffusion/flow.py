@@ -3,6 +3,8 @@
 B batch; pictures are (B, C, S, S). x_t = (1 - t) x0 + t noise, velocity = dx_t / dt = noise - x0.
 """
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
@@ -11,9 +13,16 @@ from genraven.diffusion.schedules import uniform_times
 
 
 class Flow(Process):
-    """Velocity matching on the linear path, with times uniform on [0, 1]."""
+    """Velocity matching on the linear path.
+
+    Args:
+        training_times: ``uniform`` on [0, 1], or ``logit_normal``: more about the middle (Esser et al. 2024, sec. 3.1).
+    """
 
     samplers = ("euler", "heun", "flow_sde", "ddim", "ancestral", "dpmpp_2m")
+
+    def __init__(self, *, training_times: Literal["uniform", "logit_normal"] = "uniform") -> None:
+        self.training_times = training_times
 
     def alpha(self, t: Tensor) -> Tensor:
         return 1 - t
@@ -31,9 +40,10 @@ class Flow(Process):
         velocity = check_channels(network(x, times, labels), x.shape[1], self).to(x.dtype)
         return Prediction(x - per_puzzle(times, x) * velocity)
 
-    def loss(
+    def errors(
         self, network: TimedNetwork, x0: Tensor, noise: Tensor, uniform: Tensor, labels: Tensor | None = None
     ) -> Tensor:
-        """(B,) mean squared error of the velocity."""
-        predicted = check_channels(network(self.interpolate(x0, noise, uniform), uniform, labels), x0.shape[1], self)
-        return (predicted.to(x0.dtype) - (noise - x0)).square().flatten(1).mean(1)
+        """Squared errors of the velocity."""
+        times = uniform if self.training_times == "uniform" else torch.special.ndtri(uniform).sigmoid()
+        predicted = check_channels(network(self.interpolate(x0, noise, times), times, labels), x0.shape[1], self)
+        return (predicted.to(x0.dtype) - (noise - x0)).square()

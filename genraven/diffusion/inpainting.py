@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from genraven.diffusion.process import Denoiser, Prediction, Process, predict
+from genraven.diffusion.process import Denoiser, Prediction, Process, TimedNetwork, predict
 from genraven.diffusion.samplers import Projection, Sampler, normal_like, steps
 from genraven.errors import InputError
 
@@ -24,6 +24,27 @@ def replacement(process: Process, given: Tensor, noise: Tensor, open_cells: Tens
         open_cells: where the model writes.
     """
     return lambda x, t: x.where(open_cells, process.interpolate(given, noise, t))
+
+
+@dataclass(frozen=True)
+class ShownCells:
+    """A network that was trained with masks, and is shown them: given cells stand clean in its picture, and one more
+    channel says where it writes. What it predicts of given cells means nothing.
+
+    Args:
+        network: of one channel more than the picture has.
+        given: (B, C, S, S), or broadcast to it.
+        open_cells: (B, 1, S, S) bool, or broadcast to it.
+    """
+
+    network: TimedNetwork
+    given: Tensor
+    open_cells: Tensor
+
+    def __call__(self, x: Tensor, times: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The network's output for noisy pictures (B, C, S, S) at ``times`` (B,)."""
+        channel = self.open_cells.to(x.dtype).expand(len(x), -1, *x.shape[2:])
+        return self.network(torch.cat([x.where(self.open_cells, self.given), channel], 1), times, labels)
 
 
 def complete_by_replacement(

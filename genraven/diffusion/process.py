@@ -74,15 +74,31 @@ class Process(ABC):
         """Estimate of x0 from x_t at ``times`` (B,)."""
 
     @abstractmethod
-    def loss(
+    def errors(
         self, network: TimedNetwork, x0: Tensor, noise: Tensor, uniform: Tensor, labels: Tensor | None = None
     ) -> Tensor:
-        """(B,) training losses.
+        """(B, C, S, S) training losses of each number.
 
         Args:
             x0, noise: (B, C, S, S) data and standard normal draws.
             uniform: (B,) draws on [0, 1) that choose the times.
         """
+
+    def loss(
+        self,
+        network: TimedNetwork,
+        x0: Tensor,
+        noise: Tensor,
+        uniform: Tensor,
+        labels: Tensor | None = None,
+        open_cells: Tensor | None = None,
+    ) -> Tensor:
+        """(B,) training losses: the mean of ``errors``, of those in ``open_cells`` (B, 1, S, S) bool where given."""
+        errors = self.errors(network, x0, noise, uniform, labels)
+        if open_cells is None:
+            return errors.flatten(1).mean(1)
+        counted = open_cells.expand_as(errors)
+        return (errors * counted).flatten(1).sum(1) / counted.flatten(1).sum(1)
 
     def initial(self, noise: Tensor) -> Tensor:
         """Where a sampler starts, from standard normal ``noise``."""

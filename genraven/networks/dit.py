@@ -78,7 +78,8 @@ class DiT(nn.Module):
         if width % num_heads or width % 4 or side % patch:
             raise InputError(f"expected width divisible by num_heads and 4, and a patch that divides {side}, "
                              f"got width {width}, {num_heads} heads, patch {patch}.")  # fmt: skip
-        self.num_labels, self.patch, self.side, self.time_scale = num_labels, patch, side, time_scale
+        self.in_channels, self.num_labels, self.time_scale = in_channels, num_labels, time_scale
+        self.patch, self.side = patch, side
         self.num_frequencies = 256
         self.patches = nn.Linear(in_channels * patch**2, width)
         self.time_in = nn.Linear(self.num_frequencies, width)

@@ -113,7 +113,8 @@ class UNet(nn.Module):
         if channels % 4 or side % factor ** (len(multipliers) - 1):
             raise InputError(f"expected channels divisible by 4 and a side that {len(multipliers)} levels can divide "
                              f"by {factor}, got {channels} channels and side {side}.")  # fmt: skip
-        self.num_labels, self.channels, self.time_scale = num_labels, channels, time_scale
+        self.in_channels, self.num_labels = in_channels, num_labels
+        self.channels, self.time_scale = channels, time_scale
         width = 4 * channels
         self.time_in = nn.Linear(channels, width)
         self.time_out = nn.Linear(width, width)

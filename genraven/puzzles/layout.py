@@ -82,13 +82,6 @@ def mask_to_tokens(mask: Tensor) -> Tensor:
     return puzzles_to_tokens(mask.unsqueeze(1).expand(-1, NUM_ATTRIBUTES, -1, -1))[..., 0]
 
 
-def last_panel_mask(num: int, device: torch.device | str | None = None) -> Tensor:
-    """(num, 9, 9) bool mask that is true in the last panel: the cells to complete."""
-    mask = torch.zeros(num, GRID, GRID, dtype=torch.bool, device=device)
-    mask[:, -3:, -3:] = True
-    return mask
-
-
 def canonical(tokens_or_rows: Tensor) -> Tensor:
     """The same (..., A) cells with every cell that has a channel -1 written as empty in all three."""
     return tokens_or_rows.masked_fill((tokens_or_rows == EMPTY).any(-1, keepdim=True), EMPTY)

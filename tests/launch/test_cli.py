@@ -21,6 +21,7 @@ from genraven.diffusion.edm import Edm
 from genraven.diffusion.flow import Flow
 from genraven.puzzles import layout
 from genraven.puzzles.generate import generate
+from genraven.puzzles.masks import last_panel_mask
 from genraven.puzzles.rules import row_rules
 from genraven.puzzles.spec import NUM_RULES, RULE_ID, RULES
 from launch import cli
@@ -179,7 +180,7 @@ def test_generate_sample_complete_evaluate(runs: dict[str, Path], in_tmp_path: P
         assert np.load("s.npy").shape == (5, *layout.PUZZLE_SHAPE)
         assert Path("s.png").stat().st_size > 1000
         assert main(["complete", str(run), "p.npy", "--out", "c.npy", "--picture", "c2.png"]) == 0
-        completed, given = np.load("c.npy"), ~layout.last_panel_mask(1)[0].numpy()
+        completed, given = np.load("c.npy"), ~last_panel_mask(1)[0].numpy()
         assert np.array_equal(completed[:, :, given], puzzles[:, :, given])
         assert main(["evaluate", str(run), "--puzzles-per-rule", "4", "--out", "e.json"]) == 0
         result = json.loads(Path("e.json").read_text())
@@ -341,7 +342,7 @@ def test_ways_of_sampling_and_completing(runs: dict[str, Path], in_tmp_path: Pat
         assert main(["complete", str(runs["diffusion"]), "p.npy", "--steps", "4", *options, "--out", "c.npy"]) == 0
         written.append(np.load("c.npy"))
     assert len({w.tobytes() for w in written}) == 4
-    given = ~layout.last_panel_mask(1)[0].numpy()
+    given = ~last_panel_mask(1)[0].numpy()
     assert all(np.array_equal(w[:, :, given], np.load("p.npy")[:, :, given]) for w in written)
     evaluate = ["evaluate", str(runs["diffusion"]), "--puzzles-per-rule", "1", "--out", "e.json"]
     assert main([*evaluate, "--completion", "tds", "--particles", "3", "--sampler", "heun"]) == 0

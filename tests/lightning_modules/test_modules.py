@@ -26,6 +26,7 @@ from genraven.networks.dit import DiT
 from genraven.networks.transformer import Transformer
 from genraven.puzzles import layout
 from genraven.puzzles.generate import generate
+from genraven.puzzles.masks import last_panel_mask
 from genraven.puzzles.spec import NUM_RULES, RULE_ID
 from lightning_modules import AutoregressiveModule, DiffusionModule, PuzzleModule
 from lightning_modules.averaging import ExponentialMovingAverage
@@ -304,7 +305,7 @@ def test_completion_keeps_what_is_given_and_reads_nothing_under_the_mask(make: C
 @FAMILIES
 def test_a_mask_leaves_something_open_and_something_given(make: Callable[[], PuzzleModule]) -> None:
     module, puzzles = make().eval(), generate(0, 0, 3, split="val")
-    mask = layout.last_panel_mask(3)
+    mask = last_panel_mask(3)
     for value, which in ((False, "none"), (True, "all")):
         wrong = mask.clone()
         wrong[1] = value

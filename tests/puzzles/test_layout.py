@@ -74,15 +74,6 @@ def test_strided_puzzles() -> None:
     assert torch.equal(layout.puzzles_to_tokens(puzzles[::2]), layout.puzzles_to_tokens(puzzles)[::2])
 
 
-def test_mask_of_the_last_panel_is_the_last_nine_tokens() -> None:
-    mask = layout.last_panel_mask(2)
-    assert mask.shape == (2, 9, 9)
-    assert mask.dtype == torch.bool
-    assert mask.sum() == 2 * 9
-    assert mask[:, 6:, 6:].all()
-    assert torch.equal(layout.mask_to_tokens(mask), (torch.arange(81) >= 72).expand(2, -1))
-
-
 def test_masks_follow_the_tokens() -> None:
     for n, cell in enumerate(EVERY_CELL):
         mask = torch.zeros(1, 9, 9, dtype=torch.bool)
