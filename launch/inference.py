@@ -225,4 +225,6 @@ def table(card: ScoreCard) -> str:
             f"{name:22}{rate.value.item():8.4f}  [{low:.4f}, {high:.4f}] {int(rate.hits):7d} of {int(rate.total)}"
         )
     lines += [f"{name:22}{value:8.4f}" for name, value in card.values.items()]
+    if (r := card.correlation) is not None:
+        lines.append(f"{'per_rule_correlation':22}{r.value:8.4f}  of C3 and completion over {r.num_pairs} rules")
     return "\n".join(lines)

@@ -42,6 +42,31 @@ class Rate(NamedTuple):
         }
 
 
+class Correlation(NamedTuple):
+    """Pearson's r of ``num_pairs`` pairs."""
+
+    value: float
+    num_pairs: int
+
+    @classmethod
+    def of(cls, x: Tensor, y: Tensor) -> "Correlation | None":
+        """Of pairs (n,), (n,); None where there are fewer than three, or where one of the two is constant."""
+        pairs = torch.stack([x, y]).cpu().double()
+        pairs = pairs - pairs.mean(1, keepdim=True)
+        norms = pairs.norm(dim=1)
+        if len(x) < 3 or not norms.all():
+            return None
+        return cls((pairs[0] @ pairs[1] / norms.prod()).clamp(-1, 1).item(), len(x))
+
+    def as_json(self) -> dict[str, float | int | list[float] | None]:
+        """value, count and 95% interval (Fisher 1921); no interval for three pairs, or where r is 1."""
+        interval = None
+        if self.num_pairs > 3 and abs(self.value) < 1:
+            half = _Z95 / math.sqrt(self.num_pairs - 3)
+            interval = [math.tanh(math.atanh(self.value) + side) for side in (-half, half)]
+        return {"value": self.value, "count": self.num_pairs, "interval95": interval}
+
+
 def entropy_bits(counts: Tensor) -> Tensor:
     """Entropy in bits of the distribution that ``counts`` (K,) are drawn from; 0 where nothing was counted."""
     p = counts.cpu().double() / counts.sum().cpu().clamp(min=1)

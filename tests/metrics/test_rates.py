@@ -1,8 +1,8 @@
 import pytest
 import torch
-from scipy.stats import binomtest
+from scipy.stats import binomtest, pearsonr
 
-from genraven.metrics.rates import Rate
+from genraven.metrics.rates import Correlation, Rate
 
 
 @pytest.mark.parametrize(("hits", "total"), [(0, 1), (1, 1), (0, 50), (50, 50), (1, 3), (7, 10), (2381, 4000)])
@@ -39,3 +39,24 @@ def test_a_rate_of_many_is_elementwise() -> None:
     assert (low[0], high[0]) == alone
     assert low[1].isnan()
     assert high[1].isnan()
+
+
+def test_correlation_and_its_interval_are_scipys() -> None:
+    x, y = torch.rand(2, 35, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    y = 0.7 * x + 0.3 * y
+    ours, theirs = Correlation.of(x, y), pearsonr(x, y)
+    assert ours is not None
+    plain = ours.as_json()
+    assert plain["value"] == pytest.approx(theirs.statistic)
+    assert plain["count"] == 35
+    assert plain["interval95"] == pytest.approx(list(theirs.confidence_interval()))
+
+
+def test_a_perfect_correlation_has_no_interval() -> None:
+    line = Correlation(-1.0, 5)
+    assert line.as_json() == {"value": -1.0, "count": 5, "interval95": None}
+
+
+def test_two_pairs_or_a_constant_have_no_correlation() -> None:
+    assert Correlation.of(torch.tensor([0.0, 1.0]), torch.tensor([0.0, 1.0])) is None
+    assert Correlation.of(torch.zeros(5), torch.arange(5)) is None

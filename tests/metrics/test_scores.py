@@ -75,3 +75,24 @@ def test_processes_with_unequal_shares_sum_to_one_process(tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [alone, alone]
     assert "before the ``update``" not in done.stderr  # torchmetrics, of the process that saw nothing
+
+
+def test_rules_generated_often_and_completed_well_correlate() -> None:
+    scores = Scores(range(40))
+    for rule in range(8):
+        scores.add_generated(generate(rule, 0, 1 + rule))
+        puzzles, others = generate(rule, 0, 8), generate(39 - rule, 0, 8)
+        right = (torch.arange(8) <= rule).view(-1, 1, 1, 1)
+        scores.add_completed(torch.where(right, puzzles, others), torch.full((8,), rule))
+    card = scores.compute()
+    assert card.correlation is not None
+    assert card.correlation.value > 0.99
+    assert card.correlation.num_pairs == 8  # the other 32 rules were not completed
+    assert card.as_json()["per_rule_correlation"]["count"] == 8
+
+
+def test_generated_or_completed_alone_do_not_correlate() -> None:
+    scores = Scores(range(40))
+    scores.add_generated(generate(3, 0, 5))
+    assert scores.compute().correlation is None
+    assert scores.compute().as_json()["per_rule_correlation"] is None
