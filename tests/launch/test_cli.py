@@ -94,9 +94,10 @@ def test_presets_have_the_parameters_that_they_say(name: str) -> None:
 
 @pytest.mark.parametrize("name", config_names())
 def test_every_shipped_config_runs(name: str, in_tmp_path: Path) -> None:
-    """Beside configs of the other two kinds, with less data and on the CPU, one step and one validation batch."""
-    kind = name.split("/")[0]
-    configs = {"model": "model/gpt2_tiny.yaml", "data": "data/demo.yaml", "trainer": "trainer/cpu.yaml"} | {kind: name}
+    """Beside configs of the other kinds, with less data and on the CPU, one step and one validation batch."""
+    kind, stem = name.removesuffix(".yaml").split("/")
+    model = f"model/{stem.removesuffix('_fast')}_tiny.yaml" if kind == "recipe" else "model/gpt2_tiny.yaml"
+    configs = {"model": model, "data": "data/demo.yaml", "trainer": "trainer/cpu.yaml"} | {kind: name}
     finite = (yaml.safe_load((CONFIGS / configs["data"]).read_text())["data"])["samples_per_rule"]
     small = [
         "--data.eval_rules",
