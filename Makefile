@@ -1,4 +1,5 @@
 # make demo    train both families on this machine's CPU and compare them (about 10 minutes)
+# make families  train all five networks of the study for the same small budget (about 40 minutes)
 # make test    run all tests
 # make lint    linter, formatter and type checker
 # make bench   measure speeds and print them
@@ -9,10 +10,13 @@ VENV := .venv
 RUN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint bench clean
+.PHONY: demo families test lint bench clean
 
 demo: $(READY)
 	$(RUN)/python -m launch.demo
+
+families: $(READY)
+	$(RUN)/python -m launch.demo --families
 
 test: $(READY)
 	$(RUN)/python -m pytest

@@ -1,5 +1,9 @@
-"""``make demo``: both families trained on this machine's CPU and scored side by side, in about ten minutes."""
+"""``make demo``: both families trained on this machine's CPU and scored side by side, in about ten minutes.
 
+``make families`` does the same with all five networks of the study, for as many puzzles each.
+"""
+
+import argparse
 import sys
 import time
 from dataclasses import dataclass
@@ -21,7 +25,7 @@ from lightning_modules import PuzzleModule
 
 FOLDER = Path("demo")
 METRICS = ("c3", "novel_c3", "completion")
-MAX_TIME = "00:00:04:20"  # of each training, for machines slower than the one that the steps were chosen on
+TIME_LIMIT = ("--trainer.max_time", "00:00:04:20")  # for machines slower than the one that the steps were chosen on
 
 
 @dataclass(frozen=True)
@@ -31,12 +35,22 @@ class Entry:
     name: str
     config: str
     max_steps: int
-    options: tuple[str, ...] = ()
+    options: tuple[str, ...] = TIME_LIMIT
 
 
 ENTRIES = (
     Entry("autoregressive (GPT-2)", "model/gpt2_tiny.yaml", 1500),
     Entry("diffusion (SiT)", "model/sit_tiny.yaml", 2700),
+)
+FAMILIES = tuple(
+    Entry(name, f"model/{stem}_tiny.yaml", 1500, ("--data.global_batch_size", "64"))
+    for name, stem in (
+        ("autoregressive (GPT-2)", "gpt2"),
+        ("autoregressive (Mamba)", "mamba"),
+        ("diffusion (SiT)", "sit"),
+        ("diffusion (DiT)", "dit"),
+        ("diffusion (EDM)", "edm"),
+    )
 )
 
 
@@ -53,14 +67,18 @@ def faster_precision() -> str:
     return "bf16-mixed" if seconds[torch.bfloat16] < seconds[torch.float32] else "32-true"
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Trains, scores, prints the table, writes the pictures and says where to look."""
+    parser = argparse.ArgumentParser(prog="python -m launch.demo", description=main.__doc__)
+    parser.add_argument("--families", action="store_true", help="all five networks, for as many puzzles each")
+    options = parser.parse_args(arguments)
+    entries, folder = (FAMILIES, FOLDER / "families") if options.families else (ENTRIES, FOLDER)
     start = time.monotonic()
-    writable_folder(FOLDER, "another working directory")
+    writable_folder(folder, "another working directory")
     precision = faster_precision()
     columns: list[tuple[str, ScoreCard, ScoreCard]] = []
-    for entry in ENTRIES:
-        folder = FOLDER / Path(entry.config).stem
+    runs = {entry: folder / Path(entry.config).stem for entry in entries}
+    for entry, run_folder in runs.items():
         print(f"\n=== {entry.name}: {entry.max_steps} steps on the CPU, {precision} ===", flush=True)
         run(
             [
@@ -73,20 +91,22 @@ def main() -> None:
                     "-c",
                     "trainer/cpu.yaml",
                     "--run_dir",
-                    str(folder),
+                    str(run_folder),
                 ),
-                *("--trainer.max_steps", str(entry.max_steps), "--trainer.max_time", MAX_TIME),
+                *("--trainer.max_steps", str(entry.max_steps)),
                 *("--trainer.precision", precision, "--trainer.val_check_interval", str(entry.max_steps // 2)),
                 *entry.options,
             ]
         )
-        trained, data, checkpoint = load_run(folder, "cpu")
+        trained, data, checkpoint = load_run(run_folder, "cpu")
         torch.manual_seed(0)
         untrained, _ = build(checkpoint["genraven_config"])
         cards = [score_model(model.eval(), data, "test", data.eval_batch_size) for model in (untrained, trained)]
         columns.append((entry.name, cards[0], cards[1]))
-        draw(trained, data.evaluation_puzzles("test")[0], folder)
-    print(f"\n{comparison(columns)}\n\n{where_to_look()}\n\n{(time.monotonic() - start) / 60:.1f} minutes in all")
+        draw(trained, data.evaluation_puzzles("test")[0], run_folder)
+    print(
+        f"\n{comparison(columns)}\n\n{where_to_look(list(runs.values()))}\n\n{(time.monotonic() - start) / 60:.1f} minutes in all"
+    )
 
 
 def draw(model: PuzzleModule, puzzles: Tensor, folder: Path) -> None:
@@ -118,9 +138,8 @@ def comparison(columns: list[tuple[str, ScoreCard, ScoreCard]]) -> str:
     return "\n".join(lines)
 
 
-def where_to_look() -> str:
+def where_to_look(folders: list[Path]) -> str:
     """The files that the demo wrote."""
-    folders = [FOLDER / Path(entry.config).stem for entry in ENTRIES]
     lines = [f"generated puzzles    {folder / 'samples.png'}" for folder in folders]
     lines += [f"completed puzzles    {folder / 'completed.png'}" for folder in folders]
     lines += [f"curves               .venv/bin/tensorboard --logdir {FOLDER}"]
