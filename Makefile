@@ -1,6 +1,7 @@
 # make demo    train both families on this machine's CPU and compare them (about 10 minutes)
 # make families  train all five networks of the study for the same small budget (about 40 minutes)
 # make test    run all tests
+# make overfit  each family learns 64 puzzles by heart (about 20 minutes)
 # make lint    linter, formatter and type checker
 # make bench   measure speeds and print them
 # Each makes .venv and installs what it needs the first time.
@@ -10,7 +11,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo families test lint bench clean
+.PHONY: demo families test overfit lint bench clean
 
 demo: $(READY)
 	$(RUN)/python -m launch.demo
@@ -20,6 +21,9 @@ families: $(READY)
 
 test: $(READY)
 	$(RUN)/python -m pytest
+
+overfit: $(READY)
+	$(RUN)/python -m pytest -m overfit -s
 
 lint: $(READY)
 	$(RUN)/ruff check .

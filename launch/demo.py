@@ -104,9 +104,8 @@ def main(arguments: list[str] | None = None) -> None:
         cards = [score_model(model.eval(), data, "test", data.eval_batch_size) for model in (untrained, trained)]
         columns.append((entry.name, cards[0], cards[1]))
         draw(trained, data.evaluation_puzzles("test")[0], run_folder)
-    print(
-        f"\n{comparison(columns)}\n\n{where_to_look(list(runs.values()))}\n\n{(time.monotonic() - start) / 60:.1f} minutes in all"
-    )
+    print(f"\n{comparison(columns)}\n\n{where_to_look(list(runs.values()))}")
+    print(f"\n{(time.monotonic() - start) / 60:.1f} minutes in all")
 
 
 def draw(model: PuzzleModule, puzzles: Tensor, folder: Path) -> None:

@@ -1,0 +1,133 @@
+"""Each family of networks, tiny, learns 64 puzzles by heart: the loss falls to its floor and they come back.
+
+The floor is known. An autoregressive model needs ln(64) nats to say which puzzle it writes. A diffusion model cannot
+know its noise: the best denoiser of 64 pictures is their mean, each weighted by how likely it gave the noisy one.
+
+Minutes each, so not of `make test`: `make overfit`.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from genraven.diffusion.ddpm import Ddpm
+from genraven.diffusion.edm import Edm
+from genraven.diffusion.flow import Flow
+from genraven.diffusion.process import Process, per_puzzle
+from genraven.metrics.memorization import Memorization, TrainingIndex
+from genraven.networks.dit import DiT
+from genraven.networks.mamba import Mamba
+from genraven.networks.transformer import Transformer
+from genraven.networks.unet import UNet
+from genraven.puzzles import layout
+from genraven.puzzles.generate import generate
+from genraven.puzzles.spec import TOKENS_PER_PUZZLE
+from lightning_modules import AutoregressiveModule, DiffusionModule, PuzzleModule
+
+NUM = 64
+Draw = Callable[..., Tensor]
+
+
+def dit(process: Process, **kwargs: Any) -> PuzzleModule:
+    return DiffusionModule(DiT(width=256, depth=2, num_heads=4, patch=9), process, num_sampling_steps=50, **kwargs)
+
+
+def unet() -> PuzzleModule:
+    return DiffusionModule(UNet(channels=16, multipliers=(1, 4, 16), dropout=0.0), Edm(), num_sampling_steps=18)
+
+
+@dataclass(frozen=True)
+class Case:
+    make: Callable[[], PuzzleModule]
+    batch: int
+    steps: int
+    lr: float
+
+
+CASES = {
+    "gpt2": Case(
+        lambda: AutoregressiveModule(Transformer(width=96, depth=2, num_heads=2, head="joint")), 16, 1000, 5e-3
+    ),
+    "mamba": Case(lambda: AutoregressiveModule(Mamba(width=48, depth=1, head="joint")), 16, 1000, 1e-2),
+    "sit": Case(partial(dit, Flow(), sampler="heun"), NUM, 10_000, 2e-3),
+    "dit": Case(partial(dit, Ddpm(learned_variance=False), sampler="ddim"), NUM, 10_000, 2e-3),
+    "edm": Case(unet, NUM, 6000, 3e-3),
+}
+
+
+def draws(num: int, generator: torch.Generator) -> Draw:
+    return lambda distribution, *shape: distribution((num, *shape), generator=generator)
+
+
+def best(process: Process, fields: Tensor, x: Tensor, t: Tensor) -> Tensor:
+    """The mean of x0 given ``x`` at times (B,), where x0 is one of ``fields`` (N, C, S, S), each as likely."""
+    alpha, sigma = per_puzzle(process.alpha(t), x), process.sigma(t).unsqueeze(1)
+    apart = (x.unsqueeze(1) - (alpha * fields.unsqueeze(0).flatten(2)[..., None]).view(len(x), *fields.shape)).flatten(
+        2
+    )
+    weights = (-apart.square().sum(2) / (2 * sigma**2)).softmax(1)
+    return (weights @ fields.flatten(1)).view_as(x)
+
+
+def floor(module: PuzzleModule, fields: Tensor, noise: Tensor, uniform: Tensor) -> float:
+    """The least loss that a model of these puzzles can have with these draws."""
+    if not isinstance(module, DiffusionModule):
+        return math.log(NUM) / TOKENS_PER_PUZZLE
+    process = module.process
+    if isinstance(process, Flow):
+        t, scale = uniform, 1 / uniform
+    elif isinstance(process, Edm):
+        t = process.training_sigmas(uniform)
+        scale = 1 / process.preconditioning(t)[1]
+    else:
+        assert isinstance(process, Ddpm)
+        t = process.training_times(uniform)
+        scale = process.alpha(t) / process.sigma(t)
+    error = best(process, fields, process.interpolate(fields, noise, t), t) - fields
+    return (per_puzzle(scale, error) * error).square().mean().item()
+
+
+def train(module: PuzzleModule, puzzles: Tensor, case: Case) -> None:
+    optimizer = torch.optim.Adam(module.parameters(), lr=case.lr, betas=(0.9, 0.99))
+    generator = torch.Generator().manual_seed(0)
+    draw = draws(case.batch, generator)
+    module.train()
+    for step in range(case.steps):
+        optimizer.param_groups[0]["lr"] = case.lr * min((step + 1) / 50, 1 - step / case.steps)
+        chosen = puzzles[torch.randperm(NUM, generator=generator)[: case.batch]]
+        loss = module.losses(chosen, None, draw).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        optimizer.step()
+    module.eval()
+
+
+@pytest.mark.overfit
+@pytest.mark.parametrize("name", CASES)
+def test_sixty_four_puzzles_are_learned_by_heart(name: str) -> None:
+    torch.manual_seed(0)
+    puzzles = generate(4, 0, NUM)
+    module = CASES[name].make()
+    train(module, puzzles, CASES[name])
+
+    many = 16
+    repeated = puzzles.repeat(many, 1, 1, 1)
+    noise, uniform = (f((NUM * many, *s), generator=torch.Generator().manual_seed(1)) for f, s in
+                      ((torch.randn, layout.PUZZLE_SHAPE), (torch.rand, ())))  # fmt: skip
+    given = {torch.randn: noise, torch.rand: uniform}
+    with torch.no_grad():
+        loss = module.losses(repeated, None, lambda distribution, *_: given[distribution]).mean().item()
+    least = floor(module, layout.puzzles_to_fields(repeated), noise, uniform)
+    memorization = Memorization(TrainingIndex.build(puzzles))
+    memorization.update(module.generate(NUM, None, torch.Generator().manual_seed(2)))
+    memorized = memorization.compute()["rates"]["memorized_puzzles"].value.item()
+    print(f"{name}: loss {loss:.4f}, floor {least:.4f}, memorized {memorized:.2f}")
+    assert least < loss < 1.5 * least
+    assert memorized > 0.9
