@@ -67,12 +67,9 @@ def draws(num: int, generator: torch.Generator) -> Draw:
 
 def best(process: Process, fields: Tensor, x: Tensor, t: Tensor) -> Tensor:
     """The mean of x0 given ``x`` at times (B,), where x0 is one of ``fields`` (N, C, S, S), each as likely."""
-    alpha, sigma = per_puzzle(process.alpha(t), x), process.sigma(t).unsqueeze(1)
-    apart = (x.unsqueeze(1) - (alpha * fields.unsqueeze(0).flatten(2)[..., None]).view(len(x), *fields.shape)).flatten(
-        2
-    )
-    weights = (-apart.square().sum(2) / (2 * sigma**2)).softmax(1)
-    return (weights @ fields.flatten(1)).view_as(x)
+    alpha, sigma = process.alpha(t).unsqueeze(1), process.sigma(t).unsqueeze(1)
+    apart = torch.cdist(x.flatten(1) / alpha, fields.flatten(1)) * alpha / sigma
+    return ((-apart.square() / 2).softmax(1) @ fields.flatten(1)).view_as(x)
 
 
 def floor(module: PuzzleModule, fields: Tensor, noise: Tensor, uniform: Tensor) -> float:
@@ -89,7 +86,7 @@ def floor(module: PuzzleModule, fields: Tensor, noise: Tensor, uniform: Tensor) 
         assert isinstance(process, Ddpm)
         t = process.training_times(uniform)
         scale = process.alpha(t) / process.sigma(t)
-    error = best(process, fields, process.interpolate(fields, noise, t), t) - fields
+    error = best(process, fields[:NUM], process.interpolate(fields, noise, t), t) - fields
     return (per_puzzle(scale, error) * error).square().mean().item()
 
 
