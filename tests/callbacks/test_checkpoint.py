@@ -46,20 +46,20 @@ def step_of(path: Path) -> int:
 
 @pytest.mark.parametrize("every", [2, 3, 4, 100])
 def test_a_run_ends_with_its_last_state(every: int, tmp_path: Path) -> None:
-    fit(Line(), LastCheckpoint(tmp_path / "last.ckpt", every))
+    fit(Line(), StepCheckpoint(tmp_path, every))
     assert step_of(tmp_path / "last.ckpt") == 10
     assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
 
 
 def test_a_run_that_is_stopped_ends_with_its_last_state(tmp_path: Path) -> None:
-    fit(Line(), StopAt(7), LastCheckpoint(tmp_path / "last.ckpt", 5))
+    fit(Line(), StopAt(7), StepCheckpoint(tmp_path, 5))
     assert step_of(tmp_path / "last.ckpt") == 7
 
 
 @pytest.mark.parametrize("check_every", [1, 3, 50])
 def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(check_every: int, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"got others by step \d+; .*last.ckpt is of step 4"):
-        fit(Line(broken=5), LastCheckpoint(tmp_path / "last.ckpt", 4, check_every))
+        fit(Line(broken=5), StepCheckpoint(tmp_path, 4, check_every))
     checkpoint = torch.load(tmp_path / "last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == 4
     assert checkpoint["state_dict"]["weight"].isfinite()
@@ -67,5 +67,5 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(check_every: i
 
 def test_a_loss_that_is_not_finite_before_any_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no checkpoint was written yet"):
-        fit(Line(broken=0), LastCheckpoint(tmp_path / "last.ckpt", 4, 1))
+        fit(Line(broken=0), StepCheckpoint(tmp_path, 4, 1))
     assert not list(tmp_path.iterdir())
