@@ -11,7 +11,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.environments import SLURMEnvironment
@@ -98,8 +98,6 @@ class GenravenCLI(LightningCLI):
             if trainer_config.logger in (None, True):
                 kwargs["logger"] = self._logger()
             trainer_config.callbacks = [*(trainer_config.callbacks or []), *self._callbacks()]
-            if trainer_config.logger is not False:
-                trainer_config.callbacks.append(LearningRateMonitor(logging_interval="step"))
         elif trainer_config.logger in (None, True):
             kwargs["logger"] = False
         try:
@@ -255,6 +253,7 @@ def quiet_lightning() -> None:
     warnings.filterwarnings("ignore", ".*LightningCLI's args parameter.*")
     warnings.filterwarnings("ignore", ".*callbacks used to create the checkpoint need to be provided.*")
     warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.*")
+    warnings.filterwarnings("ignore", ".*exists and is not empty.*")  # the checkpoints of a run that goes on
     warnings.filterwarnings("ignore", ".*sync_dist=True.*")  # the scores are summed over processes already
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
         logging.getLogger(name).addFilter(lambda record: "Tip:" not in record.getMessage())
