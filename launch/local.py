@@ -137,9 +137,10 @@ class Ranks:
                     process.wait()
             for number, handler in self._handlers.items():
                 signal.signal(number, handler)
-        if not well:
+        codes = [process.returncode for process in self._processes]
+        if not well and codes[0] not in (BAD_INPUT, INTERRUPTED):  # then the first has said all there is to say
             self._tell(first)
-        return joint_status([process.returncode for process in self._processes], first)
+        return joint_status(codes, first)
 
     def _tell(self, rank: int) -> None:
         """Says which process failed first, with the end of its output where that was not shown."""

@@ -160,7 +160,8 @@ class GenravenCLI(LightningCLI):
             self.trainer.fit(model, datamodule=datamodule, **kwargs)
             return
         if self.trainer.is_global_zero:
-            self.run_folder.claim(self.resolved)
+            with named_ends(self.run_folder.path):
+                self.run_folder.claim(self.resolved)
         resuming = f", going on from {kwargs['ckpt_path']}" if kwargs["ckpt_path"] else ""
         rank_zero_info(f"run folder {self.run_folder.path}{resuming}")
         with self.summary.closing(), named_ends(self.run_folder.path):

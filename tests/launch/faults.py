@@ -107,3 +107,20 @@ class NotANumber(Fault):
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
         if self.due(trainer):
             next(pl_module.parameters()).data.fill_(float("nan"))
+
+
+class LoseFolder(Fault):
+    """The folder of checkpoints is gone, and a file that cannot be a folder stands in its place."""
+
+    def on_train_batch_start(self, trainer: L.Trainer, *args: Any) -> None:
+        if self.due(trainer):
+            folder = Path(trainer.default_root_dir) / "checkpoints"
+            folder.rename(folder.with_name("lost"))
+            folder.write_text("")
+
+
+class Slow(Fault):
+    """Takes its time, so that a test can do something meanwhile."""
+
+    def on_train_batch_start(self, *args: Any) -> None:
+        time.sleep(0.2)

@@ -1,18 +1,18 @@
 """Processes of runs, forked from one that has imported all: a start takes a moment instead of many seconds.
 
-Run as a script; reads a JSON list of starts from stdin, each a list [number of processes, arguments of genraven], makes
-one after the other and prints the lists of exit codes as JSON.
+Run as a script with the beginning of the names of log files; each line of stdin is JSON of [number of processes,
+arguments of genraven], and answered by the list of their exit codes.
 """
 
 import json
-import multiprocessing
+import multiprocessing.connection
 import os
-import signal
 import socket
 import sys
 import time
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = 90.0
+GRACE_S = 3.0  # for the others when one has ended
 
 
 def rank(number: int, port: int, arguments: list[str], log: str) -> None:
@@ -34,11 +34,12 @@ def start(num: int, arguments: list[str]) -> list[int]:
     processes = [context.Process(target=rank, args=(n, port, command, f"{LOG}-{n}.txt")) for n in range(num)]
     for process in processes:
         process.start()
-    deadline = time.monotonic() + TIMEOUT_S
+    multiprocessing.connection.wait([process.sentinel for process in processes], TIMEOUT_S)
+    deadline = time.monotonic() + GRACE_S
     for process in processes:
         process.join(max(0.0, deadline - time.monotonic()))
         if process.exitcode is None:
-            os.kill(process.pid, signal.SIGKILL)
+            process.kill()
             process.join()
     return [process.exitcode for process in processes]
 
@@ -51,4 +52,5 @@ if __name__ == "__main__":
     import launch.training  # noqa: F401
     from launch.cli import main
 
-    print(json.dumps([start(num, arguments) for num, arguments in json.load(sys.stdin)]))
+    for line in sys.stdin:
+        print(json.dumps(start(*json.loads(line))), flush=True)

@@ -1,8 +1,10 @@
 """Runs of several processes: the same curve on any number of them, and what happens when one is signalled or lost."""
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +22,41 @@ PLAIN = [  # Adam makes large steps of gradients that are nothing but rounding
 ]
 
 
-def run_all(folder: Path, starts: list[tuple[int, list[str]]]) -> list[list[int]]:
-    """Exit codes of the processes of each start."""
-    script = [sys.executable, str(HERE / "ranks.py"), str(folder / "log")]
-    made = subprocess.run(script, input=json.dumps(starts), capture_output=True, text=True, timeout=600)
-    assert made.returncode == 0, made.stderr
-    return json.loads(made.stdout.splitlines()[-1])
+Starts = list[tuple[int, list[str]]]
+RunAll = Callable[[Starts], list[list[int]]]
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunAll]:
+    """Makes starts one after the other; the exit codes of the processes of each."""
+    environment = os.environ | {"GENRAVEN_CACHE": str(tmp_path_factory.getbasetemp() / "cache")}
+    script = [sys.executable, str(HERE / "ranks.py"), str(tmp_path_factory.mktemp("log") / "rank")]
+    with subprocess.Popen(
+        script, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=environment
+    ) as ranks:
+        assert ranks.stdin is not None
+        assert ranks.stdout is not None
+
+        def make(starts: Starts) -> list[list[int]]:
+            codes = []
+            for start in starts:
+                ranks.stdin.write(json.dumps(start) + "\n")
+                codes.append(json.loads(ranks.stdout.readline()))
+            return codes
+
+        yield make
+        ranks.stdin.close()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, run_all: RunAll) -> Path:
     """A run of two processes that nobody interrupted."""
-    folder = tmp_path_factory.mktemp("whole")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GENRAVEN_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-        assert run_all(folder, [(2, fit(folder / "run"))]) == [[0, 0]]
-    return folder / "run"
+    run = tmp_path_factory.mktemp("whole") / "run"
+    assert run_all([(2, fit(run))]) == [[0, 0]]
+    return run
 
 
-def test_the_same_losses_on_any_number_of_processes(tmp_path: Path) -> None:
+def test_the_same_losses_on_any_number_of_processes(run_all: RunAll, tmp_path: Path) -> None:
     """1, 2 and 4 processes; 1, 2 and 4 batches accumulated; and all of them in one run that goes on and on."""
 
     def losses(name: str) -> list[float]:
@@ -55,7 +73,7 @@ def test_the_same_losses_on_any_number_of_processes(tmp_path: Path) -> None:
         starts.append((num, fit(tmp_path / "mixed", *PLAIN, *options)))
     starts.append((4, fit(tmp_path / "mixed", *PLAIN)))
     expected = [[0] * 2, [0] * 4, [REQUEUE] * 4, [REQUEUE], [REQUEUE] * 2, [0] * 4]
-    assert run_all(tmp_path, starts) == expected
+    assert run_all(starts) == expected
     one = losses("limit8")
     assert one[0] > one[-1] + 0.1
     for name in ("limit4", "limit2", "ranks2", "ranks4", "mixed"):
@@ -63,16 +81,16 @@ def test_the_same_losses_on_any_number_of_processes(tmp_path: Path) -> None:
         assert curves(tmp_path / name)["val_count/c3"] == curves(tmp_path / "limit8")["val_count/c3"]
 
 
-def test_signals_to_skewed_processes_ten_times_in_a_row(whole: Path, tmp_path: Path) -> None:
+def test_signals_to_skewed_processes_ten_times_in_a_row(run_all: RunAll, whole: Path, tmp_path: Path) -> None:
     """The signal comes to one process in the middle of a step, while the other waits for its gradients."""
     run = tmp_path / "run"
     starts = [(2, fit(run, *fault("SignalInStep", step=3 + 2 * i, rank=i % 2))) for i in range(10)]
-    assert run_all(tmp_path, [*starts, (2, fit(run))]) == [[REQUEUE, REQUEUE]] * 10 + [[0, 0]]
+    assert run_all([*starts, (2, fit(run))]) == [[REQUEUE, REQUEUE]] * 10 + [[0, 0]]
     assert_same_run(run, whole)
     assert len(json.loads((run / "summary.json").read_text())["restarts"]) == 10
 
 
-def test_signals_around_a_validation(whole: Path, tmp_path: Path) -> None:
+def test_signals_around_a_validation(run_all: RunAll, whole: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     starts = [
         (2, fit(run, *fault("SignalBeforeValidation", step=8, rank=1))),
@@ -80,7 +98,7 @@ def test_signals_around_a_validation(whole: Path, tmp_path: Path) -> None:
         (2, fit(run, *fault("SignalInValidation", step=16, rank=1, times=2))),
         (2, fit(run)),
     ]
-    assert run_all(tmp_path, starts) == [[REQUEUE, REQUEUE]] * 3 + [[0, 0]]
+    assert run_all(starts) == [[REQUEUE, REQUEUE]] * 3 + [[0, 0]]
     assert_same_run(run, whole)
 
 
@@ -95,10 +113,10 @@ KILLS: list[tuple[str, dict[str, Any], int]] = [  # a fault, and the step of the
 
 @pytest.mark.parametrize(("name", "settings", "saved"), KILLS, ids=lambda value: str(value))
 def test_a_killed_process_loses_the_steps_since_the_last_checkpoint(
-    name: str, settings: dict[str, Any], saved: int, whole: Path, tmp_path: Path
+    name: str, settings: dict[str, Any], saved: int, run_all: RunAll, whole: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    killed, again = run_all(tmp_path, [(2, fit(run, *fault(name, **settings))), (2, fit(run))])
+    killed, again = run_all([(2, fit(run, *fault(name, **settings))), (2, fit(run))])
     assert killed[settings["rank"]] == -9
     assert killed[1 - settings["rank"]] == 1
     assert again == [0, 0]
@@ -108,15 +126,15 @@ def test_a_killed_process_loses_the_steps_since_the_last_checkpoint(
     assert leftovers(run) == []
 
 
-def test_a_frozen_process_ends_the_others_when_the_time_is_out(tmp_path: Path) -> None:
-    codes = run_all(tmp_path, [(2, fit(tmp_path / "run", "--timeout_s", "5", *fault("Freeze", step=7, rank=1)))])
+def test_a_frozen_process_ends_the_others_when_the_time_is_out(run_all: RunAll, tmp_path: Path) -> None:
+    codes = run_all([(2, fit(tmp_path / "run", "--timeout_s", "5", *fault("Freeze", step=7, rank=1)))])
     assert codes == [[1, -9]]  # the second by the test, as a scheduler would
     assert steps(tmp_path / "run") == [5]
 
 
-def test_weights_that_are_not_finite_end_all_processes(tmp_path: Path) -> None:
+def test_weights_that_are_not_finite_end_all_processes(run_all: RunAll, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    assert run_all(tmp_path, [(2, fit(run, *fault("NotANumber", step=12, rank=1)))]) == [[2, 2]]
+    assert run_all([(2, fit(run, *fault("NotANumber", step=12, rank=1)))]) == [[2, 2]]
     assert last_state(run)["global_step"] == 10
     summary = json.loads((run / "summary.json").read_text())
     assert summary["state"] == "failed"
