@@ -55,9 +55,9 @@ class RunGuard(Checkpoint):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Saves after an optimizer step when a signal has come."""
-        if (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and self._agreed():
-            if not validation_follows(trainer):
-                self.checkpoint.save_now(trainer, pl_module, outputs["loss"])
+        step_done = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if step_done and self._agreed() and not validation_follows(trainer):
+            self.checkpoint.save_now(trainer, pl_module, outputs["loss"])
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int

@@ -160,5 +160,5 @@ def joint_status(codes: list[int], first: int) -> int:
             return status
     if set(codes) <= {FINISHED, REQUEUE}:
         return max(codes)
-    code = next((codes[i] for i in (first, *range(len(codes))) if codes[i] not in (FINISHED, REQUEUE)))
+    code = next(codes[i] for i in (first, *range(len(codes))) if codes[i] not in (FINISHED, REQUEUE))
     return code if code > 0 else 128 - code

@@ -41,9 +41,9 @@ class RunFolder:
         return self.path / CHECKPOINTS
 
     def newest_whole(self) -> Path | None:
-        """The checkpoint to go on from: the newest step's, at worst the best's; what is broken is named and passed over.
+        """The checkpoint to go on from: of the newest step, at worst the best; None where there is none.
 
-        None where there is none.
+        What is broken is named and passed over.
         """
         candidates = sorted(self.checkpoints.glob(PATTERN), reverse=True)
         for path in [*candidates, *self.checkpoints.glob(BEST)]:

@@ -52,7 +52,9 @@ def step_of(path: Path) -> int:
 def test_a_run_ends_with_its_last_state(every: int, tmp_path: Path) -> None:
     fit(Line(), StepCheckpoint(tmp_path, every))
     before = (9 // every) * every
-    assert names(tmp_path) == [name for name in (f"step-{before:08d}.ckpt", "step-00000010.ckpt") if name != "step-00000000.ckpt"]
+    assert names(tmp_path) == [
+        name for name in (f"step-{before:08d}.ckpt", "step-00000010.ckpt") if name != "step-00000000.ckpt"
+    ]
     assert step_of(tmp_path / "step-00000010.ckpt") == 10
 
 

@@ -139,4 +139,4 @@ def test_weights_that_are_not_finite_end_all_processes(run_all: RunAll, tmp_path
     summary = json.loads((run / "summary.json").read_text())
     assert summary["state"] == "failed"
     assert "the last checkpoint is of step 10" in summary["reason"]
-    assert MAX_STEPS == summary["max_steps"]
+    assert summary["max_steps"] == MAX_STEPS

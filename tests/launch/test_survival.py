@@ -44,7 +44,11 @@ def test_a_signal_saves_and_the_same_command_goes_on(
     run = tmp_path / "run"
     assert main(fit(run, *fault(name, **settings), family=family)) == REQUEUE
     assert steps(run)[-1] == last_state(run)["global_step"] == saved
-    assert (summary(run)["state"], summary(run)["reason"], summary(run)["step"]) == ("preempted", "signal SIGUSR1", saved)
+    assert (summary(run)["state"], summary(run)["reason"], summary(run)["step"]) == (
+        "preempted",
+        "signal SIGUSR1",
+        saved,
+    )
     assert main(fit(run, family=family)) == 0
     assert_same_run(run, whole[family])
     assert leftovers(run) == []
