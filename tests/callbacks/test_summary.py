@@ -36,7 +36,8 @@ class Line(L.LightningModule):
 
     def train_dataloader(self) -> Any:
         puzzles = torch.zeros(3, 3, 9, 9)
-        return [Batch(puzzles, torch.zeros(3), step, 0, 3) for step in range(100)]
+        batches = [Batch(puzzles, torch.zeros(3), step, 0, 3) for step in range(100)]
+        return torch.utils.data.DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
 
 
 class End(L.Callback):
