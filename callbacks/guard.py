@@ -1,5 +1,6 @@
 """RunGuard: a run that is asked to stop saves on all processes at the same step, and ends with a status of its own."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from signal import Signals
 from typing import Any
@@ -22,7 +23,8 @@ class RunGuard(Checkpoint):
     the one after the last step, since Lightning has nothing to go on with then.
 
     It counts as a checkpoint callback, so that Lightning calls it after those that average weights. Processes agree
-    over gloo, on the CPU: asking a GPU would wait for it in every step.
+    over gloo, on the CPU: asking a GPU would wait for it in every step. They ask in one step and read the answer in the
+    next, so that none waits for another; a process alone has its answer at once.
 
     Args:
         checkpoint: writes the checkpoint.
@@ -32,6 +34,7 @@ class RunGuard(Checkpoint):
     def __init__(self, checkpoint: StepCheckpoint, timeout: timedelta) -> None:
         self.checkpoint, self.timeout = checkpoint, timeout
         self._group: dist.ProcessGroup | None = None
+        self._question: Callable[[], list[int]] = lambda: [0]
         self._stop: str | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -47,7 +50,7 @@ class RunGuard(Checkpoint):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Raises RuntimeError when processes have not gone on from the same checkpoint."""
-        steps = self._reduced([trainer.global_step, -trainer.global_step])
+        steps = self._ask([trainer.global_step, -trainer.global_step])()
         if steps[0] != -steps[1]:
             raise RuntimeError(f"processes go on from different steps, {-steps[1]} to {steps[0]}: start them again.")
 
@@ -82,16 +85,24 @@ class RunGuard(Checkpoint):
             raise Preempted(self._stop)
 
     def _agreed(self) -> bool:
-        """Has any process got a signal? The same answer for all."""
+        """Had any process got a signal when this was last called? The same answer for all, and nobody waits for it."""
         if self._stop is None:
-            number = self._reduced([received_signal() or 0])[0]
+            number: int = received_signal() or 0
+            if self._group is not None:
+                before, self._question = self._question, self._ask([number])
+                number = before()[0]
             self._stop = f"signal {Signals(number).name}" if number else None
         return self._stop is not None
 
-    def _reduced(self, values: list[int]) -> list[int]:
-        """The largest of each value over all processes."""
-        if self._group is None:
-            return values
+    def _ask(self, values: list[int]) -> Callable[[], list[int]]:
+        """Begins to look for the largest of each value over all processes; what is returned waits for it."""
         largest = torch.tensor(values)
-        dist.all_reduce(largest, dist.ReduceOp.MAX, group=self._group)
-        return [int(value) for value in largest]
+        if self._group is None:
+            return lambda: values
+        work = dist.all_reduce(largest, dist.ReduceOp.MAX, group=self._group, async_op=True)
+
+        def answer() -> list[int]:
+            work.wait()
+            return [int(value) for value in largest]
+
+        return answer
