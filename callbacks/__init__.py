@@ -1,6 +1,7 @@
 """Callbacks: what watches a run and keeps it."""
 
-from callbacks.checkpoint import LastCheckpoint, WholeCheckpointIO
+from callbacks.checkpoint import StepCheckpoint, WholeCheckpointIO
+from callbacks.guard import RunGuard
 from callbacks.summary import RunSummary
 
-__all__ = ["LastCheckpoint", "RunSummary", "WholeCheckpointIO"]
+__all__ = ["RunGuard", "RunSummary", "StepCheckpoint", "WholeCheckpointIO"]

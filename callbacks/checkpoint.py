@@ -1,4 +1,4 @@
-"""The newest good state of a run, always under one name, never half written."""
+"""The newest good states of a run, never half written."""
 
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,15 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from genraven.errors import InputError
 from genraven.files import appears_whole
+from genraven.signals import Preempted
+
+PATTERN = "step-*.ckpt"
+REPEATED = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+
+
+def step_name(step: int) -> str:
+    """The file name of the checkpoint of ``step``."""
+    return f"step-{step:08d}.ckpt"
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
@@ -17,17 +26,35 @@ class WholeCheckpointIO(TorchCheckpointIO):
 
     Lightning's own way goes through the temporary folder, which on clusters is another file system, so that a kill
     during the copy leaves a torn file where a whole one was.
+
+    Only one process writes, while the others wait for it: what goes wrong is kept in ``error``, for all to learn of it
+    together in ``StepCheckpoint``, and raised here at the latest with the next file or at the end.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.error: str | None = None
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Writes ``checkpoint`` to ``path``, whole or not at all."""
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with appears_whole(Path(path)) as temporary:
-            torch.save(checkpoint, temporary)
+        self.teardown()
+        path = Path(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with appears_whole(path) as temporary:
+                torch.save(checkpoint, temporary)
+        except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError on a full disk
+            self.error = f"expected room to write {path.name} in {path.parent}, got {str(error).splitlines()[0]}"
+
+    def teardown(self) -> None:
+        """Raises InputError when the last file could not be written and nobody has said so yet."""
+        error, self.error = self.error, None
+        if error is not None:
+            raise InputError(f"{error}: make room, and start the same command again.")
 
 
-class LastCheckpoint(Checkpoint):
-    """Writes a checkpoint every so many optimizer steps and when training stops, each in the place of the one before.
+class StepCheckpoint(Checkpoint):
+    """Writes a checkpoint every so many optimizer steps and when training stops; keeps the last two.
 
     Lightning's ModelCheckpoint writes none at the end of a run that stops between two of its steps; and a ``last`` that
     it keeps beside a monitored value moves only when that value improves. Where a validation is due at the same step,
@@ -35,15 +62,16 @@ class LastCheckpoint(Checkpoint):
     processes together, before anything is written.
 
     Args:
-        path: of the checkpoint.
+        folder: of the checkpoints.
         every_n_steps: optimizer steps between two of them.
         check_every_n_steps: optimizer steps between two looks at the loss, which wait for the device.
     """
 
-    def __init__(self, path: Path, every_n_steps: int, check_every_n_steps: int = 50) -> None:
-        self.path, self.every_n_steps, self.check_every_n_steps = path, every_n_steps, check_every_n_steps
+    def __init__(self, folder: Path, every_n_steps: int, check_every_n_steps: int = 50) -> None:
+        self.folder, self.every_n_steps, self.check_every_n_steps = folder, every_n_steps, check_every_n_steps
         self._saved_step = 0
         self._after_validation = False
+        self._repeat_validation = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """A run that goes on has just read what it would write."""
@@ -60,21 +88,72 @@ class LastCheckpoint(Checkpoint):
         if (batch_idx + 1) % trainer.accumulate_grad_batches or step == self._saved_step:
             return
         due = step % self.every_n_steps == 0 or step == trainer.max_steps or trainer.should_stop
-        if due or step % self.check_every_n_steps == 0:
-            self._check(trainer, pl_module if due else None, outputs["loss"])
-        self._after_validation = due and _validation_follows(trainer)
-        if due and not self._after_validation:
+        validates = validation_follows(trainer)
+        if due or validates or step % self.check_every_n_steps == 0:
+            self._check(trainer, pl_module if due or validates else None, outputs["loss"])
+        self._after_validation = due and validates
+        if due and not validates:
+            self._save(trainer)
+
+    def save_now(self, trainer: L.Trainer, pl_module: L.LightningModule, loss: torch.Tensor) -> None:
+        """Saves the step just done, unless it is."""
+        if trainer.global_step != self._saved_step:
+            self._check(trainer, pl_module, loss)
             self._save(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Saves what was due when the validation began."""
+        if trainer.sanity_checking:
+            return
+        self._raise_together(trainer)  # what the checkpoint of the best could not write
         if self._after_validation:
             self._after_validation = False
             self._save(trainer)
 
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Saves the step before a validation that was broken off."""
+        if isinstance(exception, Preempted) and trainer.global_step != self._saved_step:
+            self._repeat_validation = True
+            self._save(trainer)
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Notes how many batches make a step, and that a validation is to be repeated from its beginning."""
+        checkpoint["accumulate_grad_batches"] = trainer.accumulate_grad_batches
+        if self._repeat_validation:
+            progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
+            progress |= {"total": dict(REPEATED), "current": dict(REPEATED), "is_last_batch": False}
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Lightning counts batches: makes them those of this run, where another number of them makes a step."""
+        before, now = checkpoint.get("accumulate_grad_batches", 1), trainer.accumulate_grad_batches
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        for counts in (progress["total"], progress["current"]):
+            unfinished = counts["ready"] - counts["completed"]
+            counts |= dict.fromkeys(("ready", "started", "processed"), counts["ready"] // before * now)
+            counts["completed"] = counts["ready"] - unfinished
+
     def _save(self, trainer: L.Trainer) -> None:
-        trainer.save_checkpoint(self.path)
+        trainer.save_checkpoint(self.folder / step_name(trainer.global_step), weights_only=False)
+        self._raise_together(trainer)
+        if trainer.is_global_zero:
+            self._remove_before(self._saved_step)
         self._saved_step = trainer.global_step
+        for logger in trainer.loggers:
+            logger.save()  # the curves on disk reach as far as the checkpoint
+
+    def _remove_before(self, step: int) -> None:
+        """Removes checkpoints older than that of ``step``, the last one that is whole beside the new one."""
+        for path in self.folder.glob(PATTERN):
+            if path.name < step_name(step):
+                path.unlink(missing_ok=True)
+
+    def _raise_together(self, trainer: L.Trainer) -> None:
+        """Raises InputError on all processes when one of them could not write its checkpoint."""
+        io = trainer.strategy.checkpoint_io
+        failed = isinstance(io, WholeCheckpointIO) and io.error is not None
+        if trainer.strategy.reduce_boolean_decision(failed, all=False):
+            io.teardown()
+            raise InputError(f"expected room to write a checkpoint in {self.folder}, got an error on another process.")
 
     def _check(self, trainer: L.Trainer, module: L.LightningModule | None, loss: torch.Tensor) -> None:
         """Raises InputError on all processes when the loss of one, or a weight, is not finite."""
@@ -83,14 +162,14 @@ class LastCheckpoint(Checkpoint):
             norms = torch._foreach_norm([p.detach() for p in module.parameters()])
             finite &= bool(torch.stack(norms).isfinite().all())
         if not trainer.strategy.reduce_boolean_decision(finite, all=True):
-            good = f"{self.path} is of step {self._saved_step}" if self._saved_step else "no checkpoint was written yet"
+            good = f"the last checkpoint is of step {self._saved_step}" if self._saved_step else "none was written yet"
             raise InputError(
                 f"expected finite loss and weights, got others by step {trainer.global_step}; {good}: go on with a "
                 "lower learning rate, more warm-up or trainer.gradient_clip_val."
             )
 
 
-def _validation_follows(trainer: L.Trainer) -> bool:
+def validation_follows(trainer: L.Trainer) -> bool:
     """Will Lightning validate after the training batch that has just ended?"""
     loop = trainer.fit_loop
     return bool(loop.epoch_loop._should_check_val_fx(loop._data_fetcher))  # type: ignore[arg-type]

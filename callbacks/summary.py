@@ -1,38 +1,60 @@
 """RunSummary: what a run is and how far it came, in one JSON file."""
 
 import json
+import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.utilities import rank_zero_only
+import torch.distributed as dist
+from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
+from genraven.errors import InputError
 from genraven.files import appears_whole
+from genraven.signals import Preempted
+
+CUMULATIVE = ("wall_seconds", "device_seconds", "puzzles")
+WRITE_EVERY_S = 15.0
+UNKNOWN_END = "ended without a word: killed, or its machine was lost"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a run comes from."""
+
+    config_hash: str
+    """Of the model and data config."""
+    git_commit: str | None
+    """Of the code."""
 
 
 class RunSummary(L.Callback):
-    """Keeps ``summary.json`` in the run folder: state, steps, metrics with counts, speed, versions.
+    """Keeps ``summary.json`` in the run folder: state, steps, metrics with counts, speed, origin, restarts.
 
-    It is written when training starts, after each validation and when the run ends, however it ends; wall seconds and
-    puzzles add up over resumed runs.
+    It is written when training starts, every few seconds, after each validation and when the run ends, however it ends;
+    wall seconds, device seconds and puzzles add up over restarts.
 
     Args:
         folder: of the run.
+        origin: of the run.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "summary.json"
-        self._earlier = {"wall_seconds": 0.0, "puzzles": 0}
-        self._started = time.monotonic()
-        self._puzzles = 0
+    def __init__(self, folder: Path, origin: Origin) -> None:
+        self.path, self.origin = folder / "summary.json", origin
+        self._earlier: dict[str, float] = dict.fromkeys(CUMULATIVE, 0)
+        self._facts: dict[str, Any] = {}
+        self._started = self._written = time.monotonic()
+        self._first_step = 0
         self._window = (self._started, 0)
-        self._metrics: dict[str, float | None] = {}
-        self._state = "running"
+        self._puzzles = 0
 
     def state_dict(self) -> dict[str, Any]:
         """Seconds and puzzles so far."""
@@ -40,73 +62,152 @@ class RunSummary(L.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on counting from a checkpoint."""
-        self._earlier = state_dict
+        self._earlier |= state_dict
 
-    def _totals(self) -> dict[str, Any]:
-        return {
-            "wall_seconds": self._earlier["wall_seconds"] + time.monotonic() - self._started,
-            "puzzles": self._earlier["puzzles"] + self._puzzles,
-        }
+    def _totals(self) -> dict[str, float]:
+        seconds = time.monotonic() - self._started
+        new = {"wall_seconds": seconds, "device_seconds": seconds * self._facts.get("devices", 1)}
+        return {name: self._earlier[name] + new.get(name, self._puzzles) for name in CUMULATIVE}
+
+    @contextmanager
+    def closing(self) -> Iterator[None]:
+        """Writes how the block ended; all of ``fit`` belongs into it."""
+        try:
+            yield
+        except BaseException as error:
+            self._end(*_state_of(error))
+            raise
+        self._end("finished", None)
+
+    def _end(self, state: str, reason: str | None) -> None:
+        if not self._facts:  # training never began: what an earlier start wrote still holds
+            self._facts = self._read()
+            if not self._facts or state != "finished":
+                return
+            self._earlier, self._started = {name: self._facts[name] for name in CUMULATIVE}, time.monotonic()
+        try:
+            self._write(state=state, reason=reason)
+        except OSError as error:  # such as the full disk that ends the run
+            rank_zero_warn(f"{self.path} could not be written ({error.strerror}).")
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes the first summary."""
+        earlier = self._read()
         self._started = time.monotonic()
+        self._first_step = trainer.global_step
         self._window = (self._started, 0)
-        if (
-            trainer.global_step and self.path.exists()
-        ):  # a run that goes on keeps its last scores until it has newer ones
-            self._metrics = json.loads(self.path.read_text())["metrics"]
-        self._write(trainer, pl_module)
+        for name in CUMULATIVE[:2]:  # time spent is spent, also after the checkpoint gone on from
+            self._earlier[name] = max(self._earlier[name], earlier.get(name, 0))
+        self._facts = self._describe(trainer, pl_module)
+        self._facts["metrics"] = earlier.get("metrics", {}) if trainer.global_step else {}
+        self._facts["restarts"] = self._restarts(earlier, trainer)
+        self._write()
+
+    def _restarts(self, earlier: dict[str, Any], trainer: L.Trainer) -> list[dict[str, Any]]:
+        if not earlier:
+            return []
+        ended = UNKNOWN_END if earlier["state"] == "running" else earlier.get("reason") or earlier["state"]
+        now = {
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            "step": trainer.global_step,
+            "reason": ended,
+            "hosts": self._facts["hosts"],
+            "devices": trainer.world_size,
+            "job": _job(),
+        }
+        return [*earlier.get("restarts", []), now]
+
+    def _describe(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
+        network = getattr(pl_module, "network", pl_module)
+        return {
+            "state": "running",
+            "reason": None,
+            "step": trainer.global_step,
+            "max_steps": trainer.max_steps,
+            "family": getattr(pl_module, "family", None),
+            "network": type(network).__name__.lower(),
+            "parameters": sum(p.numel() for p in network.parameters()),
+            "puzzles_per_s": None,
+            "time_left_s": None,
+            "config_hash": self.origin.config_hash,
+            "git_commit": self.origin.git_commit,
+            "versions": {name: version(name) for name in ("torch", "lightning", "torchmetrics", "numpy")},
+            "hosts": _hosts(),  # on all processes, since they exchange them
+            "devices": trainer.world_size,
+            "device": _device_name(pl_module.device),
+            "precision": str(trainer.precision),
+        }
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Counts puzzles, and logs ``train/puzzles_per_s`` with the other training curves."""
         self._puzzles += len(batch.puzzles) * trainer.world_size
+        now = time.monotonic()
         every = trainer.log_every_n_steps * trainer.accumulate_grad_batches  # type: ignore[attr-defined]
         if every and (batch_idx + 1) % every == 0:
-            now = time.monotonic()
-            seconds, puzzles = now - self._window[0], self._puzzles - self._window[1]
-            pl_module.log("train/puzzles_per_s", puzzles / seconds, rank_zero_only=True)
+            speed = (self._puzzles - self._window[1]) / (now - self._window[0])
+            pl_module.log("train/puzzles_per_s", speed, rank_zero_only=True)
             self._window = (now, self._puzzles)
+            self._facts["puzzles_per_s"] = speed
+        if now - self._written > WRITE_EVERY_S or trainer.global_step == trainer.max_steps:
+            self._write(step=trainer.global_step)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Notes the validation's scores; the pause does not count as training speed."""
         self._window = (time.monotonic(), self._puzzles)
         if not trainer.sanity_checking:
-            self._metrics = _numbers(trainer.callback_metrics)
-            self._write(trainer, pl_module)
-
-    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Writes the last summary."""
-        self._state = "finished"
-        self._write(trainer, pl_module)
+            self._write(step=trainer.global_step, metrics=_numbers(trainer.callback_metrics))
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Writes why the run ended."""
-        interrupted = isinstance(exception, KeyboardInterrupt)
-        self._state = "interrupted" if interrupted else f"failed: {type(exception).__name__}: {exception}"
-        self._write(trainer, pl_module)
+        """Notes the last step."""
+        if self._facts:
+            self._facts["step"] = trainer.global_step
+
+    def _time_left(self) -> float | None:
+        """Seconds to the last step at this start's pace, validations included."""
+        done, left = self._facts["step"] - self._first_step, self._facts["max_steps"] - self._facts["step"]
+        return (time.monotonic() - self._started) / done * left if done > 0 and left >= 0 else None
+
+    def _write(self, **news: Any) -> None:
+        self._facts |= news
+        self._facts |= self._totals() | {"time_left_s": self._time_left()}
+        self._written = time.monotonic()
+        self._to_disk()
 
     @rank_zero_only
-    def _write(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        network = getattr(pl_module, "network", pl_module)
-        summary = {
-            "state": self._state,
-            "step": trainer.global_step,
-            "max_steps": trainer.max_steps,
-            "family": getattr(pl_module, "family", None),
-            "parameters": sum(p.numel() for p in network.parameters()),
-            "metrics": self._metrics,
-            **self._totals(),
-            "devices": trainer.world_size,
-            "device": _device_name(pl_module.device),
-            "precision": str(trainer.precision),
-            "host": platform.node(),
-            "versions": {name: version(name) for name in ("torch", "lightning", "torchmetrics", "numpy")},
-        }
+    def _to_disk(self) -> None:
         with appears_whole(self.path) as temporary:
-            temporary.write_text(json.dumps(summary, indent=2) + "\n")
+            temporary.write_text(json.dumps(self._facts, indent=2) + "\n")
+
+    def _read(self) -> dict[str, Any]:
+        """What an earlier start of the run wrote; nothing where there was none."""
+        return json.loads(self.path.read_text()) if self.path.exists() else {}
+
+
+def _state_of(error: BaseException) -> tuple[str, str]:
+    """State and reason of a run that ``error`` ends."""
+    if isinstance(error, Preempted):
+        return "preempted", str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", "Ctrl-C"
+    message = (str(error).strip().splitlines() or [""])[0]
+    return "failed", message if isinstance(error, InputError) else f"{type(error).__name__}: {message}"
+
+
+def _hosts() -> list[str]:
+    """Names of the machines that the run is on."""
+    names: list[str] = [platform.node()]
+    if dist.is_available() and dist.is_initialized():
+        names *= dist.get_world_size()
+        dist.all_gather_object(names, platform.node())
+    return sorted(set(names))
+
+
+def _job() -> str | None:
+    """Of SLURM: its number, with the task's within an array."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
 
 
 def _numbers(metrics: Mapping[str, torch.Tensor]) -> dict[str, float | None]:

@@ -126,15 +126,21 @@ class Share:
     def __post_init__(self) -> None:
         parts = self.world_size * self.accumulate
         if self.global_batch_size < 1 or self.global_batch_size % parts:
+            below, above = self.global_batch_size // parts * parts, (self.global_batch_size // parts + 1) * parts
+            nearest = f"{below} or {above}" if below > 0 else max(above, parts)
             raise InputError(
                 f"expected a global_batch_size that {self.world_size} device(s) x {self.accumulate} accumulated "
-                f"batch(es) divide, got {self.global_batch_size}: use a multiple of {parts}."
+                f"batch(es) divide, got {self.global_batch_size}: use a multiple of {parts}, such as {nearest}."
             )
 
     @property
     def size(self) -> int:
         """Puzzles of one batch of this rank."""
         return self.global_batch_size // (self.world_size * self.accumulate)
+
+    def accumulation(self, limit: int) -> int:
+        """The fewest batches a step that divide this rank's puzzles into equal ones of at most ``limit``."""
+        return next(n for n in range(-(-self.size // limit), self.size + 1) if self.size % n == 0)
 
     def start(self, part: int) -> int:
         """Place in the global batch of the first puzzle of this rank's ``part``-th batch of a step."""

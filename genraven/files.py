@@ -16,13 +16,14 @@ from genraven.errors import InputError
 from genraven.puzzles import layout
 from genraven.puzzles.spec import EMPTY, GRID, NUM_VALUES
 
+UNFINISHED = ".unfinished-"  # in names of temporary files
 PICTURES = (".png", ".jpg", ".webp")
 
 
 @contextmanager
 def appears_whole(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path`` that takes its place when the block ends well, and is removed when not."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}{UNFINISHED}", suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -33,6 +34,12 @@ def appears_whole(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes the temporary files that ``appears_whole`` left in ``folder`` when its process was killed."""
+    for path in folder.glob(f".*{UNFINISHED}*"):
+        path.unlink(missing_ok=True)
 
 
 def writable_folder(folder: Path, option: str) -> Path:

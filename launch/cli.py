@@ -5,9 +5,11 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from genraven.errors import InputError
+from genraven.signals import REQUEUE, Preempted, noted_signals
 
 TRAINING_COMMANDS = {
     "fit": "train a model: genraven fit -c model/sit_s.yaml -c data/4k.yaml -c trainer/gpu.yaml",
@@ -81,6 +83,13 @@ def build_parser() -> argparse.ArgumentParser:
                      "as many are generated")  # fmt: skip
     sub.add_argument("--split", choices=["val", "test"], default="test")
     sub.add_argument("--out", type=Path, help="JSON to write; default evaluation.json beside the run's summary")
+
+    sub = command("launch", "launch.local:launch", "train on many devices of this machine: "
+                  "genraven launch --devices 8 -- fit -c trainer/node.yaml ...")  # fmt: skip
+    sub.add_argument("--devices", type=int, required=True, help="processes, one a device")
+    sub.add_argument("--max-restarts", type=int, default=0, help="times to start again after a crash or a signal to a "
+                     "process, as long as there is a newer checkpoint each time")  # fmt: skip
+    sub.add_argument("arguments", nargs="+", metavar="-- fit ...", help="the training command")
     return parser
 
 
@@ -117,9 +126,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         if arguments and arguments[0] in TRAINING_COMMANDS:
-            from launch.training import run
+            with noted_signals() if arguments[0] == "fit" else nullcontext():
+                from launch.training import run
 
-            run(arguments)
+                run(arguments)
             return 0
         parser = build_parser()
         options = parser.parse_args(arguments)
@@ -127,16 +137,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.print_help()
             return 0
         module, name = options.handler.split(":")
-        getattr(importlib.import_module(module), name)(options)
+        status: int | None = getattr(importlib.import_module(module), name)(options)
     except InputError as error:
         print(f"genraven: error: {error}", file=sys.stderr)
         return 2
+    except Preempted as stop:
+        print(f"genraven: stopped by {stop}; all is saved, the same command goes on", file=sys.stderr)
+        return REQUEUE
     except KeyboardInterrupt:
         print("genraven: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # such as `genraven rules | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+        return 0
+    return status or 0
 
 
 if __name__ == "__main__":

@@ -1,7 +1,13 @@
 """What stands in a run folder, and a trained model out of it."""
 
+import errno
+import hashlib
+import json
+import os
 import pickle
+import subprocess
 import time
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,13 +15,16 @@ from typing import Any
 import torch
 import yaml
 from jsonargparse import ArgumentParser
+from lightning.pytorch.utilities import rank_zero_warn
 
+from callbacks.checkpoint import PATTERN
 from datamodules import GenRAVENDataModule
 from genraven.errors import InputError
-from genraven.files import appears_whole, writable_folder
+from genraven.files import appears_whole, remove_unfinished, writable_folder
 from lightning_modules import PuzzleModule
 
-CHECKPOINTS, LAST, CONFIG, TENSORBOARD = "checkpoints", "last.ckpt", "config.yaml", "tensorboard"
+CHECKPOINTS, BEST, CONFIG, TENSORBOARD = "checkpoints", "best.ckpt", "config.yaml", "tensorboard"
+STARTED = "GENRAVEN_STARTED"  # names a new run's folder, the same one in all of its processes
 SCHEMA = ("model", "data")
 TRUSTED = ("genraven.", "lightning_modules.", "torch.optim.")
 
@@ -31,10 +40,30 @@ class RunFolder:
         """The folder of checkpoints."""
         return self.path / CHECKPOINTS
 
-    @property
-    def last(self) -> Path:
-        """The newest checkpoint."""
-        return self.checkpoints / LAST
+    def newest_whole(self) -> Path | None:
+        """The checkpoint to go on from: of the newest step, at worst the best; None where there is none.
+
+        What is broken is named and passed over.
+        """
+        candidates = sorted(self.checkpoints.glob(PATTERN), reverse=True)
+        for path in [*candidates, *self.checkpoints.glob(BEST)]:
+            if is_whole(path):
+                return path
+            rank_zero_warn(f"{path} is torn or corrupt, and passed over.")
+        return None
+
+    def git_commit(self) -> str | None:
+        """Of the code that trains: as `genraven submit` noted it, else of the repository that the code stands in."""
+        note = self.path / "job" / "commit.txt"
+        if note.exists():
+            return note.read_text().strip() or None
+        root = Path(__file__).resolve().parents[1]
+        command = ["git", "-C", str(root), "rev-parse", "--show-toplevel", "HEAD"]
+        try:
+            top, commit = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        return commit if Path(top) == root else None  # else it is installed within somebody's other repository
 
     def check_owner(self, config: dict[str, Any]) -> None:
         """Raises InputError when the folder belongs to another model or data config."""
@@ -43,14 +72,23 @@ class RunFolder:
             refuse_other(yaml.safe_load(note.read_text()) or {}, config, self.path)
 
     def claim(self, config: dict[str, Any]) -> None:
-        """Makes the folder and writes the resolved config into it.
+        """Makes the folder, writes the resolved config into it and removes what a killed save left.
 
         Raises:
             InputError: it cannot be written.
         """
-        writable_folder(self.path, "--run_dir")
+        for folder in (self.path, self.checkpoints, self.path / TENSORBOARD):
+            writable_folder(folder, "--run_dir")
+        for folder in (self.path, self.checkpoints):
+            remove_unfinished(folder)
         with appears_whole(self.path / CONFIG) as temporary:
             temporary.write_text(yaml.safe_dump(config, sort_keys=False))
+
+
+def config_hash(config: dict[str, Any]) -> str:
+    """12 hex digits that tell model and data configs apart."""
+    text = json.dumps({part: config[part] for part in SCHEMA}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def refuse_other(before: dict[str, Any], now: dict[str, Any], path: Path) -> None:
@@ -74,7 +112,25 @@ def _flat(tree: Any, prefix: str) -> dict[str, Any]:
 def default_run_folder(config: dict[str, Any]) -> Path:
     """``runs/<network>-<time>``: a new folder."""
     network = config["model"]["init_args"]["network"]["class_path"].rsplit(".", 1)[-1].lower()
-    return Path("runs") / f"{network}-{time.strftime('%Y%m%d-%H%M%S')}"
+    return Path("runs") / f"{network}-{os.environ.setdefault(STARTED, time.strftime('%Y%m%d-%H%M%S'))}"
+
+
+def is_whole(path: Path) -> bool:
+    """Is ``path`` a checkpoint of genraven without a byte missing or changed?"""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is not None:
+                return False
+        read_checkpoint(path)
+    except OSError as error:
+        if error.errno not in (None, errno.EINVAL):  # not its contents: going on without it would lose a good one
+            raise InputError(
+                f"expected a checkpoint that can be read, got {path} ({error.strerror}): see to its file system."
+            ) from None
+        return False
+    except (zipfile.BadZipFile, EOFError, RuntimeError, ValueError):
+        return False
+    return True
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -101,10 +157,11 @@ def find_checkpoint(run: Path | str) -> Path:
     run = Path(run)
     if not run.is_dir():
         return run
-    last = RunFolder(run).last
-    if not last.exists():
-        raise InputError(f"expected a run folder with {CHECKPOINTS}/{LAST}, got {run} without one: train it first.")
-    return last
+    newest = RunFolder(run).newest_whole()
+    if newest is None:
+        raise InputError(f"expected a run folder with {CHECKPOINTS}/{PATTERN}, got {run} without a whole one: train it "
+                         "first.")  # fmt: skip
+    return newest
 
 
 def load_run(run: Path | str, device: str = "auto") -> tuple[PuzzleModule, GenRAVENDataModule, dict[str, Any]]:

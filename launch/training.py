@@ -1,18 +1,26 @@
 """fit, validate, test and predict: LightningCLI with run folders, shipped configs and one-line errors."""
 
+import errno
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_info
 
-from callbacks import LastCheckpoint, RunSummary, WholeCheckpointIO
+from callbacks import RunGuard, RunSummary, StepCheckpoint, WholeCheckpointIO
+from callbacks.summary import Origin
 from datamodules import GenRAVENDataModule
 from genraven.errors import InputError
 from launch.data import save_array
@@ -20,6 +28,7 @@ from launch.runs import (
     SCHEMA,
     TENSORBOARD,
     RunFolder,
+    config_hash,
     default_run_folder,
     find_checkpoint,
     read_checkpoint,
@@ -29,6 +38,7 @@ from launch.shipped import expand_configs
 from lightning_modules import PuzzleModule
 
 PREDICTIONS = Path("predictions.npy")
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EACCES, errno.ENOENT}
 
 
 class KeepConfig(L.Callback):
@@ -54,61 +64,81 @@ class GenravenCLI(LightningCLI):
         parser.add_argument("--run_dir", type=str | None, default=None, help="Folder of the run; default: "
                             "runs/<network>-<time>.")  # fmt: skip
         parser.add_argument("--checkpoint_every_n_steps", type=int, default=1000, help="Steps between checkpoints.")
+        parser.add_argument("--max_batch_per_device", type=int | None, default=None, help="Puzzles that fit on a device"
+                            " at once: as few batches as that allows are accumulated; null accumulates none. "
+                            "trainer.accumulate_grad_batches above 1 sets them by hand.")  # fmt: skip
+        parser.add_argument("--timeout_s", type=int, default=600, help="Seconds after which a process that does not "
+                            "answer ends the others.")  # fmt: skip
 
     def before_instantiate_classes(self) -> None:
         """Resolves the config into plain values."""
+        self._options = self.config[self.subcommand]
+        for name in ("checkpoint_every_n_steps", "max_batch_per_device", "timeout_s"):
+            value = self._options[name]
+            if value is not None and value < 1:
+                raise InputError(f"expected --{name} to be 1 or more, got {value}.")
+        if self._options.trainer.precision is None:
+            self._options.trainer.precision = default_precision(self._options.trainer.accelerator)
         self._dump_config()
         self.resolved: dict[str, Any] = self.config_dump
-        self._options = self.config[self.subcommand]
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """The trainer, its logger and callbacks pointed at the run folder."""
         trainer_config = self._get(self.config_init, "trainer")
+        plugins = trainer_config.plugins or []
+        plugins = plugins if isinstance(plugins, list) else [plugins]
+        if SLURMEnvironment.detect():
+            plugins = [*plugins, SLURMEnvironment(auto_requeue=False)]  # its own requeueing hangs: see RunGuard
         if self._is_real_fit:
             self.run_folder = RunFolder(Path(self._options.run_dir or default_run_folder(self.resolved)))
             self.run_folder.check_owner(self.resolved)
-            self.resume_from = self._resume_from()
-            plugins = trainer_config.plugins or []
-            plugins = plugins if isinstance(plugins, list) else [plugins]
-            kwargs |= {"default_root_dir": str(self.run_folder.path), "plugins": [*plugins, WholeCheckpointIO()]}
+            self._find_checkpoint_to_resume()
+            plugins = [*plugins, WholeCheckpointIO()]
+            kwargs["default_root_dir"] = str(self.run_folder.path)
             if trainer_config.logger in (None, True):
                 kwargs["logger"] = self._logger()
             trainer_config.callbacks = [*(trainer_config.callbacks or []), *self._callbacks()]
-            if trainer_config.logger is not False:
-                trainer_config.callbacks.append(LearningRateMonitor(logging_interval="step"))
         elif trainer_config.logger in (None, True):
             kwargs["logger"] = False
-        return super().instantiate_trainer(**kwargs)
+        try:
+            trainer = super().instantiate_trainer(plugins=plugins, **kwargs)
+        except MisconfigurationException as error:  # such as more devices than there are
+            raise InputError(" ".join(str(error).split())) from error
+        if isinstance(trainer.strategy, DDPStrategy) and isinstance(trainer_config.strategy, str):
+            trainer.strategy._timeout = timedelta(seconds=self._options.timeout_s)
+        return trainer
 
     @property
     def _is_real_fit(self) -> bool:
         return self.subcommand == "fit" and not self._options.trainer.fast_dev_run
 
-    def _resume_from(self) -> str | None:
-        """The checkpoint that was asked for, else the folder's last; it must be of the config given."""
-        path = self._options.ckpt_path or (str(self.run_folder.last) if self.run_folder.last.exists() else None)
+    def _find_checkpoint_to_resume(self) -> None:
+        """The checkpoint that was asked for, else the folder's newest; it must be of the config given."""
+        path = self._options.ckpt_path or self.run_folder.newest_whole()
+        self.resume_from, self.resume_step = str(path) if path else None, 0
         if path:
-            refuse_other(read_checkpoint(Path(path))["genraven_config"], self.resolved, Path(path))
-        return path
+            checkpoint = read_checkpoint(Path(path))
+            refuse_other(checkpoint["genraven_config"], self.resolved, Path(path))
+            self.resume_step = checkpoint["global_step"]
 
     def _logger(self) -> TensorBoardLogger:
-        step = read_checkpoint(Path(self.resume_from))["global_step"] if self.resume_from else 0
         # purge_step hides what a run logged after the checkpoint that it goes on from.
         return TensorBoardLogger(
-            self.run_folder.path, name=TENSORBOARD, version="", default_hp_metric=False, purge_step=step
+            self.run_folder.path, name=TENSORBOARD, version="", default_hp_metric=False, purge_step=self.resume_step
         )
 
     def _callbacks(self) -> list[L.Callback]:
-        every = self._options.checkpoint_every_n_steps
-        if every < 1:
-            raise InputError(f"expected --checkpoint_every_n_steps to be 1 or more, got {every}.")
+        origin = Origin(config_hash(self.resolved), self.run_folder.git_commit())
+        self.summary = RunSummary(self.run_folder.path, origin)
+        steps = StepCheckpoint(self.run_folder.checkpoints, self._options.checkpoint_every_n_steps)
         return [
-            RunSummary(self.run_folder.path),
+            self.summary,
             KeepConfig({part: self.resolved[part] for part in SCHEMA}),
-            LastCheckpoint(self.run_folder.last, every),
-            ModelCheckpoint(
+            ModelCheckpoint(  # before the other, which so knows what is the best
                 self.run_folder.checkpoints, "best", monitor="val/loss", mode="min", enable_version_counter=False
             ),
+            steps,
+            RunGuard(steps, timedelta(seconds=self._options.timeout_s)),
         ]
 
     def fit(self, model: PuzzleModule, datamodule: GenRAVENDataModule, **kwargs: Any) -> None:
@@ -117,23 +147,40 @@ class GenravenCLI(LightningCLI):
         Nothing is written to the run folder before all that can be checked has been.
         """
         datamodule.trainer = self.trainer
-        share, steps = datamodule.share(), self.trainer.max_steps
+        self._divide_batch(datamodule)
         if self._is_real_fit:
             kwargs["ckpt_path"] = self.resume_from
         self._check_checkpoint(kwargs.get("ckpt_path"))
         if self.trainer.local_rank == 0:
             datamodule.prepare_data()
-        if self._is_real_fit and self.trainer.is_global_zero:
-            self.run_folder.claim(self.resolved)
-            resuming = f", going on from {kwargs['ckpt_path']}" if kwargs["ckpt_path"] else ""
-            rank_zero_info(f"run folder {self.run_folder.path}{resuming}")
+        else:  # waits for the files at their lock: where processes wait for each other, it would be at most timeout_s
+            datamodule.setup("fit")
+            datamodule.training_index()
+        if not self._is_real_fit:
+            self.trainer.fit(model, datamodule=datamodule, **kwargs)
+            return
+        if self.trainer.is_global_zero:
+            with named_ends(self.run_folder.path):
+                self.run_folder.claim(self.resolved)
+        resuming = f", going on from {kwargs['ckpt_path']}" if kwargs["ckpt_path"] else ""
+        rank_zero_info(f"run folder {self.run_folder.path}{resuming}")
+        with self.summary.closing(), named_ends(self.run_folder.path):
+            self.trainer.fit(model, datamodule=datamodule, **kwargs)
+        rank_zero_info(f"run folder {self.run_folder.path}: tensorboard --logdir {self.run_folder.path}")
+
+    def _divide_batch(self, datamodule: GenRAVENDataModule) -> None:
+        """Divides the global batch among devices and accumulated batches, and prints how."""
+        trainer, limit = self.trainer, self._options.max_batch_per_device
+        if limit and trainer.accumulate_grad_batches == 1:
+            trainer.accumulate_grad_batches = datamodule.share().accumulation(limit)
+        if isinstance(trainer.val_check_interval, int):  # Lightning counts batches; a config says steps
+            trainer.val_check_interval *= trainer.accumulate_grad_batches
+        share, steps = datamodule.share(), trainer.max_steps
         rank_zero_info(
             f"global batch {share.global_batch_size} = {share.world_size} device(s) x {share.accumulate} accumulated x "
-            f"{share.size} puzzles; {steps if steps > 0 else 'unlimited'} steps"
+            f"{share.size} puzzles; {steps if steps > 0 else 'unlimited'} steps; {trainer.precision} on "
+            f"{trainer.strategy.root_device.type}"
         )
-        self.trainer.fit(model, datamodule=datamodule, **kwargs)
-        if self._is_real_fit:
-            rank_zero_info(f"run folder {self.run_folder.path}: tensorboard --logdir {self.run_folder.path}")
 
     def predict(self, model: PuzzleModule, datamodule: GenRAVENDataModule, **kwargs: Any) -> None:
         """Writes the test puzzles, completed, to predictions.npy in the current folder."""
@@ -176,12 +223,39 @@ class GenravenCLI(LightningCLI):
             options.ckpt_path = str(find_checkpoint(Path(options.ckpt_path)))
 
 
+def default_precision(accelerator: str) -> str:
+    """``bf16-mixed`` where the device computes in bf16 by itself, else ``32-true``."""
+    on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+
+
+@contextmanager
+def named_ends(folder: Path) -> Iterator[None]:
+    """Gives ends of a training that are no errors of the program their own exceptions.
+
+    Raises:
+        InputError: ``folder`` cannot be written any more.
+        KeyboardInterrupt: Ctrl-C, which Lightning makes an exit with status 1.
+    """
+    try:
+        yield
+    except SystemExit as error:
+        raise KeyboardInterrupt from error
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        raise InputError(f"expected a run folder that can be written, got {folder} ({error.strerror}): make room, or "
+                         "see to its file system, and start the same command again.") from error  # fmt: skip
+
+
 def quiet_lightning() -> None:
-    """Drops Lightning's advertisements and warnings about srun and about arguments that do not come from sys.argv."""
+    """Drops Lightning's advertisements, and warnings about what is meant to be as it is."""
     warnings.filterwarnings("ignore", ".*srun.*")
     warnings.filterwarnings("ignore", ".*LightningCLI's args parameter.*")
     warnings.filterwarnings("ignore", ".*callbacks used to create the checkpoint need to be provided.*")
     warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.*")
+    warnings.filterwarnings("ignore", ".*exists and is not empty.*")  # the checkpoints of a run that goes on
+    warnings.filterwarnings("ignore", ".*sync_dist=True.*")  # the scores are summed over processes already
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
         logging.getLogger(name).addFilter(lambda record: "Tip:" not in record.getMessage())
 

@@ -154,6 +154,8 @@ class PuzzleModule(L.LightningModule, ABC):
         part = batch_idx % accumulate
         self._window_loss = loss.detach() + (self._window_loss if part else 0.0)
         self.log("train/loss", self._window_loss / (part + 1), prog_bar=True, sync_dist=self.trainer.world_size > 1)
+        # Lightning's LearningRateMonitor would log every accumulated batch, at the same step.
+        self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"])
         return loss
 
     def configure_optimizers(self) -> Any:
@@ -168,10 +170,7 @@ class PuzzleModule(L.LightningModule, ABC):
                 step, warmup_steps=self.warmup_steps, schedule=self.schedule, max_steps=max_steps
             ),
         )
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "train/lr"},
-        }
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     # Evaluation --------------------------------------------------------------------------------------------------
 

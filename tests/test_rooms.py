@@ -8,6 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ROOMS = [  # from the bottom up
     "genraven.errors",
+    "genraven.signals",
     "genraven.puzzles",
     "genraven.files",
     "genraven.metrics",

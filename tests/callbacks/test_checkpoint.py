@@ -1,4 +1,4 @@
-"""The last checkpoint of a run."""
+"""The newest checkpoints of a run."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ import lightning as L
 import pytest
 import torch
 
-from callbacks import LastCheckpoint
+from callbacks import StepCheckpoint
 from genraven.errors import InputError
 
 
@@ -40,32 +40,39 @@ def fit(module: L.LightningModule, *callbacks: L.Callback, max_steps: int = 10) 
     trainer.fit(module, torch.utils.data.DataLoader(range(100)))  # type: ignore[arg-type]
 
 
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
 def step_of(path: Path) -> int:
     return torch.load(path, weights_only=True)["global_step"]
 
 
 @pytest.mark.parametrize("every", [2, 3, 4, 100])
 def test_a_run_ends_with_its_last_state(every: int, tmp_path: Path) -> None:
-    fit(Line(), LastCheckpoint(tmp_path / "last.ckpt", every))
-    assert step_of(tmp_path / "last.ckpt") == 10
-    assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
+    fit(Line(), StepCheckpoint(tmp_path, every))
+    before = (9 // every) * every
+    assert names(tmp_path) == [
+        name for name in (f"step-{before:08d}.ckpt", "step-00000010.ckpt") if name != "step-00000000.ckpt"
+    ]
+    assert step_of(tmp_path / "step-00000010.ckpt") == 10
 
 
 def test_a_run_that_is_stopped_ends_with_its_last_state(tmp_path: Path) -> None:
-    fit(Line(), StopAt(7), LastCheckpoint(tmp_path / "last.ckpt", 5))
-    assert step_of(tmp_path / "last.ckpt") == 7
+    fit(Line(), StopAt(7), StepCheckpoint(tmp_path, 5))
+    assert names(tmp_path) == ["step-00000005.ckpt", "step-00000007.ckpt"]
 
 
 @pytest.mark.parametrize("check_every", [1, 3, 50])
 def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(check_every: int, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"got others by step \d+; .*last.ckpt is of step 4"):
-        fit(Line(broken=5), LastCheckpoint(tmp_path / "last.ckpt", 4, check_every))
-    checkpoint = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    with pytest.raises(InputError, match=r"got others by step \d+; the last checkpoint is of step 4"):
+        fit(Line(broken=5), StepCheckpoint(tmp_path, 4, check_every))
+    checkpoint = torch.load(tmp_path / "step-00000004.ckpt", weights_only=True)
     assert checkpoint["global_step"] == 4
     assert checkpoint["state_dict"]["weight"].isfinite()
 
 
 def test_a_loss_that_is_not_finite_before_any_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no checkpoint was written yet"):
-        fit(Line(broken=0), LastCheckpoint(tmp_path / "last.ckpt", 4, 1))
+    with pytest.raises(InputError, match="none was written yet"):
+        fit(Line(broken=0), StepCheckpoint(tmp_path, 4, 1))
     assert not list(tmp_path.iterdir())

@@ -156,3 +156,19 @@ def test_a_corrupted_stream_is_the_corrupted_block() -> None:
     made = corrupt(generate(6, BLOCK, BLOCK), corruption, seed=0, key=(6, BLOCK))
     assert torch.equal(puzzles[rules == 6].flatten(1).unique(dim=0), made.flatten(1).unique(dim=0))
     assert not torch.equal(made, generate(6, BLOCK, BLOCK))
+
+
+@pytest.mark.parametrize(
+    ("global_batch_size", "world_size", "limit", "accumulate"),
+    [(256, 1, 256, 1), (256, 1, 255, 2), (256, 8, 32, 1), (256, 8, 10, 4), (96, 4, 10, 3), (14, 2, 6, 7), (8, 2, 1, 4)],
+)
+def test_the_fewest_batches_that_fit_on_a_device_and_divide(
+    global_batch_size: int, world_size: int, limit: int, accumulate: int
+) -> None:
+    assert Share(global_batch_size, world_size=world_size).accumulation(limit) == accumulate
+
+
+@pytest.mark.parametrize(("size", "nearest"), [(7, "6 or 8"), (1, "such as 2"), (9, "8 or 10")])
+def test_the_nearest_sizes_that_divide_are_named(size: int, nearest: str) -> None:
+    with pytest.raises(InputError, match=f"got {size}: use a multiple of 2.*{nearest}"):
+        Share(size, world_size=2)

@@ -121,7 +121,8 @@ def test_every_shipped_config_runs(name: str, in_tmp_path: Path) -> None:
     if "Diffusion" in settings["class_path"]:
         small += ["--model.num_sampling_steps", "1"]
     chosen = [option for path in configs.values() for option in ("-c", path)]
-    cpu = ["--trainer.accelerator", "cpu", "--trainer.fast_dev_run", "true", "--trainer.enable_progress_bar", "false"]
+    cpu = ["--trainer.devices", "1", "--trainer.num_nodes", "1", "--trainer.strategy", "auto"]
+    cpu += ["--trainer.accelerator", "cpu", "--trainer.fast_dev_run", "true", "--trainer.enable_progress_bar", "false"]
     assert main(["fit", *chosen, *small, *cpu]) == 0
 
 
@@ -129,7 +130,7 @@ def test_every_shipped_config_runs(name: str, in_tmp_path: Path) -> None:
 def test_a_run_lives_in_one_folder(family: str, runs: dict[str, Path]) -> None:
     run = runs[family]
     assert {path.name for path in run.iterdir()} == {"checkpoints", "config.yaml", "summary.json", "tensorboard"}
-    assert {path.name for path in (run / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"step-00000004.ckpt", "best.ckpt"}
     summary = json.loads((run / "summary.json").read_text())
     assert summary["state"] == "finished"
     assert (summary["step"], summary["puzzles"], summary["family"]) == (4, 24, family)
@@ -157,14 +158,14 @@ def test_the_same_command_goes_on_and_another_config_is_refused(
 ) -> None:
     run = runs["autoregressive"]
     arguments = ["fit", *FAMILIES["autoregressive"], "--run_dir", str(run)]
-    last = run / "checkpoints" / "last.ckpt"
+    last = run / "checkpoints" / "step-00000004.ckpt"
     before = last.read_bytes()
     message = error_of([*arguments, "--data.seed", "1"], capsys)
     assert "data.seed 0 instead of 1" in message
     assert last.read_bytes() == before
     assert main([*arguments, "--trainer.max_steps", "6"]) == 0
     assert json.loads((run / "summary.json").read_text())["puzzles"] == 36
-    assert torch.load(last, weights_only=True)["global_step"] == 6
+    assert torch.load(last.with_name("step-00000006.ckpt"), weights_only=True)["global_step"] == 6
     curves = EventAccumulator(str(run / "tensorboard"))
     curves.Reload()
     steps = [event.step for event in curves.Scalars("train/loss")]
@@ -280,7 +281,7 @@ def test_classes_of_other_libraries_are_not_imported(
 ) -> None:
     Path("trap.py").write_text("raise SystemExit('the trap has gone off')")
     monkeypatch.syspath_prepend(in_tmp_path)
-    checkpoint = torch.load(runs["diffusion"] / "checkpoints" / "last.ckpt", weights_only=True)
+    checkpoint = torch.load(runs["diffusion"] / "checkpoints" / "step-00000004.ckpt", weights_only=True)
     checkpoint["genraven_config"]["model"]["init_args"]["network"]["class_path"] = "trap.Network"
     torch.save(checkpoint, "evil.ckpt")
     assert "expected classes of genraven in a checkpoint, got 'trap.Network'" in error_of(

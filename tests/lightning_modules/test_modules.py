@@ -15,7 +15,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from callbacks import LastCheckpoint, WholeCheckpointIO
+from callbacks import StepCheckpoint, WholeCheckpointIO
 from datamodules import GenRAVENDataModule
 from genraven.diffusion.ddpm import Ddpm
 from genraven.diffusion.edm import Edm
@@ -158,19 +158,20 @@ def test_killed_twice_with_accumulation_dropout_and_validation(tmp_path: Path) -
         torch.manual_seed(0)
         network = Transformer(width=24, depth=1, num_heads=2, dropout=0.2)
         module, count = AutoregressiveModule(network, optimizer=OPTIMIZER, warmup_steps=2), CountValidations()
-        last = tmp_path / "last.ckpt"
-        callbacks = [LastCheckpoint(last, 3), count, *more]
+        last = max(tmp_path.glob("step-*.ckpt"), default=None)
+        callbacks = [StepCheckpoint(tmp_path, 3), count, *more]
         torch.manual_seed(len(more))  # what a new process draws by itself is another thing
         fitting = trainer(
             tmp_path, max_steps=12, val_check_interval=24, accumulate_grad_batches=4, callbacks=callbacks,
             enable_checkpointing=True, plugins=[WholeCheckpointIO()],
         )  # fmt: skip
-        fitting.fit(module, data(samples_per_rule=10), ckpt_path=last if last.exists() else None)
+        fitting.fit(module, data(samples_per_rule=10), ckpt_path=last)
         return module, count.steps
 
     whole, validated = run()
     assert validated == [6, 12]
-    (tmp_path / "last.ckpt").unlink()
+    for checkpoint in tmp_path.glob("step-*.ckpt"):
+        checkpoint.unlink()
     with pytest.raises(RuntimeError, match="on purpose"):
         run(Interrupt(5))
     with pytest.raises(RuntimeError, match="in a validation"):

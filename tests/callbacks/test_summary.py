@@ -1,0 +1,120 @@
+"""summary.json of runs that are started more than once."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+
+from callbacks import RunSummary
+from callbacks.summary import UNKNOWN_END, Origin, _state_of
+from datamodules.batches import Batch
+from genraven.errors import InputError
+from genraven.signals import Preempted
+
+SETTINGS: dict[str, Any] = {
+    "accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_progress_bar": False,
+    "enable_model_summary": False,
+}  # fmt: skip
+
+
+class Line(L.LightningModule):
+    family = "line"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = torch.nn.Linear(1, 1, bias=False)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        return self.network.weight.sum()
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    def train_dataloader(self) -> Any:
+        puzzles = torch.zeros(3, 3, 9, 9)
+        batches = [Batch(puzzles, torch.zeros(3), step, 0, 3) for step in range(100)]
+        return torch.utils.data.DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
+
+
+class End(L.Callback):
+    """Ends the training in its third step."""
+
+    def __init__(self, error: BaseException | None) -> None:
+        self.error = error
+
+    def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
+        if self.error is not None and trainer.global_step == 3:
+            raise self.error
+
+
+def start(folder: Path, error: BaseException | None = None) -> dict[str, Any]:
+    """The summary after one start of a run of five steps."""
+    summary = RunSummary(folder, Origin("0123456789ab", "c0ffee"))
+    trainer = L.Trainer(max_steps=5, log_every_n_steps=2, callbacks=[summary, End(error)], **SETTINGS)
+    try:
+        with summary.closing():
+            trainer.fit(Line())
+    except type(error or Exception()):
+        pass
+    return read(folder)
+
+
+def read(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "summary.json").read_text())
+
+
+def test_a_finished_run(tmp_path: Path) -> None:
+    summary = start(tmp_path)
+    assert (summary["state"], summary["reason"], summary["restarts"]) == ("finished", None, [])
+    assert (summary["step"], summary["max_steps"], summary["puzzles"], summary["time_left_s"]) == (5, 5, 15, 0)
+    assert (summary["family"], summary["network"], summary["parameters"]) == ("line", "linear", 1)
+    assert (summary["config_hash"], summary["git_commit"]) == ("0123456789ab", "c0ffee")
+    assert summary["puzzles_per_s"] > 0
+    assert summary["device_seconds"] == pytest.approx(summary["wall_seconds"])
+    assert summary["hosts"]
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "reason"),
+    [
+        (Preempted("signal SIGUSR1"), "preempted", "signal SIGUSR1"),
+        (InputError("expected a, got b"), "failed", "expected a, got b"),
+        (RuntimeError("first\nsecond"), "failed", "RuntimeError: first"),
+    ],
+)
+def test_each_end_is_the_reason_of_the_next_restart(
+    error: BaseException, state: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = start(tmp_path, error)
+    assert (first["state"], first["reason"], first["step"], first["restarts"]) == (state, reason, 3, [])
+    assert first["time_left_s"] > 0
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "17")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "4")
+    second = start(tmp_path)
+    (restart,) = second["restarts"]
+    assert (restart["reason"], restart["job"], restart["devices"], restart["step"]) == (reason, "17_4", 1, 0)
+    assert time.strptime(restart["time"], "%Y-%m-%dT%H:%M:%S%z")
+    assert (second["state"], second["reason"]) == ("finished", None)
+    assert second["wall_seconds"] > first["wall_seconds"]
+    assert len(start(tmp_path)["restarts"]) == 2
+
+
+def test_a_start_that_ended_without_a_word(tmp_path: Path) -> None:
+    start(tmp_path)
+    (tmp_path / "summary.json").write_text(json.dumps(read(tmp_path) | {"state": "running"}))
+    assert start(tmp_path)["restarts"][0]["reason"] == UNKNOWN_END
+
+
+def test_ctrl_c() -> None:
+    assert _state_of(KeyboardInterrupt()) == ("interrupted", "Ctrl-C")
+
+
+def test_a_start_that_fails_before_training_leaves_the_summary(tmp_path: Path) -> None:
+    before = start(tmp_path)
+    with pytest.raises(InputError), RunSummary(tmp_path, Origin("x", None)).closing():
+        raise InputError("no")
+    assert read(tmp_path) == before

@@ -1,0 +1,126 @@
+"""Callbacks that do to a run what a cluster does; given to `genraven fit` by --trainer.callbacks.
+
+Each works in process ``rank`` when ``step`` optimizer steps are done.
+"""
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+
+
+class Fault(L.Callback):
+    def __init__(self, step: int, rank: int = 0, times: int = 1) -> None:
+        self.step, self.rank, self.times = step, rank, times
+
+    def due(self, trainer: L.Trainer) -> bool:
+        return trainer.global_step == self.step and trainer.global_rank == self.rank
+
+    def signal(self) -> None:
+        for _ in range(self.times):
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+
+class SignalAtStart(Fault):
+    """Before the first step."""
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        if trainer.global_rank == self.rank:
+            self.signal()
+
+
+class SignalInStep(Fault):
+    """In the middle of the step after ``step``: one process has done it when the others begin to wait for it."""
+
+    def on_train_batch_start(self, trainer: L.Trainer, *args: Any) -> None:
+        if self.due(trainer):
+            time.sleep(0.3 if trainer.world_size > 1 else 0)
+            self.signal()
+
+
+class SignalBeforeValidation(Fault):
+    """At the end of the step that a validation follows."""
+
+    def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
+        if self.due(trainer):
+            self.signal()
+
+
+class SignalInValidation(Fault):
+    """In the second batch of the validation."""
+
+    def on_validation_batch_end(
+        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, *args: Any
+    ) -> None:
+        if self.due(trainer) and batch_idx == 1:
+            self.signal()
+
+
+class KillInStep(Fault):
+    def on_train_batch_start(self, trainer: L.Trainer, *args: Any) -> None:
+        if self.due(trainer):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class KillInBackward(Fault):
+    """Between the loss and the gradients, where the others wait for these."""
+
+    def on_before_backward(self, trainer: L.Trainer, *args: Any) -> None:
+        if self.due(trainer):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class KillInValidation(Fault):
+    def on_validation_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
+        if self.due(trainer):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class KillInSave(Fault):
+    """With the checkpoint half written."""
+
+    def on_save_checkpoint(self, trainer: L.Trainer, *args: Any) -> None:
+        if self.due(trainer):
+            torch.save = half_saved
+
+
+def half_saved(checkpoint: Any, path: Path) -> None:
+    Path(path).write_bytes(b"PK" + bytes(1000))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Freeze(Fault):
+    """Stands still, as on a node whose disk hangs."""
+
+    def on_train_batch_start(self, trainer: L.Trainer, *args: Any) -> None:
+        if self.due(trainer):
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+
+class NotANumber(Fault):
+    """The weights of one process go bad."""
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
+        if self.due(trainer):
+            next(pl_module.parameters()).data.fill_(float("nan"))
+
+
+class LoseFolder(Fault):
+    """The folder of checkpoints is gone, and a file that cannot be a folder stands in its place."""
+
+    def on_train_batch_start(self, trainer: L.Trainer, *args: Any) -> None:
+        if self.due(trainer):
+            folder = Path(trainer.default_root_dir) / "checkpoints"
+            folder.rename(folder.with_name("lost"))
+            folder.write_text("")
+
+
+class Slow(Fault):
+    """Takes its time, so that a test can do something meanwhile."""
+
+    def on_train_batch_start(self, *args: Any) -> None:
+        time.sleep(0.2)

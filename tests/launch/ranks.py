@@ -1,0 +1,56 @@
+"""Processes of runs, forked from one that has imported all: a start takes a moment instead of many seconds.
+
+Run as a script with the beginning of the names of log files; each line of stdin is JSON of [number of processes,
+arguments of genraven], and answered by the list of their exit codes.
+"""
+
+import json
+import multiprocessing.connection
+import os
+import socket
+import sys
+import time
+
+TIMEOUT_S = 90.0
+GRACE_S = 3.0  # for the others when one has ended
+
+
+def rank(number: int, port: int, arguments: list[str], log: str) -> None:
+    """One process of a run."""
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.environ |= {"LOCAL_RANK": str(number), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    sys.exit(main(arguments))
+
+
+def start(num: int, arguments: list[str]) -> list[int]:
+    """Exit codes of all processes of one start, killed when they take too long."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [*arguments, f"--trainer.devices={num}"]
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=rank, args=(n, port, command, f"{LOG}-{n}.txt")) for n in range(num)]
+    for process in processes:
+        process.start()
+    multiprocessing.connection.wait([process.sentinel for process in processes], TIMEOUT_S)
+    deadline = time.monotonic() + GRACE_S
+    for process in processes:
+        process.join(max(0.0, deadline - time.monotonic()))
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+    return [process.exitcode for process in processes]
+
+
+if __name__ == "__main__":
+    LOG = sys.argv[1]
+    import torch
+
+    torch.set_num_threads(1)
+    import launch.training  # noqa: F401
+    from launch.cli import main
+
+    for line in sys.stdin:
+        print(json.dumps(start(*json.loads(line))), flush=True)

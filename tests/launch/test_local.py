@@ -1,0 +1,130 @@
+"""genraven launch: real processes, signalled, interrupted and killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny import fault, fit, leftovers, steps
+
+from genraven.signals import REQUEUE
+from launch.cli import main
+from launch.local import joint_status, newest_checkpoint, option_value
+
+HERE = Path(__file__).parent
+
+
+@pytest.mark.parametrize(
+    ("codes", "first", "status"),
+    [
+        ([0, 0], 1, 0),
+        ([75, 75], 0, 75),
+        ([0, 75], 1, 75),
+        ([1, 2], 0, 2),
+        ([2, -9], 0, 2),
+        ([130, 1], 0, 130),
+        ([1, -9], 1, 137),
+        ([75, 1], 0, 1),
+        ([-15, -9, 1], 0, 143),
+    ],
+)
+def test_one_status_of_many(codes: list[int], first: int, status: int) -> None:
+    assert joint_status(codes, first) == status
+
+
+def test_the_run_folder_and_its_newest_checkpoint(tmp_path: Path) -> None:
+    assert option_value(["fit", "--run_dir", "a", "--run_dir=b"], "--run_dir") == "b"
+    assert option_value(["fit", "-c", "x"], "--run_dir") is None
+    (tmp_path / "checkpoints").mkdir()
+    assert newest_checkpoint(str(tmp_path)) is None
+    for name in ("step-00000009.ckpt", "step-00000010.ckpt", "best.ckpt", ".step-00000011.ckpt.unfinished-a.ckpt"):
+        (tmp_path / "checkpoints" / name).touch()
+    assert newest_checkpoint(str(tmp_path)) == "step-00000010.ckpt"
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--devices", "2", "--", "train"], "expected a fit command after --, got train"),
+        (["--devices", "0", "--", "fit"], "--devices of 1 or more"),
+        (["--devices", "2", "--max-restarts", "1", "--", "fit"], "expected --run_dir with --max-restarts"),
+    ],
+)
+def test_bad_options(options: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["launch", *options]) == 2
+    assert says in capsys.readouterr().err
+
+
+class Launcher:
+    """``genraven launch`` in a process of its own."""
+
+    def __init__(self, log: Path, *arguments: str, restarts: int = 0) -> None:
+        self.log = log
+        command = [sys.executable, "-m", "launch.cli", "launch", "--devices", "2", "--max-restarts", str(restarts)]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        environment["PYTHONPATH"] = os.pathsep.join([str(HERE), str(HERE.parents[1])])
+        with log.open("w") as output:
+            self.process = subprocess.Popen(
+                [*command, "--", *arguments], env=environment, stdout=output, stderr=subprocess.STDOUT
+            )
+
+    def signal_at_step(self, run: Path, step: int, *signals: signal.Signals) -> int:
+        """The status after ``signals``, sent once there is a checkpoint of ``step``."""
+        while step and self.process.poll() is None and (not steps(run) or steps(run)[-1] < step):
+            time.sleep(0.05)
+        for number in signals:
+            self.process.send_signal(number)
+            time.sleep(0.1)
+        return self.process.wait(120)
+
+
+def summary(run: Path) -> dict[str, Any]:
+    return json.loads((run / "summary.json").read_text())
+
+
+@pytest.mark.slow
+def test_signals_are_handed_on_to_all_processes(tmp_path: Path) -> None:
+    """While they load, in training twice, and Ctrl-C: the processes end, nothing else is left."""
+    run, log = tmp_path / "run", tmp_path / "log"
+    early = Launcher(log, *fit(run))
+    time.sleep(1)
+    assert early.signal_at_step(run, 0, signal.SIGUSR1) == REQUEUE
+    assert steps(run) == [2]  # two processes ask each other in one step and know in the next
+    late = Launcher(log, *fit(run, *fault("Slow", step=0)))
+    assert late.signal_at_step(run, 5, signal.SIGTERM, signal.SIGUSR1) == REQUEUE
+    assert summary(run)["state"] == "preempted"
+    assert summary(run)["step"] == steps(run)[-1] < 24
+    interrupted = Launcher(log, *fit(run, *fault("Slow", step=0)))
+    assert interrupted.signal_at_step(run, 10, signal.SIGINT) == 130
+    assert summary(run)["state"] == "interrupted"
+    assert [restart["reason"] for restart in summary(run)["restarts"]] == ["signal SIGUSR1", "signal SIGTERM"]
+    assert leftovers(run) == []
+
+
+@pytest.mark.slow
+def test_a_killed_process_is_started_again_while_the_run_makes_progress(tmp_path: Path) -> None:
+    """Each start is killed at step 12: the first has saved step 10, the second goes on from there and adds nothing."""
+    run = tmp_path / "run"
+    launcher = Launcher(tmp_path / "log", *fit(run, *fault("KillInStep", step=12, rank=1)), restarts=5)
+    assert launcher.process.wait(120) == 137
+    said = (tmp_path / "log").read_text()
+    assert said.count("process 1 of 2 was ended by SIGKILL") == 2
+    assert "status 137, starting again (5 left)" in said
+    assert "status 137 without a newer checkpoint than at the start: not started again" in said
+    assert steps(run) == [5, 10]
+
+
+@pytest.mark.slow
+def test_bad_input_is_not_started_again(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    launcher = Launcher(tmp_path / "log", *fit(run, "--data.global_batch_size", "7"), restarts=5)
+    assert launcher.process.wait(120) == 2
+    said = (tmp_path / "log").read_text()
+    assert "2 device(s) x 1 accumulated batch(es) divide, got 7: use a multiple of 2, such as 6 or 8" in said
+    assert said.count("genraven: error") == 1
+    assert not run.exists()

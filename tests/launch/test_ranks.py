@@ -1,0 +1,142 @@
+"""Runs of several processes: the same curve on any number of them, and what happens when one is signalled or lost."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny import MAX_STEPS, assert_same_run, curves, fault, fit, last_state, leftovers, steps
+
+from genraven.signals import REQUEUE
+from launch.cli import main
+
+pytestmark = pytest.mark.slow
+HERE = Path(__file__).parent
+PLAIN = [  # Adam makes large steps of gradients that are nothing but rounding
+    *("--trainer.max_steps", "200", "--trainer.val_check_interval", "100", "--checkpoint_every_n_steps", "100"),
+    *("--model.optimizer", "torch.optim.SGD", "--model.optimizer.lr", "0.1", "--model.network.dropout", "0"),
+]
+
+
+Starts = list[tuple[int, list[str]]]
+RunAll = Callable[[Starts], list[list[int]]]
+
+
+@pytest.fixture(scope="module")
+def run_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunAll]:
+    """Makes starts one after the other; the exit codes of the processes of each."""
+    environment = os.environ | {"GENRAVEN_CACHE": str(tmp_path_factory.getbasetemp() / "cache")}
+    script = [sys.executable, str(HERE / "ranks.py"), str(tmp_path_factory.mktemp("log") / "rank")]
+    with subprocess.Popen(
+        script, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=environment
+    ) as ranks:
+        assert ranks.stdin is not None
+        assert ranks.stdout is not None
+
+        def make(starts: Starts) -> list[list[int]]:
+            codes = []
+            for start in starts:
+                ranks.stdin.write(json.dumps(start) + "\n")
+                codes.append(json.loads(ranks.stdout.readline()))
+            return codes
+
+        yield make
+        ranks.stdin.close()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, run_all: RunAll) -> Path:
+    """A run of two processes that nobody interrupted."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    assert run_all([(2, fit(run))]) == [[0, 0]]
+    return run
+
+
+def test_the_same_losses_on_any_number_of_processes(run_all: RunAll, tmp_path: Path) -> None:
+    """1, 2 and 4 processes; 1, 2 and 4 batches accumulated; and all of them in one run that goes on and on."""
+
+    def losses(name: str) -> list[float]:
+        logged = curves(tmp_path / name)["train/loss"]
+        assert [step for step, _ in logged] == list(range(200))
+        return [value for _, value in logged]
+
+    for limit in (8, 4, 2):
+        assert main(fit(tmp_path / f"limit{limit}", *PLAIN, "--max_batch_per_device", str(limit))) == 0
+    starts = [(num, fit(tmp_path / f"ranks{num}", *PLAIN)) for num in (2, 4)]
+    parts = [(4, 39, 8), (1, 79, 2), (2, 119, 2)]
+    for num, step, limit in parts:
+        options = ["--max_batch_per_device", str(limit), *fault("SignalInStep", step=step)]
+        starts.append((num, fit(tmp_path / "mixed", *PLAIN, *options)))
+    starts.append((4, fit(tmp_path / "mixed", *PLAIN)))
+    expected = [[0] * 2, [0] * 4, [REQUEUE] * 4, [REQUEUE], [REQUEUE] * 2, [0] * 4]
+    assert run_all(starts) == expected
+    one = losses("limit8")
+    assert one[0] > one[-1] + 0.1
+    for name in ("limit4", "limit2", "ranks2", "ranks4", "mixed"):
+        assert losses(name) == pytest.approx(one, abs=2e-5), name
+        assert curves(tmp_path / name)["val_count/c3"] == curves(tmp_path / "limit8")["val_count/c3"]
+
+
+def test_signals_to_skewed_processes_ten_times_in_a_row(run_all: RunAll, whole: Path, tmp_path: Path) -> None:
+    """The signal comes to one process in the middle of a step, while the other waits for its gradients."""
+    run = tmp_path / "run"
+    starts = [(2, fit(run, *fault("SignalInStep", step=3 + 2 * i, rank=i % 2))) for i in range(10)]
+    assert run_all([*starts, (2, fit(run))]) == [[REQUEUE, REQUEUE]] * 10 + [[0, 0]]
+    assert_same_run(run, whole)
+    assert len(json.loads((run / "summary.json").read_text())["restarts"]) == 10
+
+
+def test_signals_around_a_validation(run_all: RunAll, whole: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    starts = [
+        (2, fit(run, *fault("SignalBeforeValidation", step=8, rank=1))),
+        (2, fit(run, *fault("SignalInValidation", step=8, rank=0))),
+        (2, fit(run, *fault("SignalInValidation", step=16, rank=1, times=2))),
+        (2, fit(run)),
+    ]
+    assert run_all(starts) == [[REQUEUE, REQUEUE]] * 3 + [[0, 0]]
+    assert_same_run(run, whole)
+
+
+KILLS: list[tuple[str, dict[str, Any], int]] = [  # a fault, and the step of the last checkpoint then
+    ("KillInStep", {"step": 0, "rank": 1}, 0),
+    ("KillInStep", {"step": 12, "rank": 0}, 10),
+    ("KillInBackward", {"step": 17, "rank": 1}, 15),
+    ("KillInValidation", {"step": 16, "rank": 1}, 15),
+    ("KillInSave", {"step": 15, "rank": 0}, 10),
+]
+
+
+@pytest.mark.parametrize(("name", "settings", "saved"), KILLS, ids=lambda value: str(value))
+def test_a_killed_process_loses_the_steps_since_the_last_checkpoint(
+    name: str, settings: dict[str, Any], saved: int, run_all: RunAll, whole: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    killed, again = run_all([(2, fit(run, *fault(name, **settings))), (2, fit(run))])
+    assert killed[settings["rank"]] == -9
+    assert killed[1 - settings["rank"]] == 1
+    assert again == [0, 0]
+    restart = json.loads((run / "summary.json").read_text())["restarts"][0]
+    assert restart["step"] == saved
+    assert_same_run(run, whole)
+    assert leftovers(run) == []
+
+
+def test_a_frozen_process_ends_the_others_when_the_time_is_out(run_all: RunAll, tmp_path: Path) -> None:
+    codes = run_all([(2, fit(tmp_path / "run", "--timeout_s", "5", *fault("Freeze", step=7, rank=1)))])
+    assert codes == [[1, -9]]  # the second by the test, as a scheduler would
+    assert steps(tmp_path / "run") == [5]
+
+
+def test_weights_that_are_not_finite_end_all_processes(run_all: RunAll, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert run_all([(2, fit(run, *fault("NotANumber", step=12, rank=1)))]) == [[2, 2]]
+    assert last_state(run)["global_step"] == 10
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["state"] == "failed"
+    assert "the last checkpoint is of step 10" in summary["reason"]
+    assert summary["max_steps"] == MAX_STEPS

@@ -1,0 +1,98 @@
+"""How a run is divided among devices, and what it computes with."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from tiny import curves, fit
+
+from launch.cli import main
+from launch.runs import STARTED, RunFolder, config_hash, default_run_folder
+from launch.training import default_precision
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "has_gpu", "has_bf16", "precision"),
+    [
+        ("gpu", True, True, "bf16-mixed"),
+        ("auto", True, True, "bf16-mixed"),
+        ("gpu", True, False, "32-true"),
+        ("cpu", True, True, "32-true"),
+        ("auto", False, False, "32-true"),
+    ],
+)
+def test_bf16_where_the_device_has_it(
+    accelerator: str, has_gpu: bool, has_bf16: bool, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bf16 or including_emulation)
+    assert default_precision(accelerator) == precision
+
+
+SHORT = ["--trainer.max_steps", "8", "--trainer.val_check_interval", "4"]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ([], "8 = 1 device(s) x 1 accumulated x 8 puzzles; 8 steps; 32-true on cpu"),
+        (["--max_batch_per_device", "3"], "8 = 1 device(s) x 4 accumulated x 2 puzzles"),
+        (["--trainer.accumulate_grad_batches", "2", "--max_batch_per_device", "1"], "2 accumulated x 4 puzzles"),
+        (["--trainer.precision", "bf16-mixed"], "bf16-mixed on cpu"),
+    ],
+)
+def test_the_arithmetic_is_printed_and_validation_counts_steps(
+    options: list[str], says: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = tmp_path / "run"
+    with caplog.at_level(logging.INFO):
+        assert main(fit(run, *SHORT, *options)) == 0
+    assert says in caplog.text
+    assert [step for step, _ in curves(run)["val/c3"]] == [3, 7]
+    precision = yaml.safe_load((run / "config.yaml").read_text())["trainer"]["precision"]
+    assert precision == ("bf16-mixed" if "bf16-mixed" in options else "32-true")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--max_batch_per_device", "0"], "--max_batch_per_device to be 1 or more, got 0"),
+        (["--timeout_s", "0"], "--timeout_s to be 1 or more"),
+        (["--checkpoint_every_n_steps", "0"], "--checkpoint_every_n_steps to be 1 or more"),
+        (["--trainer.accelerator", "gpu"], "gpu"),
+        (["--trainer.devices", "3", "--trainer.strategy", "ddp"], "use a multiple of 3, such as 6 or 9"),
+    ],
+)
+def test_settings_that_cannot_be(
+    options: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if says == "gpu" and torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    assert main(fit(tmp_path / "run", *options)) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("genraven: error:")]
+    assert says in line
+    assert not (tmp_path / "run").exists()
+
+
+CONFIG: dict[str, Any] = {
+    "model": {"init_args": {"network": {"class_path": "genraven.networks.dit.DiT"}}},
+    "data": {"seed": 0},
+}
+
+
+def test_a_config_is_known_by_model_and_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert config_hash(CONFIG | {"trainer": {"devices": 8}}) == config_hash(dict(reversed(CONFIG.items())))
+    assert config_hash(CONFIG | {"data": {"seed": 1}}) != config_hash(CONFIG)
+    monkeypatch.delenv(STARTED, raising=False)
+    first = default_run_folder(CONFIG)
+    monkeypatch.setattr("time.strftime", lambda text: "later")
+    assert default_run_folder(CONFIG) == first  # in every process of a start
+
+
+def test_the_commit_that_was_submitted(tmp_path: Path) -> None:
+    (tmp_path / "job").mkdir()
+    (tmp_path / "job" / "commit.txt").write_text("c0ffee\n")
+    assert RunFolder(tmp_path).git_commit() == "c0ffee"

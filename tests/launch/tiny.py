@@ -1,0 +1,67 @@
+"""Runs that take a second, and what they leave."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+MAX_STEPS = 24
+TINY = [
+    *("--model.network.width", "24", "--model.network.depth", "1", "--model.network.num_heads", "2"),
+    *("-c", "data/demo.yaml", "-c", "trainer/debug.yaml", "--trainer.accelerator", "cpu"),
+    *("--data.samples_per_rule", "30", "--data.global_batch_size", "8", "--data.eval_puzzles_per_rule", "4"),
+    *("--data.eval_batch_size", "2", "--trainer.max_steps", str(MAX_STEPS), "--trainer.val_check_interval", "8"),
+    *("--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"),
+    *("--checkpoint_every_n_steps", "5"),
+]
+FAMILIES = {
+    "autoregressive": ["-c", "model/gpt2_tiny.yaml", "--model.network.dropout", "0.1", *TINY],
+    "diffusion": ["-c", "model/sit_tiny.yaml", *TINY, "--model.num_sampling_steps", "2"],
+}
+
+
+def fit(run: Path, *more: str, family: str = "autoregressive") -> list[str]:
+    """The command of a tiny run."""
+    return ["fit", *FAMILIES[family], "--run_dir", str(run), *more]
+
+
+def fault(name: str, **settings: Any) -> list[str]:
+    """Options that add a fault of faults.py."""
+    options = [f"--trainer.callbacks+=faults.{name}"]
+    return [*options, *(f"--trainer.callbacks.{key}={value}" for key, value in settings.items())]
+
+
+def steps(run: Path) -> list[int]:
+    """Steps of the checkpoints of a run."""
+    return sorted(int(path.stem.removeprefix("step-")) for path in (run / "checkpoints").glob("step-*.ckpt"))
+
+
+def last_state(run: Path) -> dict[str, Any]:
+    """The newest checkpoint of a run."""
+    return torch.load(max((run / "checkpoints").glob("step-*.ckpt")), weights_only=True)
+
+
+def curves(run: Path) -> dict[str, list[tuple[int, float]]]:
+    """Steps and values of all curves but those of speed, as TensorBoard shows them."""
+    events = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0})
+    events.Reload()
+    names = [name for name in events.Tags()["scalars"] if name != "train/puzzles_per_s"]
+    return {name: [(event.step, event.value) for event in events.Scalars(name)] for name in names}
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """The same step, weights, averages and moments of the optimizer to the last bit, and the same curves."""
+    a, b = last_state(one), last_state(other)
+    assert a["global_step"] == b["global_step"]
+    for key in ("state_dict", "current_model_state", "optimizer_states"):
+        x, y = (torch.utils._pytree.tree_flatten(state.get(key)) for state in (a, b))
+        assert x[1] == y[1]
+        for left, right in zip(x[0], y[0], strict=True):
+            assert torch.equal(left, right) if isinstance(left, torch.Tensor) else left == right
+    assert curves(one) == curves(other)
+
+
+def leftovers(run: Path) -> list[str]:
+    """Temporary files of a run."""
+    return [path.name for path in run.rglob(".*")]
