@@ -43,7 +43,7 @@ ENTRIES = (
     Entry("diffusion (SiT)", "model/sit_tiny.yaml", 2700),
 )
 FAMILIES = tuple(
-    Entry(name, f"model/{stem}_tiny.yaml", 1500, ("--data.global_batch_size", "64"))
+    Entry(name, f"model/{stem}_tiny.yaml", 1000, ("--data.global_batch_size", "64"))
     for name, stem in (
         ("autoregressive (GPT-2)", "gpt2"),
         ("autoregressive (Mamba)", "mamba"),
