@@ -5,9 +5,11 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from genraven.errors import InputError
+from launch.settings import add_cluster_arguments
 
 TRAINING_COMMANDS = {
     "fit": "train a model: genraven fit -c model/sit_s.yaml -c data/4k.yaml -c trainer/gpu.yaml",
@@ -81,6 +83,24 @@ def build_parser() -> argparse.ArgumentParser:
                      "as many are generated")  # fmt: skip
     sub.add_argument("--split", choices=["val", "test"], default="test")
     sub.add_argument("--out", type=Path, help="JSON to write; default evaluation.json beside the run's summary")
+
+    sub = command("submit", "launch.submit:submit", "train on a SLURM cluster: genraven submit --nodes 2 "
+                  "--gpus-per-node 4 --time 12:00:00 -- fit -c model/sit_s.yaml ...")  # fmt: skip
+    sub.add_argument("--dry-run", action="store_true", help="print the job script, and write nothing")
+    add_cluster_arguments(sub)
+    sub.add_argument("arguments", nargs=argparse.REMAINDER, metavar="-- fit ...", help="the training command")
+
+    sub = command("sweep", "launch.sweep:sweep", "train a grid of runs that are missing or failed: as one job array on "
+                  "a SLURM cluster, or here")  # fmt: skip
+    sub.add_argument("grid", help="YAML file of axes, or the name of a shipped one: sweep/study.yaml")
+    sub.add_argument("--local", type=int, metavar="N", help="train on this machine, N runs at a time")
+    sub.add_argument("--max-parallel", type=int, metavar="N", help="runs of the array at the same time")
+    sub.add_argument("--out", type=Path, help="folder of the runs; default runs/<name of the grid>")
+    sub.add_argument("--dry-run", action="store_true", help="list the runs to start, and write nothing")
+    add_cluster_arguments(sub)
+
+    sub = command("status", "launch.status:status", "show every run of a folder in one table")
+    sub.add_argument("folder", type=Path, help="folder of runs")
     return parser
 
 
@@ -127,16 +147,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.print_help()
             return 0
         module, name = options.handler.split(":")
-        getattr(importlib.import_module(module), name)(options)
+        status: int | None = getattr(importlib.import_module(module), name)(options)
     except InputError as error:
         print(f"genraven: error: {error}", file=sys.stderr)
+        _leave_reason(error)
         return 2
     except KeyboardInterrupt:
         print("genraven: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # such as `genraven rules | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+        return 0
+    return status or 0
+
+
+def _leave_reason(error: InputError) -> None:
+    """Leaves ``error`` where a job script looks for it: exit codes get lost when one process ends before others."""
+    note = os.environ.get("GENRAVEN_REFUSAL")
+    if note:
+        with suppress(OSError):
+            Path(note).write_text(f"{error}\n")
 
 
 if __name__ == "__main__":
