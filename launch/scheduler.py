@@ -4,6 +4,7 @@ import getpass
 import re
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from genraven.errors import InputError
 from launch.slurm import Cluster, seconds
 
 TIMEOUT_S = 30
+Jobs = dict[str, tuple[str, str]]
+"""State and reason of jobs that are not over, by id; tasks of arrays one by one, as 12_3."""
 
 
 @dataclass(frozen=True)
@@ -88,10 +91,33 @@ def sbatch(script: Path) -> str:
     return _run("sbatch", "--parsable", str(script)).strip().split(";")[0]
 
 
-def queue() -> dict[str, tuple[str, str]]:
-    """State and reason of each job of this user that is not over, tasks of arrays one by one; empty without SLURM."""
+def queue() -> Jobs:
+    """The jobs of this user; none without SLURM."""
     if shutil.which("squeue") is None:
         return {}
     shown = _run("squeue", "--noheader", "--array", f"--user={getpass.getuser()}", "--format=%i|%T|%r")
     rows = (line.strip().split("|", 2) for line in shown.splitlines() if line.strip())
     return {job: (state, reason) for job, state, reason in rows}
+
+
+def queue_if_up() -> Jobs | None:
+    """As ``queue``; None, after saying so, when SLURM does not answer."""
+    try:
+        return queue()
+    except InputError as error:
+        print(f"genraven: jobs not checked: {error}", file=sys.stderr)
+        return None
+
+
+def check_before(cluster: Cluster, *, dry_run: bool) -> Jobs:
+    """Checks what can be checked before a job is submitted; the jobs in the queue. A dry run needs no SLURM.
+
+    Raises:
+        InputError: the job cannot be submitted from here, or can never start.
+    """
+    if not dry_run:
+        require_sbatch()
+    if dry_run and (shutil.which("sinfo") is None or queue_if_up() is None):
+        return {}
+    check_cluster(cluster, node_groups())
+    return queue()

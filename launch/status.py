@@ -25,7 +25,7 @@ class RunStatus:
     """How one run stands."""
 
     state: str
-    """One of SLURM's, lower case, while it is in the queue; else one of summary.json's, ``gone`` or ``new``."""
+    """SLURM's, lower case, while it is in the queue; else summary.json's, or ``gone``, ``unknown``, ``new``."""
     summary: dict[str, Any]
     message: str = ""
 
@@ -44,12 +44,14 @@ def read_json(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def read_status(run: Path, jobs: dict[str, tuple[str, str]]) -> RunStatus:
-    """State of ``run``; ``jobs`` are those in the queue."""
+def read_status(run: Path, jobs: scheduler.Jobs | None) -> RunStatus:
+    """State of ``run``; ``jobs`` are those in the queue, None where that is not known."""
     summary, note = read_json(run / SUMMARY), read_json(run / NOTE)
     told = str(summary.get("state", ""))
     state, message = told.partition(":")[0], str(summary.get("reason") or told.partition(": ")[2])
-    if (job := note.get("job")) in jobs:
+    if (job := note.get("job")) and jobs is None and state in ("running", ""):
+        return RunStatus("unknown", summary, f"job {job}: SLURM does not answer")
+    if jobs and job in jobs:
         slurm, reason = jobs[str(job)]
         name = IN_QUEUE.get(slurm, slurm.lower())
         return RunStatus(name, summary, f"job {job}" + ("" if reason == "None" else f": {reason}"))
@@ -159,6 +161,6 @@ def status(options: argparse.Namespace) -> None:
     runs = list(find_runs(folder))
     if not runs:
         raise InputError(f"expected runs in {folder}, got none: name the folder above them.")
-    jobs = scheduler.queue()
+    jobs = scheduler.queue_if_up()
     names = [str(run.relative_to(folder)) if run != folder else run.resolve().name for run in runs]
     print(table([row(name, read_status(run, jobs)) for name, run in zip(names, runs, strict=True)]))

@@ -3,7 +3,6 @@
 import argparse
 import json
 import shlex
-import shutil
 import sys
 import time
 from dataclasses import asdict
@@ -60,7 +59,7 @@ def placed(config: dict[str, Any], cluster: Cluster) -> dict[str, Any]:
     return {**config, "trainer": {**config["trainer"], **options}}
 
 
-def check_run(folder: Path, config: dict[str, Any], limit_s: int | None, jobs: dict[str, tuple[str, str]]) -> None:
+def check_run(folder: Path, config: dict[str, Any], limit_s: int | None, jobs: scheduler.Jobs) -> None:
     """Raises InputError when ``folder`` is another run's, is in the queue, or saves too rarely for the time limit."""
     from launch.runs import RunFolder
 
@@ -89,12 +88,7 @@ def write_note(folder: Path, job: str, cluster: Cluster, arguments: list[str]) -
 def submit(options: argparse.Namespace) -> None:
     """Checks, freezes and submits one run; with --dry-run, prints its script and writes nothing."""
     arguments, cluster = training_arguments(options.arguments), read_cluster(options)
-    jobs: dict[str, tuple[str, str]] = {}
-    if not options.dry_run:
-        scheduler.require_sbatch()
-    if shutil.which("sinfo"):
-        scheduler.check_cluster(cluster, scheduler.node_groups())
-        jobs = scheduler.queue()
+    jobs = scheduler.check_before(cluster, dry_run=options.dry_run)
 
     from launch.resolve import Resolver
     from launch.runs import default_run_folder

@@ -104,7 +104,7 @@ def _label(axis: str, value: Any) -> str:
     return re.sub(r"[^\w.+]", "_", text).strip(".") or "_"
 
 
-def plan(points: list[Point], out: Path, cluster: Cluster | None, jobs: dict[str, tuple[str, str]]) -> list[Planned]:
+def plan(points: list[Point], out: Path, cluster: Cluster | None, jobs: scheduler.Jobs | None) -> list[Planned]:
     """The points that are not done and that nobody works on; all were resolved as ``fit`` would.
 
     Without a ``cluster``, the trainers' own nodes and devices stand.
@@ -124,7 +124,7 @@ def plan(points: list[Point], out: Path, cluster: Cluster | None, jobs: dict[str
             if status.is_busy:
                 continue
             done = status.state == "finished" and status.summary.get("max_steps") == config["trainer"]["max_steps"]
-            check_run(folder, config, cluster.time_s if cluster and not done else None, jobs)
+            check_run(folder, config, cluster.time_s if cluster and not done else None, jobs or {})
         except InputError as error:
             raise InputError(f"run {point.name}: {error}") from None
         if not done:
@@ -139,12 +139,9 @@ def sweep(options: argparse.Namespace) -> int:
     for name in ("local", "max_parallel"):
         if (value := getattr(options, name)) is not None and value < 1:
             raise InputError(f"expected --{name.replace('_', '-')} to be 1 or more, got {value}.")
-    if cluster and not options.dry_run:
-        scheduler.require_sbatch()
-    if cluster and shutil.which("sinfo"):
-        scheduler.check_cluster(cluster, scheduler.node_groups())
+    jobs = scheduler.check_before(cluster, dry_run=options.dry_run) if cluster else scheduler.queue_if_up()
     out = (options.out or Path("runs") / grid.stem).absolute()
-    planned = plan(points, out, cluster, scheduler.queue())
+    planned = plan(points, out, cluster, jobs)
     print(f"{len(points)} runs in {out}: {len(points) - len(planned)} done or at work, {len(planned)} to start")
     if options.dry_run:
         print("\n".join(f"{run.point.name:40} genraven {shlex.join(run.point.arguments)}" for run in planned))
