@@ -4,7 +4,7 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -42,6 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     command("rules", "launch.data:rules", "list the 40 rules and the held-out splits")
     command("configs", "launch.data:configs", "list the shipped configs")
+    _add_cluster_commands(command)
 
     sub = command("generate", "launch.data:generate", "write puzzles that follow rules")
     sub.add_argument(
@@ -83,7 +84,10 @@ def build_parser() -> argparse.ArgumentParser:
                      "as many are generated")  # fmt: skip
     sub.add_argument("--split", choices=["val", "test"], default="test")
     sub.add_argument("--out", type=Path, help="JSON to write; default evaluation.json beside the run's summary")
+    return parser
 
+
+def _add_cluster_commands(command: Callable[[str, str, str], argparse.ArgumentParser]) -> None:
     sub = command("submit", "launch.submit:submit", "train on a SLURM cluster: genraven submit --nodes 2 "
                   "--gpus-per-node 4 --time 12:00:00 -- fit -c model/sit_s.yaml ...")  # fmt: skip
     sub.add_argument("--dry-run", action="store_true", help="print the job script, and write nothing")
@@ -101,7 +105,6 @@ def build_parser() -> argparse.ArgumentParser:
 
     sub = command("status", "launch.status:status", "show every run of a folder in one table")
     sub.add_argument("folder", type=Path, help="folder of runs")
-    return parser
 
 
 def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -132,6 +135,14 @@ def _add_completion_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--particles", type=int, help="of tds, or of an autoregressive model, a puzzle")
 
 
+def _leave_reason(error: InputError) -> None:
+    """Leaves ``error`` where a job script looks for it: exit codes get lost when one process ends before others."""
+    note = os.environ.get("GENRAVEN_REFUSAL")
+    if note:
+        with suppress(OSError):
+            Path(note).write_text(f"{error}\n")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; its exit status. Bad input is one line on stderr and status 2."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -159,14 +170,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return status or 0
-
-
-def _leave_reason(error: InputError) -> None:
-    """Leaves ``error`` where a job script looks for it: exit codes get lost when one process ends before others."""
-    note = os.environ.get("GENRAVEN_REFUSAL")
-    if note:
-        with suppress(OSError):
-            Path(note).write_text(f"{error}\n")
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ SPECS = {
 
 @pytest.mark.parametrize("name", SPECS)
 def test_scripts_are_those_agreed_on(name: str) -> None:
-    """To accept a change: GENRAVEN_GOLDEN=write python -m pytest tests/launch/test_slurm.py, and read the difference."""
+    """To accept a change: GENRAVEN_GOLDEN=write python -m pytest tests/launch/test_slurm.py, and read the diff."""
     script, golden = render_sbatch(SPECS[name]), GOLDEN / f"{name}.sbatch"
     if os.environ.get("GENRAVEN_GOLDEN") == "write":
         golden.write_text(script)

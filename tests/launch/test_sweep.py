@@ -129,6 +129,7 @@ def test_a_refusing_sbatch_leaves_nothing(grid: Path, fake_slurm: Fake, capsys: 
     assert list(grid.parent.iterdir()) == [grid]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_slurm")
 def test_the_study_is_112_runs_that_all_resolve(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sweep", "sweep/study.yaml", "--dry-run"]) == 0
@@ -152,9 +153,8 @@ def test_local_runs(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     """The second is told a cache folder that is a file."""
     Path("blocked").touch()
     small = "--model.network.width 24 --model.network.depth 1 --model.network.num_heads 2 --data.samples_per_rule 30"
-    Path("grid.yaml").write_text(
-        f"base: -c model/gpt2_tiny.yaml {BASE} {small} --trainer.accelerator cpu\naxes: {{data.cache_dir: [good, blocked]}}"
-    )
+    base = f"-c model/gpt2_tiny.yaml {BASE} {small} --trainer.accelerator cpu"
+    Path("grid.yaml").write_text(f"base: {base}\naxes: {{data.cache_dir: [good, blocked]}}")
     assert main(["sweep", "grid.yaml", "--local", "2"]) == 1
     said = capsys.readouterr().out
     assert "good: finished" in said
@@ -167,9 +167,8 @@ def test_local_runs(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 @pytest.mark.slow
 def test_ctrl_c_ends_local_runs(in_tmp_path: Path) -> None:
-    Path("grid.yaml").write_text(
-        f"base: -c model/gpt2_tiny.yaml {BASE} --trainer.accelerator cpu --trainer.max_steps 100000\naxes: {{seed: [0, 1]}}"
-    )
+    base = f"-c model/gpt2_tiny.yaml {BASE} --trainer.accelerator cpu --trainer.max_steps 100000"
+    Path("grid.yaml").write_text(f"base: {base}\naxes: {{seed: [0, 1]}}")
     command = [sys.executable, "-m", "launch.cli", "sweep", "grid.yaml", "--local", "2"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:

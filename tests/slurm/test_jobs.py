@@ -88,7 +88,7 @@ def test_two_nodes_and_four_processes(tmp_path: Path) -> None:
 
 
 def test_a_sweep_completes_only_what_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One of four runs cannot write its data: it is refused, not requeued, and done when the sweep is submitted again."""
+    """One of four runs cannot write its data: it is refused, not requeued, and done when submitted again."""
     grid, out, blocked = tmp_path / "grid.yaml", tmp_path / "out", tmp_path / "blocked"
     blocked.touch()
     caches = [str(tmp_path / name) for name in ("a", "b", "c", "blocked")]
