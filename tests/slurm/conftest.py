@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,12 +25,12 @@ def missing() -> str | None:
 
 
 @pytest.fixture(scope="session")
-def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def slurm() -> Iterator[None]:
     """Its commands work while this lasts."""
     if reason := missing():
         pytest.skip(reason)
-    state = tmp_path_factory.mktemp("slurm")
-    log = state.with_suffix(".log")
+    state = Path(tempfile.mkdtemp(prefix="slurm-"))  # not in pytest's folder, which munge finds too private
+    log = state / "start.log"
     with log.open("wb") as output, pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLURM_CONF", str(state / "slurm.conf"))
         process = subprocess.Popen([SCRIPT, state], stdin=subprocess.DEVNULL, stdout=output, stderr=output)
@@ -39,6 +40,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         finally:
             process.kill()
             process.wait()
+            shutil.rmtree(state, ignore_errors=True)
 
 
 def _wait_until_up(process: "subprocess.Popen[bytes]", state: Path, log: Path) -> None:
