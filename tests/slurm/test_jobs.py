@@ -114,9 +114,9 @@ def test_a_sweep_completes_only_what_failed(tmp_path: Path, capsys: pytest.Captu
 
 def test_a_signal_saves_and_requeues(tmp_path: Path) -> None:
     """Mid-epoch, on two nodes; it ends with the weights of a run that nothing disturbed, to the last bit."""
-    steps, run, calm = 400, tmp_path / "run", tmp_path / "calm"
-    job = submit(run, ["--nodes", "2"], steps, "--checkpoint_every_n_steps", "50")
-    wait_for(lambda: steps_saved(run) >= 50, lambda: log_of(run))
+    steps, run, calm = 200, tmp_path / "run", tmp_path / "calm"
+    job = submit(run, ["--nodes", "2"], steps, "--checkpoint_every_n_steps", "20")
+    wait_for(lambda: steps_saved(run) >= 20, lambda: log_of(run))
     subprocess.run(["scancel", "--signal=USR1", job], check=True)
     said = ended(run, job)
     assert "requeued: 1 of at most" in said
@@ -124,7 +124,7 @@ def test_a_signal_saves_and_requeues(tmp_path: Path) -> None:
     assert said.rstrip().endswith("genraven: finished"), said
     summary = summary_of(run)
     assert (summary["state"], summary["step"], len(summary["restarts"])) == ("finished", steps, 1)
-    assert summary["restarts"][0]["step"] >= 50
+    assert 20 <= summary["restarts"][0]["step"] < steps
     assert ended(calm, submit(calm, ["--nodes", "2"], steps)).rstrip().endswith("genraven: finished")
     weights = [torch.load(newest(folder), weights_only=True)["state_dict"] for folder in (run, calm)]
     assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
@@ -135,11 +135,11 @@ def test_the_loss_of_a_node(tmp_path: Path) -> None:
     steps, run = 1500, tmp_path / "run"
     job = submit(run, ["--nodes", "2"], steps, "--checkpoint_every_n_steps", "50")
     wait_for(lambda: steps_saved(run) >= 50, lambda: log_of(run))
+    # It is back after a second, as after a reboot, by ReturnToService.
     subprocess.run(["scontrol", "update", "nodename=n2", "state=down", "reason=test"], check=True)
     wait_for(lambda: "state=pending" in _state(job), lambda: _state(job) + log_of(run))
     saved = steps_saved(run)
     assert saved < steps
-    subprocess.run(["scontrol", "update", "nodename=n2", "state=resume"], check=True)
     said = ended(run, job)
     assert said.rstrip().endswith("genraven: finished"), said
     assert f"start 2, nodes n[1-2], newest checkpoint step-{saved:08}.ckpt" in said
