@@ -4,12 +4,13 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from genraven.errors import InputError
 from genraven.signals import REQUEUE, Preempted, noted_signals
+from launch.settings import add_cluster_arguments
 
 TRAINING_COMMANDS = {
     "fit": "train a model: genraven fit -c model/sit_s.yaml -c data/4k.yaml -c trainer/gpu.yaml",
@@ -42,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     command("rules", "launch.data:rules", "list the 40 rules and the held-out splits")
     command("configs", "launch.data:configs", "list the shipped configs")
+    _add_cluster_commands(command)
 
     sub = command("generate", "launch.data:generate", "write puzzles that follow rules")
     sub.add_argument(
@@ -93,6 +95,26 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_cluster_commands(command: Callable[[str, str, str], argparse.ArgumentParser]) -> None:
+    sub = command("submit", "launch.submit:submit", "train on a SLURM cluster: genraven submit --nodes 2 "
+                  "--gpus-per-node 4 --time 12:00:00 -- fit -c model/sit_s.yaml ...")  # fmt: skip
+    sub.add_argument("--dry-run", action="store_true", help="print the job script, and write nothing")
+    add_cluster_arguments(sub)
+    sub.add_argument("arguments", nargs=argparse.REMAINDER, metavar="-- fit ...", help="the training command")
+
+    sub = command("sweep", "launch.sweep:sweep", "train a grid of runs that are missing or failed: as one job array on "
+                  "a SLURM cluster, or here")  # fmt: skip
+    sub.add_argument("grid", help="YAML file of axes, or the name of a shipped one: sweep/study.yaml")
+    sub.add_argument("--local", type=int, metavar="N", help="train on this machine, N runs at a time")
+    sub.add_argument("--max-parallel", type=int, metavar="N", help="runs of the array at the same time")
+    sub.add_argument("--out", type=Path, help="folder of the runs; default runs/<name of the grid>")
+    sub.add_argument("--dry-run", action="store_true", help="list the runs to start, and write nothing")
+    add_cluster_arguments(sub)
+
+    sub = command("status", "launch.status:status", "show every run of a folder in one table")
+    sub.add_argument("folder", type=Path, help="folder of runs")
+
+
 def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, help="run folder, or a checkpoint of it")
     parser.add_argument("--seed", type=int, default=0, help="of the sampling")
@@ -121,6 +143,14 @@ def _add_completion_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--particles", type=int, help="of tds, or of an autoregressive model, a puzzle")
 
 
+def _leave_reason(error: InputError) -> None:
+    """Leaves ``error`` where a job script looks for it: exit codes get lost when one process ends before others."""
+    note = os.environ.get("GENRAVEN_REFUSAL")
+    if note:
+        with suppress(OSError):
+            Path(note).write_text(f"{error}\n")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; its exit status. Bad input is one line on stderr and status 2."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -140,6 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status: int | None = getattr(importlib.import_module(module), name)(options)
     except InputError as error:
         print(f"genraven: error: {error}", file=sys.stderr)
+        _leave_reason(error)
         return 2
     except Preempted as stop:
         print(f"genraven: stopped by {stop}; all is saved, the same command goes on", file=sys.stderr)

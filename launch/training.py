@@ -280,13 +280,13 @@ def run(arguments: list[str]) -> None:
             args=expand_configs(arguments),
         )
     except ValueError as error:
-        inner = _first_input_error(error)
+        inner = first_input_error(error)
         if inner is None:
             raise
         raise inner from None
 
 
-def _first_input_error(error: BaseException | None) -> InputError | None:
+def first_input_error(error: BaseException | None) -> InputError | None:
     """The InputError that ``error`` is or was raised from: jsonargparse wraps what a model's constructor raises."""
     while error is not None and not isinstance(error, InputError):
         error = error.__cause__ or error.__context__

@@ -1,8 +1,11 @@
-"""What all tests share: no test touches the user's cache or leaves more than one thread pool running."""
+"""What all tests share: no test touches the user's cache; a SLURM that only says what it is told to."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+SINFO = "gpu*|1-00:00:00|gpu:a100:8(S:0-1)|4\ngpu*|1-00:00:00|gpu:v100:2,gpu:t4:2|2\ncpu|infinite|(null)|10"
 
 
 @pytest.fixture(autouse=True)
@@ -15,3 +18,28 @@ def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The test runs in an empty folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def fake_slurm(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Puts commands on the PATH that print or, given a number after a text, complain and fail; calls are noted."""
+    tools = tmp_path_factory.mktemp("bin")
+
+    def fake(sbatch: str | tuple[str, int] = "7", squeue: str = "", sinfo: str = SINFO) -> Path:
+        for name, answer in {"sbatch": sbatch, "squeue": squeue, "sinfo": sinfo}.items():
+            text, code = answer if isinstance(answer, tuple) else (answer, 0)
+            stream = "&2" if code else "&1"
+            tool = tools / name
+            note = f'echo "{name} $*" >>{tools}/calls'
+            tool.write_text(f"#!/bin/bash\n{note}\ncat >{stream} <<'E'\n{text}\nE\nexit {code}\n")
+            tool.chmod(0o755)
+        monkeypatch.setenv("PATH", str(tools), prepend=":")
+        return tools / "calls"
+
+    return fake
+
+
+@pytest.fixture
+def no_slurm(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A PATH without SLURM's commands."""
+    monkeypatch.setenv("PATH", str(tmp_path_factory.mktemp("empty")))

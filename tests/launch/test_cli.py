@@ -92,7 +92,7 @@ def test_presets_have_the_parameters_that_they_say(name: str) -> None:
     assert num_parameters(CONFIGS / name) / 1e6 == pytest.approx(float(said[1]), rel=0.06, abs=0.05)
 
 
-@pytest.mark.parametrize("name", config_names())
+@pytest.mark.parametrize("name", [name for name in config_names() if name.startswith(("model/", "data/", "trainer/"))])
 def test_every_shipped_config_runs(name: str, in_tmp_path: Path) -> None:
     """Beside configs of the other kinds, with less data and on the CPU, one step and one validation batch."""
     kind, stem = name.removesuffix(".yaml").split("/")

@@ -1,0 +1,73 @@
+"""Code and config of a job, kept beside it, so that later edits do not reach what waits in a queue."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from genraven.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("callbacks", "datamodules", "genraven", "launch", "lightning_modules")
+COMMIT, DIFF, CODE = "commit.txt", "diff.patch", "code"
+LOGS = "*.out"
+
+
+def git_state() -> tuple[str, str] | None:
+    """Commit of this code and what was changed since; None where it is not the checkout of a repository."""
+    git = ["git", "-C", str(ROOT)]
+    try:
+        # An installed copy may lie inside somebody else's repository, which does not track it.
+        subprocess.run([*git, "ls-files", "--error-unmatch", "launch/freeze.py"], check=True, capture_output=True)
+        commit, diff = (
+            subprocess.run([*git, *command], check=True, capture_output=True, text=True).stdout
+            for command in (["rev-parse", "HEAD"], ["diff", "HEAD", "--", *PACKAGES])
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit.strip(), diff
+
+
+def freeze_code(folder: Path) -> None:
+    """Copies the packages to ``folder/code`` and notes their commit and changes."""
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, folder / CODE / package, ignore=shutil.ignore_patterns("__pycache__"))
+    state = git_state()
+    if state is not None:
+        (folder / COMMIT).write_text(state[0] + "\n")
+        (folder / DIFF).write_text(state[1])
+
+
+@contextmanager
+def replaced(folder: Path) -> Iterator[Path]:
+    """An empty ``folder`` to fill, in the place of what it held; only its logs stay.
+
+    When the block fails, everything is as it was before, parents that were made included.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    made = next((parent for parent in reversed([folder, *folder.parents]) if not parent.exists()), None)
+    before = folder.with_name(f".{folder.name}.before")
+    try:
+        if before.exists() and folder.exists():  # of a submission that was killed
+            shutil.rmtree(before)
+        if folder.exists():
+            folder.rename(before)
+        folder.mkdir(parents=True)
+        yield folder
+    except BaseException as error:
+        if made or before.exists():
+            shutil.rmtree(made or folder, ignore_errors=True)
+        if before.exists():
+            before.rename(folder)
+        if isinstance(error, OSError):
+            raise InputError(
+                f"expected a folder that can be written, got {folder} ({error.strerror}): choose another."
+            ) from None
+        raise
+    if before.exists():
+        for log in before.glob(LOGS):
+            log.rename(folder / log.name)
+        shutil.rmtree(before)

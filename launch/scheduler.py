@@ -1,0 +1,123 @@
+"""What is asked of SLURM's commands."""
+
+import getpass
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from genraven.errors import InputError
+from launch.slurm import Cluster, seconds
+
+TIMEOUT_S = 30
+Jobs = dict[str, tuple[str, str]]
+"""State and reason of jobs that are not over, by id; tasks of arrays one by one, as 12_3."""
+
+
+@dataclass(frozen=True)
+class NodeGroup:
+    """Nodes of one partition that are alike."""
+
+    partition: str
+    is_default: bool
+    time_limit: str
+    gpus: int
+    nodes: int
+
+
+def _run(*command: str) -> str:
+    """What a command of SLURM prints; InputError with its complaint when it fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        raise InputError(f"expected {command[0]} to answer within {TIMEOUT_S} s, got nothing: is SLURM up?") from None
+    if done.returncode:
+        complaint = " ".join((done.stderr or done.stdout).split()) or f"exit status {done.returncode}"
+        raise InputError(f"expected {command[0]} to accept the request, got: {complaint}")
+    return done.stdout
+
+
+def require_sbatch() -> None:
+    """Raises InputError on a machine that cannot submit."""
+    if shutil.which("sbatch") is None:
+        raise InputError(
+            "expected sbatch on the PATH, got none: run this on a login node of a SLURM cluster, or train here with "
+            "`genraven fit`, `genraven launch` or `genraven sweep --local 1`."
+        )
+
+
+def node_groups() -> list[NodeGroup]:
+    """All partitions, as sinfo shows them."""
+    groups = []
+    for line in _run("sinfo", "--noheader", "--format=%P|%l|%G|%D").splitlines():
+        name, limit, resources, nodes = line.strip().split("|")
+        gpus = sum(int(n) for n in re.findall(r"\bgpu(?::[^:(),]+)*?:(\d+)(?=[(,]|$)", resources))
+        groups.append(NodeGroup(name.rstrip("*"), name.endswith("*"), limit, gpus, int(nodes)))
+    return groups
+
+
+def check_cluster(cluster: Cluster, groups: list[NodeGroup]) -> None:
+    """Raises InputError when no nodes of the partition can hold the job."""
+    name = cluster.partition
+    mine = [group for group in groups if (group.partition == name if name else group.is_default)]
+    if not mine:
+        known = ", ".join(sorted({group.partition for group in groups})) or "none"
+        got = name or "none, and this cluster has no default"
+        raise InputError(f"expected --partition to be one of {known}; got {got}.")
+    most = max(group.gpus for group in mine)
+    if cluster.gpus_per_node > most:
+        raise InputError(
+            f"expected at most {most} GPUs per node in partition {mine[0].partition}, got --gpus-per-node "
+            f"{cluster.gpus_per_node}: ask for fewer, or for more --nodes."
+        )
+    able = sum(group.nodes for group in mine if group.gpus >= cluster.gpus_per_node)
+    if cluster.nodes > able:
+        raise InputError(
+            f"expected at most {able} nodes with {cluster.gpus_per_node} GPUs in partition {mine[0].partition}, got "
+            f"--nodes {cluster.nodes}: ask for fewer."
+        )
+    limit = mine[0].time_limit
+    if cluster.time and re.fullmatch(r"[\d:-]+", limit) and seconds(cluster.time) > seconds(limit):
+        raise InputError(
+            f"expected a time within the limit {limit} of partition {mine[0].partition}, got --time {cluster.time}: "
+            "ask for less; a run that is not done by then is requeued and goes on."
+        )
+
+
+def sbatch(script: Path) -> str:
+    """Submits ``script``; the job's id."""
+    return _run("sbatch", "--parsable", str(script)).strip().split(";")[0]
+
+
+def queue() -> Jobs:
+    """The jobs of this user; none without SLURM."""
+    if shutil.which("squeue") is None:
+        return {}
+    shown = _run("squeue", "--noheader", "--array", f"--user={getpass.getuser()}", "--format=%i|%T|%r")
+    rows = (line.strip().split("|", 2) for line in shown.splitlines() if line.strip())
+    return {job: (state, reason) for job, state, reason in rows}
+
+
+def queue_if_up() -> Jobs | None:
+    """As ``queue``; None, after saying so, when SLURM does not answer."""
+    try:
+        return queue()
+    except InputError as error:
+        print(f"genraven: jobs not checked: {error}", file=sys.stderr)
+        return None
+
+
+def check_before(cluster: Cluster, *, dry_run: bool) -> Jobs:
+    """Checks what can be checked before a job is submitted; the jobs in the queue. A dry run needs no SLURM.
+
+    Raises:
+        InputError: the job cannot be submitted from here, or can never start.
+    """
+    if not dry_run:
+        require_sbatch()
+    if dry_run and (shutil.which("sinfo") is None or queue_if_up() is None):
+        return {}
+    check_cluster(cluster, node_groups())
+    return queue()

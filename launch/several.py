@@ -1,0 +1,101 @@
+"""Runs of a sweep on this machine, some at a time."""
+
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from launch.submit import CONFIG, JOB, SPEC
+
+GRACE_S = 60
+LOG = "local.out"
+
+
+@dataclass
+class Child:
+    """One run at work."""
+
+    folder: Path
+    slot: int
+    process: subprocess.Popen[bytes]
+
+
+def visible_gpus() -> list[str]:
+    """Those that this process may use, by the names that CUDA_VISIBLE_DEVICES takes."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [name for name in named.split(",") if name]
+    import torch
+
+    return [str(i) for i in range(torch.cuda.device_count())]
+
+
+def run_several(folders: list[Path], code: Path, num_at_once: int) -> int:
+    """Trains ``folders`` in turn, ``num_at_once`` together, each on a GPU of its own while there are enough.
+
+    Ctrl-C, or TERM, asks the runs at work to save and ends them; the same sweep then goes on from there.
+
+    Returns:
+        0 when all finished, 1 when some did not.
+    """
+    gpus, waiting, failed = visible_gpus(), list(folders), 0
+    free, children = list(range(num_at_once)), list[Child]()
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        while waiting or children:
+            while waiting and free:
+                slot = free.pop(0)
+                children.append(_start(waiting.pop(0), slot, code, gpus))
+            time.sleep(0.2)
+            for child in [child for child in children if child.process.poll() is not None]:
+                children.remove(child)
+                free.append(child.slot)
+                failed += child.process.returncode != 0
+                _report(child, len(folders) - len(waiting) - len(children), len(folders))
+    finally:
+        _end(children)
+        signal.signal(signal.SIGTERM, previous)
+    return int(failed > 0)
+
+
+def _start(folder: Path, slot: int, code: Path, gpus: list[str]) -> Child:
+    refusal = folder / JOB / "refused.txt"
+    environment = {**os.environ, "PYTHONPATH": str(code), "GENRAVEN_REFUSAL": str(refusal)}
+    if gpus:
+        environment["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
+    command = [sys.executable, "-P", "-m", "launch.cli", "fit", "-c", str(folder / JOB / CONFIG), "--run_dir"]
+    with (folder / JOB / LOG).open("ab") as log:
+        # In a session of its own, so that Ctrl-C comes to the children through _end only, once.
+        process = subprocess.Popen([*command, str(folder)], stdin=subprocess.DEVNULL, stdout=log,
+                                   stderr=subprocess.STDOUT, env=environment, start_new_session=True)  # fmt: skip
+    note = {"job": None, "pid": process.pid, "host": platform.node()}
+    (folder / JOB / SPEC).write_text(json.dumps(note, indent=2) + "\n")
+    return Child(folder, slot, process)
+
+
+def _report(child: Child, number: int, total: int) -> None:
+    code = child.process.returncode
+    outcome = "finished" if code == 0 else f"ended with exit code {code}: see {child.folder / JOB / LOG}"
+    print(f"{number}/{total} {child.folder.name}: {outcome}", flush=True)
+
+
+def _end(children: list[Child]) -> None:
+    """Asks what still runs to save and end; what has not within ``GRACE_S``, or at a second Ctrl-C, is killed."""
+    for child in children:
+        os.killpg(child.process.pid, signal.SIGTERM)
+    try:
+        deadline = time.monotonic() + GRACE_S
+        for child in children:
+            child.process.wait(max(0.0, deadline - time.monotonic()))
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        pass
+    finally:
+        for child in children:
+            if child.process.poll() is None:
+                os.killpg(child.process.pid, signal.SIGKILL)
+            child.process.wait()

@@ -1,0 +1,166 @@
+"""``genraven status``: every run of a folder in one table. Reads small files only, and imports nothing heavy."""
+
+import argparse
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from genraven.errors import InputError
+from launch import scheduler
+
+SUMMARY, NOTE, REFUSAL, FROZEN = "summary.json", "job/spec.json", "job/refused.txt", "job/config.yaml"
+DEPTH = 4  # of folders within folders
+SILENT_AFTER_S = 900
+COLUMNS = ("run", "state", "step", "C3", "completion", "puzzles/s", "left", "message")
+IN_QUEUE = {"PENDING": "queued", "CONFIGURING": "queued", "COMPLETING": "ending"}
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """How one run stands."""
+
+    state: str
+    """SLURM's, lower case, while it is in the queue; else summary.json's, or ``gone``, ``unknown``, ``new``."""
+    summary: dict[str, Any]
+    message: str = ""
+
+    @property
+    def is_busy(self) -> bool:
+        """Is a process or the queue taking care of it?"""
+        return self.state not in ("finished", "failed", "interrupted", "preempted", "gone", "new")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in ``path``; empty where there is none that can be read."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def read_status(run: Path, jobs: scheduler.Jobs | None) -> RunStatus:
+    """State of ``run``; ``jobs`` are those in the queue, None where that is not known."""
+    summary, note = read_json(run / SUMMARY), read_json(run / NOTE)
+    told = str(summary.get("state", ""))
+    state, message = told.partition(":")[0], str(summary.get("reason") or told.partition(": ")[2])
+    if (job := note.get("job")) and jobs is None and state in ("running", ""):
+        return RunStatus("unknown", summary, f"job {job}: SLURM does not answer")
+    if jobs and job in jobs:
+        slurm, reason = jobs[str(job)]
+        name = IN_QUEUE.get(slurm, slurm.lower())
+        return RunStatus(name, summary, f"job {job}" + ("" if reason == "None" else f": {reason}"))
+    if refusal := _refusal(run):
+        return RunStatus("failed", summary, refusal)
+    if state == "running":
+        return _running(run, summary, note)
+    if not state and not note:
+        return RunStatus("new", summary)
+    return RunStatus(state, summary, message) if state else RunStatus("gone", summary, f"see {_last_log(run)}")
+
+
+def _running(run: Path, summary: dict[str, Any], note: dict[str, Any]) -> RunStatus:
+    """A run that calls itself running: it may have had no time to say otherwise."""
+    if note.get("job"):
+        return RunStatus("gone", summary, f"job {note['job']} is not in the queue: see {_last_log(run)}")
+    pid, host = note.get("pid") or summary.get("pid"), note.get("host") or (summary.get("hosts") or [None])[0]
+    if pid and host == platform.node():
+        alive = Path(f"/proc/{pid}").exists() if Path("/proc").exists() else _answers(pid)
+        return RunStatus("running", summary) if alive else RunStatus("gone", summary, f"process {pid} has ended")
+    silent_s = time.time() - (run / SUMMARY).stat().st_mtime
+    return RunStatus("running", summary, f"silent for {_span(silent_s)}" if silent_s > SILENT_AFTER_S else "")
+
+
+def _answers(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _refusal(run: Path) -> str:
+    """Why the last start of ``run`` was refused; empty when it was not."""
+    note, summary = run / REFUSAL, run / SUMMARY
+    if not note.exists() or (summary.exists() and summary.stat().st_mtime > note.stat().st_mtime):
+        return ""
+    return " ".join(note.read_text().split())
+
+
+def _last_log(run: Path) -> str:
+    logs = sorted((run / "job").glob("*.out"), key=lambda log: log.stat().st_mtime)
+    return str(logs[-1] if logs else run / "job")
+
+
+def find_runs(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
+    """Run folders at and below ``folder``, sorted."""
+    if (folder / SUMMARY).exists() or (folder / FROZEN).exists() or (folder / "checkpoints").is_dir():
+        yield folder
+    elif depth:
+        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+            if entry.is_dir() and not entry.name.startswith("."):
+                yield from find_runs(Path(entry.path), depth - 1)
+
+
+def row(name: str, status: RunStatus) -> tuple[str, ...]:
+    """The cells of one run; empty where nothing is known."""
+    summary, metrics = status.summary, status.summary.get("metrics") or {}
+    step, most = summary.get("step"), summary.get("max_steps") or -1
+    completion = metrics.get("val/completion", metrics.get("val/completion_trained"))
+    speed, left = summary.get("puzzles_per_s"), summary.get("time_left_s") if status.state == "running" else None
+    return (
+        name,
+        status.state,
+        "" if step is None else f"{step}/{most}" if most > 0 else str(step),
+        _rate(metrics.get("val/c3")),
+        _rate(completion),
+        "" if speed is None else f"{speed:.0f}",
+        "" if left is None else _span(left),
+        status.message,
+    )
+
+
+def _rate(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _span(duration_s: float) -> str:
+    """Two units: ``2d 3h``, ``4h 05m``, ``6m 07s``."""
+    minutes, hours, days = int(duration_s // 60), int(duration_s // 3600), int(duration_s // 86400)
+    if days:
+        return f"{days}d {hours % 24}h"
+    return f"{hours}h {minutes % 60:02}m" if hours else f"{minutes}m {int(duration_s % 60):02}s"
+
+
+def table(rows: list[tuple[str, ...]]) -> str:
+    """``rows`` under their headings, numbers to the right."""
+    all_rows = [COLUMNS, *rows]
+    widths = [max(len(cells[i]) for cells in all_rows) for i in range(len(COLUMNS))]
+    right = {"step", "C3", "completion", "puzzles/s", "left"}
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for cell, width, column in zip(cells, widths, COLUMNS, strict=True)
+        ).rstrip()
+        for cells in all_rows
+    )
+
+
+def status(options: argparse.Namespace) -> None:
+    """Prints the table."""
+    folder: Path = options.folder
+    if not folder.is_dir():
+        raise InputError(f"expected a folder of runs, got {folder}: name one that `genraven fit` or `sweep` wrote.")
+    runs = list(find_runs(folder))
+    if not runs:
+        raise InputError(f"expected runs in {folder}, got none: name the folder above them.")
+    jobs = scheduler.queue_if_up()
+    names = [str(run.relative_to(folder)) if run != folder else run.resolve().name for run in runs]
+    print(table([row(name, read_status(run, jobs)) for name, run in zip(names, runs, strict=True)]))

@@ -1,0 +1,114 @@
+"""``genraven submit``: one run as a SLURM job, checked, frozen and explained."""
+
+import argparse
+import json
+import shlex
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from genraven.errors import InputError
+from launch import scheduler
+from launch.freeze import freeze_code, replaced
+from launch.settings import given, read_cluster
+from launch.slurm import Cluster, JobSpec, render_sbatch
+from launch.status import read_json
+
+JOB, SCRIPT, SPEC, CONFIG = "job", "job.sbatch", "spec.json", "config.yaml"
+DERIVED = {"num_nodes": "--nodes", "devices": "--gpus-per-node (or --tasks-per-node)"}
+
+
+def training_arguments(words: list[str]) -> list[str]:
+    """What stands after ``--``: a command line of ``fit``.
+
+    Raises:
+        InputError: it is another command, or sets what the cluster's settings decide.
+    """
+    words = words[1:] if words[:1] == ["--"] else words
+    if words[:1] != ["fit"]:
+        raise InputError(f"expected the training command after --, such as `-- fit -c model/sit_s.yaml`, got "
+                         f"{shlex.join(words) or 'nothing'}: add it.")  # fmt: skip
+    for word in words:
+        name = word.split("=")[0].removeprefix("--trainer.")
+        if word.startswith("--trainer.") and name in DERIVED:
+            raise InputError(f"expected {DERIVED[name]} to say where a job runs, got --trainer.{name}: leave it out.")
+    return words
+
+
+def placed(config: dict[str, Any], cluster: Cluster) -> dict[str, Any]:
+    """``config`` with a trainer for the nodes and devices of ``cluster``.
+
+    Raises:
+        InputError: the trainer is for other devices, or the processes do not divide the batch.
+    """
+    from datamodules.batches import Share
+
+    asked, options = config["trainer"]["accelerator"], cluster.trainer_options()
+    fits = {"gpu": ("auto", "gpu", "cuda"), "cpu": ("auto", "cpu")}[options["accelerator"]]
+    if asked not in fits:
+        raise InputError(
+            f"expected a trainer for the {options['accelerator'].upper()}s of this job, got trainer.accelerator "
+            f"{asked}: choose another trainer config or --gpus-per-node."
+        )
+    accumulate = config["trainer"]["accumulate_grad_batches"]
+    Share(config["data"]["global_batch_size"], 0, cluster.world_size, accumulate if isinstance(accumulate, int) else 1)
+    return {**config, "trainer": {**config["trainer"], **options}}
+
+
+def check_run(folder: Path, config: dict[str, Any], limit_s: int | None, jobs: scheduler.Jobs) -> None:
+    """Raises InputError when ``folder`` is another run's, is in the queue, or saves too rarely for the time limit."""
+    from launch.runs import RunFolder
+
+    RunFolder(folder).check_owner(config)
+    job = read_json(folder / JOB / SPEC).get("job")
+    if job in jobs:
+        raise InputError(f"expected a run that is not in the queue, got {folder}, which is job {job} "
+                         f"({jobs[job][0].lower()}): wait, or `scancel {job}` first.")  # fmt: skip
+    summary = read_json(folder / "summary.json")
+    if limit_s and summary.get("step") and summary.get("wall_seconds"):
+        interval_s = config["checkpoint_every_n_steps"] * summary["wall_seconds"] / summary["step"]
+        if interval_s > limit_s:
+            raise InputError(
+                f"expected a time limit of at least one checkpoint interval, {interval_s / 60:.0f} minutes at the "
+                f"speed of {folder} so far, got {limit_s / 60:.0f} minutes: raise --time, or lower "
+                "--checkpoint_every_n_steps."
+            )
+
+
+def write_note(folder: Path, job: str, cluster: Cluster, arguments: list[str]) -> None:
+    """``spec.json``: which job this is, and what was asked for."""
+    note = {"job": job, "submitted": time.strftime("%FT%T%z"), "arguments": arguments, "cluster": asdict(cluster)}
+    (folder / SPEC).write_text(json.dumps(note, indent=2) + "\n")
+
+
+def submit(options: argparse.Namespace) -> None:
+    """Checks, freezes and submits one run; with --dry-run, prints its script and writes nothing."""
+    arguments, cluster = training_arguments(options.arguments), read_cluster(options)
+    jobs = scheduler.check_before(cluster, dry_run=options.dry_run)
+
+    from launch.resolve import Resolver
+    from launch.runs import default_run_folder
+
+    config = placed(Resolver(arguments).resolve(arguments), cluster)
+    folder = Path(config["run_dir"] or default_run_folder(config)).absolute()
+    check_run(folder, config, cluster.time_s, jobs)
+    spec = JobSpec(cluster, folder.name, folder / JOB, sys.executable, folder)
+    if options.dry_run:
+        print(render_sbatch(spec), end="")
+        return
+    with replaced(folder / JOB) as place:
+        (place / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False))
+        (place / SCRIPT).write_text(render_sbatch(spec))
+        freeze_code(place)
+        job = scheduler.sbatch(place / SCRIPT)
+    write_note(folder / JOB, job, cluster, arguments)
+    again = [*given(options), "--", *arguments]
+    again += [] if config["run_dir"] else ["--run_dir", str(folder)]
+    print(f"job {job}: run folder {folder}")
+    print(f"watch   tail -F {folder / JOB}/slurm-{job}.out\n        genraven status {folder}")
+    print(f"cancel  scancel {job}")
+    print(f"resume  genraven submit {shlex.join(again)}")

@@ -1,0 +1,74 @@
+"""What SLURM says, and what it can hold."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from genraven.errors import InputError
+from launch.scheduler import check_cluster, node_groups, queue, require_sbatch, sbatch
+from launch.slurm import Cluster
+
+Fake = Callable[..., Path]
+
+
+def test_partitions(fake_slurm: Fake) -> None:
+    fake_slurm()
+    assert [(group.partition, group.is_default, group.gpus, group.nodes) for group in node_groups()] == [
+        ("gpu", True, 8, 4),
+        ("gpu", True, 4, 2),
+        ("cpu", False, 0, 10),
+    ]
+
+
+@pytest.mark.parametrize(
+    "cluster",
+    [
+        Cluster(nodes=4, gpus_per_node=8),
+        Cluster(nodes=6, gpus_per_node=4, partition="gpu", time="1-00:00:00"),
+        Cluster(nodes=10, gpus_per_node=0, partition="cpu", time="30-0"),
+    ],
+)
+def test_what_fits(cluster: Cluster, fake_slurm: Fake) -> None:
+    fake_slurm()
+    check_cluster(cluster, node_groups())
+
+
+@pytest.mark.parametrize(
+    ("cluster", "message"),
+    [
+        (Cluster(partition="gpus"), "--partition to be one of cpu, gpu; got gpus"),
+        (Cluster(gpus_per_node=9), "at most 8 GPUs per node in partition gpu, got --gpus-per-node 9"),
+        (Cluster(partition="cpu"), "at most 0 GPUs per node in partition cpu"),
+        (Cluster(nodes=5, gpus_per_node=8), "at most 4 nodes with 8 GPUs in partition gpu, got --nodes 5"),
+        (Cluster(time="1-00:00:01"), "within the limit 1-00:00:00 of partition gpu, got --time 1-00:00:01"),
+    ],
+)
+def test_what_does_not_fit(cluster: Cluster, message: str, fake_slurm: Fake) -> None:
+    fake_slurm()
+    with pytest.raises(InputError, match=message):
+        check_cluster(cluster, node_groups())
+
+
+def test_queue(fake_slurm: Fake) -> None:
+    fake_slurm(squeue="12|RUNNING|None\n13_4|PENDING|JobArrayTaskLimit")
+    assert queue() == {"12": ("RUNNING", "None"), "13_4": ("PENDING", "JobArrayTaskLimit")}
+
+
+def test_submitting(fake_slurm: Fake, tmp_path: Path) -> None:
+    calls = fake_slurm(sbatch="15;north")
+    assert sbatch(tmp_path / "job.sbatch") == "15"
+    assert calls.read_text() == f"sbatch --parsable {tmp_path}/job.sbatch\n"
+
+
+def test_a_refusal_is_one_line(fake_slurm: Fake) -> None:
+    fake_slurm(sbatch=("sbatch: error: Batch job submission failed:\nInvalid qos specification", 1))
+    with pytest.raises(InputError, match=r"sbatch to accept the request, got: .*failed: Invalid qos specification$"):
+        sbatch(Path("job.sbatch"))
+
+
+@pytest.mark.usefixtures("no_slurm")
+def test_without_slurm() -> None:
+    assert queue() == {}
+    with pytest.raises(InputError, match="expected sbatch on the PATH"):
+        require_sbatch()

@@ -1,0 +1,112 @@
+"""The table of runs."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launch.cli import main
+from launch.status import COLUMNS, read_status
+
+ROOT = Path(__file__).parents[2]
+
+
+def make_run(folder: Path, summary: dict[str, Any] | None, note: dict[str, Any] | None = None) -> Path:
+    (folder / "job").mkdir(parents=True)
+    (folder / "job" / "config.yaml").touch()
+    if summary is not None:
+        (folder / "summary.json").write_text(json.dumps(summary))
+    if note is not None:
+        (folder / "job" / "spec.json").write_text(json.dumps(note))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("summary", "note", "state", "message"),
+    [
+        ({"state": "finished"}, {"job": "1"}, "finished", ""),
+        ({"state": "failed", "reason": "disk full"}, None, "failed", "disk full"),
+        ({"state": "failed: OSError: no space"}, None, "failed", "OSError: no space"),
+        ({"state": "preempted", "reason": "SIGUSR2"}, {"job": "1"}, "preempted", "SIGUSR2"),
+        ({"state": "finished"}, {"job": "2"}, "running", "job 2"),
+        ({"state": "preempted"}, {"job": "3_1"}, "queued", "job 3_1: Priority"),
+        ({"state": "running"}, {"job": "1"}, "gone", "job 1 is not in the queue"),
+        ({"state": "running"}, {"pid": 2**30, "host": platform.node()}, "gone", f"process {2**30} has ended"),
+        ({"state": "running"}, {"pid": os.getpid(), "host": platform.node()}, "running", ""),
+        ({"state": "running", "hosts": ["elsewhere"], "pid": 2**30}, None, "running", ""),
+        (None, {"job": "1"}, "gone", "see "),
+        (None, None, "new", ""),
+    ],
+)
+def test_states(
+    summary: dict[str, Any] | None, note: dict[str, Any] | None, state: str, message: str, tmp_path: Path
+) -> None:
+    jobs = {"2": ("RUNNING", "None"), "3_1": ("PENDING", "Priority")}
+    status = read_status(make_run(tmp_path / "run", summary, note), jobs)
+    assert status.state == state
+    assert status.message.startswith(message)
+    assert message or not status.message
+
+
+def test_a_job_of_a_slurm_that_does_not_answer_may_be_at_work(tmp_path: Path) -> None:
+    assert read_status(make_run(tmp_path / "a", {"state": "running"}, {"job": "1"}), None).is_busy
+    assert read_status(make_run(tmp_path / "b", None, {"job": "1"}), None).is_busy
+    assert not read_status(make_run(tmp_path / "c", {"state": "failed"}, {"job": "1"}), None).is_busy
+
+
+def test_a_refusal_counts_until_the_run_goes_on(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", {"state": "preempted"}, {"job": "1"})
+    (run / "job" / "refused.txt").write_text("expected this,\ngot that\n")
+    os.utime(run / "summary.json", (1, 1))
+    assert read_status(run, {}).message == "expected this, got that"
+    os.utime(run / "summary.json", (time.time() + 9,) * 2)
+    assert read_status(run, {}).state == "preempted"
+
+
+def test_a_long_silence_is_told(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", {"state": "running"})
+    os.utime(run / "summary.json", (time.time() - 7500,) * 2)
+    assert read_status(run, {}).message == "silent for 2h 05m"
+
+
+def test_table(tmp_path: Path, fake_slurm: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    fake_slurm(squeue="4|RUNNING|None")
+    metrics = {"val/c3": 0.12345, "val/completion_trained": 0.5}
+    make_run(tmp_path / "b", {"state": "running", "step": 50, "max_steps": 200, "metrics": metrics,
+                              "puzzles_per_s": 123.4, "time_left_s": 95000}, {"job": "4"})  # fmt: skip
+    make_run(tmp_path / "grid" / "a", {"state": "failed", "reason": "disk full", "step": 3, "max_steps": -1})
+    (tmp_path / "grid" / "jobs" / "1" / "code").mkdir(parents=True)
+    assert main(["status", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == list(COLUMNS)
+    assert lines[1].split() == ["b", "running", "50/200", "0.123", "0.500", "123", "1d", "2h", "job", "4"]
+    assert lines[2].split() == ["grid/a", "failed", "3", "disk", "full"]
+    assert len(lines) == 3
+
+
+@pytest.mark.usefixtures("no_slurm")
+def test_folders_without_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", str(tmp_path)]) == 2
+    assert main(["status", str(tmp_path / "nowhere")]) == 2
+    assert capsys.readouterr().err.count("genraven: error: expected") == 2
+
+
+def test_a_hundred_runs_in_a_second(tmp_path: Path) -> None:
+    for i in range(100):
+        make_run(tmp_path / f"run{i}", {"state": "finished", "step": i, "max_steps": 100}, {"job": str(i)})
+    start = time.monotonic()
+    code = (
+        "import sys; from launch.cli import main; main(['status', sys.argv[1]])\n"
+        "assert not {'torch', 'lightning', 'numpy'} & sys.modules.keys()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    shown = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert len(shown.splitlines()) == 101
+    assert time.monotonic() - start < 1

@@ -1,0 +1,184 @@
+"""genraven submit, with a SLURM that only says what it is told to."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from launch.cli import main
+from launch.freeze import PACKAGES, replaced
+from launch.settings import add_cluster_arguments, read_cluster
+
+Fake = Callable[..., Path]
+FIT = [
+    *("fit", "-c", "model/gpt2_tiny.yaml", "-c", "data/demo.yaml", "-c", "trainer/debug.yaml"),
+    *("--data.global_batch_size", "8"),
+]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def error_of(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    capsys.readouterr()
+    assert main(arguments) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_a_job_is_frozen_and_explained(in_tmp_path: Path, fake_slurm: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    calls = fake_slurm(sbatch="15")
+    assert main(["submit", "--nodes", "2", "--gpus-per-node", "4", "--", *FIT, "--run_dir", "runs/a"]) == 0
+    run = in_tmp_path / "runs" / "a"
+    assert calls.read_text().splitlines()[-1] == f"sbatch --parsable {run}/job/job.sbatch"
+    config = yaml.safe_load((run / "job" / "config.yaml").read_text())
+    assert (config["trainer"]["num_nodes"], config["trainer"]["devices"]) == (2, 4)
+    assert config["model"]["init_args"]["network"]["init_args"]["width"] == 48
+    assert {path.name for path in (run / "job" / "code").iterdir()} == set(PACKAGES)
+    note = json.loads((run / "job" / "spec.json").read_text())
+    assert (note["job"], note["cluster"]["nodes"]) == ("15", 2)
+    said = capsys.readouterr().out
+    for hint in ("slurm-15.out", "genraven status", "scancel 15", "--nodes=2 --gpus-per-node=4 -- fit", "runs/a"):
+        assert hint in said
+
+
+def test_a_dry_run_writes_nothing(in_tmp_path: Path, fake_slurm: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    calls = fake_slurm()
+    assert main(["submit", "--dry-run", "--", *FIT]) == 0
+    assert capsys.readouterr().out.startswith("#!/bin/bash")
+    assert list(in_tmp_path.iterdir()) == []
+    assert "sbatch" not in calls.read_text()
+
+
+@pytest.mark.usefixtures("no_slurm")
+def test_without_sbatch(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "expected sbatch on the PATH" in error_of(["submit", "--", *FIT], capsys)
+    assert main(["submit", "--dry-run", "--", *FIT]) == 0
+    assert list(in_tmp_path.iterdir()) == []
+
+
+def test_a_refusing_sbatch_leaves_all_as_it_was(
+    in_tmp_path: Path, fake_slurm: Fake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    submit = ["submit", "--", *FIT, "--run_dir", "deep/runs/a"]
+    fake_slurm(sbatch=("sbatch: error: no such account", 1))
+    assert "no such account" in error_of(submit, capsys)
+    assert list(in_tmp_path.iterdir()) == []
+    fake_slurm(sbatch="15")
+    assert main(submit) == 0
+    (in_tmp_path / "deep/runs/a/job/slurm-15.out").write_text("said")
+    before = files(in_tmp_path)
+    fake_slurm(sbatch=("sbatch: error: no such account", 1))
+    error_of(submit, capsys)
+    assert files(in_tmp_path) == before
+    fake_slurm(sbatch="16")
+    assert main(submit) == 0
+    assert (in_tmp_path / "deep/runs/a/job/slurm-15.out").read_text() == "said"
+
+
+@pytest.mark.parametrize(
+    ("flags", "fit", "message"),
+    [
+        (["--gpus-per-node", "3"], FIT, "global_batch_size that 3 device"),
+        (["--gpus-per-node", "9"], FIT, "at most 8 GPUs"),
+        (["--time", "1:00"], FIT, "longer than the 120 s"),
+        ([], [*FIT, "--trainer.devices", "2"], "--gpus-per-node"),
+        ([], [*FIT, "--trainer.accelerator", "cpu"], "got trainer.accelerator cpu"),
+        ([], [*FIT, "--data.sample_per_rule", "2"], "--data.sample_per_rule"),
+        ([], [*FIT, "--data.held_out", "split99"], "split99"),
+        ([], ["train"], "after --"),
+        ([], [], "after --"),
+        (["--cluster", "cluster/gpus.yaml"], FIT, "did you mean cluster/gpu.yaml"),
+    ],
+)
+def test_bad_input_is_found_before_submission(
+    flags: list[str], fit: list[str], message: str, in_tmp_path: Path, fake_slurm: Fake,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    calls = fake_slurm()
+    calls.touch()
+    assert message in error_of(["submit", *flags, "--", *fit], capsys)
+    assert list(in_tmp_path.iterdir()) == []
+    assert "sbatch" not in calls.read_text()
+
+
+def test_the_folder_of_another_run_is_refused(
+    in_tmp_path: Path, fake_slurm: Fake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_slurm(sbatch="15")
+    submit = ["submit", "--", *FIT, "--run_dir", "a"]
+    assert main(submit) == 0
+    config = yaml.safe_load(Path("a/job/config.yaml").read_text())
+    Path("a/config.yaml").write_text(yaml.safe_dump(config))
+    before = files(in_tmp_path)
+    assert "data.samples_per_rule 16000 instead of 50" in error_of([*submit, "--data.samples_per_rule", "50"], capsys)
+    fake_slurm(squeue="15|PENDING|Priority")
+    assert "which is job 15 (pending)" in error_of(submit, capsys)
+    fake_slurm()
+    Path("a/summary.json").write_text(json.dumps({"state": "preempted", "step": 100, "wall_seconds": 1000}))
+    slow = ["submit", "--time", "2:00:00", *submit[1:]]
+    assert "one checkpoint interval, 167 minutes" in error_of(slow, capsys)
+    Path("a/summary.json").unlink()
+    assert files(in_tmp_path) == before
+
+
+def test_a_failed_block_puts_a_folder_back(tmp_path: Path) -> None:
+    (tmp_path / "job").mkdir()
+    (tmp_path / "job" / "old").touch()
+
+    def fail() -> None:
+        with replaced(tmp_path / "job") as folder:
+            (folder / "new").touch()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert files(tmp_path) == {"job/old": b""}
+
+
+def test_flags_beat_the_cluster_file(tmp_path: Path) -> None:
+    import argparse
+
+    path = tmp_path / "mine.yaml"
+    path.write_text("time: 12:00:00\nnodes: 2\npartition: null\nsbatch: [--exclusive]\n")
+    parser = argparse.ArgumentParser()
+    add_cluster_arguments(parser)
+    cluster = read_cluster(parser.parse_args(["--cluster", str(path), "--nodes", "3", "--sbatch=--comment=x"]))
+    assert (cluster.time, cluster.nodes, cluster.partition) == ("12:00:00", 3, None)
+    assert cluster.sbatch == ("--exclusive", "--comment=x")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("node: 2", "did you mean nodes?"),
+        ("nodes: two", "expected one number for nodes"),
+        ("setup: module load x", "expected a list of texts for setup"),
+        ("- nodes", "got list"),
+        ("nodes: [", "expected a YAML file"),
+    ],
+)
+def test_cluster_files_that_are_refused(
+    text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    assert message in error_of(["submit", "--cluster", str(path), "--", "fit"], capsys)
+
+
+@pytest.mark.parametrize("name", ["cluster/gpu.yaml", "cluster/cpu.yaml"])
+def test_shipped_clusters(name: str, in_tmp_path: Path, fake_slurm: Fake) -> None:
+    fake_slurm()
+    assert main(["submit", "--dry-run", "--cluster", name, "--", *FIT]) == 0
+
+
+def test_a_refused_run_leaves_its_reason(
+    in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GENRAVEN_REFUSAL", "reason.txt")
+    message = error_of(["generate", "--num", "0"], capsys)
+    assert message == "genraven: error: " + Path("reason.txt").read_text().strip()

@@ -1,0 +1,192 @@
+"""Grids: their points, their names, and which of them are started."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from launch.cli import main
+from launch.several import visible_gpus
+from launch.shipped import CONFIGS
+from launch.sweep import read_grid
+
+ROOT = Path(__file__).parents[2]
+Fake = Callable[..., Path]
+BASE = (
+    "-c data/demo.yaml -c trainer/debug.yaml --data.global_batch_size 8 --trainer.max_steps 4 "
+    "--trainer.val_check_interval 4 --trainer.enable_progress_bar false"
+)
+GRID = f"""
+base: {BASE}
+axes:
+  model: [gpt2_tiny]
+  data.samples_per_rule: [20, 30]
+  seed: [0, 1]
+"""
+NAMES = ["gpt2_tiny-20-s0", "gpt2_tiny-20-s1", "gpt2_tiny-30-s0", "gpt2_tiny-30-s1"]
+
+
+@pytest.fixture
+def grid(in_tmp_path: Path) -> Path:
+    path = in_tmp_path / "grid.yaml"
+    path.write_text(GRID)
+    return path
+
+
+def finish(run: Path, state: str = "finished", max_steps: int = 4) -> None:
+    run.mkdir(parents=True, exist_ok=True)
+    (run / "summary.json").write_text(json.dumps({"state": state, "max_steps": max_steps}))
+
+
+def started(out: Path) -> list[str]:
+    """Names of the runs of the newest array."""
+    newest = max((out / "jobs").iterdir(), key=lambda folder: folder.stat().st_mtime_ns)
+    return [Path(line).name for line in (newest / "runs.txt").read_text().splitlines()]
+
+
+def test_points(grid: Path) -> None:
+    points = read_grid(grid)
+    assert [point.name for point in points] == NAMES
+    assert points[1].arguments[:3] == ("fit", "-c", "model/gpt2_tiny.yaml")
+    assert points[1].arguments[-3:] == ("--data.samples_per_rule=20", "--seed_everything=1", "--model.seed=1")
+
+
+def test_names_of_other_values(grid: Path) -> None:
+    grid.write_text("axes: {data.held_out: [[1, 2], none], model: [my/net.yaml], data.samples_per_rule: [null], "
+                    "model.ema_decay: [0.99], trainer.benchmark: [true]}")  # fmt: skip
+    points = read_grid(grid)
+    assert [point.name for point in points] == [
+        f"{held_out}-net-samples_per_rulenull-ema_decay0.99-benchmarkTrue" for held_out in ("1+2", "none")
+    ]
+    options = ["--data.held_out=[1, 2]", "--data.samples_per_rule=null", "--model.ema_decay=0.99"]
+    assert list(points[0].arguments[3:6]) == options
+    assert points[0].arguments[6] == "--trainer.benchmark=true"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("axis: {}", "got axis"),
+        ("[1]", "got list"),
+        ("axes: {seed: 3}", "write [3]"),
+        ("axes: {seed: []}", "list of values for seed"),
+        ("axes: {seed: [1, 1]}", "two of s1"),
+        ("{base: [x], axes: {seed: [1]}}", "in one text"),
+        ("axes: [", "expected a YAML file"),
+        (f"axes: {{seed: {list(range(1001))}}}", "at most 1000 runs"),
+        (GRID.replace("[20, 30]", "[20, many]"), "run gpt2_tiny-many-s0: "),
+        (GRID.replace("size 8", "size 7"), "run gpt2_tiny-20-s0: expected a global_batch_size"),
+        (GRID.replace("gpt2_tiny", "gpt3"), "did you mean"),
+    ],
+)
+def test_grids_that_are_refused(
+    text: str, message: str, grid: Path, fake_slurm: Fake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls = fake_slurm()
+    grid.write_text(text)
+    assert main(["sweep", str(grid), "--gpus-per-node", "2"]) == 2
+    assert message in capsys.readouterr().err
+    assert list(grid.parent.iterdir()) == [grid]
+    assert not calls.exists() or "sbatch" not in calls.read_text()
+
+
+def test_only_what_is_missing_or_failed_is_started(
+    grid: Path, fake_slurm: Fake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep, out = ["sweep", str(grid), "--max-parallel", "2"], grid.parent / "runs" / "grid"
+    fake_slurm(sbatch="20")
+    assert main(sweep) == 0
+    assert started(out) == NAMES
+    assert "--array=0-3%2" in next(out.glob("jobs/*/job.sbatch")).read_text()
+    assert json.loads((out / NAMES[2] / "job" / "spec.json").read_text())["job"] == "20_2"
+    fake_slurm(squeue="20_1|RUNNING|None\n20_2|PENDING|Priority", sbatch="21")
+    finish(out / NAMES[0])
+    finish(out / NAMES[3], "failed")
+    time.sleep(1.1)  # folders of jobs are named by the second
+    assert main(sweep) == 0
+    assert started(out) == [NAMES[3]]
+    for name in NAMES:
+        finish(out / name)
+    fake_slurm(sbatch=("must not be called", 1))
+    assert main(sweep) == 0
+    assert "4 done or at work, 0 to start" in capsys.readouterr().out
+    finish(out / NAMES[1], max_steps=3)  # of an earlier, shorter grid
+    assert main([*sweep, "--dry-run"]) == 0
+    assert "1 to start\n" + NAMES[1] in capsys.readouterr().out
+
+
+def test_a_refusing_sbatch_leaves_nothing(grid: Path, fake_slurm: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    fake_slurm(sbatch=("sbatch: error: too many jobs", 1))
+    assert main(["sweep", str(grid)]) == 2
+    assert "too many jobs" in capsys.readouterr().err
+    assert list(grid.parent.iterdir()) == [grid]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_slurm")
+def test_the_study_is_112_runs_that_all_resolve(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sweep", "sweep/study.yaml", "--dry-run"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0].endswith("0 done or at work, 112 to start")
+    assert shown[1].startswith("edm_base-400-split0 ")
+    grid = yaml.safe_load((CONFIGS / "sweep" / "study.yaml").read_text())
+    assert grid["axes"]["data.samples_per_rule"] == [400, 4000, 40000, 400000]
+
+
+def test_gpus_of_local_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    assert visible_gpus() == ["2", "5"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert visible_gpus() == []
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_slurm")
+def test_local_runs(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The second is told a cache folder that is a file."""
+    Path("blocked").touch()
+    small = "--model.network.width 24 --model.network.depth 1 --model.network.num_heads 2 --data.samples_per_rule 30"
+    base = f"-c model/gpt2_tiny.yaml {BASE} {small} --trainer.accelerator cpu"
+    Path("grid.yaml").write_text(f"base: {base}\naxes: {{data.cache_dir: [good, blocked]}}")
+    assert main(["sweep", "grid.yaml", "--local", "2"]) == 1
+    said = capsys.readouterr().out
+    assert "good: finished" in said
+    assert "blocked: ended with exit code" in said
+    Path("blocked").unlink()
+    assert main(["sweep", "grid.yaml", "--local", "2"]) == 0
+    assert "1 done or at work, 1 to start" in capsys.readouterr().out
+    assert {json.loads(path.read_text())["state"] for path in Path("runs/grid").glob("*/summary.json")} == {"finished"}
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_local_runs(in_tmp_path: Path) -> None:
+    base = f"-c model/gpt2_tiny.yaml {BASE} --trainer.accelerator cpu --trainer.max_steps 100000"
+    Path("grid.yaml").write_text(f"base: {base}\naxes: {{seed: [0, 1]}}")
+    command = [sys.executable, "-m", "launch.cli", "sweep", "grid.yaml", "--local", "2"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        notes = [Path(f"runs/grid/s{i}/job/spec.json") for i in (0, 1)]
+        wait_for(lambda: all(path.exists() for path in notes))
+        wait_for(lambda: all((path.parents[1] / "summary.json").exists() for path in notes))
+        pids = [json.loads(path.read_text())["pid"] for path in notes]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(90) == 130
+        assert process.stderr is not None
+        assert process.stderr.read().endswith("genraven: interrupted\n")
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def wait_for(condition: Callable[[], bool], timeout_s: float = 120) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
