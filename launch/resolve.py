@@ -58,7 +58,7 @@ class Resolver(GenravenCLI):
             self._parse_ckpt_path()
             with torch.device("meta"):
                 self.parser.instantiate_classes(self.config)
-            dumped = self.parser.dump(self.config, skip_link_targets=False, skip_none=False, format="json")
+            dumped = self.parser.dump(self.config, skip_none=False, skip_validation=True, format="json")
         config: dict[str, Any] = json.loads(dumped)["fit"]
         return config
 
