@@ -20,7 +20,7 @@ families: $(READY)
 	$(RUN)/python -m launch.demo --families
 
 test: $(READY)
-	$(RUN)/python -m pytest
+	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -n auto --dist loadgroup
 
 overfit: $(READY)
 	$(RUN)/python -m pytest -m overfit -s
