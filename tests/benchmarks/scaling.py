@@ -86,8 +86,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for world in (1, 2):
             mp.spawn(work, (world, folder), nprocs=world)
-    print(f"\nmodel: {PEAK_FLOPS / 1e12:.0f} TFLOP/s at {SHARE_OF_PEAK:.0%}, {NVLINK / 1e9:.0f} GB/s in a node of "
-          f"{GPUS_PER_NODE}, {NETWORK / 1e9:.0f} outside, {LATENCY_S * 1e6:.0f} us a hop, {HIDDEN:.0%} hid")  # fmt: skip
+    print(
+        f"\nmodel: {PEAK_FLOPS / 1e12:.0f} TFLOP/s at {SHARE_OF_PEAK:.0%}, {NVLINK / 1e9:.0f} GB/s in a node "
+        f"of {GPUS_PER_NODE}, {NETWORK / 1e9:.0f} outside, {LATENCY_S * 1e6:.0f} us a hop, {HIDDEN:.0%} hid"
+    )
     worlds = (1, 8, 16, 32, 64)
     print(f"{'ms a step (efficiency)':24}" + "".join(f"{f'{n} GPUs':>16}" for n in worlds))
     for name, (parameters, batch) in NETWORKS.items():
