@@ -31,11 +31,25 @@ def find_config(name: str) -> str:
 def expand_configs(arguments: list[str]) -> list[str]:
     """Command-line ``arguments`` with the names after -c and --config replaced by paths."""
     expanded: list[str] = []
+    families: dict[str, str] = {}
     for i, argument in enumerate(arguments):
         option, equals, value = argument.partition("=")
         if i and arguments[i - 1] in ("-c", "--config"):
+            _check_family(families, argument)
             argument = find_config(argument)
         elif equals and option in ("-c", "--config"):
+            _check_family(families, value)
             argument = f"{option}={find_config(value)}"
         expanded.append(argument)
     return expanded
+
+
+def _check_family(families: dict[str, str], name: str) -> None:
+    """Notes the family of a shipped model or recipe; raises InputError on a recipe for a model of another."""
+    kind, _, stem = name.partition("/")
+    if name not in config_names() or kind not in ("model", "recipe"):
+        return
+    families[kind] = stem.removesuffix(".yaml").split("_")[0]
+    model, recipe = families.get("model"), families.get("recipe")
+    if kind == "recipe" and model not in (None, recipe):
+        raise InputError(f"expected a recipe for {model}, got {name}: use recipe/{model}_fast.yaml.")

@@ -126,6 +126,12 @@ def test_every_shipped_config_runs(name: str, in_tmp_path: Path) -> None:
     assert main(["fit", *chosen, *small, *cpu]) == 0
 
 
+def test_a_recipe_of_another_family_is_refused(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "-c", "model/gpt2_tiny.yaml", "-c", "recipe/sit_fast.yaml", *QUICK]) == 2
+    assert "expected a recipe for gpt2, got recipe/sit_fast.yaml: use recipe/gpt2_fast.yaml." in capsys.readouterr().err
+    assert list(in_tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_run_lives_in_one_folder(family: str, runs: dict[str, Path]) -> None:
     run = runs[family]
