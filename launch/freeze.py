@@ -1,9 +1,10 @@
 """Code and config of a job, kept beside it, so that later edits do not reach what waits in a queue."""
 
+import itertools
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from genraven.errors import InputError
@@ -67,7 +68,36 @@ def replaced(folder: Path) -> Iterator[Path]:
                 f"expected a folder that can be written, got {folder} ({error.strerror}): choose another."
             ) from None
         raise
-    if before.exists():
-        for log in before.glob(LOGS):
-            log.rename(folder / log.name)
-        shutil.rmtree(before)
+    with suppress(OSError):  # what the block did stands: it may have submitted a job
+        if before.exists():
+            for log in before.glob(LOGS):
+                log.rename(folder / log.name)
+            shutil.rmtree(before)
+
+
+@contextmanager
+def exclusive(wanted: Path) -> Iterator[Path]:
+    """A new folder ``wanted``, or ``wanted-2`` and so on where there is one; removed when the block fails.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    made = [parent for parent in wanted.parents if not parent.exists()]
+    for number in itertools.count(1):
+        folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
+        try:
+            folder.mkdir(parents=True)
+            break
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise InputError(f"expected a folder that can be written, got {folder} ({error.strerror}): choose "
+                             "another.") from None  # fmt: skip
+    try:
+        yield folder
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # somebody else uses them by now
+            for parent in made:
+                parent.rmdir()
+        raise

@@ -1,10 +1,10 @@
 """What is asked of SLURM's commands."""
 
-import getpass
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,12 +59,16 @@ def node_groups() -> list[NodeGroup]:
 
 
 def check_cluster(cluster: Cluster, groups: list[NodeGroup]) -> None:
-    """Raises InputError when no nodes of the partition can hold the job."""
-    name = cluster.partition
-    mine = [group for group in groups if (group.partition == name if name else group.is_default)]
+    """Raises InputError when the nodes of a partition that was asked for cannot hold the job."""
+    for name in cluster.partition.split(",") if cluster.partition else [None]:
+        _check_partition(cluster, name, groups)
+
+
+def _check_partition(cluster: Cluster, name: str | None, groups: list[NodeGroup]) -> None:
+    mine = [group for group in groups if (group.partition == name if name is not None else group.is_default)]
     if not mine:
         known = ", ".join(sorted({group.partition for group in groups})) or "none"
-        got = name or "none, and this cluster has no default"
+        got = "none, and this cluster has no default" if name is None else name or "an empty name"
         raise InputError(f"expected --partition to be one of {known}; got {got}.")
     most = max(group.gpus for group in mine)
     if cluster.gpus_per_node > most:
@@ -91,33 +95,47 @@ def sbatch(script: Path) -> str:
     return _run("sbatch", "--parsable", str(script)).strip().split(";")[0]
 
 
-def queue() -> Jobs:
-    """The jobs of this user; none without SLURM."""
-    if shutil.which("squeue") is None:
+def queue(ids: Iterable[str]) -> Jobs | None:
+    """Which of these jobs are in the queue; None on a machine that cannot see it."""
+    asked = sorted({job.partition("_")[0] for job in ids})
+    if not asked:
         return {}
-    shown = _run("squeue", "--noheader", "--array", f"--user={getpass.getuser()}", "--format=%i|%T|%r")
+    if shutil.which("squeue") is None:
+        return None
+    try:
+        shown = _run("squeue", "--noheader", "--array", f"--jobs={','.join(asked)}", "--format=%i|%T|%r")
+    except InputError as error:
+        if "Invalid job id" in str(error):  # what squeue says of a single job that is long over
+            return {}
+        raise
     rows = (line.strip().split("|", 2) for line in shown.splitlines() if line.strip())
     return {job: (state, reason) for job, state, reason in rows}
 
 
-def queue_if_up() -> Jobs | None:
+def queue_if_up(ids: Iterable[str]) -> Jobs | None:
     """As ``queue``; None, after saying so, when SLURM does not answer."""
     try:
-        return queue()
+        return queue(ids)
     except InputError as error:
         print(f"genraven: jobs not checked: {error}", file=sys.stderr)
         return None
 
 
-def check_before(cluster: Cluster, *, dry_run: bool) -> Jobs:
-    """Checks what can be checked before a job is submitted; the jobs in the queue. A dry run needs no SLURM.
+def check_before(cluster: Cluster, *, dry_run: bool) -> None:
+    """Checks what can be checked before a job is submitted. A dry run needs no SLURM.
 
     Raises:
         InputError: the job cannot be submitted from here, or can never start.
     """
     if not dry_run:
         require_sbatch()
-    if dry_run and (shutil.which("sinfo") is None or queue_if_up() is None):
-        return {}
-    check_cluster(cluster, node_groups())
-    return queue()
+    elif shutil.which("sinfo") is None:
+        return
+    try:
+        groups = node_groups()
+    except InputError as error:
+        if not dry_run:
+            raise
+        print(f"genraven: cluster not checked: {error}", file=sys.stderr)
+        return
+    check_cluster(cluster, groups)

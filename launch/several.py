@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def run_several(folders: list[Path], code: Path, num_at_once: int) -> int:
         while waiting or children:
             while waiting and free:
                 slot = free.pop(0)
-                children.append(_start(waiting.pop(0), slot, code, gpus))
+                children.append(_start(waiting.pop(0), slot, surroundings(code, slot, gpus, num_at_once)))
             time.sleep(0.2)
             for child in [child for child in children if child.process.poll() is not None]:
                 children.remove(child)
@@ -63,11 +64,17 @@ def run_several(folders: list[Path], code: Path, num_at_once: int) -> int:
     return int(failed > 0)
 
 
-def _start(folder: Path, slot: int, code: Path, gpus: list[str]) -> Child:
-    refusal = folder / JOB / "refused.txt"
-    environment = {**os.environ, "PYTHONPATH": str(code), "GENRAVEN_REFUSAL": str(refusal)}
+def surroundings(code: Path, slot: int, gpus: list[str], num_at_once: int) -> dict[str, str]:
+    """The environment of the run in ``slot``: its share of the cores, and a GPU."""
+    common = {key: value for key, value in os.environ.items() if key != "SLURM_NTASKS"}  # srun does not start it
+    common.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // num_at_once)))
     if gpus:
-        environment["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
+        common["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
+    return {**common, "PYTHONPATH": str(code)}
+
+
+def _start(folder: Path, slot: int, environment: dict[str, str]) -> Child:
+    environment["GENRAVEN_REFUSAL"] = str(folder / JOB / "refused.txt")
     command = [sys.executable, "-P", "-m", "launch.cli", "fit", "-c", str(folder / JOB / CONFIG), "--run_dir"]
     with (folder / JOB / LOG).open("ab") as log:
         # In a session of its own, so that Ctrl-C comes to the children through _end only, once.
@@ -87,7 +94,7 @@ def _report(child: Child, number: int, total: int) -> None:
 def _end(children: list[Child]) -> None:
     """Asks what still runs to save and end; what has not within ``GRACE_S``, or at a second Ctrl-C, is killed."""
     for child in children:
-        os.killpg(child.process.pid, signal.SIGTERM)
+        _kill(child, signal.SIGTERM)
     try:
         deadline = time.monotonic() + GRACE_S
         for child in children:
@@ -97,5 +104,10 @@ def _end(children: list[Child]) -> None:
     finally:
         for child in children:
             if child.process.poll() is None:
-                os.killpg(child.process.pid, signal.SIGKILL)
+                _kill(child, signal.SIGKILL)
             child.process.wait()
+
+
+def _kill(child: Child, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):  # it has ended meanwhile
+        os.killpg(child.process.pid, number)

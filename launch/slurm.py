@@ -10,8 +10,9 @@ from genraven.errors import InputError
 
 SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 OWNED = {  # sbatch options that the script's own logic depends on, or that have a setting
-    *("array", "cpus-per-task", "gpus-per-node", "gpus-per-task", "job-name", "mem", "nodes", "no-requeue", "ntasks"),
-    *("ntasks-per-node", "open-mode", "output", "error", "partition", "requeue", "signal", "time"),
+    *("account", "array", "constraint", "cpus-per-task", "error", "export", "gpus", "gpus-per-node", "gpus-per-task"),
+    *("gres", "job-name", "mail-type", "mail-user", "mem", "no-requeue", "nodes", "ntasks", "ntasks-per-node"),
+    *("open-mode", "output", "partition", "qos", "requeue", "signal", "time"),
 }
 
 
@@ -29,7 +30,7 @@ class Cluster:
     cpus_per_task: int = _setting(8, "CPU cores of each process")
     memory: str | None = _setting(None, "memory of each node, such as 64G")
     time: str | None = _setting(None, "time limit of one start, as SLURM writes it: 30, 12:00:00, 2-00:00:00")
-    partition: str | None = _setting(None, "partition; without it the cluster's default")
+    partition: str | None = _setting(None, "partition, or several: a,b; without it the cluster's default")
     account: str | None = _setting(None, "account to charge")
     qos: str | None = _setting(None, "quality of service")
     constraint: str | None = _setting(None, "features that a node must have, such as h100")
@@ -59,9 +60,11 @@ class Cluster:
                 f"got --time {self.time}: set a longer --time or a smaller --signal-lead-s."
             )
         for line in self.sbatch:
-            name = line.removeprefix("--").split("=")[0].split()[0] if line.startswith("--") else ""
-            if not name or name in OWNED:
-                reason = "has a setting of its own, or is the script's" if name else "does not begin with --"
+            named = re.match(r"--\w", line) is not None
+            if not named or OWNED & set(re.findall(r"(?<!\S)--([\w-]+)", line)):
+                reason = (
+                    "has a setting of its own, or is the script's" if named else "does not begin with -- and a name"
+                )
                 raise InputError(f"expected further #SBATCH options, got {line!r}, which {reason}: leave it out.")
 
     @property
@@ -154,11 +157,10 @@ def _step(spec: JobSpec) -> str:
     cluster = spec.cluster
     inside = cluster.venv or cluster.container
     python = cluster.python or ("python" if inside else spec.python)
-    options = " ".join(f"--trainer.{name} {value}" for name, value in cluster.trainer_options().items())
     words = ["srun --kill-on-bad-exit=1", *(shlex.quote(word) for word in cluster.srun)]
     words += [cluster.container] if cluster.container else []
     words += [shlex.quote(python), "-P -m launch.cli fit"]
-    return f'{" ".join(words)} \\\n    -c "$run_dir/job/config.yaml" --run_dir "$run_dir" \\\n    {options} || code=$?'
+    return f'{" ".join(words)} \\\n    -c "$run_dir/job/config.yaml" --run_dir "$run_dir" || code=$?'
 
 
 def render_sbatch(spec: JobSpec) -> str:
@@ -210,6 +212,8 @@ if ((restarts > max_requeues)); then
 fi
 
 # Environment. srun does not take --cpus-per-task from the job, so it is told; the port differs for each job and start.
+# A MASTER_ADDR left in the shell that submitted would win over the job's own first node.
+unset MASTER_ADDR
 {environment}
 export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
 export OMP_NUM_THREADS=${{OMP_NUM_THREADS:-$SLURM_CPUS_PER_TASK}}

@@ -5,7 +5,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,13 +44,18 @@ def read_json(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def noted_jobs(runs: Iterable[Path]) -> list[str]:
+    """The jobs that were last submitted for ``runs``."""
+    return [str(job) for run in runs if (job := read_json(run / NOTE).get("job"))]
+
+
 def read_status(run: Path, jobs: scheduler.Jobs | None) -> RunStatus:
     """State of ``run``; ``jobs`` are those in the queue, None where that is not known."""
     summary, note = read_json(run / SUMMARY), read_json(run / NOTE)
     told = str(summary.get("state", ""))
     state, message = told.partition(":")[0], str(summary.get("reason") or told.partition(": ")[2])
-    if (job := note.get("job")) and jobs is None and state in ("running", ""):
-        return RunStatus("unknown", summary, f"job {job}: SLURM does not answer")
+    if (job := note.get("job")) and jobs is None and state in ("running", "preempted", ""):
+        return RunStatus("unknown", summary, f"job {job}: cannot see the queue")
     if jobs and job in jobs:
         slurm, reason = jobs[str(job)]
         name = IN_QUEUE.get(slurm, slurm.lower())
@@ -68,12 +73,13 @@ def _running(run: Path, summary: dict[str, Any], note: dict[str, Any]) -> RunSta
     """A run that calls itself running: it may have had no time to say otherwise."""
     if note.get("job"):
         return RunStatus("gone", summary, f"job {note['job']} is not in the queue: see {_last_log(run)}")
-    pid, host = note.get("pid") or summary.get("pid"), note.get("host") or (summary.get("hosts") or [None])[0]
-    if pid and host == platform.node():
+    if (pid := note.get("pid")) and note.get("host") == platform.node():
         alive = Path(f"/proc/{pid}").exists() if Path("/proc").exists() else _answers(pid)
         return RunStatus("running", summary) if alive else RunStatus("gone", summary, f"process {pid} has ended")
     silent_s = time.time() - (run / SUMMARY).stat().st_mtime
-    return RunStatus("running", summary, f"silent for {_span(silent_s)}" if silent_s > SILENT_AFTER_S else "")
+    if silent_s > SILENT_AFTER_S:
+        return RunStatus("gone", summary, f"silent for {_span(silent_s)}")
+    return RunStatus("running", summary)
 
 
 def _answers(pid: int) -> bool:
@@ -161,6 +167,6 @@ def status(options: argparse.Namespace) -> None:
     runs = list(find_runs(folder))
     if not runs:
         raise InputError(f"expected runs in {folder}, got none: name the folder above them.")
-    jobs = scheduler.queue_if_up()
+    jobs = scheduler.queue_if_up(noted_jobs(runs))
     names = [str(run.relative_to(folder)) if run != folder else run.resolve().name for run in runs]
     print(table([row(name, read_status(run, jobs)) for name, run in zip(names, runs, strict=True)]))

@@ -5,6 +5,7 @@ import json
 import shlex
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,10 @@ import yaml
 
 from genraven.errors import InputError
 from launch import scheduler
-from launch.freeze import freeze_code, replaced
+from launch.freeze import exclusive, freeze_code, replaced
 from launch.settings import given, read_cluster
 from launch.slurm import Cluster, JobSpec, render_sbatch
-from launch.status import read_json
+from launch.status import noted_jobs, read_json, read_status
 
 JOB, SCRIPT, SPEC, CONFIG = "job", "job.sbatch", "spec.json", "config.yaml"
 DERIVED = {"num_nodes": "--nodes", "devices": "--gpus-per-node (or --tasks-per-node)"}
@@ -59,13 +60,21 @@ def placed(config: dict[str, Any], cluster: Cluster) -> dict[str, Any]:
     return {**config, "trainer": {**config["trainer"], **options}}
 
 
-def check_run(folder: Path, config: dict[str, Any], limit_s: int | None, jobs: scheduler.Jobs) -> None:
-    """Raises InputError when ``folder`` is another run's, is in the queue, or saves too rarely for the time limit."""
-    from launch.runs import RunFolder
+def check_run(folder: Path, config: dict[str, Any], limit_s: int | None, jobs: scheduler.Jobs | None) -> None:
+    """Raises InputError when ``folder`` or the checkpoint to start from is another run's.
+
+    Or when the run may be in the queue, or saves too rarely for the time limit.
+    """
+    from launch.runs import RunFolder, read_checkpoint, refuse_other
 
     RunFolder(folder).check_owner(config)
+    if path := config["ckpt_path"]:
+        refuse_other(read_checkpoint(Path(path))["genraven_config"], config, Path(path))
     job = read_json(folder / JOB / SPEC).get("job")
-    if job in jobs:
+    if (status := read_status(folder, jobs)).state == "unknown":
+        raise InputError(f"expected a run that is not in the queue, got {folder}, {status.message}: `scancel {job}`, "
+                         f"and remove {folder / JOB / SPEC}, if it is over.")  # fmt: skip
+    if jobs and job in jobs:
         raise InputError(f"expected a run that is not in the queue, got {folder}, which is job {job} "
                          f"({jobs[job][0].lower()}): wait, or `scancel {job}` first.")  # fmt: skip
     summary = read_json(folder / "summary.json")
@@ -80,32 +89,42 @@ def check_run(folder: Path, config: dict[str, Any], limit_s: int | None, jobs: s
 
 
 def write_note(folder: Path, job: str, cluster: Cluster, arguments: list[str]) -> None:
-    """``spec.json``: which job this is, and what was asked for."""
+    """``spec.json``: which job this is, and what was asked for. The job is in the queue already: this never fails."""
     note = {"job": job, "submitted": time.strftime("%FT%T%z"), "arguments": arguments, "cluster": asdict(cluster)}
-    (folder / SPEC).write_text(json.dumps(note, indent=2) + "\n")
+    try:
+        (folder / SPEC).write_text(json.dumps(note, indent=2) + "\n")
+    except OSError as error:
+        print(f"genraven: {folder / SPEC} not written ({error.strerror}): note that it is job {job}", file=sys.stderr)
+
+
+def _spec(cluster: Cluster, folder: Path) -> JobSpec:
+    return JobSpec(cluster, folder.name, folder / JOB, sys.executable, folder)
 
 
 def submit(options: argparse.Namespace) -> None:
     """Checks, freezes and submits one run; with --dry-run, prints its script and writes nothing."""
     arguments, cluster = training_arguments(options.arguments), read_cluster(options)
-    jobs = scheduler.check_before(cluster, dry_run=options.dry_run)
+    scheduler.check_before(cluster, dry_run=options.dry_run)
 
     from launch.resolve import Resolver
     from launch.runs import default_run_folder
 
     config = placed(Resolver(arguments).resolve(arguments), cluster)
     folder = Path(config["run_dir"] or default_run_folder(config)).absolute()
-    check_run(folder, config, cluster.time_s, jobs)
-    spec = JobSpec(cluster, folder.name, folder / JOB, sys.executable, folder)
+    see_queue = scheduler.queue_if_up if options.dry_run else scheduler.queue
+    check_run(folder, config, cluster.time_s, see_queue(noted_jobs([folder])))
     if options.dry_run:
-        print(render_sbatch(spec), end="")
+        print(render_sbatch(_spec(cluster, folder)), end="")
         return
-    with replaced(folder / JOB) as place:
+    with ExitStack() as stack:
+        if not config["run_dir"]:  # named by the second, which another submission may share
+            folder = stack.enter_context(exclusive(folder))
+        place = stack.enter_context(replaced(folder / JOB))
         (place / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False))
-        (place / SCRIPT).write_text(render_sbatch(spec))
+        (place / SCRIPT).write_text(render_sbatch(_spec(cluster, folder)))
         freeze_code(place)
         job = scheduler.sbatch(place / SCRIPT)
-    write_note(folder / JOB, job, cluster, arguments)
+        write_note(place, job, cluster, arguments)
     again = [*given(options), "--", *arguments]
     again += [] if config["run_dir"] else ["--run_dir", str(folder)]
     print(f"job {job}: run folder {folder}")

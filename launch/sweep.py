@@ -16,11 +16,11 @@ import yaml
 
 from genraven.errors import InputError
 from launch import scheduler
-from launch.freeze import CODE, COMMIT, freeze_code, replaced
+from launch.freeze import CODE, COMMIT, exclusive, freeze_code, replaced
 from launch.settings import read_cluster
 from launch.shipped import find_config
 from launch.slurm import Cluster, JobSpec, render_sbatch
-from launch.status import read_status
+from launch.status import noted_jobs, read_status
 from launch.submit import CONFIG, JOB, SCRIPT, check_run, placed, write_note
 
 KINDS = ("model", "data", "trainer")
@@ -124,7 +124,7 @@ def plan(points: list[Point], out: Path, cluster: Cluster | None, jobs: schedule
             if status.is_busy:
                 continue
             done = status.state == "finished" and status.summary.get("max_steps") == config["trainer"]["max_steps"]
-            check_run(folder, config, cluster.time_s if cluster and not done else None, jobs or {})
+            check_run(folder, config, cluster.time_s if cluster and not done else None, jobs)
         except InputError as error:
             raise InputError(f"run {point.name}: {error}") from None
         if not done:
@@ -139,8 +139,11 @@ def sweep(options: argparse.Namespace) -> int:
     for name in ("local", "max_parallel"):
         if (value := getattr(options, name)) is not None and value < 1:
             raise InputError(f"expected --{name.replace('_', '-')} to be 1 or more, got {value}.")
-    jobs = scheduler.check_before(cluster, dry_run=options.dry_run) if cluster else scheduler.queue_if_up()
     out = (options.out or Path("runs") / grid.stem).absolute()
+    if cluster:
+        scheduler.check_before(cluster, dry_run=options.dry_run)
+    see_queue = scheduler.queue if cluster and not options.dry_run else scheduler.queue_if_up
+    jobs = see_queue(noted_jobs(out / point.name for point in points))
     planned = plan(points, out, cluster, jobs)
     print(f"{len(points)} runs in {out}: {len(points) - len(planned)} done or at work, {len(planned)} to start")
     if options.dry_run:
@@ -153,15 +156,14 @@ def sweep(options: argparse.Namespace) -> int:
 
 
 def _start_array(planned: list[Planned], out: Path, cluster: Cluster, max_parallel: int | None) -> None:
-    folder = _jobs_folder(out)
-    spec = JobSpec(cluster, out.name, folder, sys.executable, None, len(planned), max_parallel)
     with ExitStack() as stack:
-        _freeze(stack, planned, folder)
+        folder = _freeze(stack, planned, out)
+        spec = JobSpec(cluster, out.name, folder, sys.executable, None, len(planned), max_parallel)
         (folder / RUNS).write_text("".join(f"{run.folder}\n" for run in planned))
         (folder / SCRIPT).write_text(render_sbatch(spec))
         job = scheduler.sbatch(folder / SCRIPT)
-    for i, run in enumerate(planned):
-        write_note(run.folder / JOB, f"{job}_{i}", cluster, list(run.point.arguments))
+        for i, run in enumerate(planned):
+            write_note(run.folder / JOB, f"{job}_{i}", cluster, list(run.point.arguments))
     print(f"job {job}: {folder / SCRIPT}")
     print(f"watch   genraven status {out}")
     print(f"cancel  scancel {job}")
@@ -171,22 +173,22 @@ def _start_array(planned: list[Planned], out: Path, cluster: Cluster, max_parall
 def _start_here(planned: list[Planned], out: Path, num_at_once: int) -> int:
     from launch.several import run_several
 
-    folder = _jobs_folder(out)
     with ExitStack() as stack:
-        _freeze(stack, planned, folder)
+        folder = _freeze(stack, planned, out)
     return run_several([run.folder for run in planned], folder / CODE, num_at_once)
 
 
-def _jobs_folder(out: Path) -> Path:
-    """Of one start of the sweep: what still waits of an earlier one keeps its own code and list."""
-    return out / JOBS / time.strftime("%Y%m%d-%H%M%S")
+def _freeze(stack: ExitStack, planned: list[Planned], out: Path) -> Path:
+    """Writes the code, and each run's config; ``stack`` takes all back when it does not end well.
 
-
-def _freeze(stack: ExitStack, planned: list[Planned], folder: Path) -> None:
-    """Writes the code, and each run's config; ``stack`` takes all back when it does not end well."""
-    freeze_code(stack.enter_context(replaced(folder)))
+    Returns:
+        The folder of this start: what still waits of an earlier one keeps its own code and list.
+    """
+    folder = stack.enter_context(exclusive(out / JOBS / time.strftime("%Y%m%d-%H%M%S")))
+    freeze_code(folder)
     for run in planned:
         place = stack.enter_context(replaced(run.folder / JOB))
         (place / CONFIG).write_text(yaml.safe_dump(run.config, sort_keys=False))
         if (folder / COMMIT).exists():
             shutil.copy(folder / COMMIT, place)
+    return folder

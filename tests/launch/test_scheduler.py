@@ -27,6 +27,7 @@ def test_partitions(fake_slurm: Fake) -> None:
         Cluster(nodes=4, gpus_per_node=8),
         Cluster(nodes=6, gpus_per_node=4, partition="gpu", time="1-00:00:00"),
         Cluster(nodes=10, gpus_per_node=0, partition="cpu", time="30-0"),
+        Cluster(nodes=6, gpus_per_node=0, partition="cpu,gpu"),
     ],
 )
 def test_what_fits(cluster: Cluster, fake_slurm: Fake) -> None:
@@ -38,6 +39,8 @@ def test_what_fits(cluster: Cluster, fake_slurm: Fake) -> None:
     ("cluster", "message"),
     [
         (Cluster(partition="gpus"), "--partition to be one of cpu, gpu; got gpus"),
+        (Cluster(partition="gpu,gpus"), "--partition to be one of cpu, gpu; got gpus"),
+        (Cluster(nodes=7, gpus_per_node=0, partition="cpu,gpu"), "at most 6 nodes with 0 GPUs in partition gpu"),
         (Cluster(gpus_per_node=9), "at most 8 GPUs per node in partition gpu, got --gpus-per-node 9"),
         (Cluster(partition="cpu"), "at most 0 GPUs per node in partition cpu"),
         (Cluster(nodes=5, gpus_per_node=8), "at most 4 nodes with 8 GPUs in partition gpu, got --nodes 5"),
@@ -51,8 +54,17 @@ def test_what_does_not_fit(cluster: Cluster, message: str, fake_slurm: Fake) -> 
 
 
 def test_queue(fake_slurm: Fake) -> None:
-    fake_slurm(squeue="12|RUNNING|None\n13_4|PENDING|JobArrayTaskLimit")
-    assert queue() == {"12": ("RUNNING", "None"), "13_4": ("PENDING", "JobArrayTaskLimit")}
+    calls = fake_slurm(squeue="12|RUNNING|None\n13_4|PENDING|JobArrayTaskLimit")
+    assert queue(["12", "13_4", "13_5"]) == {"12": ("RUNNING", "None"), "13_4": ("PENDING", "JobArrayTaskLimit")}
+    assert " --jobs=12,13 " in calls.read_text()
+
+
+def test_a_single_job_that_is_over(fake_slurm: Fake) -> None:
+    fake_slurm(squeue=("slurm_load_jobs error: Invalid job id specified", 1))
+    assert queue(["12"]) == {}
+    fake_slurm(squeue=("slurm_load_jobs error: Unable to contact slurm controller", 1))
+    with pytest.raises(InputError, match="Unable to contact"):
+        queue(["12"])
 
 
 def test_submitting(fake_slurm: Fake, tmp_path: Path) -> None:
@@ -69,6 +81,7 @@ def test_a_refusal_is_one_line(fake_slurm: Fake) -> None:
 
 @pytest.mark.usefixtures("no_slurm")
 def test_without_slurm() -> None:
-    assert queue() == {}
+    assert queue([]) == {}
+    assert queue(["12"]) is None
     with pytest.raises(InputError, match="expected sbatch on the PATH"):
         require_sbatch()

@@ -79,6 +79,12 @@ def test_what_is_no_time_limit(text: str) -> None:
         ({"time": "2:00"}, "--time 2:00"),
         ({"sbatch": ("exclusive",)}, "does not begin with --"),
         ({"sbatch": ("--signal=USR1@5",)}, "the script's"),
+        *(
+            ({"sbatch": (f"--{name}=x",)}, "the script's")
+            for name in ("export", "gres", "gpus", "account", "mail-type")
+        ),
+        ({"sbatch": ("--exclusive --qos x",)}, "the script's"),
+        *(({"sbatch": (line,)}, "does not begin with -- and a name") for line in ("--", "--=x", "-- x")),
         ({"setup": ("a\nb",)}, "one line"),
     ],
 )
@@ -113,6 +119,7 @@ def test_what_each_end_leads_to(
     tools.mkdir()
     srun = ["#!/bin/bash"]
     srun += [f"touch {run}/checkpoints/step-00000200.ckpt"] if progress else []
+    srun += ["echo address ${MASTER_ADDR:-none}"]
     srun += [f"echo full >{run}/job/refused.txt"] if refused else []
     (tools / "srun").write_text("\n".join([*srun, f"exit {code}\n"]))
     (tools / "scontrol").write_text(f'#!/bin/bash\necho "$@" >{tmp_path}/asked\n')
@@ -121,9 +128,10 @@ def test_what_each_end_leads_to(
     spec = replace(SPECS["one_gpu"], cluster=Cluster(max_requeues=3), folder=run / "job", run_dir=run)
     environment = {
         "PATH": f"{tools}:{os.environ['PATH']}", "SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n1",
-        "SLURM_CPUS_PER_TASK": "8", "SLURM_RESTART_COUNT": str(restarts),
+        "SLURM_CPUS_PER_TASK": "8", "MASTER_ADDR": "of-the-shell", "SLURM_RESTART_COUNT": str(restarts),
     }  # fmt: skip
     done = subprocess.run(["bash", "-c", render_sbatch(spec)], env=environment, capture_output=True, text=True)
     assert done.returncode == expected, done
     assert said in done.stdout
+    assert "of-the-shell" not in done.stdout
     assert (tmp_path / "asked").exists() == ("genraven: requeued" in done.stdout)

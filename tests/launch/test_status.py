@@ -58,6 +58,8 @@ def test_states(
 def test_a_job_of_a_slurm_that_does_not_answer_may_be_at_work(tmp_path: Path) -> None:
     assert read_status(make_run(tmp_path / "a", {"state": "running"}, {"job": "1"}), None).is_busy
     assert read_status(make_run(tmp_path / "b", None, {"job": "1"}), None).is_busy
+    assert read_status(make_run(tmp_path / "d", {"state": "preempted"}, {"job": "1"}), None).is_busy
+    assert read_status(tmp_path / "a", None).message == "job 1: cannot see the queue"
     assert not read_status(make_run(tmp_path / "c", {"state": "failed"}, {"job": "1"}), None).is_busy
 
 
@@ -70,10 +72,10 @@ def test_a_refusal_counts_until_the_run_goes_on(tmp_path: Path) -> None:
     assert read_status(run, {}).state == "preempted"
 
 
-def test_a_long_silence_is_told(tmp_path: Path) -> None:
+def test_a_run_that_is_silent_for_long_is_gone(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", {"state": "running"})
     os.utime(run / "summary.json", (time.time() - 7500,) * 2)
-    assert read_status(run, {}).message == "silent for 2h 05m"
+    assert (read_status(run, {}).state, read_status(run, {}).message) == ("gone", "silent for 2h 05m")
 
 
 def test_table(tmp_path: Path, fake_slurm: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:

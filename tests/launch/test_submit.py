@@ -5,11 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from launch.cli import main
 from launch.freeze import PACKAGES, replaced
 from launch.settings import add_cluster_arguments, read_cluster
+from launch.slurm import Cluster
+from launch.submit import write_note
 
 Fake = Callable[..., Path]
 FIT = [
@@ -36,7 +39,8 @@ def test_a_job_is_frozen_and_explained(in_tmp_path: Path, fake_slurm: Fake, caps
     run = in_tmp_path / "runs" / "a"
     assert calls.read_text().splitlines()[-1] == f"sbatch --parsable {run}/job/job.sbatch"
     config = yaml.safe_load((run / "job" / "config.yaml").read_text())
-    assert (config["trainer"]["num_nodes"], config["trainer"]["devices"]) == (2, 4)
+    trainer = config["trainer"]
+    assert (trainer["num_nodes"], trainer["devices"], trainer["accelerator"]) == (2, 4, "gpu")
     assert config["model"]["init_args"]["network"]["init_args"]["width"] == 48
     assert {path.name for path in (run / "job" / "code").iterdir()} == set(PACKAGES)
     note = json.loads((run / "job" / "spec.json").read_text())
@@ -124,6 +128,65 @@ def test_the_folder_of_another_run_is_refused(
     assert "one checkpoint interval, 167 minutes" in error_of(slow, capsys)
     Path("a/summary.json").unlink()
     assert files(in_tmp_path) == before
+
+
+def test_two_submissions_in_one_second(in_tmp_path: Path, fake_slurm: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GENRAVEN_STARTED", "now")
+    for job in ("15", "16"):
+        fake_slurm(sbatch=job)
+        assert main(["submit", "--", *FIT]) == 0
+    notes = sorted(in_tmp_path.glob("runs/*/job/spec.json"))
+    assert [json.loads(note.read_text())["job"] for note in notes] == ["15", "16"]
+    assert notes[1].parents[1].name == notes[0].parents[1].name + "-2"
+    assert f"run_dir={notes[1].parents[1]}\n" in notes[1].with_name("job.sbatch").read_text()
+
+
+def test_a_refusing_sbatch_leaves_no_default_folder(
+    in_tmp_path: Path, fake_slurm: Fake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_slurm(sbatch=("sbatch: error: no such account", 1))
+    error_of(["submit", "--", *FIT], capsys)
+    assert list(in_tmp_path.iterdir()) == []
+
+
+def test_a_job_is_named_where_its_note_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_note(tmp_path / "nowhere", "15", Cluster(), FIT)
+    assert "job 15" in capsys.readouterr().err
+
+
+def test_what_cannot_be_tidied_up_fails_no_submission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "job").mkdir()
+
+    def fail(folder: Path) -> None:
+        raise OSError(f"{folder} is busy")
+
+    monkeypatch.setattr("shutil.rmtree", fail)
+    with replaced(tmp_path / "job") as folder:
+        (folder / "new").touch()
+    assert (tmp_path / "job" / "new").exists()
+
+
+def test_the_checkpoint_to_start_from_is_checked(
+    in_tmp_path: Path, fake_slurm: Fake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls = fake_slurm()
+    calls.touch()
+    submit = ["submit", "--", *FIT, "--run_dir", "a", "--ckpt_path", "x.ckpt"]
+    assert "got x.ckpt (No such file" in error_of(submit, capsys)
+    torch.save({"genraven_config": {"model": {"class_path": "other"}}}, "x.ckpt")
+    assert "expected x.ckpt to be of this config" in error_of(submit, capsys)
+    assert not Path("a").exists()
+    assert "sbatch" not in calls.read_text()
+
+
+def test_a_run_whose_queue_cannot_be_seen_is_left_alone(
+    in_tmp_path: Path, fake_slurm: Fake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_slurm(sbatch="15")
+    submit = ["submit", "--", *FIT, "--run_dir", "a"]
+    assert main(submit) == 0
+    monkeypatch.setattr("launch.scheduler.queue", lambda ids: None)
+    assert "job 15: cannot see the queue" in error_of(submit, capsys)
 
 
 def test_a_failed_block_puts_a_folder_back(tmp_path: Path) -> None:

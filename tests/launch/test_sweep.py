@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from launch.cli import main
-from launch.several import visible_gpus
+from launch.several import surroundings, visible_gpus
 from launch.shipped import CONFIGS
 from launch.sweep import read_grid
 
@@ -109,7 +109,6 @@ def test_only_what_is_missing_or_failed_is_started(
     fake_slurm(squeue="20_1|RUNNING|None\n20_2|PENDING|Priority", sbatch="21")
     finish(out / NAMES[0])
     finish(out / NAMES[3], "failed")
-    time.sleep(1.1)  # folders of jobs are named by the second
     assert main(sweep) == 0
     assert started(out) == [NAMES[3]]
     for name in NAMES:
@@ -145,6 +144,17 @@ def test_gpus_of_local_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert visible_gpus() == ["2", "5"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert visible_gpus() == []
+
+
+def test_local_runs_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_NTASKS", "4")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("os.cpu_count", lambda: 12)
+    environment = surroundings(Path("code"), 3, ["2", "5"], 4)
+    assert (environment["OMP_NUM_THREADS"], environment["CUDA_VISIBLE_DEVICES"]) == ("3", "5")
+    assert "SLURM_NTASKS" not in environment
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    assert surroundings(Path("code"), 0, [], 4)["OMP_NUM_THREADS"] == "7"
 
 
 @pytest.mark.slow
