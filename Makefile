@@ -20,7 +20,8 @@ families: $(READY)
 	$(RUN)/python -m launch.demo --families
 
 test: $(READY)
-	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -n auto --dist loadgroup
+	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -n auto --dist loadfile -m 'not overfit and not slurm'
+	$(RUN)/python -m pytest -m slurm
 
 overfit: $(READY)
 	$(RUN)/python -m pytest -m overfit -s

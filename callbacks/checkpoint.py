@@ -13,6 +13,7 @@ from genraven.files import appears_whole
 from genraven.signals import Preempted
 
 PATTERN = "step-*.ckpt"
+WRITER_ERRORS = ("PytorchStreamWriter", "inline_container", "iostream")  # in torch's messages of a full disk
 REPEATED = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
 
 
@@ -43,7 +44,9 @@ class WholeCheckpointIO(TorchCheckpointIO):
             path.parent.mkdir(parents=True, exist_ok=True)
             with appears_whole(path) as temporary:
                 torch.save(checkpoint, temporary)
-        except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError on a full disk
+        except (OSError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not any(part in str(error) for part in WRITER_ERRORS):
+                raise  # of the device, perhaps: another start may well do
             self.error = f"expected room to write {path.name} in {path.parent}, got {str(error).splitlines()[0]}"
 
     def teardown(self) -> None:

@@ -71,8 +71,15 @@ class RunFolder:
         if note.exists():
             refuse_other(yaml.safe_load(note.read_text()) or {}, config, self.path)
 
-    def claim(self, config: dict[str, Any]) -> None:
-        """Makes the folder, writes the resolved config into it and removes what a killed save left.
+    def owns(self, path: Path | str) -> bool:
+        """Is ``path`` one of this run's checkpoints?"""
+        return Path(path).resolve().parent == self.checkpoints.resolve()
+
+    def claim(self, config: dict[str, Any], resume_from: Path | str | None = None) -> None:
+        """Makes the folder, writes the resolved config into it and puts aside what a killed save left.
+
+        Checkpoints newer than the one that the run goes on from were passed over as broken: their names end in
+        ``.torn`` from now on, so that the newest name is again that of the newest state.
 
         Raises:
             InputError: it cannot be written.
@@ -81,6 +88,10 @@ class RunFolder:
             writable_folder(folder, "--run_dir")
         for folder in (self.path, self.checkpoints):
             remove_unfinished(folder)
+        newest = Path(resume_from).name if resume_from and self.owns(resume_from) else ""
+        for path in self.checkpoints.glob(PATTERN):
+            if path.name > newest:
+                path.rename(path.with_name(f"{path.name}.torn"))
         with appears_whole(self.path / CONFIG) as temporary:
             temporary.write_text(yaml.safe_dump(config, sort_keys=False))
 
@@ -140,7 +151,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         InputError: no such file, or none that genraven wrote.
     """
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is torn, or no checkpoint"
         raise InputError(f"expected a run folder or a checkpoint of one, got {path} ({reason}): give a folder that "

@@ -113,8 +113,12 @@ class GenravenCLI(LightningCLI):
         return self.subcommand == "fit" and not self._options.trainer.fast_dev_run
 
     def _find_checkpoint_to_resume(self) -> None:
-        """The checkpoint that was asked for, else the folder's newest; it must be of the config given."""
-        path = self._options.ckpt_path or self.run_folder.newest_whole()
+        """The newest of the folder, at its first start the one that was asked for; it must be of the config given."""
+        path, given = self.run_folder.newest_whole(), self._options.ckpt_path
+        if given and self.run_folder.owns(given):
+            raise InputError(f"expected --ckpt_path of another run, got {given}, of this run folder itself: leave it "
+                             "out to go on from the newest, or give another --run_dir.")  # fmt: skip
+        path = path or given  # once the run has its own, a restart goes on from these
         self.resume_from, self.resume_step = str(path) if path else None, 0
         if path:
             checkpoint = read_checkpoint(Path(path))
@@ -161,7 +165,7 @@ class GenravenCLI(LightningCLI):
             return
         if self.trainer.is_global_zero:
             with named_ends(self.run_folder.path):
-                self.run_folder.claim(self.resolved)
+                self.run_folder.claim(self.resolved, self.resume_from)
         resuming = f", going on from {kwargs['ckpt_path']}" if kwargs["ckpt_path"] else ""
         rank_zero_info(f"run folder {self.run_folder.path}{resuming}")
         with self.summary.closing(), named_ends(self.run_folder.path):

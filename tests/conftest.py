@@ -8,13 +8,6 @@ import pytest
 SINFO = "gpu*|1-00:00:00|gpu:a100:8(S:0-1)|4\ngpu*|1-00:00:00|gpu:v100:2,gpu:t4:2|2\ncpu|infinite|(null)|10"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of one file run in one process, where they share what they trained; those of SLURM all in one."""
-    for item in items:
-        group = "slurm" if item.get_closest_marker("slurm") else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GENRAVEN_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -181,7 +182,10 @@ def test_ctrl_c_ends_local_runs(in_tmp_path: Path) -> None:
     Path("grid.yaml").write_text(f"base: {base}\naxes: {{seed: [0, 1]}}")
     command = [sys.executable, "-m", "launch.cli", "sweep", "grid.yaml", "--local", "2"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+    heeded = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # also where the tests run in the background
+    with subprocess.Popen(
+        command, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=heeded
+    ) as process:  # fmt: skip
         notes = [Path(f"runs/grid/s{i}/job/spec.json") for i in (0, 1)]
         wait_for(lambda: all(path.exists() for path in notes))
         wait_for(lambda: all((path.parents[1] / "summary.json").exists() for path in notes))
