@@ -4,6 +4,7 @@
 # make overfit  each family learns 64 puzzles by heart (about 20 minutes)
 # make lint    linter, formatter and type checker
 # make bench   measure speeds and print them
+# make scaling measure one and two processes, and compute larger worlds
 # Each makes .venv and installs what it needs the first time.
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo families test overfit lint bench clean
+.PHONY: demo families test overfit scaling lint bench clean
 
 demo: $(READY)
 	$(RUN)/python -m launch.demo
@@ -33,6 +34,9 @@ lint: $(READY)
 
 bench: $(READY)
 	$(RUN)/python tests/benchmarks/run.py
+
+scaling: $(READY)
+	OMP_NUM_THREADS=1 $(RUN)/python tests/benchmarks/scaling.py
 
 clean:
 	rm -rf $(VENV)
