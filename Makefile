@@ -1,7 +1,7 @@
 # make demo    train both families on this machine's CPU and compare them (about 10 minutes)
 # make families  train all five networks of the study for the same small budget (about 25 minutes)
 # make test    run all tests
-# make overfit  each family learns 64 puzzles by heart (about 20 minutes)
+# make overfit  each family learns 64 puzzles by heart (hours)
 # make lint    linter, formatter and type checker
 # make bench   measure speeds and print them
 # make scaling measure one and two processes, and compute larger worlds
