@@ -1,4 +1,4 @@
-"""Scores shares of the same puzzles in two processes; each prints the sum over both. Run by test_scores.py: INIT_FILE.
+"""Scores shares of the same puzzles in two processes; each writes the sum over both. Run by test_scores.py: FOLDER.
 
 A script, because its processes are forked: after one import, and from a process without threads.
 """
@@ -6,6 +6,7 @@ A script, because its processes are forked: after one import, and from a process
 import json
 import multiprocessing
 import sys
+from pathlib import Path
 
 import torch
 
@@ -30,16 +31,16 @@ def score(first: int, last: int) -> str:
     return json.dumps(scores.compute().as_json(), sort_keys=True)
 
 
-def work(rank: int, init_file: str) -> None:
+def work(rank: int, folder: Path) -> None:
     torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{init_file}", rank=rank, world_size=len(SHARES))
-    print(score(*SHARES[rank]), flush=True)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/init", rank=rank, world_size=len(SHARES))
+    (folder / f"{rank}.json").write_text(score(*SHARES[rank]))
     torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
     context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=work, args=(rank, sys.argv[1])) for rank in range(len(SHARES))]
+    processes = [context.Process(target=work, args=(rank, Path(sys.argv[1]))) for rank in range(len(SHARES))]
     for process in processes:
         process.start()
     for process in processes:
