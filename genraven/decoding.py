@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from genraven.networks.cells import CellNetwork
+from genraven.particles import resample_degenerate
 from genraven.puzzles import layout
 
 
@@ -138,21 +139,9 @@ def decode_particles(
         tokens[:, i] = drawn.where(open_cells[:, i, None], tokens[:, i])
         if i + 1 == length:
             break
-        kept = _resample(weights, torch.rand(batch, 1, generator=generator, device=device))
+        kept, weights = resample_degenerate(weights, torch.rand(batch, 1, generator=generator, device=device))
         tokens = tokens[kept]
         cache.select(kept)
         logits = network(tokens[:, i : i + 1].long() + 1, None, cache)[:, -1]
     chosen = weights.softmax(1).multinomial(1, generator=generator).squeeze(1)
     return tokens.view(batch, p, length, -1)[torch.arange(batch, device=device), chosen]
-
-
-def _resample(weights: Tensor, uniform: Tensor) -> Tensor:
-    """(B * P,) particles to go on with; ``weights`` (B, P) of puzzles that were resampled become equal, in place."""
-    batch, p = weights.shape
-    share = weights.softmax(1)
-    degenerate = share.square().sum(1, keepdim=True).reciprocal() < p / 2
-    comb = (uniform + torch.arange(p, device=weights.device)) / p
-    drawn = (share.cumsum(1).unsqueeze(1) <= comb.unsqueeze(2)).sum(2).clamp(max=p - 1)
-    own = torch.arange(p, device=weights.device).expand(batch, p)
-    weights.masked_fill_(degenerate, 0.0)
-    return (drawn.where(degenerate, own) + p * torch.arange(batch, device=weights.device).unsqueeze(1)).flatten()

@@ -9,6 +9,7 @@ ROOT = Path(__file__).parents[1]
 ROOMS = [  # from the bottom up
     "genraven.errors",
     "genraven.signals",
+    "genraven.particles",
     "genraven.puzzles",
     "genraven.files",
     "genraven.metrics",

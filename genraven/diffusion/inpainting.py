@@ -12,6 +12,7 @@ from torch import Tensor
 from genraven.diffusion.process import Denoiser, Prediction, Process, TimedNetwork, predict
 from genraven.diffusion.samplers import Projection, Sampler, normal_like, steps
 from genraven.errors import InputError
+from genraven.particles import resample_degenerate, systematic_resample
 
 
 def replacement(process: Process, given: Tensor, noise: Tensor, open_cells: Tensor) -> Projection:
@@ -136,24 +137,6 @@ def complete_by_guidance(
     )
 
 
-def systematic_resample(log_weights: Tensor, uniform: Tensor) -> Tensor:
-    """(B, K) indices into (B, K) particles, each drawn within one of the expected number (Douc & Cappe 2005, sec. 2.4).
-
-    Args:
-        log_weights: (B, K) logarithms, of any scale.
-        uniform: (B, 1) draws on [0, 1).
-    """
-    num = log_weights.shape[1]
-    cumulative = log_weights.softmax(1).cumsum(1)
-    points = (torch.arange(num, device=uniform.device) + uniform) / num
-    return torch.searchsorted(cumulative, points.to(cumulative), right=True).clamp(max=num - 1)
-
-
-def effective_sample_size(log_weights: Tensor) -> Tensor:
-    """(B,) 1 / sum of squared normalised weights, of (B, K) logarithms."""
-    return 1 / log_weights.softmax(1).square().sum(1)
-
-
 def complete_by_tds(
     process: Process,
     denoiser: Denoiser,
@@ -179,7 +162,6 @@ def complete_by_tds(
     num, each = len(given), (len(given) * num_particles, *given.shape[1:])
     open_each = open_cells.repeat_interleave(num_particles, 0)
     guided_denoiser = GuidedDenoiser(process, denoiser, given.repeat_interleave(num_particles, 0), open_each)
-    first = torch.arange(num, device=given.device).unsqueeze(1) * num_particles
 
     x = process.initial(normal_like(given.new_empty(each), generator))
     log_weights = given.new_zeros(num, num_particles)
@@ -192,14 +174,13 @@ def complete_by_tds(
         last = i == len(times) - 2
 
         uniform = torch.rand((num, 1), generator=generator, device=x.device, dtype=x.dtype)
-        chosen = systematic_resample(log_weights, uniform)
         if last:  # one of the resampled particles, each as likely as any
+            chosen = systematic_resample(log_weights, uniform)
             pick = torch.rand((num, 1), generator=generator, device=x.device, dtype=x.dtype) * num_particles
-            winner = (first + chosen.gather(1, pick.long().clamp(max=num_particles - 1))).flatten()
-            return plain.x0[winner].where(open_cells, given)
-        degenerate = (effective_sample_size(log_weights) < num_particles / 2).unsqueeze(1)
-        index = (first + chosen.where(degenerate, torch.arange(num_particles, device=x.device))).flatten()
-        log_weights = log_weights.masked_fill(degenerate, 0)
+            winner = chosen.gather(1, pick.long().clamp(max=num_particles - 1)).squeeze(1)
+            own = torch.arange(num, device=x.device)
+            return plain.x0.unflatten(0, (num, num_particles))[own, winner].where(open_cells, given)
+        index, log_weights = resample_degenerate(log_weights, uniform)
         twist_before = twist.flatten()[index].view(num, num_particles)
 
         share = None if plain.share is None else plain.share[index]

@@ -10,9 +10,7 @@ from genraven.diffusion.inpainting import (
     complete_by_guidance,
     complete_by_replacement,
     complete_by_tds,
-    effective_sample_size,
     replacement,
-    systematic_resample,
 )
 from genraven.diffusion.samplers import SAMPLERS
 from genraven.errors import InputError
@@ -209,19 +207,6 @@ def test_guidance_works_inside_inference_mode_and_keeps_the_learned_variance() -
         ):
             assert out.isfinite().all() and not out.requires_grad
     assert weight.grad is None
-
-
-def test_systematic_resampling_draws_each_as_often_as_it_weighs() -> None:
-    weights = torch.tensor([[0.5, 0.2, 0.05, 0.25], [0.0, 1.0, 0.0, 0.0], [0.25] * 4], dtype=DOUBLE)
-    counts = torch.zeros(3, 4, dtype=DOUBLE)
-    for i in range(1000):
-        uniform = torch.full((3, 1), (i + 0.5) / 1000, dtype=DOUBLE)
-        drawn = systematic_resample(weights.log() - 700, uniform)
-        each = torch.nn.functional.one_hot(drawn, 4).sum(1)
-        assert (each - 4 * weights).abs().max() < 1  # never further than rounding from the expected number
-        counts += each
-    assert torch.allclose(counts / 4000, weights, atol=1e-3)
-    assert effective_sample_size(weights.log()).tolist() == pytest.approx([1 / 0.355, 1, 4])
 
 
 def test_no_particles_and_no_resampling_are_errors() -> None:
