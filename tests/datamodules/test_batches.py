@@ -23,7 +23,7 @@ def pool(per_rule: int = 5) -> FinitePool:
 
 
 def numbers(order: GlobalOrder, start: int, count: int) -> list[int]:
-    puzzles, rules = order.slice(start, count)
+    puzzles, rules = order.at(np.arange(start, start + count))
     found: list[int] = puzzles[:, 0, 0, 0].tolist()
     assert rules.tolist() == [4 if number < order.pool.size // 2 else 9 for number in found]
     return found
@@ -122,7 +122,7 @@ def stream(seed: int = 0, corruption: Corruption | None = None) -> GlobalOrder:
 
 def test_a_stream_does_not_repeat_and_is_what_generate_gives() -> None:
     order, size = stream(), 2 * BLOCK
-    puzzles, rules = order.slice(0, 3 * size)
+    puzzles, rules = order.at(np.arange(3 * size))
     assert len({puzzle.tobytes() for puzzle in puzzles.numpy()}) == 3 * size
     for turn in range(3):
         block = slice(turn * size, (turn + 1) * size)
@@ -146,13 +146,13 @@ def test_a_stream_begun_at_a_step_equals_one_gone_through() -> None:
 
 
 def test_streams_of_different_seeds_share_nothing() -> None:
-    a, b = ({puzzle.tobytes() for puzzle in stream(seed).slice(0, 200)[0].numpy()} for seed in (0, 1))
+    a, b = ({puzzle.tobytes() for puzzle in stream(seed).at(np.arange(200))[0].numpy()} for seed in (0, 1))
     assert not a & b
 
 
 def test_a_corrupted_stream_is_the_corrupted_block() -> None:
     corruption = Corruption(cells=0.1, exceptions=0.2)
-    puzzles, rules = stream(corruption=corruption).slice(2 * BLOCK, 2 * BLOCK)
+    puzzles, rules = stream(corruption=corruption).at(np.arange(2 * BLOCK, 4 * BLOCK))
     made = corrupt(generate(6, BLOCK, BLOCK), corruption, seed=0, key=(6, BLOCK))
     assert torch.equal(puzzles[rules == 6].flatten(1).unique(dim=0), made.flatten(1).unique(dim=0))
     assert not torch.equal(made, generate(6, BLOCK, BLOCK))
