@@ -1,7 +1,23 @@
 """Callbacks: what watches a run and keeps it."""
 
+from callbacks.board import RunBoard
 from callbacks.checkpoint import StepCheckpoint, WholeCheckpointIO
+from callbacks.collapse import CollapseLimits, CollapseWatch
+from callbacks.cost import Cost, CostOptions
 from callbacks.guard import RunGuard
+from callbacks.pictures import PictureOptions, Pictures
 from callbacks.summary import RunSummary
 
-__all__ = ["RunGuard", "RunSummary", "StepCheckpoint", "WholeCheckpointIO"]
+__all__ = [
+    "CollapseLimits",
+    "CollapseWatch",
+    "Cost",
+    "CostOptions",
+    "PictureOptions",
+    "Pictures",
+    "RunBoard",
+    "RunGuard",
+    "RunSummary",
+    "StepCheckpoint",
+    "WholeCheckpointIO",
+]

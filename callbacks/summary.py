@@ -24,7 +24,9 @@ from genraven.signals import Preempted
 
 CUMULATIVE = ("wall_seconds", "device_seconds", "puzzles")
 WRITE_EVERY_S = 15.0
-REPORTED = ("flops_per_puzzle", "flops", "joules", "price_per_device_hour", "money", "collapse", "stopped")
+REPORTED = (
+    "puzzles_per_s", "flops_per_puzzle", "flops", "joules", "price_per_device_hour", "money", "collapse", "stopped",
+)  # fmt: skip
 UNKNOWN_END = "ended without a word: killed, or its machine was lost"
 
 
@@ -63,19 +65,19 @@ class RunSummary(L.Callback):
         self._facts: dict[str, Any] = {}
         self._started = self._written = time.monotonic()
         self._first_step = 0
-        self._window = (self._started, 0)
         self._puzzles = 0
         self._reporters: list[Reporter] = []
 
     def state_dict(self) -> dict[str, Any]:
         """Seconds and puzzles so far."""
-        return self._totals()
+        return self.totals()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on counting from a checkpoint."""
         self._earlier |= state_dict
 
-    def _totals(self) -> dict[str, float]:
+    def totals(self) -> dict[str, float]:
+        """Wall seconds, device seconds and puzzles, over all starts of the run."""
         seconds = time.monotonic() - self._started
         new = {"wall_seconds": seconds, "device_seconds": seconds * self._facts.get("devices", 1)}
         return {name: self._earlier[name] + new.get(name, self._puzzles) for name in CUMULATIVE}
@@ -106,7 +108,6 @@ class RunSummary(L.Callback):
         earlier = self._read()
         self._started = time.monotonic()
         self._first_step = trainer.global_step
-        self._window = (self._started, 0)
         for name in CUMULATIVE[:2]:  # time spent is spent, also after the checkpoint gone on from
             self._earlier[name] = max(self._earlier[name], earlier.get(name, 0))
         self._reporters = [callback for callback in trainer.callbacks if isinstance(callback, Reporter)]  # type: ignore[attr-defined]
@@ -140,7 +141,6 @@ class RunSummary(L.Callback):
             "architecture": getattr(pl_module, "architecture", None),
             "network": type(network).__name__.lower(),
             "parameters": sum(p.numel() for p in network.parameters()),
-            "puzzles_per_s": None,
             "time_left_s": None,
             "config_hash": self.origin.config_hash,
             "git_commit": self.origin.git_commit,
@@ -164,21 +164,13 @@ class RunSummary(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Counts puzzles, and logs ``train/puzzles_per_s`` with the other training curves."""
+        """Counts puzzles."""
         self._puzzles += len(batch.puzzles) * trainer.world_size
-        now = time.monotonic()
-        every = trainer.log_every_n_steps * trainer.accumulate_grad_batches  # type: ignore[attr-defined]
-        if every and (batch_idx + 1) % every == 0:
-            speed = (self._puzzles - self._window[1]) / (now - self._window[0])
-            pl_module.log("train/puzzles_per_s", speed, rank_zero_only=True)
-            self._window = (now, self._puzzles)
-            self._facts["puzzles_per_s"] = speed
-        if now - self._written > WRITE_EVERY_S or trainer.global_step == trainer.max_steps:
+        if time.monotonic() - self._written > WRITE_EVERY_S or trainer.global_step == trainer.max_steps:
             self._write(step=trainer.global_step)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Notes the validation's scores; the pause does not count as training speed."""
-        self._window = (time.monotonic(), self._puzzles)
+        """Notes the validation's scores."""
         if not trainer.sanity_checking:
             self._write(step=trainer.global_step, metrics=_numbers(trainer.callback_metrics))
 
@@ -194,7 +186,7 @@ class RunSummary(L.Callback):
 
     def _write(self, **news: Any) -> None:
         self._facts |= news
-        self._facts |= self._totals() | self._reports() | {"time_left_s": self._time_left()}
+        self._facts |= self.totals() | self._reports() | {"time_left_s": self._time_left()}
         self._written = time.monotonic()
         self._to_disk()
 

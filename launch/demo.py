@@ -17,8 +17,8 @@ from genraven.files import appears_whole, writable_folder
 from genraven.metrics.scores import ScoreCard
 from genraven.puzzles.masks import last_panel_mask
 from genraven.puzzles.render import render_sheet
-from genraven.puzzles.rules import row_rules, shared_rules
-from launch.inference import COLUMNS, rule_names, score_model
+from genraven.puzzles.rules import row_rules, rule_names, shared_rules
+from launch.inference import COLUMNS, score_model
 from launch.runs import build, load_run
 from launch.training import run
 from lightning_modules import PuzzleModule

@@ -18,7 +18,7 @@ from genraven.files import appears_whole, check_outputs, read_array, read_puzzle
 from genraven.metrics.scores import ScoreCard, Scores
 from genraven.puzzles.masks import last_panel_mask
 from genraven.puzzles.render import render_sheet
-from genraven.puzzles.rules import row_rules, rule_bits, shared_rules
+from genraven.puzzles.rules import row_rules, rule_names, shared_rules
 from genraven.puzzles.spec import GRID, RULES, resolve_rules
 from launch.data import save_array
 from launch.runs import find_checkpoint, load_run
@@ -106,11 +106,6 @@ def _save(puzzles: Tensor, options: argparse.Namespace, titles: list[str], mask:
     with appears_whole(picture) as temporary:
         render_sheet(puzzles[shown], COLUMNS, titles=titles[shown], marked=marked).save(temporary)
     print(f"{options.out}: {tuple(puzzles.shape)} int8\n{picture}: the first {min(PICTURED, len(puzzles))}")
-
-
-def rule_names(masks: Tensor) -> list[str]:
-    """For each mask the rules in it, or a dash."""
-    return [", ".join(RULES[int(k)].name for k in bits.nonzero().squeeze(1)) or "-" for bits in rule_bits(masks)]
 
 
 def _name_picture(options: argparse.Namespace) -> None:

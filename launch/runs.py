@@ -52,6 +52,11 @@ class RunFolder:
             rank_zero_warn(f"{path} is torn or corrupt, and passed over.")
         return None
 
+    @property
+    def has_curves(self) -> bool:
+        """Has a start of this run written for TensorBoard?"""
+        return any((self.path / TENSORBOARD).glob("events.*"))
+
     def git_commit(self) -> str | None:
         """Of the code that trains: as `genraven submit` noted it, else of the repository that the code stands in."""
         note = self.path / "job" / "commit.txt"
@@ -105,7 +110,7 @@ def config_hash(config: dict[str, Any]) -> str:
 def refuse_other(before: dict[str, Any], now: dict[str, Any], path: Path) -> None:
     """Raises InputError at the first difference between the model and data configs of ``path`` and those given."""
     for part in SCHEMA:
-        old, new = _flat(before.get(part, {}), part), _flat(now.get(part, {}), part)
+        old, new = flat(before.get(part, {}), part), flat(now.get(part, {}), part)
         for key in sorted(old.keys() | new.keys()):
             if old.get(key) != new.get(key):
                 raise InputError(
@@ -114,10 +119,11 @@ def refuse_other(before: dict[str, Any], now: dict[str, Any], path: Path) -> Non
                 )
 
 
-def _flat(tree: Any, prefix: str) -> dict[str, Any]:
+def flat(tree: Any, prefix: str) -> dict[str, Any]:
+    """The values of nested settings under names such as ``prefix.network.width``."""
     if not isinstance(tree, dict):
         return {prefix: tree}
-    return {name: value for key, sub in tree.items() for name, value in _flat(sub, f"{prefix}.{key}").items()}
+    return {name: value for key, sub in tree.items() for name, value in flat(sub, f"{prefix}.{key}").items()}
 
 
 def default_run_folder(config: dict[str, Any]) -> Path:
@@ -193,7 +199,7 @@ def build(config: dict[str, Any]) -> tuple[PuzzleModule, GenRAVENDataModule]:
     Raises:
         InputError: it names a class of another library, whose import would run that library's code.
     """
-    for name, value in _flat(config, "").items():
+    for name, value in flat(config, "").items():
         if name.endswith(".class_path") and not value.startswith(TRUSTED):
             raise InputError(f"expected classes of genraven in a checkpoint, got {value!r}: it is not loaded.")
     parser = ArgumentParser(exit_on_error=False)

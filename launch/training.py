@@ -23,6 +23,7 @@ from callbacks import RunGuard, RunSummary, StepCheckpoint, WholeCheckpointIO
 from callbacks.summary import Origin
 from datamodules import GenRAVENDataModule
 from genraven.errors import InputError
+from launch import watching
 from launch.data import save_array
 from launch.runs import (
     SCHEMA,
@@ -69,6 +70,8 @@ class GenravenCLI(LightningCLI):
                             "trainer.accumulate_grad_batches above 1 sets them by hand.")  # fmt: skip
         parser.add_argument("--timeout_s", type=int, default=600, help="Seconds after which a process that does not "
                             "answer ends the others.")  # fmt: skip
+        for name, options in watching.OPTIONS.items():
+            parser.add_class_arguments(options, name)
 
     def before_instantiate_classes(self) -> None:
         """Resolves the config into plain values."""
@@ -135,8 +138,10 @@ class GenravenCLI(LightningCLI):
         origin = Origin(config_hash(self.resolved), self.run_folder.git_commit())
         self.summary = RunSummary(self.run_folder.path, origin)
         steps = StepCheckpoint(self.run_folder.checkpoints, self._options.checkpoint_every_n_steps)
+        options = {name: self._get(self.config_init, name) for name in watching.OPTIONS}
+        is_new = not (self.resume_step and self.run_folder.has_curves)
         return [
-            self.summary,
+            *watching.watchers(self.resolved, options, self.summary, is_new=is_new),
             KeepConfig({part: self.resolved[part] for part in SCHEMA}),
             ModelCheckpoint(  # before the other, which so knows what is the best
                 self.run_folder.checkpoints, "best", monitor="val/loss", mode="min", enable_version_counter=False

@@ -7,7 +7,8 @@ import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Literal
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal, TypedDict
 
 import lightning as L
 import torch
@@ -17,12 +18,24 @@ from torch import Tensor, nn
 from datamodules.batches import Batch
 from genraven.errors import InputError
 from genraven.metrics.memorization import TrainingIndex
-from genraven.metrics.scores import Scores
+from genraven.metrics.scores import ScoreCard, Scores
 from genraven.puzzles.masks import last_panel_mask
 from genraven.puzzles.spec import NUM_RULES
 
 Schedule = Literal["constant", "linear", "cosine"]
+Task = Literal["generate", "complete"]
 Purpose = Literal["train", "val", "test", "generate", "complete", "labels", "dropout"]
+
+
+class Sampled(TypedDict):
+    """What a model made of an evaluation batch."""
+
+    generated: Tensor
+    """(b, 3, 9, 9) int8"""
+    completed: Tensor
+    """(b, 3, 9, 9) int8, the last panels written by the model."""
+    rules: Tensor
+    """(b,) int64 ids of the rules of those that were completed."""
 
 
 def schedule_factor(step: int, *, warmup_steps: int, schedule: Schedule, max_steps: int) -> float:
@@ -69,6 +82,8 @@ class PuzzleModule(L.LightningModule, ABC):
         self._index: TrainingIndex | None = None
         self._trained: tuple[int, ...] = tuple(range(NUM_RULES))
         self._window_loss: Tensor | float = 0.0
+        self.card: ScoreCard | None = None  # of the last evaluation
+        self.measured: Callable[[Task], AbstractContextManager[None]] = lambda task: nullcontext()  # see Cost
 
     @property
     @abstractmethod
@@ -163,6 +178,13 @@ class PuzzleModule(L.LightningModule, ABC):
         self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"])
         return loss
 
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Logs the norm of the gradient as it is before clipping, of the steps that are logged."""
+        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if every and (self.trainer.global_step + 1) % every == 0:
+            norms = torch._foreach_norm([p.grad for p in self.parameters() if p.grad is not None])
+            self.log("train/grad_norm", torch.stack(norms).norm())
+
     def configure_optimizers(self) -> Any:
         """The injected optimizer with warm-up and schedule, stepped every step."""
         optimizer = self.make_optimizer(self.parameters())
@@ -186,29 +208,32 @@ class PuzzleModule(L.LightningModule, ABC):
             self._trained, self._index = data.trained, data.training_index()
 
     @torch.no_grad()
-    def score(self, scores: Scores, batch: Batch, purpose: Purpose) -> None:
+    def score(self, scores: Scores, batch: Batch, purpose: Purpose) -> Sampled:
         """Adds the batch's loss, its completed last panels and as many generated puzzles to ``scores``."""
         scores.add_losses(
             self.losses(batch.puzzles, self._labels(batch), self._drawer(batch, self.generator(purpose, batch.step)))
         )
         mask = last_panel_mask(len(batch.puzzles), self.device)
-        completed = self.complete(batch.puzzles, mask, self.generator("complete", batch.step))
+        with self.measured("complete"):
+            completed = self.complete(batch.puzzles, mask, self.generator("complete", batch.step))
         scores.add_completed(completed, batch.rules)
         labels = batch.rules if self._num_labels else None
-        scores.add_generated(self.generate(len(batch.puzzles), labels, self.generator("generate", batch.step)))
+        with self.measured("generate"):
+            generated = self.generate(len(batch.puzzles), labels, self.generator("generate", batch.step))
+        scores.add_generated(generated)
+        return Sampled(generated=generated, completed=completed, rules=batch.rules)
 
     def _start_scoring(self) -> None:
         self._scores = Scores(self._trained, self._index, self.device)
 
-    def _score(self, batch: Batch, purpose: Purpose) -> None:
+    def _score(self, batch: Batch, purpose: Purpose) -> Sampled | None:
         # In the step and not at the epoch's end, where averaged weights are already exchanged for the raw ones.
         assert self._scores is not None
-        if batch.total:
-            self.score(self._scores, batch, purpose)
+        return self.score(self._scores, batch, purpose) if batch.total else None
 
     def _log_scores(self, stage: str) -> None:
         assert self._scores is not None
-        card = self._scores.compute()
+        self.card = card = self._scores.compute()
         self._scores = None
         for name, rate in card.rates.items():
             self.log(f"{stage}/{name}", rate.value.float(), prog_bar=name in ("c3", "completion"))
@@ -220,9 +245,9 @@ class PuzzleModule(L.LightningModule, ABC):
         """Begins to count."""
         self._start_scoring()
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Scores a batch."""
-        self._score(batch, "val")
+    def validation_step(self, batch: Batch, batch_idx: int) -> Sampled | None:
+        """Scores a batch; None where this process has none."""
+        return self._score(batch, "val")
 
     def on_validation_epoch_end(self) -> None:
         """Logs all scores as ``val/...`` and their counts as ``val_count/...``."""
@@ -232,9 +257,9 @@ class PuzzleModule(L.LightningModule, ABC):
         """Begins to count."""
         self._start_scoring()
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Scores a batch."""
-        self._score(batch, "test")
+    def test_step(self, batch: Batch, batch_idx: int) -> Sampled | None:
+        """Scores a batch; None where this process has none."""
+        return self._score(batch, "test")
 
     def on_test_epoch_end(self) -> None:
         """Logs all scores as ``test/...`` and their counts as ``test_count/...``."""

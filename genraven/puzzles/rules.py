@@ -20,6 +20,7 @@ from genraven.puzzles.spec import (
     NUM_ROWS,
     NUM_RULES,
     NUM_VALUES,
+    RULES,
     SINGLETON_RELATIONS,
     UNION_LIMIT,
     VALUE_ATTRIBUTES,
@@ -148,3 +149,8 @@ def rule_bits(masks: Tensor) -> Tensor:
     """(..., 40) bool from masks (...) int64: entry k says whether rule k is set."""
     ids = torch.arange(NUM_RULES, device=masks.device)
     return (masks.unsqueeze(-1) >> ids & 1).bool()
+
+
+def rule_names(masks: Tensor) -> list[str]:
+    """For each of ``masks`` (B,) the rules in it, or a dash."""
+    return [", ".join(RULES[int(k)].name for k in bits.nonzero().squeeze(1)) or "-" for bits in rule_bits(masks)]

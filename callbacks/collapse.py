@@ -1,0 +1,159 @@
+"""CollapseWatch: says when a model stops learning rules and begins to repeat its training set, or to lose rules."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities import rank_zero_warn
+
+from callbacks.board import log_values, shown_step, writer
+from genraven.errors import InputError
+from genraven.metrics.scores import ScoreCard
+from lightning_modules.base import PuzzleModule
+
+MIN_CONSISTENT = 50  # puzzles with C3 that an entropy is judged from
+
+
+@dataclass(frozen=True)
+class CollapseLimits:
+    """What counts as collapse; null does not look at that signal. Rates count by their 95% intervals.
+
+    Args:
+        novel_c3: it is surely below this share of its surely known best.
+        memorized_rows: surely more than this share of the generated rows stand in the training set.
+        entropy_bits: the entropy over the rules generated is so many bits below its best.
+        loss_gap: the validation loss is above its best by this share of it, while the training loss has fallen since.
+        stop: ends the run at the first of them.
+    """
+
+    novel_c3: float | None = 0.5
+    memorized_rows: float | None = 0.5
+    entropy_bits: float | None = 1.0
+    loss_gap: float | None = 0.2
+    stop: bool = False
+
+    def __post_init__(self) -> None:
+        for name, most in (("novel_c3", 1.0), ("memorized_rows", 1.0), ("entropy_bits", None), ("loss_gap", None)):
+            value = getattr(self, name)
+            if value is not None and (value <= 0 or (most is not None and value > most)):
+                wanted = "above 0" + ("" if most is None else ", at most 1")
+                raise InputError(f"expected --collapse.{name} {wanted}, got {value}: null switches it off.")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A signal at one validation."""
+
+    value: float
+    threshold: float
+    crossed: bool
+
+
+class CollapseWatch(L.Callback):
+    """Reads four signals after each validation, and marks the step at which one first crosses its threshold.
+
+    It says so in the log, in TensorBoard (``collapse/<signal>`` is 1 from there on) and in ``summary.json``. All
+    processes have the same scores and so agree.
+    """
+
+    def __init__(self, limits: CollapseLimits) -> None:
+        self.limits = limits
+        self.crossings: dict[str, dict[str, float | int]] = {}
+        self.stopped: str | None = None
+        self._best: dict[str, float] = {}
+        self._losses: list[torch.Tensor | float] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values only."""
+        losses = [float(loss) for loss in self._losses]
+        return {"crossings": self.crossings, "best": self._best, "losses": losses}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on watching from a checkpoint."""
+        self.crossings, self._best = state_dict["crossings"], state_dict["best"]
+        self._losses = list(state_dict["losses"])
+
+    def report(self) -> dict[str, Any]:
+        """For the summary."""
+        return {"collapse": self.crossings, "stopped": self.stopped}
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """A run that was stopped stays so, unless it is now told otherwise."""
+        self._stop_if_told(trainer)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Keeps the logged losses, which are those of all processes; nothing waits for the device."""
+        every = trainer.log_every_n_steps * trainer.accumulate_grad_batches  # type: ignore[attr-defined]
+        if every and (batch_idx + 1) % every == 0 and "train/loss" in trainer.callback_metrics:
+            self._losses.append(trainer.callback_metrics["train/loss"].detach().clone())
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Looks at all signals."""
+        if trainer.sanity_checking or not isinstance(pl_module, PuzzleModule) or pl_module.card is None:
+            return
+        step = trainer.global_step
+        for signal, reading in self._read(pl_module.card):
+            if reading.crossed and signal not in self.crossings:
+                self.crossings[signal] = {"step": step, "value": reading.value, "threshold": reading.threshold}
+                self._say(trainer, signal)
+            log_values(trainer, {f"collapse/{signal}": float(signal in self.crossings)})
+        self._losses = []
+        self._stop_if_told(trainer)
+
+    def _read(self, card: ScoreCard) -> Iterator[tuple[str, Reading]]:
+        """The signals that can be read from ``card``, each compared with its best so far, which then may move."""
+        limits = self.limits
+        if limits.novel_c3 is not None and "novel_c3" in card.rates:
+            rate = card.rates["novel_c3"]
+            low, high = (bound.item() for bound in rate.interval())
+            best = self._keep("novel_c3", low, is_better=low > self._best.get("novel_c3", 0.0))
+            threshold = limits.novel_c3 * best
+            yield "novel_c3", Reading(rate.value.item(), threshold, high < threshold)
+        if limits.memorized_rows is not None and "memorized_rows" in card.rates:
+            rate = card.rates["memorized_rows"]
+            crossed = rate.interval()[0].item() > limits.memorized_rows
+            yield "memorized_rows", Reading(rate.value.item(), limits.memorized_rows, crossed)
+        entropy = card.values.get("rule_entropy_bits")
+        if limits.entropy_bits is not None and entropy is not None and card.rates["c3"].hits >= MIN_CONSISTENT:
+            best = self._keep("entropy_bits", entropy, is_better=entropy > self._best.get("entropy_bits", 0.0))
+            threshold = best - limits.entropy_bits
+            yield "entropy_bits", Reading(entropy, threshold, entropy < threshold)
+        if limits.loss_gap is not None and self._losses and "loss" in card.values:
+            yield "loss_gap", self._gap(card.values["loss"], limits.loss_gap)
+
+    def _gap(self, loss: float, gap: float) -> Reading:
+        training = sum(float(value) for value in self._losses) / len(self._losses)
+        is_best = loss <= self._best.get("loss", float("inf"))
+        best = self._keep("loss", loss, is_better=is_best)
+        threshold = best + gap * abs(best)
+        training_then = self._keep("training_loss", training, is_better=is_best)
+        return Reading(loss, threshold, loss > threshold and training < training_then)
+
+    def _keep(self, name: str, value: float, *, is_better: bool) -> float:
+        """The best so far."""
+        if is_better or name not in self._best:
+            self._best[name] = value
+        return self._best[name]
+
+    def _say(self, trainer: L.Trainer, signal: str) -> None:
+        text = self._sentence(signal)
+        rank_zero_warn(text)
+        board = writer(trainer)
+        if board is not None:
+            board.add_text("collapse", text, shown_step(trainer))
+
+    def _sentence(self, signal: str) -> str:
+        crossing = self.crossings[signal]
+        return (
+            f"collapse: {signal} is {crossing['value']:.4g} at step {crossing['step']}, beyond its threshold of "
+            f"{crossing['threshold']:.4g}"
+        )
+
+    def _stop_if_told(self, trainer: L.Trainer) -> None:
+        if self.limits.stop and self.crossings:
+            self.stopped = self._sentence(next(iter(self.crossings)))
+            trainer.should_stop = True

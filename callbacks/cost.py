@@ -1,0 +1,209 @@
+"""Cost: what a run spends, and what that buys."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import lightning as L
+import torch
+
+from callbacks.board import log_values
+from callbacks.energy import energy_counter
+from genraven.errors import InputError
+from genraven.flops import TERA, PuzzleFlops, count_flops, passes, peak_flops
+from lightning_modules.base import PuzzleModule, Task
+
+SECONDS_PER_HOUR = 3600
+GIB = 1 << 30
+BOUGHT = {"generate": ("c3", "consistent_puzzle"), "complete": ("completion", "correct_completion")}
+
+
+@dataclass(frozen=True)
+class CostOptions:
+    """What a device costs and can do.
+
+    Args:
+        price_per_device_hour: in any currency; null reckons no money.
+        peak_tflops: dense peak of one device, in the precision that is trained in; null looks it up by the device's
+            name, and leaves the share of peak out where it is not known.
+    """
+
+    price_per_device_hour: float | None = None
+    peak_tflops: float | None = None
+
+    def __post_init__(self) -> None:
+        price, peak = self.price_per_device_hour, self.peak_tflops
+        if price is not None and not 0 <= price < math.inf:
+            raise InputError(f"expected --cost.price_per_device_hour to be 0 or more, got {price}.")
+        if peak is not None and not 0 < peak < math.inf:
+            raise InputError(f"expected --cost.peak_tflops to be above 0, got {peak}.")
+
+
+class Cost(L.Callback):
+    """Speed, operations, memory, energy and money, as curves ``cost/...`` and for the summary.
+
+    What is not known is absent: no peak, no share of it; no NVML, no joules; no price, no money. It waits for the
+    device in validations only.
+
+    Args:
+        options: what a device costs and can do.
+        totals: device seconds and puzzles so far, over all starts of the run.
+    """
+
+    def __init__(self, options: CostOptions, totals: Callable[[], Mapping[str, float]]) -> None:
+        self.options, self.totals = options, totals
+        self._flops: PuzzleFlops | None = None
+        self._peak: float | None = None
+        self._speed: float | None = None  # puzzles a second
+        self._window = (time.monotonic(), 0)
+        self._joules_now: Callable[[], float] | None = None
+        self._joules_then = self._joules_before = 0.0
+        self._joules = math.nan
+        self._bought: dict[str, dict[str, float]] = {}
+        self._task: Task | None = None
+        self._seconds: dict[str, float] = {}
+        self._passes: dict[str, float] = {}
+        self._hook: Any = None
+
+    # What it says ------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """The last validation's; joules follow in ``on_save_checkpoint``."""
+        return {"bought": self._bought}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on from a checkpoint."""
+        self._bought = state_dict["bought"]
+
+    def report(self) -> dict[str, Any]:
+        """For the summary; null where not known."""
+        totals = self.totals()
+        return {
+            "puzzles_per_s": self._speed,
+            "flops_per_puzzle": self._flops.training if self._flops else None,
+            "flops": self._flops.training * totals["puzzles"] if self._flops else None,
+            "joules": None if math.isnan(self._joules) else self._joules,
+            "price_per_device_hour": self.options.price_per_device_hour,
+            "money": self._money(totals["device_seconds"]),
+            **{f"cost_per_{name}": self._bought.get(name) for _, name in BOUGHT.values()},
+        }
+
+    def _money(self, device_s: float) -> float | None:
+        price = self.options.price_per_device_hour
+        return None if price is None else price * device_s / SECONDS_PER_HOUR
+
+    # Training ----------------------------------------------------------------------------------------------------
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Counts the operations of a puzzle, and looks up what the device can do."""
+        self._flops = count_flops(pl_module.network) if isinstance(pl_module, PuzzleModule) else None
+        device = pl_module.device
+        if self.options.peak_tflops is not None:
+            self._peak = TERA * self.options.peak_tflops
+        elif device.type == "cuda":
+            self._peak = peak_flops(torch.cuda.get_device_name(device), str(trainer.precision))
+        self._joules_now = energy_counter(device)
+        self._joules_then = self._joules_now() if self._joules_now else math.nan
+        self._add_joules(trainer)
+        self._window = (time.monotonic(), trainer.global_step)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Logs the speed, and what follows from it, with the other training curves."""
+        every = trainer.log_every_n_steps * trainer.accumulate_grad_batches  # type: ignore[attr-defined]
+        if not every or (batch_idx + 1) % every:
+            return
+        now, step = time.monotonic(), trainer.global_step
+        self._speed = speed = (step - self._window[1]) * batch.total / (now - self._window[0])
+        self._window = (now, step)
+        device_s = self.totals()["device_seconds"]
+        values = {"train/puzzles_per_s": speed, "cost/device_hours": device_s / SECONDS_PER_HOUR}
+        if self._flops is not None:
+            values["cost/flops_per_s"] = speed * self._flops.training
+            if self._peak is not None:
+                values["cost/share_of_peak"] = values["cost/flops_per_s"] / (self._peak * trainer.world_size)
+        if (money := self._money(device_s)) is not None:
+            values["cost/money"] = money
+        if pl_module.device.type == "cuda":
+            values["cost/gpu_memory_gib"] = torch.cuda.max_memory_allocated(pl_module.device) / GIB
+        pl_module.log_dict(values, rank_zero_only=True)
+
+    # Energy ------------------------------------------------------------------------------------------------------
+
+    def _add_joules(self, trainer: L.Trainer) -> None:
+        """Sums what all devices have drawn in this start; NaN when one of them does not say. A collective."""
+        mine = self._joules_now() - self._joules_then if self._joules_now else math.nan
+        drawn = trainer.strategy.reduce(torch.tensor(mine, device=trainer.strategy.root_device), reduce_op="sum")
+        self._joules = self._joules_before + float(drawn)
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keeps the joules so far; all processes come here."""
+        self._add_joules(trainer)
+        checkpoint["joules"] = None if math.isnan(self._joules) else self._joules
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Goes on from them; where they are not known they stay so."""
+        joules = checkpoint.get("joules")
+        self._joules_before = math.nan if joules is None else joules
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Adds the last joules."""
+        self._add_joules(trainer)
+
+    # Validation --------------------------------------------------------------------------------------------------
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begins to measure what the model generates and completes."""
+        self._seconds, self._passes = dict.fromkeys(BOUGHT, 0.0), dict.fromkeys(BOUGHT, 0.0)
+        if isinstance(pl_module, PuzzleModule) and not trainer.sanity_checking:
+            pl_module.measured = lambda task: self._measure(task, pl_module.device)
+            self._hook = pl_module.network.register_forward_hook(self._count)
+
+    def _count(self, network: torch.nn.Module, inputs: Any, output: torch.Tensor) -> None:
+        if self._task is not None:
+            self._passes[self._task] += passes(network, output)
+
+    @contextmanager
+    def _measure(self, task: Task, device: torch.device) -> Iterator[None]:
+        synchronize(device)
+        self._task, start = task, time.monotonic()
+        try:
+            yield
+            synchronize(device)
+            self._seconds[task] += time.monotonic() - start
+        finally:
+            self._task = None
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Divides what sampling took by what came out right; the pause does not count as training speed."""
+        if self._hook is not None and isinstance(pl_module, PuzzleModule):
+            self._hook.remove()
+            self._hook, pl_module.measured = None, lambda task: nullcontext()
+            self._divide(trainer, pl_module)
+            self._add_joules(trainer)
+            if not math.isnan(self._joules):
+                log_values(trainer, {"cost/joules": self._joules})
+        self._window = (time.monotonic(), trainer.global_step)
+
+    def _divide(self, trainer: L.Trainer, module: PuzzleModule) -> None:
+        spent = torch.tensor([[self._seconds[task], self._passes[task]] for task in BOUGHT], device=module.device)
+        spent = trainer.strategy.reduce(spent, reduce_op="sum")
+        self._bought = {}
+        for (device_s, num_passes), (rate, name) in zip(spent.tolist(), BOUGHT.values(), strict=True):
+            hits = int(module.card.rates[rate].hits) if module.card is not None and rate in module.card.rates else 0
+            if hits:  # else no price can be put on it
+                flops = num_passes * self._flops.forward if self._flops else None
+                costs = {"device_s": device_s, "flops": flops, "money": self._money(device_s)}
+                each = {unit: cost / hits for unit, cost in costs.items() if cost is not None}
+                log_values(trainer, {f"cost/{unit}_per_{name}": cost for unit, cost in each.items()})
+                self._bought[name] = each
+
+
+def synchronize(device: torch.device) -> None:
+    """Waits for what the device has been told to do."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
