@@ -3,7 +3,7 @@
 Counted is what multiplies matrices: linear layers, convolutions, attention (the whole square, also where it is causal)
 and a scan's sums over its states, 2 operations a multiplication. Not counted is what goes element by element, in any
 network: norms, activations, softmax, and the recurrence of a scan, which takes about 5 a state on the way there (less
-than 3% of Mamba's other work). Nor is what is computed anew on the way back.
+than 3% of Mamba's other work in the study's sizes). Nor is what is computed anew on the way back.
 """
 
 import copy
@@ -33,7 +33,7 @@ PEAKS: dict[str, tuple[float | None, float | None, float]] = {
     r"A10": (125, 125, 62.5),
     r"L40S": (362, 362, 183),
     r"L4": (121, 121, 60),
-    r"RTX 4090": (165, 165, 82.6),
+    r"RTX 4090(?! (Laptop|D))": (165, 165, 82.6),
     r"V100-SXM2": (None, 125, 15.7),
     r"V100-PCIE": (None, 112, 14),
     r"T4": (None, 65, 8.1),
@@ -101,6 +101,6 @@ def peak_flops(device: str, precision: str) -> float | None:
         precision: the trainer's, such as ``bf16-mixed``.
     """
     column = PRECISIONS.get(precision.partition("-")[0])
-    row = next((row for name, row in PEAKS.items() if re.search(rf"\b{name}\b", device)), None)
+    row = next((row for name, row in PEAKS.items() if re.search(rf"\b{name}\b(?!.*\bMIG\b)", device)), None)
     peak = row[column] if row is not None and column is not None else None
     return TERA * peak if peak is not None else None

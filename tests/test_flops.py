@@ -1,0 +1,190 @@
+"""What torch counts against closed forms, written out per layer: 2 operations a multiplication, back twice as many."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from torch import nn
+
+from genraven.diffusion.ddpm import Ddpm
+from genraven.diffusion.edm import Edm
+from genraven.diffusion.flow import Flow
+from genraven.flops import count_flops, passes, peak_flops
+from genraven.networks.dit import DiT
+from genraven.networks.mamba import Mamba
+from genraven.networks.transformer import Transformer
+from genraven.networks.unet import Block, UNet
+from genraven.puzzles import layout
+from genraven.puzzles.generate import generate
+from lightning_modules import AutoregressiveModule, DiffusionModule
+
+CONFIGS = Path(__file__).parents[1] / "launch" / "configs" / "model"
+CLASSES: dict[str, type[nn.Module]] = {cls.__name__: cls for cls in (DiT, UNet, Mamba, Transformer)}
+PRESETS = ["dit_tiny", "dit_s3", "sit_s", "edm_tiny", "edm_base", "gpt2_tiny", "gpt2_base_joint", "mamba_tiny",
+           "mamba_base"]  # fmt: skip
+L = 81
+
+
+def preset(name: str) -> nn.Module:
+    """The network of a shipped config, without memory for its weights."""
+    network = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())["model"]["init_args"]["network"]
+    with torch.device("meta"):
+        return CLASSES[network["class_path"].rsplit(".", 1)[-1]](**network["init_args"])
+
+
+def heads(network: Any) -> int:
+    """Multiplications of the heads."""
+    return L * sum(network.width // len(network.head_sizes) * size for size in network.head_sizes)
+
+
+def transformer(network: Any) -> tuple[int, int]:
+    """Multiplications there and back; attention's square is whole."""
+    d = network.width
+    there = len(network.blocks) * (12 * L * d**2 + 2 * L**2 * d) + heads(network)
+    return there, 2 * there
+
+
+def mamba(network: Any) -> tuple[int, int]:
+    d, block = network.width, network.blocks[0]
+    e, n, k, rank = 2 * d, block.state_size, block.span, block.rank
+    linear = L * (d * 2 * e + e * (rank + 2 * n) + rank * e + e * d)
+    convolution, read = L * e * k, L * e * n
+    # Back through the scan there are three sums over states or channels for the one on the way there.
+    there = len(network.blocks) * (linear + convolution + read) + heads(network)
+    back = len(network.blocks) * (2 * linear + 2 * convolution + 3 * read) + 2 * heads(network)
+    return there, back
+
+
+def dit(network: Any) -> tuple[int, int]:
+    d, p = network.norm.normalized_shape[0], network.patch
+    tokens = (9 // p) ** 2
+    block = 12 * tokens * d**2 + 2 * tokens**2 * d + 6 * d**2
+    inputs = tokens * network.in_channels * p**2 * d + network.num_frequencies * d
+    rest = d**2 + 2 * d**2 + tokens * d * network.out.out_features
+    there = len(network.blocks) * block + rest + inputs
+    return there, 2 * there - inputs  # nobody asks for the gradient of what is read
+
+
+def unet(network: Any) -> tuple[int, int]:
+    side = 9
+
+    def block(part: Block, before: int) -> int:
+        size = round(before * part.scale)
+        c_in, c_out, area = part.convolution1.in_channels, part.channels_out, size**2
+        total = area * 9 * c_in * c_out + area * 9 * c_out**2 + part.condition.in_features * c_out
+        total += area * c_in * c_out if isinstance(part.skip, nn.Conv2d) else 0
+        return total + (4 * area * c_out**2 + 2 * area**2 * c_out if part.attends else 0)
+
+    there = 0
+    for part in network.encoder:
+        there += block(part, side)
+        side = round(side * part.scale)
+    there += sum(block(part, side) for part in network.middle)
+    for level, merging in enumerate(network.decoder):
+        if level:
+            there += block(network.up[level - 1], side)
+            side *= 3
+        there += sum(block(part, side) for part in merging)
+    c = network.channels
+    first, time_in = 81 * 9 * network.in_channels * c, c * 4 * c
+    there += first + time_in + (4 * c) ** 2 + 81 * 9 * network.out.in_channels * network.out.out_channels
+    return there, 2 * there - first - time_in
+
+
+CLOSED = {Transformer: transformer, Mamba: mamba, DiT: dit, UNet: unet}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_count_is_the_closed_form(name: str) -> None:
+    network = preset(name)
+    there, back = CLOSED[type(network)](network)  # type: ignore[index]
+    counted = count_flops(network)
+    assert counted is not None
+    assert counted.forward == pytest.approx(2 * there, rel=0.01)
+    assert counted.training == pytest.approx(2 * (there + back), rel=0.01)
+
+
+def test_what_a_scan_does_element_by_element_is_little() -> None:
+    """Five operations a state and position on the way there that are not counted, as the module says."""
+    network: Any = preset("mamba_base")
+    elementwise = 5 * L * len(network.blocks) * 2 * network.width * network.blocks[0].state_size
+    assert elementwise < 0.03 * 2 * mamba(network)[0]
+
+
+def test_the_network_is_left_as_it_was() -> None:
+    network = Transformer(width=24, depth=1, num_heads=2)
+    before = [p.clone() for p in network.parameters()]
+    assert count_flops(network) == count_flops(network)
+    assert all(torch.equal(a, b) and a.grad is None for a, b in zip(network.parameters(), before, strict=True))
+
+
+def test_another_network_is_not_guessed() -> None:
+    assert count_flops(nn.Linear(3, 3)) is None
+
+
+def modules() -> dict[str, Any]:
+    def picture(process: Any, **settings: Any) -> DiffusionModule:
+        return DiffusionModule(DiT(width=24, depth=1, num_heads=2, patch=3, **settings), process, num_sampling_steps=3)
+
+    return {
+        "flow": picture(Flow()),
+        "ddpm": picture(Ddpm(), out_channels=6),
+        "edm": picture(Edm()),
+        "cells": AutoregressiveModule(Transformer(width=24, depth=1, num_heads=2)),
+    }
+
+
+@pytest.mark.parametrize("name", ["flow", "ddpm", "edm", "cells"])
+def test_a_training_step_is_one_pass_through_the_network(name: str) -> None:
+    module, seen = modules()[name], []
+    module.network.register_forward_hook(lambda network, args, output: seen.append(passes(network, output)))
+    puzzles = generate(0, 0, 5)
+    generator = torch.Generator().manual_seed(0)
+    module.losses(puzzles, None, lambda draw, *shape: draw((5, *shape), generator=generator))
+    assert seen == [5.0]
+
+
+def test_passes_of_sampling() -> None:
+    """A picture is looked at in each step; of a sequence each cell is read once, however long the calls are."""
+    for name, wanted in (("flow", 4 * 3), ("cells", 4)):
+        module, seen = modules()[name], []
+        module.network.register_forward_hook(lambda network, args, output, seen=seen: seen.append(passes(network, output)))
+        module.generate(4)
+        assert sum(seen) == pytest.approx(wanted)
+        seen.clear()
+        puzzles = generate(0, 0, 4)
+        mask = torch.zeros(4, *layout.PUZZLE_SHAPE[1:], dtype=torch.bool)
+        mask[:, 6:, 6:] = True
+        module.complete(puzzles, mask)
+        assert sum(seen) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "tflops"),
+    [
+        ("NVIDIA A100-SXM4-80GB", "bf16-mixed", 312),
+        ("NVIDIA A100 80GB PCIe", "16-mixed", 312),
+        ("NVIDIA H100 80GB HBM3", "bf16-mixed", 989),
+        ("NVIDIA H100 PCIe", "bf16-true", 756),
+        ("NVIDIA H100 NVL", "bf16-true", 835),
+        ("NVIDIA H200", "bf16-mixed", 989),
+        ("NVIDIA L40S", "bf16-mixed", 362),
+        ("NVIDIA L4", "bf16-mixed", 121),
+        ("NVIDIA A10", "bf16-mixed", 125),
+        ("NVIDIA GeForce RTX 4090", "bf16-mixed", 165),
+        ("Tesla V100-SXM2-16GB", "16-mixed", 125),
+        ("Tesla V100-SXM2-16GB", "bf16-mixed", None),
+        ("NVIDIA A100-SXM4-80GB", "32-true", 156),
+        ("NVIDIA A100-SXM4-80GB", "64-true", None),
+        ("NVIDIA A10G", "bf16-mixed", None),
+        ("NVIDIA L40", "bf16-mixed", None),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", "bf16-mixed", None),
+        ("NVIDIA A100-SXM4-80GB MIG 1g.10gb", "bf16-mixed", None),
+        ("NVIDIA H100", "bf16-mixed", None),
+        ("cpu", "32-true", None),
+    ],
+)
+def test_peaks_are_known_or_absent(device: str, precision: str, tflops: float | None) -> None:
+    assert peak_flops(device, precision) == (None if tflops is None else tflops * 1e12)
