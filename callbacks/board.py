@@ -11,8 +11,8 @@ QUALITY = ("val/c3", "val/novel_c3", "val/any_valid", "val/completion_trained", 
 LOSSES = ("train/loss", "val/loss")
 CHARTS = {
     "together": {
-        "quality": ["Multiline", [f"^{tag}$" for tag in QUALITY]],
-        "loss": ["Multiline", [f"^{tag}$" for tag in LOSSES]],
+        "C3, novel C3, AnyValid, completion": ["Multiline", [f"^{tag}$" for tag in QUALITY]],
+        "training and validation loss": ["Multiline", [f"^{tag}$" for tag in LOSSES]],
     }
 }
 RESULTS = (*QUALITY, "val/completion", "val/loss")

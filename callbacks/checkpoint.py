@@ -105,11 +105,12 @@ class StepCheckpoint(Checkpoint):
             self._save(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Saves what was due when the validation began."""
+        """Saves what was due when the validation began, and the end of a run that was stopped in it."""
         if trainer.sanity_checking:
             return
         self._raise_together(trainer)  # what the checkpoint of the best could not write
-        if self._after_validation:
+        stopped = trainer.should_stop and trainer.global_step != self._saved_step
+        if self._after_validation or stopped:
             self._after_validation = False
             self._save(trainer)
 

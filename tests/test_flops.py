@@ -150,7 +150,9 @@ def test_passes_of_sampling() -> None:
     """A picture is looked at in each step; of a sequence each cell is read once, however long the calls are."""
     for name, wanted in (("flow", 4 * 3), ("cells", 4)):
         module, seen = modules()[name], []
-        module.network.register_forward_hook(lambda network, args, output, seen=seen: seen.append(passes(network, output)))
+        module.network.register_forward_hook(
+            lambda network, args, output, seen=seen: seen.append(passes(network, output))
+        )
         module.generate(4)
         assert sum(seen) == pytest.approx(wanted)
         seen.clear()

@@ -73,7 +73,6 @@ def test_a_finished_run(tmp_path: Path) -> None:
     assert (summary["step"], summary["max_steps"], summary["puzzles"], summary["time_left_s"]) == (5, 5, 15, 0)
     assert (summary["family"], summary["network"], summary["parameters"]) == ("line", "linear", 1)
     assert (summary["config_hash"], summary["git_commit"]) == ("0123456789ab", "c0ffee")
-    assert summary["puzzles_per_s"] > 0
     assert summary["device_seconds"] == pytest.approx(summary["wall_seconds"])
     assert summary["hosts"]
 

@@ -43,10 +43,12 @@ def last_state(run: Path) -> dict[str, Any]:
 
 
 def curves(run: Path) -> dict[str, list[tuple[int, float]]]:
-    """Steps and values of all curves but those of speed, as TensorBoard shows them."""
+    """Steps and values of all curves but those of speed and cost, as TensorBoard shows them."""
     events = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0})
     events.Reload()
-    names = [name for name in events.Tags()["scalars"] if name != "train/puzzles_per_s"]
+    names = [
+        name for name in events.Tags()["scalars"] if name != "train/puzzles_per_s" and not name.startswith("cost/")
+    ]
     return {name: [(event.step, event.value) for event in events.Scalars(name)] for name in names}
 
 
