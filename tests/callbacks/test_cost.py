@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -83,11 +82,10 @@ def test_what_is_not_known_is_absent(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def meter(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def meter(monkeypatch: pytest.MonkeyPatch) -> None:
     """A counter that has long been running, and goes on by 5 joules each time it is asked."""
     readings = iter(range(1000, 10**6, 5))
     monkeypatch.setattr(callbacks.cost, "energy_counter", lambda device: lambda: float(next(readings)))
-    yield
 
 
 def test_joules_add_up_over_restarts(meter: None, tmp_path: Path) -> None:
