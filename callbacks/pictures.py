@@ -66,8 +66,8 @@ class Pictures(L.Callback):
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Decides whether this validation can be drawn."""
         budget_s = self.options.share * (time.monotonic() - self._started)
-        is_first = self.options.share > 0 and not self._last_s
-        affordable = is_first or self._spent_s + self._last_s <= budget_s
+        is_first = not self._last_s
+        affordable = self.options.share > 0 and (is_first or self._spent_s + self._last_s <= budget_s)
         self._made, self._draws = [], affordable and not trainer.sanity_checking and writer(trainer) is not None
 
     def on_validation_batch_end(

@@ -19,7 +19,11 @@ from callbacks import (
 from launch.runs import SCHEMA, flat
 
 OPTIONS: dict[str, type[Any]] = {"pictures": PictureOptions, "collapse": CollapseLimits, "cost": CostOptions}
-TRAINER = ("max_steps", "precision", "devices", "num_nodes")
+HYPERPARAMETERS = (
+    "model.network", "model.network.width", "model.network.channels", "model.network.depth", "model.process",
+    "model.optimizer.lr", "model.seed", "data.samples_per_rule", "data.held_out", "data.global_batch_size",
+    "trainer.max_steps",
+)  # fmt: skip
 
 
 def watchers(
@@ -43,13 +47,8 @@ def watchers(
 
 
 def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
-    """What tells a run from others, for TensorBoard's table: of model, data and trainer, under short names."""
-    chosen = {part: config[part] for part in SCHEMA}
-    chosen["trainer"] = {name: config["trainer"].get(name) for name in TRAINER}
-    values = {name: value for part, tree in chosen.items() for name, value in flat(tree, part).items()}
+    """What tells most runs from others, for TensorBoard's table; all else is in the config beside it."""
+    values = {name: value for part in (*SCHEMA, "trainer") for name, value in flat(config[part], part).items()}
     short = {name.replace(".init_args", "").removesuffix(".class_path"): value for name, value in values.items()}
-    return {
-        name: value if isinstance(value, bool | int | float) else str(value)
-        for name, value in short.items()
-        if value is not None
-    }
+    chosen = {name.rpartition(".")[2]: short[name] for name in HYPERPARAMETERS if short.get(name) is not None}
+    return {name: value if isinstance(value, int | float) else str(value) for name, value in chosen.items()}

@@ -7,7 +7,6 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -99,8 +98,8 @@ def test_the_table_has_settings_and_newest_scores(ask: Callable[..., Any]) -> No
     states = ["STATUS_SUCCESS", "STATUS_UNKNOWN", "STATUS_RUNNING"]
     body = {"startIndex": 0, "sliceSize": 9, "allowedStatuses": states, "colParams": []}
     (row,) = ask("plugin/hparams/session_groups", body)["sessionGroups"]
-    assert row["hparams"]["model.network.width"] == 24
-    assert row["hparams"]["data.samples_per_rule"] == 30
+    assert row["hparams"]["width"] == 24
+    assert row["hparams"]["samples_per_rule"] == 30
     steps = {value["name"]["tag"]: value["trainingStep"] for value in row["metricValues"]}
     assert steps["val/c3"] == steps["val/novel_c3"] == steps["val/completion_held_out"] == 5
 

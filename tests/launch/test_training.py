@@ -1,5 +1,6 @@
 """How a run is divided among devices, and what it computes with."""
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from tiny import curves, fit
+from tiny import curves, fit, last_state
 
 from launch.cli import main
 from launch.runs import STARTED, RunFolder, config_hash, default_run_folder
@@ -96,3 +97,25 @@ def test_the_commit_that_was_submitted(tmp_path: Path) -> None:
     (tmp_path / "job").mkdir()
     (tmp_path / "job" / "commit.txt").write_text("c0ffee\n")
     assert RunFolder(tmp_path).git_commit() == "c0ffee"
+
+
+def test_a_collapse_may_stop_a_run_which_keeps_its_last_state(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    options = ["--collapse.stop", "true", "--collapse.loss_gap", "1e-9", "--trainer.log_every_n_steps", "1"]
+    command = fit(run, *options, "--model.optimizer.lr", "3.0", "--trainer.gradient_clip_val", "100")
+    assert main(command) == 0
+    summary = json.loads((run / "summary.json").read_text())
+    (crossing,) = summary["collapse"].values()
+    assert summary["state"] == "finished" and summary["stopped"].startswith("collapse: loss_gap")
+    assert summary["step"] == crossing["step"] == last_state(run)["global_step"] < 24
+    assert main(command) == 0  # there is nothing left to do
+    assert json.loads((run / "summary.json").read_text())["step"] == summary["step"]
+
+
+def test_options_of_what_watches_are_checked_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for option in ("--collapse.memorized_rows=2", "--cost.price_per_device_hour=-1", "--pictures.share=2"):
+        assert main(fit(tmp_path / "run", option)) == 2
+        assert option.partition("=")[0] in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
