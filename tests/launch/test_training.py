@@ -10,6 +10,8 @@ import torch
 import yaml
 from tiny import curves, fit, last_state
 
+from callbacks import CollapseWatch
+from callbacks.collapse import Reading
 from launch.cli import main
 from launch.runs import STARTED, RunFolder, config_hash, default_run_folder
 from launch.training import default_precision
@@ -99,17 +101,18 @@ def test_the_commit_that_was_submitted(tmp_path: Path) -> None:
     assert RunFolder(tmp_path).git_commit() == "c0ffee"
 
 
-def test_a_collapse_may_stop_a_run_which_keeps_its_last_state(tmp_path: Path) -> None:
+def test_a_collapse_may_stop_a_run_which_keeps_its_last_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    signal = ("novel_c3", Reading(value=0.1, threshold=0.2, crossed=True))
+    monkeypatch.setattr(CollapseWatch, "_read", lambda watch, card: iter([signal]))
     run = tmp_path / "run"
-    options = ["--collapse.stop", "true", "--collapse.loss_gap", "1e-9", "--trainer.log_every_n_steps", "1"]
-    command = fit(run, *options, "--model.optimizer.lr", "3.0", "--trainer.gradient_clip_val", "100")
-    assert main(command) == 0
-    summary = json.loads((run / "summary.json").read_text())
-    (crossing,) = summary["collapse"].values()
-    assert summary["state"] == "finished" and summary["stopped"].startswith("collapse: loss_gap")
-    assert summary["step"] == crossing["step"] == last_state(run)["global_step"] < 24
-    assert main(command) == 0  # there is nothing left to do
-    assert json.loads((run / "summary.json").read_text())["step"] == summary["step"]
+    for option, last_step in (("true", 8), ("true", 8), ("false", 24)):  # the second finds nothing left to do
+        assert main(fit(run, "--collapse.stop", option)) == 0
+        summary = json.loads((run / "summary.json").read_text())
+        assert (summary["state"], summary["step"], last_state(run)["global_step"]) == ("finished", last_step, last_step)
+        assert summary["collapse"] == {"novel_c3": {"step": 8, "value": 0.1, "threshold": 0.2}}
+        assert summary["stopped"] == (
+            "collapse: novel_c3 is 0.1 at step 8, beyond its threshold of 0.2" if option == "true" else None
+        )
 
 
 def test_options_of_what_watches_are_checked_before_anything_is_written(
