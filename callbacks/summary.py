@@ -4,13 +4,13 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
 import torch
@@ -19,10 +19,12 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 from genraven.errors import InputError
 from genraven.files import appears_whole
+from genraven.puzzles.spec import RULES
 from genraven.signals import Preempted
 
 CUMULATIVE = ("wall_seconds", "device_seconds", "puzzles")
 WRITE_EVERY_S = 15.0
+REPORTED = ("flops_per_puzzle", "flops", "joules", "price_per_device_hour", "money", "collapse", "stopped")
 UNKNOWN_END = "ended without a word: killed, or its machine was lost"
 
 
@@ -34,6 +36,14 @@ class Origin:
     """Of the model and data config."""
     git_commit: str | None
     """Of the code."""
+
+
+@runtime_checkable
+class Reporter(Protocol):
+    """A callback that has something to say in the summary."""
+
+    def report(self) -> dict[str, Any]:
+        """Plain values of some of ``REPORTED``, or of keys of its own; what is not known is absent."""
 
 
 class RunSummary(L.Callback):
@@ -55,6 +65,7 @@ class RunSummary(L.Callback):
         self._first_step = 0
         self._window = (self._started, 0)
         self._puzzles = 0
+        self._reporters: list[Reporter] = []
 
     def state_dict(self) -> dict[str, Any]:
         """Seconds and puzzles so far."""
@@ -98,6 +109,7 @@ class RunSummary(L.Callback):
         self._window = (self._started, 0)
         for name in CUMULATIVE[:2]:  # time spent is spent, also after the checkpoint gone on from
             self._earlier[name] = max(self._earlier[name], earlier.get(name, 0))
+        self._reporters = [callback for callback in trainer.callbacks if isinstance(callback, Reporter)]  # type: ignore[attr-defined]
         self._facts = self._describe(trainer, pl_module)
         self._facts["metrics"] = earlier.get("metrics", {}) if trainer.global_step else {}
         self._facts["restarts"] = self._restarts(earlier, trainer)
@@ -125,6 +137,7 @@ class RunSummary(L.Callback):
             "step": trainer.global_step,
             "max_steps": trainer.max_steps,
             "family": getattr(pl_module, "family", None),
+            "architecture": getattr(pl_module, "architecture", None),
             "network": type(network).__name__.lower(),
             "parameters": sum(p.numel() for p in network.parameters()),
             "puzzles_per_s": None,
@@ -136,7 +149,17 @@ class RunSummary(L.Callback):
             "devices": trainer.world_size,
             "device": _device_name(pl_module.device),
             "precision": str(trainer.precision),
+            "seed": getattr(pl_module, "seed", None),
+            **_data_facts(getattr(trainer, "datamodule", None)),
+            **self._reports(),
         }
+
+    def _reports(self) -> dict[str, Any]:
+        """What other callbacks have to say by now."""
+        facts = dict.fromkeys(REPORTED)
+        for reporter in self._reporters:
+            facts |= reporter.report()
+        return facts
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -171,7 +194,7 @@ class RunSummary(L.Callback):
 
     def _write(self, **news: Any) -> None:
         self._facts |= news
-        self._facts |= self._totals() | {"time_left_s": self._time_left()}
+        self._facts |= self._totals() | self._reports() | {"time_left_s": self._time_left()}
         self._written = time.monotonic()
         self._to_disk()
 
@@ -208,6 +231,21 @@ def _job() -> str | None:
     """Of SLURM: its number, with the task's within an array."""
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
+
+
+def _data_facts(data: Any) -> dict[str, Any]:
+    """What the run learns from; null where it has no data module of GenRAVEN."""
+
+    def names(rules: Iterable[int] | None) -> list[str] | None:
+        return None if rules is None else [RULES[rule].name for rule in rules]
+
+    return {
+        "samples_per_rule": getattr(data, "samples_per_rule", None),
+        "trained": names(getattr(data, "trained", None)),
+        "held_out": names(getattr(data, "held_out", None)),
+        "data_seed": getattr(data, "seed", None),
+        "global_batch_size": getattr(data, "global_batch_size", None),
+    }
 
 
 def _numbers(metrics: Mapping[str, torch.Tensor]) -> dict[str, float | None]:

@@ -61,6 +61,12 @@ class AutoregressiveModule(PuzzleModule):
         self.top_k, self.num_particles = top_k, num_particles
         self.check_sampling()
 
+    @property
+    def architecture(self) -> str:
+        """``GPT-2`` or ``Mamba``."""
+        name = type(self.network).__name__
+        return "GPT-2" if name == "Transformer" else name
+
     def check_sampling(self) -> None:
         """Raises InputError on settings of the sampling that are out of range."""
         for name, least in (("temperature", 0), ("completion_temperature", 0), ("top_k", 1), ("num_particles", 1)):

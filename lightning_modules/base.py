@@ -70,6 +70,11 @@ class PuzzleModule(L.LightningModule, ABC):
         self._trained: tuple[int, ...] = tuple(range(NUM_RULES))
         self._window_loss: Tensor | float = 0.0
 
+    @property
+    @abstractmethod
+    def architecture(self) -> str:
+        """The name that the study has for what is trained."""
+
     # What a family does ------------------------------------------------------------------------------------------
 
     @abstractmethod

@@ -20,6 +20,7 @@ from lightning_modules.averaging import ExponentialMovingAverage
 from lightning_modules.base import PuzzleModule, Schedule
 
 Completion = Literal["replacement", "guidance", "tds", "learned"]
+ARCHITECTURES = {("DiT", "Flow"): "SiT", ("DiT", "Ddpm"): "DiT", ("UNet", "Edm"): "EDM"}
 
 
 class DiffusionModule(PuzzleModule):
@@ -109,6 +110,12 @@ class DiffusionModule(PuzzleModule):
         if channels is not None and channels != wanted:
             raise InputError(f"expected network.in_channels {wanted} with masked_share {self.masked_share}, got "
                              f"{channels}: above 0 one more channel says where the network writes.")  # fmt: skip
+
+    @property
+    def architecture(self) -> str:
+        """``SiT``, ``DiT`` or ``EDM``; the names of network and process where the study has none."""
+        names = type(self.network).__name__, type(self.process).__name__
+        return ARCHITECTURES.get(names, " + ".join(names))
 
     def configure_callbacks(self) -> list[L.Callback]:
         """The average of the weights."""
