@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
+from typing import Any
 
 from genraven.errors import InputError
 from genraven.signals import REQUEUE, Preempted, noted_signals
@@ -75,24 +76,42 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", type=Path, default=Path("completed.npy"), help="array file to write, (B, 3, 9, 9) int8")
     sub.add_argument("--picture", type=Path, help="PNG of them, written cells tinted; default beside --out")
 
-    sub = command(
-        "evaluate", "launch.inference:evaluate", "score a trained model: every metric with count and interval"
-    )
-    _add_model_arguments(sub)
+    _add_evaluate_command(command)
+    _add_report_command(command)
+
+    sub = command("launch", "launch.local:launch", "train, or evaluate, on many devices of this machine: "
+                  "genraven launch --devices 8 -- fit -c trainer/node.yaml ...")  # fmt: skip
+    sub.add_argument("--devices", type=int, required=True, help="processes, one a device")
+    sub.add_argument("--max-restarts", type=int, default=0, help="times to start again after a crash or a signal to a "
+                     "process, as long as there is a newer checkpoint each time")  # fmt: skip
+    sub.add_argument("arguments", nargs="+", metavar="-- fit ...", help="the command, fit or evaluate")
+    return parser
+
+
+def _add_evaluate_command(command: Callable[[str, str, str], argparse.ArgumentParser]) -> None:
+    sub = command("evaluate", "launch.evaluate:evaluate", "score a checkpoint, a run or all runs of a folder: every "
+                  "metric with count and interval; what was scored before is not scored again")  # fmt: skip
+    _add_model_arguments(sub, many=True)
     _add_guidance_argument(sub)
     _add_completion_arguments(sub)
     sub.add_argument("--puzzles-per-rule", type=int, default=100, help="held-back puzzles to complete of each rule; "
                      "as many are generated")  # fmt: skip
     sub.add_argument("--split", choices=["val", "test"], default="test")
-    sub.add_argument("--out", type=Path, help="JSON to write; default evaluation.json beside the run's summary")
+    sub.add_argument("--out", type=Path, help="JSON to add to; default: evaluation.json of the run folder")
 
-    sub = command("launch", "launch.local:launch", "train on many devices of this machine: "
-                  "genraven launch --devices 8 -- fit -c trainer/node.yaml ...")  # fmt: skip
-    sub.add_argument("--devices", type=int, required=True, help="processes, one a device")
-    sub.add_argument("--max-restarts", type=int, default=0, help="times to start again after a crash or a signal to a "
-                     "process, as long as there is a newer checkpoint each time")  # fmt: skip
-    sub.add_argument("arguments", nargs="+", metavar="-- fit ...", help="the training command")
-    return parser
+
+def _add_report_command(command: Callable[[str, str, str], argparse.ArgumentParser]) -> None:
+    sub = command("report", "launch.report:report", "say which family to invest in, from the runs of a folder: one "
+                  "page of HTML, the same in Markdown")  # fmt: skip
+    sub.add_argument("folder", type=Path, help="folder of runs, best evaluated before: genraven evaluate FOLDER")
+    sub.add_argument("--goal", default="completion", help="what the model is for: completion or generation")
+    sub.add_argument("--examples", type=int, help="examples you have of each rule; default: the most that all families "
+                     "were trained on")  # fmt: skip
+    sub.add_argument("--growth", type=float, default=1.0, help="times as many examples you will have in a year; 1: as "
+                     "many as now")  # fmt: skip
+    sub.add_argument("--budget", type=float, help="device-hours that a training may take; money where --price is given")
+    sub.add_argument("--price", type=float, help="of a device-hour, instead of what the runs noted")
+    sub.add_argument("--out", type=Path, help="page to write, the Markdown beside it; default: report.html in FOLDER")
 
 
 def _add_cluster_commands(command: Callable[[str, str, str], argparse.ArgumentParser]) -> None:
@@ -115,18 +134,37 @@ def _add_cluster_commands(command: Callable[[str, str, str], argparse.ArgumentPa
     sub.add_argument("folder", type=Path, help="folder of runs")
 
 
-def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, help="run folder, or a checkpoint of it")
+def _add_model_arguments(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
+    """With ``many``, several runs, samplers and numbers of steps can be named."""
+    parser.add_argument("run", type=Path, help="run folder, or a checkpoint of it" + ", or a folder of runs" * many)
     parser.add_argument("--seed", type=int, default=0, help="of the sampling")
     parser.add_argument("--batch-size", type=int, default=250, help="puzzles at once")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
-    parser.add_argument("--steps", type=int, help="sampling steps (diffusion); default: the model's")
-    parser.add_argument("--sampler", choices=SAMPLERS, help="one that the model's process can use (diffusion); "
-                        "default: the model's")  # fmt: skip
+    several = ", several separated by commas: each sampler with each number of steps" * many
+    parser.add_argument("--steps", type=_list_of(int) if many else int,
+                        help=f"sampling steps (diffusion){several}; default: the model's")  # fmt: skip
+    parser.add_argument("--sampler", type=_list_of(_sampler) if many else _sampler, help="one that the model's process "
+                        f"can use (diffusion): {', '.join(SAMPLERS)}{several}; default: the model's")  # fmt: skip
     parser.add_argument("--temperature", type=float, help="of the softmax (autoregressive); default: the model's")
     parser.add_argument(
         "--top-k", type=int, help="likeliest symbols to draw from (autoregressive); default: the model's"
     )
+
+
+def _sampler(name: str) -> str:
+    if name not in SAMPLERS:
+        raise argparse.ArgumentTypeError(f"expected one of {', '.join(SAMPLERS)}, got {name!r}")
+    return name
+
+
+def _list_of(kind: Callable[[str], Any]) -> Callable[[str], list[Any]]:
+    """A type of options: values separated by commas, a repeated one once."""
+
+    def read(text: str) -> list[Any]:
+        return list(dict.fromkeys(kind(word) for word in text.split(",")))
+
+    read.__name__ = f"{kind.__name__.strip('_')} list"
+    return read
 
 
 def _add_guidance_argument(parser: argparse.ArgumentParser) -> None:

@@ -18,7 +18,8 @@ from genraven.metrics.scores import ScoreCard
 from genraven.puzzles.masks import last_panel_mask
 from genraven.puzzles.render import render_sheet
 from genraven.puzzles.rules import row_rules, rule_names, shared_rules
-from launch.inference import COLUMNS, score_model
+from launch.evaluate import score_model
+from launch.inference import COLUMNS
 from launch.runs import build, load_run
 from launch.training import run
 from lightning_modules import PuzzleModule

@@ -1,7 +1,6 @@
-"""Commands that use a trained model: sample, complete, evaluate."""
+"""Commands that write puzzles with a trained model: sample, complete."""
 
 import argparse
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,16 +11,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from datamodules import GenRAVENDataModule
-from datamodules.batches import EvaluationLoader
 from genraven.errors import InputError
-from genraven.files import appears_whole, check_outputs, read_array, read_puzzles, writable_folder
-from genraven.metrics.scores import ScoreCard, Scores
+from genraven.files import appears_whole, check_outputs, read_array, read_puzzles
 from genraven.puzzles.masks import last_panel_mask
 from genraven.puzzles.render import render_sheet
 from genraven.puzzles.rules import row_rules, rule_names, shared_rules
 from genraven.puzzles.spec import GRID, RULES, resolve_rules
 from launch.data import save_array
-from launch.runs import find_checkpoint, load_run
+from launch.runs import load_run
 from lightning_modules import DiffusionModule, PuzzleModule
 
 PICTURED = 64
@@ -163,63 +160,3 @@ def _read_mask(path: Path, num: int) -> Tensor:
     if data.dtype != np.bool_ or data.shape not in ((GRID, GRID), (num, GRID, GRID)):
         raise InputError(f"expected {wanted}, got {data.dtype} of {data.shape} in {path}: true is a cell to write.")
     return torch.from_numpy(data).expand(num, GRID, GRID)
-
-
-def evaluate(options: argparse.Namespace) -> None:
-    """Writes every metric with its count and interval as JSON, and prints a table."""
-    if options.puzzles_per_rule < 1:
-        raise InputError(f"expected --puzzles-per-rule to be 1 or more, got {options.puzzles_per_rule}.")
-    checkpoint_path = find_checkpoint(options.run)
-    out = options.out or checkpoint_path.parent.parent / "evaluation.json"
-    writable_folder(out.absolute().parent, "--out")
-    model, data, checkpoint = _load(options)
-    data.eval_puzzles_per_rule = options.puzzles_per_rule
-    card = score_model(model, data, options.split, options.batch_size)
-    result = {
-        "checkpoint": str(checkpoint_path),
-        "step": checkpoint["global_step"],
-        "family": model.family,
-        "split": options.split,
-        "seed": options.seed,
-        "batch_size": options.batch_size,
-        "sampling": sampling_settings(model),
-        "trained_rules": [RULES[r].name for r in data.trained],
-        "samples_per_rule": data.samples_per_rule,
-        "metrics": card.as_json(),
-    }
-    with appears_whole(out) as temporary:
-        temporary.write_text(json.dumps(result, indent=2) + "\n")
-    print(table(card))
-    print(f"{out}")
-
-
-def sampling_settings(model: PuzzleModule) -> dict[str, Any]:
-    """What the model samples with."""
-    return {name: getattr(model, name) for names in OPTIONS[model.family].values() for name in names}
-
-
-def score_model(model: PuzzleModule, data: GenRAVENDataModule, split: str, batch_size: int) -> ScoreCard:
-    """Scores of ``model`` on the evaluation puzzles of ``data``, with as many puzzles generated."""
-    data.prepare_data()
-    puzzles, rules = data.evaluation_puzzles(split)
-    scores = Scores(data.trained, data.training_index(), model.device)
-    loader = EvaluationLoader(puzzles, rules, batch_size)
-    for batch in tqdm(loader, unit="batch", desc=f"score {model.family}"):
-        model.score(
-            scores, batch._replace(puzzles=batch.puzzles.to(model.device), rules=batch.rules.to(model.device)), "test"
-        )
-    return scores.compute()
-
-
-def table(card: ScoreCard) -> str:
-    """The scores as lines of text."""
-    lines = [f"{'':22}{'value':>8}  {'95% interval':17}{'hits':>7} of"]
-    for name, rate in card.rates.items():
-        low, high = (x.item() for x in rate.interval())
-        lines.append(
-            f"{name:22}{rate.value.item():8.4f}  [{low:.4f}, {high:.4f}] {int(rate.hits):7d} of {int(rate.total)}"
-        )
-    lines += [f"{name:22}{value:8.4f}" for name, value in card.values.items()]
-    if (r := card.correlation) is not None:
-        lines.append(f"{'per_rule_correlation':22}{r.value:8.4f}  of C3 and completion over {r.num_pairs} rules")
-    return "\n".join(lines)

@@ -25,10 +25,11 @@ TAIL_LINES = 20
 
 
 def launch(options: argparse.Namespace) -> int:
-    """Runs ``fit`` on many devices, again as often as allowed while it makes progress; its exit status."""
+    """Runs ``fit`` or ``evaluate`` on devices, again as often as allowed while it makes progress; the exit status."""
     arguments, run_dir = options.arguments, option_value(options.arguments, "--run_dir")
-    if arguments[0] != "fit":
-        raise InputError(f"expected a fit command after --, got {arguments[0]}: genraven launch --devices 8 -- fit ...")
+    if arguments[0] not in ("fit", "evaluate"):
+        raise InputError(f"expected fit or evaluate after --, got {arguments[0]}: genraven launch --devices 8 "
+                         "-- fit ...")  # fmt: skip
     if options.devices < 1 or options.max_restarts < 0:
         raise InputError(f"expected --devices of 1 or more and --max-restarts of 0 or more, got {options.devices} and "
                          f"{options.max_restarts}.")  # fmt: skip
@@ -88,7 +89,8 @@ class Ranks:
         # Held back in the new processes until they can note them; see noted_signals.
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
-            self._start([*arguments, f"--trainer.devices={num}", "--trainer.num_nodes=1"], num)
+            trainer = [f"--trainer.devices={num}", "--trainer.num_nodes=1"] if arguments[0] == "fit" else []
+            self._start([*arguments, *trainer], num)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
@@ -106,7 +108,7 @@ class Ranks:
             self._processes.append(
                 subprocess.Popen(
                     [sys.executable, "-m", "launch.cli", *arguments],
-                    env=common | {"LOCAL_RANK": str(rank)},
+                    env=common | {"LOCAL_RANK": str(rank), "RANK": str(rank), "WORLD_SIZE": str(num)},
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT if output else None,

@@ -115,6 +115,20 @@ def find_runs(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
                 yield from find_runs(Path(entry.path), depth - 1)
 
 
+def named_runs(folder: Path) -> dict[str, Path]:
+    """Run folders at and below ``folder`` by their path from there.
+
+    Raises:
+        InputError: there is none.
+    """
+    if not folder.is_dir():
+        raise InputError(f"expected a folder of runs, got {folder}: name one that `genraven fit` or `sweep` wrote.")
+    runs = {str(run.relative_to(folder)) if run != folder else run.resolve().name: run for run in find_runs(folder)}
+    if not runs:
+        raise InputError(f"expected runs in {folder}, got none: name the folder above them.")
+    return runs
+
+
 def row(name: str, status: RunStatus) -> tuple[str, ...]:
     """The cells of one run; empty where nothing is known."""
     summary, metrics = status.summary, status.summary.get("metrics") or {}
@@ -161,12 +175,6 @@ def table(rows: list[tuple[str, ...]]) -> str:
 
 def status(options: argparse.Namespace) -> None:
     """Prints the table."""
-    folder: Path = options.folder
-    if not folder.is_dir():
-        raise InputError(f"expected a folder of runs, got {folder}: name one that `genraven fit` or `sweep` wrote.")
-    runs = list(find_runs(folder))
-    if not runs:
-        raise InputError(f"expected runs in {folder}, got none: name the folder above them.")
-    jobs = scheduler.queue_if_up(noted_jobs(runs))
-    names = [str(run.relative_to(folder)) if run != folder else run.resolve().name for run in runs]
-    print(table([row(name, read_status(run, jobs)) for name, run in zip(names, runs, strict=True)]))
+    runs = named_runs(options.folder)
+    jobs = scheduler.queue_if_up(noted_jobs(runs.values()))
+    print(table([row(name, read_status(run, jobs)) for name, run in runs.items()]))

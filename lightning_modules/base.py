@@ -90,6 +90,11 @@ class PuzzleModule(L.LightningModule, ABC):
     def architecture(self) -> str:
         """The name that the study has for what is trained."""
 
+    @property
+    @abstractmethod
+    def architecture(self) -> str:
+        """The name that the study has for what is trained."""
+
     # What a family does ------------------------------------------------------------------------------------------
 
     @abstractmethod

@@ -1,0 +1,1 @@
+"""Reads finished runs: their scores, figures, a recommendation, one page."""

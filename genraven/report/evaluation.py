@@ -1,0 +1,73 @@
+"""``evaluation.json``: the scores of one run, for each checkpoint and way of sampling that was asked for."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from genraven.errors import InputError
+from genraven.files import appears_whole
+
+EVALUATION, VERSION = "evaluation.json", 1
+KEY = ("checkpoint", "step", "split", "seed", "puzzles_per_rule", "batch_size", "sampling")
+"""What tells one result from another; all else is its outcome."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The file of one run: ``{"version": 1, "run": facts, "results": [...]}``."""
+
+    path: Path
+
+    def results(self) -> list[dict[str, Any]]:
+        """All results so far, oldest first.
+
+        Raises:
+            InputError: the file is no evaluation of this version.
+        """
+        return self._read()["results"]
+
+    def run(self) -> dict[str, Any]:
+        """What the run is; empty before the first result."""
+        return self._read()["run"]
+
+    def check_owner(self, run: dict[str, Any]) -> None:
+        """Raises InputError when the file is of another run, such as one trained on other rules."""
+        before = self.run()
+        for name, value in run.items():
+            if before and before.get(name) != value:
+                raise InputError(f"expected {self.path} to be of a run with {name} {_short(value)}, got one with "
+                                 f"{_short(before.get(name))}: give another --out.")  # fmt: skip
+
+    def find(self, key: dict[str, Any]) -> dict[str, Any] | None:
+        """The result of ``key``, where there is one."""
+        return next((result for result in self.results() if all(result.get(k) == key[k] for k in KEY)), None)
+
+    def add(self, run: dict[str, Any], result: dict[str, Any]) -> None:
+        """Writes ``result`` behind the others."""
+        self.check_owner(run)
+        whole = {"version": VERSION, "run": run, "results": [*self.results(), result]}
+        with appears_whole(self.path) as temporary:
+            temporary.write_text(json.dumps(whole, indent=2) + "\n")
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            found = json.loads(self.path.read_text())
+        except FileNotFoundError:
+            return {"run": {}, "results": []}
+        except (OSError, ValueError) as error:
+            raise self._refusal(str(error)) from None
+        if not isinstance(found, dict) or found.get("version") != VERSION:
+            raise self._refusal("another format")
+        if not isinstance(found.get("run"), dict) or not isinstance(found.get("results"), list):
+            raise self._refusal("no results in it")
+        return found
+
+    def _refusal(self, reason: str) -> InputError:
+        return InputError(f"expected an evaluation of version {VERSION} in {self.path}, got {reason}: move it away, or "
+                          "give another --out.")  # fmt: skip
+
+
+def _short(value: Any) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, list) else repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,260 @@
+"""``genraven evaluate``: every metric of a checkpoint, a run or a whole sweep, for each way of sampling asked for."""
+
+import argparse
+import itertools
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from datamodules import GenRAVENDataModule
+from datamodules.batches import EvaluationLoader
+from genraven.errors import InputError
+from genraven.files import writable_folder
+from genraven.metrics.scores import ScoreCard, Scores
+from genraven.puzzles.spec import RULES
+from genraven.report.evaluation import EVALUATION, Evaluation
+from launch.inference import OPTIONS, apply_sampling
+from launch.runs import CHECKPOINTS, find_checkpoint, load_run
+from launch.status import named_runs
+from launch.world import World, joined_world
+from lightning_modules import PuzzleModule
+
+GRID_OPTIONS = ("sampler", "steps")  # several of each make a grid
+SHOWN = ("c3", "novel_c3", "completion")
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Scores what ``evaluation.json`` lacks and prints it all; 1 when a run of several was passed over."""
+    for name in ("puzzles_per_rule", "batch_size"):
+        if (value := getattr(options, name)) < 1:
+            raise InputError(f"expected --{name.replace('_', '-')} to be 1 or more, got {value}.")
+    runs = named_runs(options.run) if options.run.is_dir() else {str(options.run): options.run}
+    if options.out is not None and len(runs) > 1:
+        raise InputError(f"expected one run with --out, got {len(runs)}: leave it out, each run has its own file.")
+    passed_over, rows = 0, []
+    with joined_world() as world:
+        for name, run in runs.items():
+            try:
+                results = evaluate_run(run, options, world, alone=len(runs) == 1)
+            except InputError as error:
+                if len(runs) == 1:
+                    raise
+                world.say(f"{name}: passed over: {error}")
+                passed_over += 1
+                continue
+            rows += [(name, result) for result in results]
+        if len(rows) == 1:
+            world.say(table(rows[0][1]["metrics"]))
+        elif rows:
+            world.say(overview(rows))
+    return int(passed_over > 0)
+
+
+def evaluate_run(run: Path, options: argparse.Namespace, world: World, *, alone: bool) -> list[dict[str, Any]]:
+    """The results of ``run`` for all ways of sampling; those that its file has are taken from there.
+
+    Args:
+        run: a run folder, or a checkpoint.
+        options: of the command.
+        world: the processes at work.
+        alone: no other run is evaluated: an option that this one cannot use is an error, else it is left out.
+
+    Raises:
+        InputError: nothing to evaluate, options that make no sense, or a file that belongs to another run.
+    """
+    path = world.agreed(find_checkpoint(run))
+    file = Evaluation(options.out or _home(path) / EVALUATION)
+    writable_folder(file.path.absolute().parent, "--out")
+    model, data, checkpoint = load_run(path, world.device(options.device))
+    model.seed, data.eval_puzzles_per_rule = options.seed, options.puzzles_per_rule
+    facts = run_facts(model, data)
+    file.check_owner(facts)
+    own, results = sampling_settings(model), []
+    ways = _ways(vars(options), model.family, alone=alone)
+    for way in ways:  # all are checked before any is scored
+        _sample_by(model, own, way)
+    for way in ways:
+        _sample_by(model, own, way)
+        key = {
+            "checkpoint": path.name,
+            "step": checkpoint["global_step"],
+            "split": options.split,
+            "seed": options.seed,
+            "puzzles_per_rule": options.puzzles_per_rule,
+            "batch_size": options.batch_size,
+            "sampling": sampling_settings(model),
+        }
+        result = world.agreed(file.find(key))
+        if result is None:
+            result = key | {"own_sampling": key["sampling"] == own} | _score(model, data, options, world)
+            if world.rank == 0:
+                file.add(facts, result)
+        results.append(result)
+    world.say(f"{file.path}")
+    return results
+
+
+def _home(checkpoint: Path) -> Path:
+    """The run folder of a checkpoint; where it stands in none, its own folder."""
+    folder = checkpoint.absolute().parent
+    return folder.parent if folder.name == CHECKPOINTS else folder
+
+
+def _ways(options: dict[str, Any], family: str, *, alone: bool) -> list[dict[str, Any]]:
+    """Every sampler with every number of steps; beside other runs, one is spared the other family's options."""
+    names = [name for names in OPTIONS.values() for name in names if options.get(name) is not None]
+    given = {name: options[name] for name in dict.fromkeys(names) if alone or name in OPTIONS[family]}
+    axes = [[(name, value) for value in given[name]] for name in GRID_OPTIONS if name in given]
+    fixed = {name: value for name, value in given.items() if name not in GRID_OPTIONS}
+    return [{**dict(point), **fixed} for point in itertools.product(*axes)]
+
+
+def _sample_by(model: PuzzleModule, own: dict[str, Any], way: dict[str, Any]) -> None:
+    for name, value in own.items():
+        setattr(model, name, value)
+    apply_sampling(model, way)
+
+
+def run_facts(model: PuzzleModule, data: GenRAVENDataModule) -> dict[str, Any]:
+    """What a result belongs to."""
+    return {
+        "family": model.family,
+        "architecture": model.architecture,
+        "parameters": sum(p.numel() for p in model.network.parameters()),
+        "samples_per_rule": data.samples_per_rule,
+        "trained": [RULES[rule].name for rule in data.trained],
+        "held_out": [RULES[rule].name for rule in data.held_out],
+        "data_seed": data.seed,
+    }
+
+
+def sampling_settings(model: PuzzleModule) -> dict[str, Any]:
+    """What the model samples with."""
+    return {name: getattr(model, name) for names in OPTIONS[model.family].values() for name in names}
+
+
+def _score(model: PuzzleModule, data: GenRAVENDataModule, options: argparse.Namespace, world: World) -> dict[str, Any]:
+    start = time.perf_counter()
+    with metered(model) as efforts:
+        card = score_model(model, data, options.split, options.batch_size, world)
+    is_cuda = model.device.type == "cuda"
+    return {
+        "seconds": {
+            **{name: effort.seconds for name, effort in efforts.items()},
+            "all": time.perf_counter() - start,
+        },
+        "network_passes_per_puzzle": {name: effort.passes_per_puzzle for name, effort in efforts.items()},
+        "device": torch.cuda.get_device_name(model.device) if is_cuda else f"cpu, {platform.machine()}",
+        "devices": world.size,
+        "metrics": card.as_json(),
+    }
+
+
+def score_model(
+    model: PuzzleModule, data: GenRAVENDataModule, split: str, batch_size: int, world: World | None = None
+) -> ScoreCard:
+    """Scores of ``model`` on the evaluation puzzles of ``data``, with as many puzzles generated.
+
+    Processes score whole batches in turn, each drawn by its number alone: any number of them gives the same scores.
+    """
+    world = world or World()
+    data.prepare_data()
+    puzzles, rules = data.evaluation_puzzles(split)
+    scores = Scores(data.trained, data.training_index(), model.device)
+    loader = EvaluationLoader(puzzles, rules, batch_size, rank=world.rank, world_size=world.size)
+    for batch in tqdm(loader, unit="batch", desc=f"score {model.family}", disable=world.rank > 0 or None):
+        if batch.total:
+            here = batch._replace(puzzles=batch.puzzles.to(model.device), rules=batch.rules.to(model.device))
+            model.score(scores, here, "test")
+    return scores.compute()
+
+
+@dataclass
+class Effort:
+    """What one kind of sampling has taken on this process."""
+
+    seconds: float = 0.0
+    puzzles: int = 0
+    passes: int = 0
+    """Puzzles times passes of the network."""
+
+    @property
+    def passes_per_puzzle(self) -> float | None:
+        """None before the first puzzle."""
+        return self.passes / self.puzzles if self.puzzles else None
+
+
+@contextmanager
+def metered(model: PuzzleModule) -> Iterator[dict[str, Effort]]:
+    """The efforts of ``generate`` and ``complete`` of ``model`` within the block, the loss left out."""
+    efforts = {"generate": Effort(), "complete": Effort()}
+    at_work: list[Effort] = []
+
+    def count(network: nn.Module, inputs: tuple[Any, ...]) -> None:
+        for effort in at_work:
+            effort.passes += len(inputs[0])
+
+    def meter(effort: Effort, method: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def run(*arguments: Any, **named: Any) -> Tensor:
+            start = time.perf_counter()
+            at_work.append(effort)
+            puzzles = method(*arguments, **named)
+            if puzzles.is_cuda:
+                torch.cuda.synchronize()
+            at_work.remove(effort)
+            effort.seconds += time.perf_counter() - start
+            effort.puzzles += len(puzzles)
+            return puzzles
+
+        return run
+
+    hook = model.network.register_forward_pre_hook(count)
+    for name, effort in efforts.items():
+        setattr(model, name, meter(effort, getattr(model, name)))  # hides the class's method for a while
+    try:
+        yield efforts
+    finally:
+        hook.remove()
+        for name in efforts:
+            delattr(model, name)
+
+
+def table(metrics: dict[str, Any]) -> str:
+    """The metrics of one result, as a ScoreCard gives them, as lines of text."""
+    lines = [f"{'':22}{'value':>8}  {'95% interval':17}{'hits':>7} of"]
+    for name, cell in metrics.items():
+        if isinstance(cell, dict) and "hits" in cell:
+            low, high = cell["interval95"]
+            lines.append(f"{name:22}{cell['value']:8.4f}  [{low:.4f}, {high:.4f}] {cell['hits']:7d} of {cell['count']}")
+        elif isinstance(cell, float):
+            lines.append(f"{name:22}{cell:8.4f}")
+    if r := metrics.get("per_rule_correlation"):
+        lines.append(f"{'per_rule_correlation':22}{r['value']:8.4f}  of C3 and completion over {r['count']} rules")
+    return "\n".join(lines)
+
+
+def overview(rows: list[tuple[str, dict[str, Any]]]) -> str:
+    """One line for each result: how it sampled, and its main scores with their intervals."""
+    width = max(len(name) for name, _ in rows)
+    titles = "".join(f"{name:>24}" for name in SHOWN)
+    lines = [f"{'run':{width}}  {'step':>8}  {'sampler':>9} {'steps':>5}{titles}{'of':>7}{'seconds':>9}"]
+    for name, result in rows:
+        sampling, metrics = result["sampling"], result["metrics"]
+        cells = "".join(f"{_with_interval(metrics.get(metric)):>24}" for metric in SHOWN)
+        count = (metrics.get("c3") or {}).get("count", "")
+        lines.append(f"{name:{width}}  {result['step']:8d}  {sampling.get('sampler', '-'):>9} "
+                     f"{sampling.get('num_sampling_steps', '-'):>5}{cells}{count:>7}"
+                     f"{result['seconds']['all']:9.1f}")  # fmt: skip
+    return "\n".join(lines)
+
+
+def _with_interval(cell: dict[str, Any] | None) -> str:
+    return "-" if cell is None else "{:.3f} [{:.3f}, {:.3f}]".format(cell["value"], *cell["interval95"])

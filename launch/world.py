@@ -1,0 +1,78 @@
+"""The processes of one evaluation: started by ``genraven launch``, torchrun or srun, and joined here."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+
+from genraven.errors import InputError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among the others."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+
+    @classmethod
+    def of_environment(cls) -> "World":
+        """As torchrun and ``genraven launch`` say it, else as srun does; alone where neither started this process."""
+        named = (("RANK", "WORLD_SIZE", "LOCAL_RANK"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"))
+        for names in named:
+            if all(name in os.environ for name in names):
+                return cls(*(int(os.environ[name]) for name in names))
+        return cls()
+
+    def device(self, name: str) -> str:
+        """``name``, or the GPU of this process where ``auto`` or ``cuda`` leaves the choice."""
+        if self.size > 1 and name in ("auto", "cuda") and torch.cuda.is_available():
+            return f"cuda:{self.local_rank % torch.cuda.device_count()}"
+        return name
+
+    def agreed(self, value: T) -> T:
+        """The first process's ``value``. A collective."""
+        values = [value]
+        if self.size > 1:
+            dist.broadcast_object_list(values)
+        return values[0]
+
+    def say(self, text: str) -> None:
+        """Prints, once for all processes."""
+        if self.rank == 0:
+            print(text, flush=True)
+
+
+@contextmanager
+def joined_world() -> Iterator[World]:
+    """All processes of this command, able to talk to each other.
+
+    Raises:
+        InputError: they do not find each other.
+    """
+    world = World.of_environment()
+    if world.size == 1:
+        yield world
+        return
+    if "MASTER_ADDR" not in os.environ:  # srun leaves it to its processes to agree
+        slurm = SLURMEnvironment(auto_requeue=False)
+        os.environ |= {"MASTER_ADDR": slurm.main_address, "MASTER_PORT": str(slurm.main_port)}
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    try:
+        dist.init_process_group(backend, rank=world.rank, world_size=world.size)
+    except (RuntimeError, ValueError) as error:  # torch.distributed's own errors are RuntimeErrors
+        raise InputError(f"expected {world.size} processes that find each other, got none at "
+                         f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')} "
+                         f"({str(error).splitlines()[0]}): start all of them.") from None  # fmt: skip
+    try:
+        yield world
+    finally:
+        dist.destroy_process_group()
