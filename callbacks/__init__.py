@@ -2,6 +2,7 @@
 
 from callbacks.checkpoint import StepCheckpoint, WholeCheckpointIO
 from callbacks.guard import RunGuard
+from callbacks.origin import InitialWeights, KeepConfig
 from callbacks.summary import RunSummary
 
-__all__ = ["RunGuard", "RunSummary", "StepCheckpoint", "WholeCheckpointIO"]
+__all__ = ["InitialWeights", "KeepConfig", "RunGuard", "RunSummary", "StepCheckpoint", "WholeCheckpointIO"]

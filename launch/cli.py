@@ -86,6 +86,22 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--split", choices=["val", "test"], default="test")
     sub.add_argument("--out", type=Path, help="JSON to write; default evaluation.json beside the run's summary")
 
+    sub = command("probe", "launch.probe:probe", "see in which layers of a trained model the rule of a puzzle stands: "
+                  "accuracy of a linear classifier on the hidden states of each")  # fmt: skip
+    _add_run_arguments(sub, "of noise, and of the weights of the untrained network beside it")
+    sub.add_argument("--fit-per-rule", type=int, default=200, help="puzzles of each rule to fit the classifier on, of "
+                     "the validation split")  # fmt: skip
+    sub.add_argument("--puzzles-per-rule", type=int, default=100, help="test puzzles of each rule to score it on")
+    sub.add_argument("--noise", type=float, nargs="+", help="levels at which a diffusion model reads puzzles: sigma / "
+                     "alpha, where next shapes are 0.4 apart, sizes and colors 0.29; default: 0.1 0.3 1")  # fmt: skip
+    sub.add_argument("--out", type=Path, help="JSON to write; default probe.json in the run folder")
+    sub.add_argument("--picture", type=Path, help="PNG of accuracy by layer; default beside --out")
+
+    sub = command("export", "launch.export:export", "write a trained model as safetensors with a JSON card, for "
+                  "sample, complete, evaluate, probe and fit --init-from")  # fmt: skip
+    sub.add_argument("run", type=Path, help="run folder, or a checkpoint of it")
+    sub.add_argument("--out", type=Path, help="folder to write, not there yet; default: export in the run folder")
+
     sub = command("launch", "launch.local:launch", "train on many devices of this machine: "
                   "genraven launch --devices 8 -- fit -c trainer/node.yaml ...")  # fmt: skip
     sub.add_argument("--devices", type=int, required=True, help="processes, one a device")
@@ -115,11 +131,15 @@ def _add_cluster_commands(command: Callable[[str, str, str], argparse.ArgumentPa
     sub.add_argument("folder", type=Path, help="folder of runs")
 
 
-def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, help="run folder, or a checkpoint of it")
-    parser.add_argument("--seed", type=int, default=0, help="of the sampling")
+def _add_run_arguments(parser: argparse.ArgumentParser, seed_of: str) -> None:
+    parser.add_argument("run", type=Path, help="run folder, a checkpoint of it, or what `genraven export` wrote")
+    parser.add_argument("--seed", type=int, default=0, help=seed_of)
     parser.add_argument("--batch-size", type=int, default=250, help="puzzles at once")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+
+
+def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_run_arguments(parser, "of the sampling")
     parser.add_argument("--steps", type=int, help="sampling steps (diffusion); default: the model's")
     parser.add_argument("--sampler", choices=SAMPLERS, help="one that the model's process can use (diffusion); "
                         "default: the model's")  # fmt: skip

@@ -16,6 +16,7 @@ ROOMS = [  # from the bottom up
     "genraven.networks",
     "genraven.diffusion",
     "genraven.decoding",
+    "genraven.probe",
     "genraven.report",
     "datamodules",
     "lightning_modules",
