@@ -115,7 +115,8 @@ class Process(ABC):
         Raises:
             InputError: it comes no nearer than 5%.
         """
-        times = self.times(1, device)[0] * torch.logspace(-6, 0, 6001, device=device)
+        small = torch.logspace(-6, 0, 6001, device=device)
+        times = self.times(1, device)[0] * torch.cat([small, 1 - small])
         ratios = self.sigma(times) / self.alpha(times)
         nearest = int((ratios.log() - math.log(ratio)).abs().argmin())
         if not 0.95 < ratios[nearest] / ratio < 1.05:
