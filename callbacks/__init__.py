@@ -5,6 +5,7 @@ from callbacks.checkpoint import StepCheckpoint, WholeCheckpointIO
 from callbacks.collapse import CollapseLimits, CollapseWatch
 from callbacks.cost import Cost, CostOptions
 from callbacks.guard import RunGuard
+from callbacks.origin import InitialWeights, KeepConfig
 from callbacks.pictures import PictureOptions, Pictures
 from callbacks.summary import RunSummary
 
@@ -13,6 +14,8 @@ __all__ = [
     "CollapseWatch",
     "Cost",
     "CostOptions",
+    "InitialWeights",
+    "KeepConfig",
     "PictureOptions",
     "Pictures",
     "RunBoard",

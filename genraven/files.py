@@ -1,6 +1,7 @@
 """Reading and writing files that a user names: nothing half written, nothing executable read."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,6 +35,29 @@ def appears_whole(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_appears_whole(folder: Path, option: str) -> Iterator[Path]:
+    """A temporary folder beside ``folder`` that takes its place when the block ends well, and is removed when not.
+
+    Raises:
+        InputError: ``folder`` is there already, or cannot be written; ``option`` is named as what to change.
+    """
+    if folder.exists():
+        raise InputError(f"expected a folder that is not there yet, got {folder}: set {option}, or remove it.")
+    parent = writable_folder(folder.absolute().parent, option)
+    temporary = Path(tempfile.mkdtemp(dir=parent, prefix=f".{folder.name}{UNFINISHED}"))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        temporary.rename(folder)
+    except OSError as error:
+        raise InputError(
+            f"expected a folder that can be written, got {folder} ({error.strerror}): set {option}."
+        ) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -77,7 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--picture", type=Path, help="PNG of them, written cells tinted; default beside --out")
 
     _add_evaluate_command(command)
-    _add_report_command(command)
+    _add_probe_and_export_commands(command)
 
     sub = command("launch", "launch.local:launch", "train, or evaluate, on many devices of this machine: "
                   "genraven launch --devices 8 -- fit -c trainer/node.yaml ...")  # fmt: skip
@@ -100,18 +100,22 @@ def _add_evaluate_command(command: Callable[[str, str, str], argparse.ArgumentPa
     sub.add_argument("--out", type=Path, help="JSON to add to; default: evaluation.json of the run folder")
 
 
-def _add_report_command(command: Callable[[str, str, str], argparse.ArgumentParser]) -> None:
-    sub = command("report", "launch.report:report", "say which family to invest in, from the runs of a folder: one "
-                  "page of HTML, the same in Markdown")  # fmt: skip
-    sub.add_argument("folder", type=Path, help="folder of runs, best evaluated before: genraven evaluate FOLDER")
-    sub.add_argument("--goal", default="completion", help="what the model is for: completion or generation")
-    sub.add_argument("--examples", type=int, help="examples you have of each rule; default: the most that all families "
-                     "were trained on")  # fmt: skip
-    sub.add_argument("--growth", type=float, default=1.0, help="times as many examples you will have in a year; 1: as "
-                     "many as now")  # fmt: skip
-    sub.add_argument("--budget", type=float, help="device-hours that a training may take; money where --price is given")
-    sub.add_argument("--price", type=float, help="of a device-hour, instead of what the runs noted")
-    sub.add_argument("--out", type=Path, help="page to write, the Markdown beside it; default: report.html in FOLDER")
+def _add_probe_and_export_commands(command: Callable[[str, str, str], argparse.ArgumentParser]) -> None:
+    sub = command("probe", "launch.probe:probe", "see in which layers of a trained model the rule of a puzzle stands: "
+                  "accuracy of a linear classifier on the hidden states of each")  # fmt: skip
+    _add_run_arguments(sub, "of noise, and of the weights of the untrained network beside it")
+    sub.add_argument("--fit-per-rule", type=int, default=200, help="puzzles of each rule to fit the classifier on, of "
+                     "the validation split")  # fmt: skip
+    sub.add_argument("--puzzles-per-rule", type=int, default=100, help="test puzzles of each rule to score it on")
+    sub.add_argument("--noise", type=float, nargs="+", help="levels at which a diffusion model reads puzzles: sigma / "
+                     "alpha, where next shapes are 0.4 apart, sizes and colors 0.29; default: 0.1 0.3 1")  # fmt: skip
+    sub.add_argument("--out", type=Path, help="JSON to write; default probe.json in the run folder")
+    sub.add_argument("--picture", type=Path, help="PNG of accuracy by layer; default beside --out")
+
+    sub = command("export", "launch.export:export", "write a trained model as safetensors with a JSON card, for "
+                  "sample, complete, evaluate, probe and fit --init-from")  # fmt: skip
+    sub.add_argument("run", type=Path, help="run folder, or a checkpoint of it")
+    sub.add_argument("--out", type=Path, help="folder to write, not there yet; default: export in the run folder")
 
 
 def _add_cluster_commands(command: Callable[[str, str, str], argparse.ArgumentParser]) -> None:
@@ -134,12 +138,18 @@ def _add_cluster_commands(command: Callable[[str, str, str], argparse.ArgumentPa
     sub.add_argument("folder", type=Path, help="folder of runs")
 
 
-def _add_model_arguments(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
-    """With ``many``, several runs, samplers and numbers of steps can be named."""
-    parser.add_argument("run", type=Path, help="run folder, or a checkpoint of it" + ", or a folder of runs" * many)
-    parser.add_argument("--seed", type=int, default=0, help="of the sampling")
+def _add_run_arguments(parser: argparse.ArgumentParser, seed_of: str, *, many: bool = False) -> None:
+    """With ``many``, a folder of runs can be named, too."""
+    what = "run folder, a checkpoint of it, or what `genraven export` wrote"
+    parser.add_argument("run", type=Path, help=what + ", or a folder of runs" * many)
+    parser.add_argument("--seed", type=int, default=0, help=seed_of)
     parser.add_argument("--batch-size", type=int, default=250, help="puzzles at once")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+
+
+def _add_model_arguments(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
+    """With ``many``, several runs, samplers and numbers of steps can be named."""
+    _add_run_arguments(parser, "of the sampling", many=many)
     several = ", several separated by commas: each sampler with each number of steps" * many
     parser.add_argument("--steps", type=_list_of(int) if many else int,
                         help=f"sampling steps (diffusion){several}; default: the model's")  # fmt: skip

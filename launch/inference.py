@@ -16,7 +16,7 @@ from genraven.files import appears_whole, check_outputs, read_array, read_puzzle
 from genraven.puzzles.masks import last_panel_mask
 from genraven.puzzles.render import render_sheet
 from genraven.puzzles.rules import row_rules, rule_names, shared_rules
-from genraven.puzzles.spec import GRID, RULES, resolve_rules
+from genraven.puzzles.spec import GRID, resolve_rules
 from launch.data import save_array
 from launch.runs import load_run
 from lightning_modules import DiffusionModule, PuzzleModule

@@ -5,9 +5,11 @@ import hashlib
 import json
 import os
 import pickle
+import re
 import subprocess
 import time
 import zipfile
+from argparse import ArgumentError
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,12 +23,15 @@ from callbacks.checkpoint import PATTERN
 from datamodules import GenRAVENDataModule
 from genraven.errors import InputError
 from genraven.files import appears_whole, remove_unfinished, writable_folder
+from launch.card import WEIGHTS, is_export, read_export
 from lightning_modules import PuzzleModule
 
 CHECKPOINTS, BEST, CONFIG, TENSORBOARD = "checkpoints", "best.ckpt", "config.yaml", "tensorboard"
 STARTED = "GENRAVEN_STARTED"  # names a new run's folder, the same one in all of its processes
 SCHEMA = ("model", "data")
+IDENTITY = (*SCHEMA, "init_from")  # what makes a run another one
 TRUSTED = ("genraven.", "lightning_modules.", "torch.optim.")
+WORD, PATH = re.compile(r"[\w+-]*"), re.compile(r"[\w.]+")
 
 
 @dataclass(frozen=True)
@@ -102,14 +107,19 @@ class RunFolder:
 
 
 def config_hash(config: dict[str, Any]) -> str:
-    """12 hex digits that tell model and data configs apart."""
-    text = json.dumps({part: config[part] for part in SCHEMA}, sort_keys=True)
+    """12 hex digits that tell runs of other models, data or first weights apart."""
+    text = json.dumps(identity(config), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def identity(config: dict[str, Any]) -> dict[str, Any]:
+    """The parts of a config that make a run another one, where they are given."""
+    return {part: config[part] for part in IDENTITY if config.get(part) is not None}
+
+
 def refuse_other(before: dict[str, Any], now: dict[str, Any], path: Path) -> None:
-    """Raises InputError at the first difference between the model and data configs of ``path`` and those given."""
-    for part in SCHEMA:
+    """Raises InputError at the first difference of identity between the config of ``path`` and that given."""
+    for part in IDENTITY:
         old, new = flat(before.get(part, {}), part), flat(now.get(part, {}), part)
         for key in sorted(old.keys() | new.keys()):
             if old.get(key) != new.get(key):
@@ -151,11 +161,13 @@ def is_whole(path: Path) -> bool:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The contents of a checkpoint; nothing in it is executed.
+    """The contents of a checkpoint, or of an exported model by the path of its weights; nothing in it is executed.
 
     Raises:
         InputError: no such file, or none that genraven wrote.
     """
+    if path.name == WEIGHTS:
+        return read_export(path.parent)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
@@ -170,15 +182,23 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def find_checkpoint(run: Path | str) -> Path:
-    """The checkpoint meant by a path: itself, or the newest of a run folder."""
+    """The checkpoint meant by a path: itself, the newest of a run folder, or the weights of an exported model."""
     run = Path(run)
     if not run.is_dir():
         return run
+    if is_export(run):
+        return run / WEIGHTS
     newest = RunFolder(run).newest_whole()
     if newest is None:
         raise InputError(f"expected a run folder with {CHECKPOINTS}/{PATTERN}, got {run} without a whole one: train it "
                          "first.")  # fmt: skip
     return newest
+
+
+def home(checkpoint: Path) -> Path:
+    """The run folder of a checkpoint; where it stands in none, as exported weights do, its own folder."""
+    folder = checkpoint.absolute().parent
+    return folder.parent if folder.name == CHECKPOINTS else folder
 
 
 def load_run(run: Path | str, device: str = "auto") -> tuple[PuzzleModule, GenRAVENDataModule, dict[str, Any]]:
@@ -189,6 +209,7 @@ def load_run(run: Path | str, device: str = "auto") -> tuple[PuzzleModule, GenRA
     """
     checkpoint = read_checkpoint(find_checkpoint(run))
     model, data = build(checkpoint["genraven_config"])
+    model.on_load_checkpoint(checkpoint)
     model.load_state_dict(checkpoint["state_dict"])
     return model.to(find_device(device)).eval(), data, checkpoint
 
@@ -197,16 +218,34 @@ def build(config: dict[str, Any]) -> tuple[PuzzleModule, GenRAVENDataModule]:
     """Model with fresh weights, and data module, of a checkpoint's ``genraven_config``.
 
     Raises:
-        InputError: it names a class of another library, whose import would run that library's code.
+        InputError: it names a class of another library, whose import would run that library's code, or something that
+            no version of genraven near this one would write.
     """
-    for name, value in flat(config, "").items():
-        if name.endswith(".class_path") and not value.startswith(TRUSTED):
-            raise InputError(f"expected classes of genraven in a checkpoint, got {value!r}: it is not loaded.")
+    config = {part: config[part] for part in SCHEMA}
+    _refuse_foreign(config)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(PuzzleModule, "model")
     parser.add_class_arguments(GenRAVENDataModule, "data")
-    parts = parser.instantiate_classes(parser.parse_object(config))
+    try:
+        parts = parser.instantiate_classes(parser.parse_object(config))
+    except InputError:
+        raise
+    except (ArgumentError, ValueError, TypeError) as error:
+        raise InputError(f"expected a config that this version of genraven can build, got another: "
+                         f"{' '.join(str(error).split())}") from None  # fmt: skip
     return parts.model, parts.data
+
+
+def _refuse_foreign(config: dict[str, Any]) -> None:
+    """Raises InputError at a text that the parser would import: a class path, or, in the model, any dotted word."""
+    for name, value in flat(config, "").items():
+        inside = name.startswith(".model")
+        for text in value if isinstance(value, list) else [value]:
+            is_path = name.endswith("class_path") or (inside and isinstance(text, str) and not WORD.fullmatch(text))
+            if isinstance(text, dict) or (
+                is_path and not (PATH.fullmatch(str(text)) and str(text).startswith(TRUSTED))
+            ):
+                raise InputError(f"expected classes of genraven in a checkpoint, got {text!r}: it is not loaded.")
 
 
 def find_device(name: str) -> torch.device:

@@ -61,15 +61,18 @@ def placed(config: dict[str, Any], cluster: Cluster) -> dict[str, Any]:
 
 
 def check_run(folder: Path, config: dict[str, Any], limit_s: int | None, jobs: scheduler.Jobs | None) -> None:
-    """Raises InputError when ``folder`` or the checkpoint to start from is another run's.
+    """Raises InputError when ``folder`` or the checkpoint to start from is another run's, or another model's.
 
     Or when the run may be in the queue, or saves too rarely for the time limit.
     """
     from launch.runs import RunFolder, read_checkpoint, refuse_other
+    from launch.transfer import read_initial
 
     RunFolder(folder).check_owner(config)
     if path := config["ckpt_path"]:
         refuse_other(read_checkpoint(Path(path))["genraven_config"], config, Path(path))
+    elif config["init_from"] and not RunFolder(folder).newest_whole():
+        read_initial(config["init_from"], config)
     job = read_json(folder / JOB / SPEC).get("job")
     if (status := read_status(folder, jobs)).state == "unknown":
         raise InputError(f"expected a run that is not in the queue, got {folder}, {status.message}: `scancel {job}`, "

@@ -19,42 +19,29 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_info
 
-from callbacks import RunGuard, RunSummary, StepCheckpoint, WholeCheckpointIO
+from callbacks import InitialWeights, KeepConfig, RunGuard, RunSummary, StepCheckpoint, WholeCheckpointIO
 from callbacks.summary import Origin
 from datamodules import GenRAVENDataModule
 from genraven.errors import InputError
 from launch import watching
+from launch.card import WEIGHTS
 from launch.data import save_array
 from launch.runs import (
-    SCHEMA,
     TENSORBOARD,
     RunFolder,
     config_hash,
     default_run_folder,
     find_checkpoint,
+    identity,
     read_checkpoint,
     refuse_other,
 )
 from launch.shipped import expand_configs
+from launch.transfer import load_initial
 from lightning_modules import PuzzleModule
 
 PREDICTIONS = Path("predictions.npy")
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EACCES, errno.ENOENT}
-
-
-class KeepConfig(L.Callback):
-    """Puts the config that rebuilds model and data into every checkpoint.
-
-    Args:
-        config: plain values only, so that checkpoints load with ``weights_only``.
-    """
-
-    def __init__(self, config: dict[str, Any]) -> None:
-        self.config = config
-
-    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Adds ``genraven_config``."""
-        checkpoint["genraven_config"] = self.config
 
 
 class GenravenCLI(LightningCLI):
@@ -64,6 +51,8 @@ class GenravenCLI(LightningCLI):
         """Adds what a run folder needs."""
         parser.add_argument("--run_dir", type=str | None, default=None, help="Folder of the run; default: "
                             "runs/<network>-<time>.")  # fmt: skip
+        parser.add_argument("--init_from", "--init-from", type=str | None, default=None, help="Run folder, checkpoint "
+                            "or exported model to begin with the (averaged) weights of, at step 0.")  # fmt: skip
         parser.add_argument("--checkpoint_every_n_steps", type=int, default=1000, help="Steps between checkpoints.")
         parser.add_argument("--max_batch_per_device", type=int | None, default=None, help="Puzzles that fit on a device"
                             " at once: as few batches as that allows are accumulated; null accumulates none. "
@@ -82,6 +71,7 @@ class GenravenCLI(LightningCLI):
                 raise InputError(f"expected --{name} to be 1 or more, got {value}.")
         if self._options.trainer.precision is None:
             self._options.trainer.precision = default_precision(self._options.trainer.accelerator)
+        self.initial = InitialWeights()
         self._dump_config()
         self.resolved: dict[str, Any] = self.config_dump
 
@@ -142,7 +132,8 @@ class GenravenCLI(LightningCLI):
         is_new = not (self.resume_step and self.run_folder.has_curves)
         return [
             *watching.watchers(self.resolved, options, self.summary, is_new=is_new),
-            KeepConfig({part: self.resolved[part] for part in SCHEMA}),
+            self.initial,
+            KeepConfig(identity(self.resolved)),
             ModelCheckpoint(  # before the other, which so knows what is the best
                 self.run_folder.checkpoints, "best", monitor="val/loss", mode="min", enable_version_counter=False
             ),
@@ -160,6 +151,8 @@ class GenravenCLI(LightningCLI):
         if self._is_real_fit:
             kwargs["ckpt_path"] = self.resume_from
         self._check_checkpoint(kwargs.get("ckpt_path"))
+        if self._options.init_from and not kwargs.get("ckpt_path"):  # at the first start
+            self.initial.origin = load_initial(model, self._options.init_from, self.resolved)
         if self.trainer.local_rank == 0:
             datamodule.prepare_data()
         else:  # waits for the files at their lock: where processes wait for each other, it would be at most timeout_s
@@ -226,10 +219,16 @@ class GenravenCLI(LightningCLI):
             self.model.on_load_checkpoint(read_checkpoint(Path(path)))
 
     def _parse_ckpt_path(self) -> None:
-        """Resolves run folders; the config given beats the checkpoint's, so nothing is read from it."""
+        """Resolves paths; the config given beats the checkpoint's, so nothing is read from it."""
         options = self.config[self.config.subcommand]
         if options.get("ckpt_path"):
-            options.ckpt_path = str(find_checkpoint(Path(options.ckpt_path)))
+            found = find_checkpoint(Path(options.ckpt_path))
+            if found.name == WEIGHTS:
+                raise InputError(f"expected a run folder or a checkpoint for --ckpt_path, got the exported {found}: "
+                                 "give it to --init_from, or to `genraven evaluate`.")  # fmt: skip
+            options.ckpt_path = str(found)
+        if options.get("init_from"):
+            options.init_from = str(Path(options.init_from).absolute())
 
 
 def default_precision(accelerator: str) -> str:

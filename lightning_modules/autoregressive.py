@@ -114,6 +114,11 @@ class AutoregressiveModule(PuzzleModule):
             completed = self._decode(tokens, open_cells, None, self.completion_temperature, generator)
         return completed.where(mask.unsqueeze(1), puzzles)
 
+    @torch.no_grad()
+    def read(self, puzzles: Tensor, noise: float | None, generator: torch.Generator) -> None:
+        """Passes all cells of ``puzzles`` but the last through the network, which so predicts each of them."""
+        self.network(layout.puzzles_to_tokens(puzzles)[:, :-1].long() + 1)
+
     def _decode(
         self,
         tokens: Tensor,

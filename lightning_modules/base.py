@@ -24,7 +24,7 @@ from genraven.puzzles.spec import NUM_RULES
 
 Schedule = Literal["constant", "linear", "cosine"]
 Task = Literal["generate", "complete"]
-Purpose = Literal["train", "val", "test", "generate", "complete", "labels", "dropout"]
+Purpose = Literal["train", "val", "test", "generate", "complete", "labels", "dropout", "probe"]
 
 
 class Sampled(TypedDict):
@@ -90,11 +90,6 @@ class PuzzleModule(L.LightningModule, ABC):
     def architecture(self) -> str:
         """The name that the study has for what is trained."""
 
-    @property
-    @abstractmethod
-    def architecture(self) -> str:
-        """The name that the study has for what is trained."""
-
     # What a family does ------------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -108,6 +103,13 @@ class PuzzleModule(L.LightningModule, ABC):
     @abstractmethod
     def complete(self, puzzles: Tensor, mask: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """``puzzles`` (B, 3, 9, 9) with the cells under ``mask`` (B, 9, 9) bool written anew, the others as given."""
+
+    @abstractmethod
+    def read(self, puzzles: Tensor, noise: float | None, generator: torch.Generator) -> None:
+        """Passes whole ``puzzles`` (B, 3, 9, 9) through the network, without labels, for hooks that look inside it.
+
+        A diffusion model reads them at the time at which ``noise`` is sigma / alpha.
+        """
 
     @abstractmethod
     def check_sampling(self) -> None:

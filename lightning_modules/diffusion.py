@@ -167,6 +167,14 @@ class DiffusionModule(PuzzleModule):
             )
         return layout.fields_to_puzzles(fields).where(open_cells, puzzles)
 
+    @torch.no_grad()
+    def read(self, puzzles: Tensor, noise: float | None, generator: torch.Generator) -> None:
+        """Passes ``puzzles`` with noise through the network, once."""
+        assert noise is not None
+        t = self.process.time_of_noise(noise, self.device)
+        x = self.process.interpolate(layout.puzzles_to_fields(puzzles), self._noise(len(puzzles), generator), t)
+        self.process.predict(self._unmasked, x, t.expand(len(x)))
+
     @property
     def _unmasked(self) -> TimedNetwork:
         """The network, shown nothing."""

@@ -17,6 +17,7 @@ ROOMS = [  # from the bottom up
     "genraven.diffusion",
     "genraven.decoding",
     "genraven.flops",
+    "genraven.probe",
     "genraven.report",
     "datamodules",
     "lightning_modules",

@@ -4,6 +4,7 @@ B batch; pictures are (B, C, S, S); a time is a scalar tensor for the whole batc
 clock: Flow and Ddpm run from 0 (data) to 1 (noise), Edm's time is sigma itself.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -107,6 +108,21 @@ class Process(ABC):
     def interpolate(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """x_t on the path from ``x0`` to ``noise``; ``t`` () or (B,)."""
         return per_puzzle(self.alpha(t), x0) * x0 + per_puzzle(self.sigma(t), x0) * noise
+
+    def time_of_noise(self, ratio: float, device: torch.device | str | None = None) -> Tensor:
+        """The time () at which sigma / alpha comes nearest to ``ratio``.
+
+        Raises:
+            InputError: it comes no nearer than 5%.
+        """
+        small = torch.logspace(-6, 0, 6001, device=device)
+        times = self.times(1, device)[0] * torch.cat([small, 1 - small])
+        ratios = self.sigma(times) / self.alpha(times)
+        nearest = int((ratios.log() - math.log(ratio)).abs().argmin())
+        if not 0.95 < ratios[nearest] / ratio < 1.05:
+            raise InputError(f"expected noise that {type(self).__name__} has a time for, got {ratio:g}; the nearest is "
+                             f"{ratios[nearest]:.3g}: choose another.")  # fmt: skip
+        return times[nearest]
 
     def velocity(self, x: Tensor, x0: Tensor, t: Tensor) -> Tensor:
         """Dx/dt of the probability-flow ODE at ``x``, where ``x0`` is its estimate; t above 0."""

@@ -152,6 +152,14 @@ class UNet(nn.Module):
         self.out = nn.Conv2d(current, out_channels, 3, padding=1)
         self._initialise()
 
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """In the order in which they run."""
+        ordered = [*self.encoder, *self.middle]
+        for level, merging in enumerate(self.decoder):
+            ordered += [*([self.up[level - 1]] if level else []), *merging]  # type: ignore[misc]
+        return ordered
+
     def _initialise(self) -> None:
         """Xavier-uniform weights; nearly zero where a branch ends, smaller where attention begins."""
         for name, module in self.named_modules():

@@ -1,0 +1,40 @@
+"""Where a run comes from: kept in its checkpoints."""
+
+from typing import Any
+
+import lightning as L
+
+
+class KeepConfig(L.Callback):
+    """Puts the config that rebuilds model and data into every checkpoint.
+
+    Args:
+        config: plain values only, so that checkpoints load with ``weights_only``.
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.config = config
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Adds ``genraven_config``."""
+        checkpoint["genraven_config"] = self.config
+
+
+class InitialWeights(L.Callback):
+    """Says in the summary with which weights a run began, also when it goes on after their run has."""
+
+    def __init__(self) -> None:
+        self.origin: dict[str, Any] = {}
+        """Their ``checkpoint`` and its ``step``; nothing for fresh ones."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was noted at the first start."""
+        return self.origin
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes up what was noted."""
+        self.origin = state_dict
+
+    def report(self) -> dict[str, Any]:
+        """For the summary."""
+        return {"init_from": self.origin or None}
