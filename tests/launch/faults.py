@@ -1,10 +1,12 @@
 """Callbacks that do to a run what a cluster does; given to `genraven fit` by --trainer.callbacks.
 
-Each works in process ``rank`` when ``step`` optimizer steps are done.
+Each works in process ``rank`` when ``step`` optimizer steps are done; given ``start``, in that start of a job only, 0
+being the first.
 """
 
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,12 @@ import torch
 
 
 class Fault(L.Callback):
-    def __init__(self, step: int, rank: int = 0, times: int = 1) -> None:
-        self.step, self.rank, self.times = step, rank, times
+    def __init__(self, step: int, rank: int = 0, times: int = 1, start: int | None = None) -> None:
+        self.step, self.rank, self.times, self.start = step, rank, times, start
 
     def due(self, trainer: L.Trainer) -> bool:
-        return trainer.global_step == self.step and trainer.global_rank == self.rank
+        now = self.start in (None, int(os.environ.get("SLURM_RESTART_COUNT", "0")))
+        return now and trainer.global_step == self.step and trainer.global_rank == self.rank
 
     def signal(self) -> None:
         for _ in range(self.times):
@@ -40,6 +43,16 @@ class SignalInStep(Fault):
         if self.due(trainer):
             time.sleep(0.3 if trainer.world_size > 1 else 0)
             self.signal()
+
+
+class SlurmSignalInStep(Fault):
+    """SLURM signals all processes of the job while this one is late, and the others wait for its gradients."""
+
+    def on_train_batch_start(self, trainer: L.Trainer, *args: Any) -> None:
+        if self.due(trainer):
+            time.sleep(0.2)
+            subprocess.run(["scancel", "--signal=USR1", os.environ["SLURM_JOB_ID"]], check=True)
+            time.sleep(0.2)
 
 
 class SignalBeforeValidation(Fault):

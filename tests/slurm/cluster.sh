@@ -56,7 +56,7 @@ AccountingStorageType=accounting_storage/none
 MpiDefault=none
 MailProg=/bin/true
 # Quicker than the defaults.
-SchedulerParameters=batch_sched_delay=0,sched_interval=2,bf_interval=5
+SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1,sched_min_interval=100000
 KillWait=5
 ReturnToService=2
 SelectType=select/cons_tres
@@ -64,7 +64,12 @@ SelectTypeParameters=CR_CPU
 GresTypes=gpu
 NodeName=n1 NodeAddr=127.0.0.31 Port=9921 CPUs=8 RealMemory=16000 Gres=gpu:fake:4
 NodeName=n2 NodeAddr=127.0.0.32 Port=9922 CPUs=8 RealMemory=16000 Gres=gpu:fake:4
-PartitionName=test Nodes=n1,n2 Default=YES MaxTime=1-00:00:00
+# Jobs of the lower two give way to those of the first: after ten seconds, or at once.
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=test Nodes=n1,n2 Default=YES MaxTime=1-00:00:00 PriorityTier=2
+PartitionName=grace Nodes=n1,n2 GraceTime=10
+PartitionName=nograce Nodes=n1,n2 GraceTime=0
 END
 
 mount --bind "$state/hosts" /etc/hosts  # seen by what runs in here only

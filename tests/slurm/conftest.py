@@ -1,8 +1,9 @@
-"""A real SLURM of two nodes, for the session."""
+"""A real SLURM of two nodes, for the session, and on each node a Python that starts at once."""
 
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -10,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parent / "cluster.sh"
+HERE = Path(__file__).parent
+LAUNCH = HERE.parent / "launch"  # tiny runs and faults
+sys.path += [str(HERE), str(LAUNCH)]
+SCRIPT, WARM = HERE / "cluster.sh", HERE / "warm.py"
 INSTALL_S, START_S = 300, 30
 
 
@@ -25,8 +29,8 @@ def missing() -> str | None:
 
 
 @pytest.fixture(scope="session")
-def slurm() -> Iterator[None]:
-    """Its commands work while this lasts."""
+def slurm() -> Iterator[Path]:
+    """Its folder; its commands work while this lasts."""
     if reason := missing():
         pytest.skip(reason)
     state = Path(tempfile.mkdtemp(prefix="slurm-"))  # not in pytest's folder, which munge finds too private
@@ -36,7 +40,7 @@ def slurm() -> Iterator[None]:
         process = subprocess.Popen([SCRIPT, state], stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         try:
             _wait_until_up(process, state, log)
-            yield
+            yield state
         finally:
             process.kill()
             process.wait()
@@ -49,8 +53,22 @@ def _wait_until_up(process: "subprocess.Popen[bytes]", state: Path, log: Path) -
         time.sleep(0.1)
     deadline = time.monotonic() + START_S
     while process.poll() is None and time.monotonic() < deadline:
-        shown = subprocess.run(["sinfo", "-hN", "-o", "%T"], capture_output=True, text=True).stdout
+        shown = subprocess.run(["sinfo", "-hN", "-p", "test", "-o", "%T"], capture_output=True, text=True).stdout
         if shown.split() == ["idle", "idle"]:
             return
         time.sleep(0.2)
     pytest.fail(f"SLURM did not start: {log.read_text()[-2000:]}")
+
+
+@pytest.fixture(scope="session")
+def warm_python(slurm: Path) -> str:
+    """What to give for --python, where it is not the start of Python that is tested."""
+    path = os.pathsep.join([str(LAUNCH), str(HERE.parents[1])])
+    for node in ("n1", "n2"):
+        serve = f"export OMP_NUM_THREADS=1 PYTHONPATH={path}; exec {sys.executable} {WARM} serve {slurm}"
+        command = ["sbatch", "--nodelist", node, "--output", slurm / f"warm-{node}.log", "--wrap", serve]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    python = slurm / "python"
+    python.write_text(f'#!/bin/bash\nexec {sys.executable} -S {WARM} start {slurm} "$@"\n')
+    python.chmod(0o755)
+    return str(python)
