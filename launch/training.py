@@ -225,7 +225,7 @@ class GenravenCLI(LightningCLI):
             found = find_checkpoint(Path(options.ckpt_path))
             if found.name == WEIGHTS:
                 raise InputError(f"expected a run folder or a checkpoint for --ckpt_path, got the exported {found}: "
-                                 "give it to --init_from, or to `genraven evaluate`.")  # fmt: skip
+                                 "give it to --init-from, or to `genraven evaluate`.")  # fmt: skip
             options.ckpt_path = str(found)
         if options.get("init_from"):
             options.init_from = str(Path(options.init_from).absolute())

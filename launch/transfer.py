@@ -25,7 +25,7 @@ def read_initial(path: Path | str, config: dict[str, Any]) -> tuple[Path, dict[s
     for key in sorted(before.keys() & now.keys()):
         if before[key] != now[key]:
             raise InputError(
-                f"expected --init_from with weights of this model, got {found}, with {key} {before[key]!r} instead of "
+                f"expected --init-from with weights of this model, got {found}, with {key} {before[key]!r} instead of "
                 f"{now[key]!r}: give the model config that it was trained with."
             )
     return found, checkpoint
