@@ -12,7 +12,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo families test overfit scaling lint bench clean
+.PHONY: demo families test test-here test-slurm overfit scaling lint bench clean
 
 demo: $(READY)
 	$(RUN)/python -m launch.demo
@@ -20,9 +20,14 @@ demo: $(READY)
 families: $(READY)
 	$(RUN)/python -m launch.demo --families
 
-test: $(READY)
+test: $(READY)  # the tests on a real SLURM mostly wait, so the others go on beside them
+	$(MAKE) --no-print-directory -j2 --output-sync=target test-here test-slurm
+
+test-here:
 	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -n auto --dist loadfile -m 'not overfit and not slurm'
-	$(RUN)/python -m pytest -m slurm
+
+test-slurm:
+	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -m slurm
 
 overfit: $(READY)
 	$(RUN)/python -m pytest -m overfit -s

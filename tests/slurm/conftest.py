@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 LAUNCH = HERE.parent / "launch"  # tiny runs and faults
 sys.path += [str(HERE), str(LAUNCH)]
 SCRIPT, WARM = HERE / "cluster.sh", HERE / "warm.py"
-INSTALL_S, START_S = 300, 30
+INSTALL_S, START_S = 300, 120
 
 
 def missing() -> str | None:

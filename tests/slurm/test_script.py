@@ -10,7 +10,7 @@ from launch.scheduler import queue, sbatch
 from launch.slurm import Cluster, JobSpec, render_sbatch
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("slurm")]
-TIMEOUT_S = 60
+TIMEOUT_S = 240
 
 
 class Job:
