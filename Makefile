@@ -21,7 +21,7 @@ families: $(READY)
 	$(RUN)/python -m launch.demo --families
 
 test: $(READY)  # the tests on a real SLURM mostly wait, so the others go on beside them
-	$(MAKE) --no-print-directory -j2 --output-sync=target test-here test-slurm
+	$(MAKE) --no-print-directory -j2 --output-sync=line test-here test-slurm
 
 test-here:
 	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -n auto --dist loadfile -m 'not overfit and not slurm'
