@@ -1,6 +1,6 @@
 """Screenshots of TensorBoard for the docs: ``python docs/screenshots.py RUNS`` writes them beside this file.
 
-Needs Chromium (``apt-get install chromium``) and a folder of finished runs.
+Needs a folder of finished runs, Chromium (``apt-get install chromium``) and ``pip install playwright``.
 """
 
 import argparse
@@ -12,8 +12,17 @@ import time
 import urllib.request
 from pathlib import Path
 
-SHOTS = {"custom_scalars": 480, "scalars": 900, "images": 1500, "hparams": 520, "text": 900}  # tab, height in pixels
+from playwright.sync_api import Page, sync_playwright
+
+TABS = {  # tab: width and height in pixels, and the tags to show
+    "custom_scalars": (1280, 480, ""),
+    "scalars": (1280, 1340, "^(train|cost)/(loss|grad_norm|lr|puzzles_per_s|flops_per_s|device_s)"),
+    "images": (1280, 1180, "puzzles"),
+    "rules": (1500, 1010, "rules"),
+    "hparams": (2500, 300, ""),
+}
 WAIT_S = 120
+SETTLE_MS = 6000
 
 
 def main() -> None:
@@ -26,14 +35,20 @@ def main() -> None:
         sys.exit(f"expected Chromium and a folder of runs, got {browser} and {runs}.")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    host, port = address.split(":")
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(runs), "--host", host, "--port", port]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(runs), "--host", "127.0.0.1"]
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen([*command, "--port", str(port)], stdout=quiet, stderr=quiet) as server:
         try:
-            wait_for(f"http://{address}/data/plugin/images/tags")
-            for tab, height in SHOTS.items():
-                shoot(browser, f"http://{address}/#{tab}", Path(__file__).with_name(f"tensorboard_{tab}.png"), height)
+            wait_for(f"{url}/data/plugin/images/tags")
+            with sync_playwright() as playwright:
+                chromium = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+                for tab, (width, height, tags) in TABS.items():
+                    page = chromium.new_page(viewport={"width": width, "height": height})
+                    shoot(page, url, tab, tags)
+                    page.close()
+                chromium.close()
         finally:
             server.terminate()
 
@@ -52,13 +67,21 @@ def wait_for(url: str) -> None:
     sys.exit(f"expected pictures at {url} within {WAIT_S} s, got none.")
 
 
-def shoot(browser: str, url: str, path: Path, height: int) -> None:
-    """Writes a picture of ``url``, 1280 pixels wide."""
-    flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--virtual-time-budget=20000"]
-    subprocess.run(
-        [browser, *flags, f"--window-size=1280,{height}", f"--screenshot={path}", url],
-        check=True, capture_output=True, timeout=WAIT_S,
-    )  # fmt: skip
+def shoot(page: Page, url: str, tab: str, tags: str) -> None:
+    """Writes what ``tab`` shows of ``tags``, pictures in their own size."""
+    page.set_default_timeout(1000 * WAIT_S)
+    page.goto(f"{url}/#{'images' if tab == 'rules' else tab}")
+    page.wait_for_timeout(SETTLE_MS)
+    if tags:
+        page.get_by_label("Filter tags (regular expressions supported)").last.fill(tags)
+    if tab in ("images", "rules"):
+        page.get_by_text("Show actual image size").click()
+    page.wait_for_load_state("networkidle")
+    if tab == "custom_scalars":
+        page.get_by_text("Matches (2)").wait_for()  # the curves of the second chart
+    page.wait_for_timeout(SETTLE_MS)
+    path = Path(__file__).with_name(f"tensorboard_{tab}.png")
+    page.screenshot(path=path)
     print(f"{path}: {path.stat().st_size // 1000} kB")
 
 
