@@ -21,8 +21,9 @@ from genraven.files import writable_folder
 from genraven.metrics.scores import ScoreCard, Scores
 from genraven.puzzles.spec import RULES
 from genraven.report.evaluation import EVALUATION, Evaluation
+from launch.card import is_export
 from launch.inference import OPTIONS, apply_sampling
-from launch.runs import CHECKPOINTS, find_checkpoint, load_run
+from launch.runs import find_checkpoint, home, load_run
 from launch.status import named_runs
 from launch.world import World, joined_world
 from lightning_modules import PuzzleModule
@@ -36,7 +37,8 @@ def evaluate(options: argparse.Namespace) -> int:
     for name in ("puzzles_per_rule", "batch_size"):
         if (value := getattr(options, name)) < 1:
             raise InputError(f"expected --{name.replace('_', '-')} to be 1 or more, got {value}.")
-    runs = named_runs(options.run) if options.run.is_dir() else {str(options.run): options.run}
+    is_one = not options.run.is_dir() or is_export(options.run)
+    runs = {str(options.run): options.run} if is_one else named_runs(options.run)
     if options.out is not None and len(runs) > 1:
         raise InputError(f"expected one run with --out, got {len(runs)}: leave it out, each run has its own file.")
     passed_over, rows = 0, []
@@ -71,7 +73,7 @@ def evaluate_run(run: Path, options: argparse.Namespace, world: World, *, alone:
         InputError: nothing to evaluate, options that make no sense, or a file that belongs to another run.
     """
     path = world.agreed(find_checkpoint(run))
-    file = Evaluation(options.out or _home(path) / EVALUATION)
+    file = Evaluation(options.out or home(path) / EVALUATION)
     writable_folder(file.path.absolute().parent, "--out")
     model, data, checkpoint = load_run(path, world.device(options.device))
     model.seed, data.eval_puzzles_per_rule = options.seed, options.puzzles_per_rule
@@ -100,12 +102,6 @@ def evaluate_run(run: Path, options: argparse.Namespace, world: World, *, alone:
         results.append(result)
     world.say(f"{file.path}")
     return results
-
-
-def _home(checkpoint: Path) -> Path:
-    """The run folder of a checkpoint; where it stands in none, its own folder."""
-    folder = checkpoint.absolute().parent
-    return folder.parent if folder.name == CHECKPOINTS else folder
 
 
 def _ways(options: dict[str, Any], family: str, *, alone: bool) -> list[dict[str, Any]]:

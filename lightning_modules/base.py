@@ -106,10 +106,7 @@ class PuzzleModule(L.LightningModule, ABC):
 
     @abstractmethod
     def read(self, puzzles: Tensor, noise: float | None, generator: torch.Generator) -> None:
-        """Passes whole ``puzzles`` (B, 3, 9, 9) through the network, without labels, for hooks that look inside it.
-
-        A diffusion model reads them at the time at which ``noise`` is sigma / alpha.
-        """
+        """Passes ``puzzles`` through the network, without labels, for its hidden states; ``noise`` is sigma / alpha."""
 
     @abstractmethod
     def check_sampling(self) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from genraven.errors import InputError
-from genraven.files import appears_whole, read_puzzles, writable_folder
+from genraven.files import appears_whole, folder_appears_whole, read_puzzles, writable_folder
 from genraven.puzzles.generate import generate
 
 
@@ -52,6 +52,30 @@ def test_an_exception_leaves_the_old_file_and_nothing_else(
         write_half()
     assert names(tmp_path) == ([] if old is None else ["result.json"])
     assert old is None or path.read_text() == old
+
+
+def test_a_folder_appears_when_the_block_ends(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "result"
+    with folder_appears_whole(folder, "--out") as temporary:
+        (temporary / "a").write_text("a")
+        assert not folder.exists()
+    assert names(folder) == ["a"]
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+    assert names(folder.parent) == ["result"]
+    with pytest.raises(InputError, match="not there yet"), folder_appears_whole(folder, "--out"):
+        pass
+
+
+@pytest.mark.parametrize(("error", "seen"), [(OSError(28, "No space left"), InputError), (ValueError(), ValueError)])
+def test_a_folder_that_fails_leaves_nothing(tmp_path: Path, error: Exception, seen: type[Exception]) -> None:
+    def write_half() -> None:
+        with folder_appears_whole(tmp_path / "result", "--out") as temporary:
+            (temporary / "a").write_text("a")
+            raise error
+
+    with pytest.raises(seen):
+        write_half()
+    assert names(tmp_path) == []
 
 
 def test_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:

@@ -86,6 +86,8 @@ def test_it_does_what_the_run_does(run: Path, exported: Path) -> None:
         assert main(["complete", str(model), "p.npy", "--out", f"c{number}.npy"]) == 0
     assert np.array_equal(np.load("s0.npy"), np.load("s1.npy"))
     assert np.array_equal(np.load("c0.npy"), np.load("c1.npy"))
+    assert main(["evaluate", str(exported), "--puzzles-per-rule", "1"]) == 0
+    assert json.loads((exported / "evaluation.json").read_text())["results"][0]["step"] == 3
     model, data, found = load_run(exported, "cpu")
     assert model.generate(2).shape == (2, 3, 9, 9)
     assert data.samples_per_rule == 30

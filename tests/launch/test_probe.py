@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from tiny import fit
 from torch import Tensor
 
+import launch.probe
 from genraven.puzzles.generate import generate
 from launch.cli import main
 from launch.runs import load_run
@@ -24,6 +26,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GENRAVEN_CACHE", str(folder / "cache"))
+        patch.setattr(launch.probe, "_make_puzzles", cache(launch.probe._make_puzzles))  # of 80 streams: 2 s each time
         families = ("autoregressive", "diffusion")
         for family in families:
             assert main(fit(folder / family, "--trainer.max_steps", "3", *LABELS, family=family)) == 0
