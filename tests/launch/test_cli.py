@@ -190,9 +190,10 @@ def test_generate_sample_complete_evaluate(runs: dict[str, Path], in_tmp_path: P
         assert main(["complete", str(run), "p.npy", "--out", "c.npy", "--picture", "c2.png"]) == 0
         completed, given = np.load("c.npy"), ~last_panel_mask(1)[0].numpy()
         assert np.array_equal(completed[:, :, given], puzzles[:, :, given])
-        assert main(["evaluate", str(run), "--puzzles-per-rule", "4", "--out", "e.json"]) == 0
-        result = json.loads(Path("e.json").read_text())
-        assert result["family"] == family
+        assert main(["evaluate", str(run), "--puzzles-per-rule", "4", "--out", f"{family}.json"]) == 0
+        evaluation = json.loads(Path(f"{family}.json").read_text())
+        assert evaluation["run"]["family"] == family
+        (result,) = evaluation["results"]
         for metric in ("c3", "c2", "novel_c3", "completion"):
             score = result["metrics"][metric]
             assert score["count"] == 12
@@ -354,7 +355,7 @@ def test_ways_of_sampling_and_completing(runs: dict[str, Path], in_tmp_path: Pat
     assert all(np.array_equal(w[:, :, given], np.load("p.npy")[:, :, given]) for w in written)
     evaluate = ["evaluate", str(runs["diffusion"]), "--puzzles-per-rule", "1", "--out", "e.json"]
     assert main([*evaluate, "--completion", "tds", "--particles", "3", "--sampler", "heun"]) == 0
-    used = json.loads(Path("e.json").read_text())["sampling"]
+    used = json.loads(Path("e.json").read_text())["results"][0]["sampling"]
     assert (used["completion"], used["num_particles"], used["sampler"]) == ("tds", 3, "heun")
 
 
