@@ -77,6 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--picture", type=Path, help="PNG of them, written cells tinted; default beside --out")
 
     _add_evaluate_command(command)
+    _add_report_command(command)
     _add_probe_and_export_commands(command)
 
     sub = command("launch", "launch.local:launch", "train, or evaluate, on many devices of this machine: "
@@ -116,6 +117,20 @@ def _add_probe_and_export_commands(command: Callable[[str, str, str], argparse.A
                   "sample, complete, evaluate, probe and fit --init-from")  # fmt: skip
     sub.add_argument("run", type=Path, help="run folder, or a checkpoint of it")
     sub.add_argument("--out", type=Path, help="folder to write, not there yet; default: export in the run folder")
+
+
+def _add_report_command(command: Callable[[str, str, str], argparse.ArgumentParser]) -> None:
+    sub = command("report", "launch.report:report", "say which family to invest in, from the runs of a folder: one "
+                  "page of HTML, the same in Markdown")  # fmt: skip
+    sub.add_argument("folder", type=Path, help="folder of runs, best evaluated before: genraven evaluate FOLDER")
+    sub.add_argument("--goal", default="completion", help="what the model is for: completion or generation")
+    sub.add_argument("--examples", type=int, help="examples you have of each rule; default: the most that all families "
+                     "were trained on")  # fmt: skip
+    sub.add_argument("--growth", type=float, default=1.0, help="times as many examples you will have in a year; 1: as "
+                     "many as now")  # fmt: skip
+    sub.add_argument("--budget", type=float, help="device-hours that a training may take; money where --price is given")
+    sub.add_argument("--price", type=float, help="of a device-hour, instead of what the runs noted")
+    sub.add_argument("--out", type=Path, help="page to write, the Markdown beside it; default: report.html in FOLDER")
 
 
 def _add_cluster_commands(command: Callable[[str, str, str], argparse.ArgumentParser]) -> None:

@@ -16,9 +16,10 @@ def curve(runs: Iterable[Run], metric: str) -> Curve:
     best: Curve = {}
     for run in runs:
         n = run.samples_per_rule
-        if run.is_evidence and n is not None and metric in run.scores:
-            if n not in best or run.scores[metric].value > best[n].scores[metric].value:
-                best[n] = run
+        if not run.is_evidence or n is None or metric not in run.scores:
+            continue
+        if n not in best or run.scores[metric].value > best[n].scores[metric].value:
+            best[n] = run
     return dict(sorted(best.items()))
 
 
@@ -99,7 +100,8 @@ def collapses(runs: Iterable[Run]) -> list[Collapse]:
             if c3 and novel and novel.high < 0.5 * c3.low:
                 found.append(Collapse(run, "memorises", f"C3 {c3}, of which new only {novel}"))
             for signal, crossing in run.collapse.items():
-                detail = f"{signal} {crossing.get('value')} crossed {crossing.get('threshold')} at step {crossing.get('step')}"
+                value, limit, step = (crossing.get(key) for key in ("value", "threshold", "step"))
+                detail = f"{signal} {value} crossed {limit} at step {step}"
                 found.append(Collapse(run, "while training", detail))
     return found
 

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from genraven.errors import InputError
-from genraven.report.recommend import Question, recommend
+from genraven.report.recommend import recommend
 from genraven.report.runs import Run, Score
+from genraven.report.sentences import Question
 
 COUNT = 1000
 ARCHITECTURES = {"autoregressive": "GPT-2", "diffusion": "SiT"}
@@ -158,7 +159,7 @@ def test_a_budget_leaves_out_what_is_dearer_or_of_unknown_cost() -> None:
     advice = recommend(runs, Question("completion", 400, budget=10))
     assert advice.family == "autoregressive"
     assert "1 of 4 finished runs took more than 10 device-hours" in text_of(advice)
-    assert "What 1 runs cost in device-hours is not known" in text_of(advice)
+    assert "Of 1 finished runs the cost in device-hours is not known" in text_of(advice)
 
 
 def test_a_budget_in_money() -> None:
