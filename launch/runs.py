@@ -10,6 +10,8 @@ import subprocess
 import time
 import zipfile
 from argparse import ArgumentError
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ CHECKPOINTS, BEST, CONFIG, TENSORBOARD = "checkpoints", "best.ckpt", "config.yam
 STARTED = "GENRAVEN_STARTED"  # names a new run's folder, the same one in all of its processes
 SCHEMA = ("model", "data")
 IDENTITY = (*SCHEMA, "init_from")  # what makes a run another one
+PLACES = ("data.cache_dir",)  # but where things lie on a machine does not
 TRUSTED = ("genraven.", "lightning_modules.", "torch.optim.")
 WORD, PATH = re.compile(r"[\w+-]*"), re.compile(r"[\w.]+")
 
@@ -108,8 +111,7 @@ class RunFolder:
 
 def config_hash(config: dict[str, Any]) -> str:
     """12 hex digits that tell runs of other models, data or first weights apart."""
-    text = json.dumps(identity(config), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps(_told_by(config), sort_keys=True).encode()).hexdigest()[:12]
 
 
 def identity(config: dict[str, Any]) -> dict[str, Any]:
@@ -117,16 +119,28 @@ def identity(config: dict[str, Any]) -> dict[str, Any]:
     return {part: config[part] for part in IDENTITY if config.get(part) is not None}
 
 
+def _told_by(config: dict[str, Any]) -> dict[str, Any]:
+    """The options that tell a run from others, by their whole names."""
+    options = {name: value for part, tree in identity(config).items() for name, value in flat(tree, part).items()}
+    return {name: value for name, value in options.items() if name not in PLACES}
+
+
 def refuse_other(before: dict[str, Any], now: dict[str, Any], path: Path) -> None:
-    """Raises InputError at the first difference of identity between the config of ``path`` and that given."""
-    for part in IDENTITY:
-        old, new = flat(before.get(part, {}), part), flat(now.get(part, {}), part)
-        for key in sorted(old.keys() | new.keys()):
-            if old.get(key) != new.get(key):
-                raise InputError(
-                    f"expected {path} to be of this config, got a run with {key} {old.get(key)!r} instead of "
-                    f"{new.get(key)!r}: choose another --run_dir, or give the old config to go on with that run."
-                )
+    """Raises InputError at the first difference of identity between the config of ``path`` and that given.
+
+    An option that ``path`` is too old to know has the default that it has now.
+    """
+    if _told_by(before) == _told_by(now):
+        return
+    with suppress(InputError):  # one that is not known today: then all is compared as it was written
+        before, now = with_defaults(before), with_defaults(now)
+    old, new = _told_by(before), _told_by(now)
+    for key in sorted(old.keys() | new.keys()):
+        if old.get(key) != new.get(key):
+            raise InputError(
+                f"expected {path} to be of this config, got a run with {key} {old.get(key)!r} instead of "
+                f"{new.get(key)!r}: choose another --run_dir, or give the old config to go on with that run."
+            )
 
 
 def flat(tree: Any, prefix: str) -> dict[str, Any]:
@@ -221,19 +235,44 @@ def build(config: dict[str, Any]) -> tuple[PuzzleModule, GenRAVENDataModule]:
         InputError: it names a class of another library, whose import would run that library's code, or something that
             no version of genraven near this one would write.
     """
-    config = {part: config[part] for part in SCHEMA}
-    _refuse_foreign(config)
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(PuzzleModule, "model")
-    parser.add_class_arguments(GenRAVENDataModule, "data")
+    parser = _parser(config)
+    with _readable_config():
+        parts = parser.instantiate_classes(parser.parse_object({part: config[part] for part in SCHEMA}))
+    return parts.model, parts.data
+
+
+def with_defaults(config: dict[str, Any]) -> dict[str, Any]:
+    """``config`` with every option of model and data that there is today.
+
+    Raises:
+        InputError: as ``build``.
+    """
+    parser = _parser(config)
+    with _readable_config():
+        options = parser.parse_object({part: config.get(part) for part in SCHEMA})
+        found: dict[str, Any] = json.loads(parser.dump(options, skip_none=False, skip_validation=True, format="json"))
+    return config | found
+
+
+@contextmanager
+def _readable_config() -> Iterator[None]:
+    """Makes what the parser or a constructor raises in the block an InputError."""
     try:
-        parts = parser.instantiate_classes(parser.parse_object(config))
+        yield
     except InputError:
         raise
     except (ArgumentError, ValueError, TypeError) as error:
         raise InputError(f"expected a config that this version of genraven can build, got another: "
                          f"{' '.join(str(error).split())}") from None  # fmt: skip
-    return parts.model, parts.data
+
+
+def _parser(config: dict[str, Any]) -> ArgumentParser:
+    """One that reads ``config``, as long as that names classes of genraven only."""
+    _refuse_foreign({part: config.get(part) for part in SCHEMA})
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(PuzzleModule, "model")
+    parser.add_class_arguments(GenRAVENDataModule, "data")
+    return parser
 
 
 def _refuse_foreign(config: dict[str, Any]) -> None:
