@@ -14,7 +14,8 @@ from callbacks import CollapseWatch
 from callbacks.collapse import Reading
 from genraven.errors import InputError
 from launch.cli import main
-from launch.runs import STARTED, RunFolder, config_hash, default_run_folder
+from launch.identity import config_hash
+from launch.runs import STARTED, RunFolder, default_run_folder
 from launch.training import default_precision
 
 
@@ -34,6 +35,22 @@ def test_bf16_where_the_device_has_it(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bf16 or including_emulation)
     assert default_precision(accelerator) == precision
+
+
+def test_a_run_keeps_its_first_precision(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
+    """Begun where bf16 is the choice, it goes on so where it is not, and says it."""
+    run = tmp_path / "run"
+    with pytest.MonkeyPatch.context() as other_device:
+        other_device.setattr("launch.training.default_precision", lambda accelerator: "bf16-mixed")
+        assert main(fit(run, *SHORT)) == 0
+    with caplog.at_level(logging.INFO):
+        assert main(fit(run, *SHORT, "--trainer.max_steps", "9")) == 0
+    assert "bf16-mixed on cpu" in caplog.text
+    assert [str(w.message) for w in recwarn if "goes on in bf16-mixed, as it began" in str(w.message)]
+    assert main(fit(run, *SHORT, "--trainer.max_steps", "10", "--trainer.precision", "32-true")) == 0
+    assert yaml.safe_load((run / "config.yaml").read_text())["trainer"]["precision"] == "32-true"
 
 
 SHORT = ["--trainer.max_steps", "8", "--trainer.val_check_interval", "4"]
