@@ -50,7 +50,7 @@ def test_the_run_folder_and_its_newest_checkpoint(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--devices", "2", "--", "train"], "expected a fit command after --, got train"),
+        (["--devices", "2", "--", "train"], "expected fit or evaluate after --, got train"),
         (["--devices", "0", "--", "fit"], "--devices of 1 or more"),
         (["--devices", "2", "--max-restarts", "1", "--", "fit"], "expected --run_dir with --max-restarts"),
     ],

@@ -198,9 +198,9 @@ def test_the_checkpoint_to_start_from_is_checked(
     calls = fake_slurm()
     calls.touch()
     submit = ["submit", "--", *FIT, "--run_dir", "a", "--ckpt_path", "x.ckpt"]
-    assert "got x.ckpt (No such file" in error_of(submit, capsys)
+    assert "/x.ckpt (No such file" in error_of(submit, capsys)
     torch.save({"genraven_config": {"model": {"class_path": "other"}}}, "x.ckpt")
-    assert "expected x.ckpt to be of this config" in error_of(submit, capsys)
+    assert "/x.ckpt to be of this config" in error_of(submit, capsys)
     assert not Path("a").exists()
     assert "sbatch" not in calls.read_text()
 
