@@ -111,9 +111,14 @@ def _take_back(folder: Path, made: list[Path]) -> None:
 
 @contextmanager
 def no_interrupt() -> Iterator[None]:
-    """Ctrl-C within the block comes after it."""
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    """Ctrl-C within the block comes after it, also to the commands started in it."""
+    came: list[int] = []
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # of this thread, and inherited by commands
+    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))  # from any other thread
     try:
         yield
     finally:
+        signal.signal(signal.SIGINT, before)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        if came:
+            signal.raise_signal(signal.SIGINT)
