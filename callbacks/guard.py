@@ -46,7 +46,14 @@ class RunGuard(Checkpoint):
         trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
         trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
         if trainer.world_size > 1:
-            self._group = dist.new_group(backend="gloo", timeout=self.timeout)
+            try:
+                self._group = dist.new_group(backend="gloo", timeout=self.timeout)
+            except RuntimeError as error:
+                reason = str(error).splitlines()[0]
+                raise RuntimeError(
+                    f"processes cannot connect by gloo ({reason}): on hosts with several networks set "
+                    "GLOO_SOCKET_IFNAME to the one that they share, such as eth0."
+                ) from error
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Raises RuntimeError when processes have not gone on from the same checkpoint."""

@@ -19,8 +19,9 @@ from genraven.puzzles.masks import last_panel_mask
 from genraven.puzzles.render import render_sheet
 from genraven.puzzles.rules import row_rules, rule_names, shared_rules
 from launch.evaluate import score_model
+from launch.identity import build
 from launch.inference import COLUMNS
-from launch.runs import build, load_run
+from launch.runs import load_run
 from launch.training import run
 from lightning_modules import PuzzleModule
 

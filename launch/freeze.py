@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -49,7 +50,7 @@ def replaced(folder: Path) -> Iterator[Path]:
     Raises:
         InputError: it cannot be written.
     """
-    made = next((parent for parent in reversed([folder, *folder.parents]) if not parent.exists()), None)
+    made, is_new = [parent for parent in folder.parents if not parent.exists()], not folder.exists()
     before = folder.with_name(f".{folder.name}.before")
     try:
         if before.exists() and folder.exists():  # of a submission that was killed
@@ -59,8 +60,8 @@ def replaced(folder: Path) -> Iterator[Path]:
         folder.mkdir(parents=True)
         yield folder
     except BaseException as error:
-        if made or before.exists():
-            shutil.rmtree(made or folder, ignore_errors=True)
+        if is_new or before.exists():
+            _take_back(folder, made)
         if before.exists():
             before.rename(folder)
         if isinstance(error, OSError):
@@ -96,8 +97,28 @@ def exclusive(wanted: Path) -> Iterator[Path]:
     try:
         yield folder
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        with suppress(OSError):  # somebody else uses them by now
-            for parent in made:
-                parent.rmdir()
+        _take_back(folder, made)
         raise
+
+
+def _take_back(folder: Path, made: list[Path]) -> None:
+    """Removes ``folder``, and of the parents made for it, the nearest first, those that nobody else uses by now."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for parent in made:
+        with suppress(OSError):
+            parent.rmdir()
+
+
+@contextmanager
+def no_interrupt() -> Iterator[None]:
+    """Ctrl-C within the block comes after it, also to the commands started in it."""
+    came: list[int] = []
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # of this thread, and inherited by commands
+    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))  # from any other thread
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        if came:
+            signal.raise_signal(signal.SIGINT)

@@ -35,16 +35,16 @@ def launch(options: argparse.Namespace) -> int:
                          f"{options.max_restarts}.")  # fmt: skip
     if options.max_restarts and run_dir is None:
         raise InputError("expected --run_dir with --max-restarts, got none: name the folder that a restart goes on in.")
-    for left in range(options.max_restarts, -1, -1):
+    for restarts in range(options.max_restarts + 1):
         before = newest_checkpoint(run_dir)
         ranks = Ranks(arguments, options.devices)
         status = ranks.wait()
-        if status in (FINISHED, BAD_INPUT, INTERRUPTED) or ranks.asked_to_stop or not left:
+        if status in (FINISHED, BAD_INPUT, INTERRUPTED) or ranks.asked_to_stop or restarts == options.max_restarts:
             break
-        if newest_checkpoint(run_dir) == before:
-            say(f"status {status} without a newer checkpoint than at the start: not started again")
+        if restarts and newest_checkpoint(run_dir) == before:  # as a job script decides
+            say(f"status {status}, no new checkpoint since the last restart: not started again")
             break
-        say(f"status {status}, starting again ({left} left)")
+        say(f"status {status}, starting again: {restarts + 1} of at most {options.max_restarts}")
     return status
 
 
@@ -64,6 +64,13 @@ def newest_checkpoint(run_dir: str | None) -> str | None:
     if run_dir is None:
         return None
     return max((path.name for path in Path(run_dir).glob("checkpoints/step-*.ckpt")), default=None)
+
+
+def shared_environment(num: int) -> dict[str, str]:
+    """The environment of each of ``num`` processes that share this machine's cores."""
+    environment = {key: value for key, value in os.environ.items() if key != "SLURM_NTASKS"}  # srun does not start them
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // num)))
+    return environment
 
 
 def say(text: str) -> None:
@@ -98,9 +105,8 @@ class Ranks:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        common = {key: value for key, value in os.environ.items() if key != "SLURM_NTASKS"}  # srun did not start these
+        common = shared_environment(num)
         common.setdefault("GENRAVEN_STARTED", time.strftime("%Y%m%d-%H%M%S"))
-        common.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // num)))
         common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0"}
         for rank in range(num):
             output = tempfile.TemporaryFile() if rank else None  # noqa: SIM115

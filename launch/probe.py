@@ -17,7 +17,8 @@ from genraven.metrics.rates import Rate
 from genraven.probe import Features, Pool, accuracy, fit_linear, gather
 from genraven.puzzles.generate import generate
 from genraven.puzzles.spec import NUM_RULES, RULES
-from launch.runs import build, find_checkpoint, home, load_run
+from launch.identity import build
+from launch.runs import find_checkpoint, home, load_run
 from lightning_modules import PuzzleModule
 
 NOISE = (0.1, 0.3, 1.0)

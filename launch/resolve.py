@@ -2,26 +2,15 @@
 
 import json
 from argparse import ArgumentError
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 
-from datamodules import GenRAVENDataModule
-from genraven.errors import InputError
+from launch.ends import unwrapped_errors
 from launch.shipped import expand_configs
-from launch.training import GenravenCLI, first_input_error, quiet_lightning
-from lightning_modules import PuzzleModule
+from launch.training import GenravenCLI, quiet_lightning
 
-
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """What the parser says over many lines, or a constructor inside of it, as one InputError."""
-    try:
-        yield
-    except (ArgumentError, ValueError, TypeError) as error:
-        raise first_input_error(error) or InputError(" ".join(str(error).split())) from None
+COMPLAINTS = (ArgumentError, ValueError, TypeError)
 
 
 class Resolver(GenravenCLI):
@@ -34,18 +23,8 @@ class Resolver(GenravenCLI):
     def __init__(self, arguments: list[str]) -> None:
         quiet_lightning()
         strict = {"exit_on_error": False}
-        with _one_line_errors():
-            super().__init__(
-                PuzzleModule,
-                GenRAVENDataModule,
-                subclass_mode_model=True,
-                save_config_callback=None,
-                seed_everything_default=0,
-                auto_configure_optimizers=False,
-                load_from_checkpoint_support=False,
-                parser_kwargs={**strict, "fit": strict},
-                args=expand_configs(arguments),
-            )
+        with unwrapped_errors(*COMPLAINTS):
+            super().__init__(arguments, {**strict, "fit": strict})
 
     def resolve(self, arguments: list[str]) -> dict[str, Any]:
         """The config of ``arguments``; model and data are built, without memory for weights, to hear their complaints.
@@ -53,7 +32,7 @@ class Resolver(GenravenCLI):
         Raises:
             InputError: what ``fit`` would refuse.
         """
-        with _one_line_errors():
+        with unwrapped_errors(*COMPLAINTS):
             self.config = self.parser.parse_args(expand_configs(arguments))
             self._parse_ckpt_path()
             with torch.device("meta"):

@@ -1,22 +1,17 @@
 """What stands in a run folder, and a trained model out of it."""
 
 import errno
-import hashlib
-import json
 import os
 import pickle
-import re
 import subprocess
 import time
 import zipfile
-from argparse import ArgumentError
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from jsonargparse import ArgumentParser
 from lightning.pytorch.utilities import rank_zero_warn
 
 from callbacks.checkpoint import PATTERN
@@ -24,14 +19,11 @@ from datamodules import GenRAVENDataModule
 from genraven.errors import InputError
 from genraven.files import appears_whole, remove_unfinished, writable_folder
 from launch.card import WEIGHTS, is_export, read_export
+from launch.identity import build, refuse_other
 from lightning_modules import PuzzleModule
 
 CHECKPOINTS, BEST, CONFIG, TENSORBOARD = "checkpoints", "best.ckpt", "config.yaml", "tensorboard"
 STARTED = "GENRAVEN_STARTED"  # names a new run's folder, the same one in all of its processes
-SCHEMA = ("model", "data")
-IDENTITY = (*SCHEMA, "init_from")  # what makes a run another one
-TRUSTED = ("genraven.", "lightning_modules.", "torch.optim.")
-WORD, PATH = re.compile(r"[\w+-]*"), re.compile(r"[\w.]+")
 
 
 @dataclass(frozen=True)
@@ -75,11 +67,15 @@ class RunFolder:
             return None
         return commit if Path(top) == root else None  # else it is installed within somebody's other repository
 
+    def config(self) -> dict[str, Any]:
+        """As it was resolved when the run was last started; empty where it never was."""
+        note = self.path / CONFIG
+        return (yaml.safe_load(note.read_text()) or {}) if note.exists() else {}
+
     def check_owner(self, config: dict[str, Any]) -> None:
         """Raises InputError when the folder belongs to another model or data config."""
-        note = self.path / CONFIG
-        if note.exists():
-            refuse_other(yaml.safe_load(note.read_text()) or {}, config, self.path)
+        if owner := self.config():
+            refuse_other(owner, config, self.path)
 
     def owns(self, path: Path | str) -> bool:
         """Is ``path`` one of this run's checkpoints?"""
@@ -104,36 +100,6 @@ class RunFolder:
                 path.rename(path.with_name(f"{path.name}.torn"))
         with appears_whole(self.path / CONFIG) as temporary:
             temporary.write_text(yaml.safe_dump(config, sort_keys=False))
-
-
-def config_hash(config: dict[str, Any]) -> str:
-    """12 hex digits that tell runs of other models, data or first weights apart."""
-    text = json.dumps(identity(config), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def identity(config: dict[str, Any]) -> dict[str, Any]:
-    """The parts of a config that make a run another one, where they are given."""
-    return {part: config[part] for part in IDENTITY if config.get(part) is not None}
-
-
-def refuse_other(before: dict[str, Any], now: dict[str, Any], path: Path) -> None:
-    """Raises InputError at the first difference of identity between the config of ``path`` and that given."""
-    for part in IDENTITY:
-        old, new = flat(before.get(part, {}), part), flat(now.get(part, {}), part)
-        for key in sorted(old.keys() | new.keys()):
-            if old.get(key) != new.get(key):
-                raise InputError(
-                    f"expected {path} to be of this config, got a run with {key} {old.get(key)!r} instead of "
-                    f"{new.get(key)!r}: choose another --run_dir, or give the old config to go on with that run."
-                )
-
-
-def flat(tree: Any, prefix: str) -> dict[str, Any]:
-    """The values of nested settings under names such as ``prefix.network.width``."""
-    if not isinstance(tree, dict):
-        return {prefix: tree}
-    return {name: value for key, sub in tree.items() for name, value in flat(sub, f"{prefix}.{key}").items()}
 
 
 def default_run_folder(config: dict[str, Any]) -> Path:
@@ -212,40 +178,6 @@ def load_run(run: Path | str, device: str = "auto") -> tuple[PuzzleModule, GenRA
     model.on_load_checkpoint(checkpoint)
     model.load_state_dict(checkpoint["state_dict"])
     return model.to(find_device(device)).eval(), data, checkpoint
-
-
-def build(config: dict[str, Any]) -> tuple[PuzzleModule, GenRAVENDataModule]:
-    """Model with fresh weights, and data module, of a checkpoint's ``genraven_config``.
-
-    Raises:
-        InputError: it names a class of another library, whose import would run that library's code, or something that
-            no version of genraven near this one would write.
-    """
-    config = {part: config[part] for part in SCHEMA}
-    _refuse_foreign(config)
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(PuzzleModule, "model")
-    parser.add_class_arguments(GenRAVENDataModule, "data")
-    try:
-        parts = parser.instantiate_classes(parser.parse_object(config))
-    except InputError:
-        raise
-    except (ArgumentError, ValueError, TypeError) as error:
-        raise InputError(f"expected a config that this version of genraven can build, got another: "
-                         f"{' '.join(str(error).split())}") from None  # fmt: skip
-    return parts.model, parts.data
-
-
-def _refuse_foreign(config: dict[str, Any]) -> None:
-    """Raises InputError at a text that the parser would import: a class path, or, in the model, any dotted word."""
-    for name, value in flat(config, "").items():
-        inside = name.startswith(".model")
-        for text in value if isinstance(value, list) else [value]:
-            is_path = name.endswith("class_path") or (inside and isinstance(text, str) and not WORD.fullmatch(text))
-            if isinstance(text, dict) or (
-                is_path and not (PATH.fullmatch(str(text)) and str(text).startswith(TRUSTED))
-            ):
-                raise InputError(f"expected classes of genraven in a checkpoint, got {text!r}: it is not loaded.")
 
 
 def find_device(name: str) -> torch.device:

@@ -11,6 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from launch.local import shared_environment
+from launch.slurm import REFUSAL
 from launch.submit import CONFIG, JOB, SPEC
 
 GRACE_S = 60
@@ -66,15 +68,12 @@ def run_several(folders: list[Path], code: Path, num_at_once: int) -> int:
 
 def surroundings(code: Path, slot: int, gpus: list[str], num_at_once: int) -> dict[str, str]:
     """The environment of the run in ``slot``: its share of the cores, and a GPU."""
-    common = {key: value for key, value in os.environ.items() if key != "SLURM_NTASKS"}  # srun does not start it
-    common.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // num_at_once)))
-    if gpus:
-        common["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
-    return {**common, "PYTHONPATH": str(code)}
+    environment = shared_environment(num_at_once) | {"PYTHONPATH": str(code)}
+    return environment | ({"CUDA_VISIBLE_DEVICES": gpus[slot % len(gpus)]} if gpus else {})
 
 
 def _start(folder: Path, slot: int, environment: dict[str, str]) -> Child:
-    environment["GENRAVEN_REFUSAL"] = str(folder / JOB / "refused.txt")
+    environment["GENRAVEN_REFUSAL"] = str(folder / REFUSAL)
     command = [sys.executable, "-P", "-m", "launch.cli", "fit", "-c", str(folder / JOB / CONFIG), "--run_dir"]
     with (folder / JOB / LOG).open("ab") as log:
         # In a session of its own, so that Ctrl-C comes to the children through _end only, once.

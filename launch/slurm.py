@@ -8,6 +8,8 @@ from typing import Any
 
 from genraven.errors import InputError
 
+REFUSAL = "job/refused.txt"
+"""Where in a run folder a process that is refused leaves its reason."""
 SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 OWNED = {  # sbatch options that the script's own logic depends on, or that have a setting
     *("account", "array", "constraint", "cpus-per-task", "error", "export", "gpus", "gpus-per-node", "gpus-per-task"),
@@ -176,6 +178,7 @@ def render_sbatch(spec: JobSpec) -> str:
         if spec.run_dir
         else MANY_RUNS.format(runs=shlex.quote(str(spec.folder / "runs.txt"))),
         max_requeues=cluster.max_requeues,
+        refusal=REFUSAL,
         environment="\n".join(_environment(spec)),
         step=_step(spec),
     )
@@ -219,11 +222,12 @@ export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
 export OMP_NUM_THREADS=${{OMP_NUM_THREADS:-$SLURM_CPUS_PER_TASK}}
 export MASTER_PORT=$((15000 + (SLURM_JOB_ID * 10 + restarts) % 10000))
 # A process that is refused leaves its reason here: its exit code 2 is lost when srun then kills the others.
-export GENRAVEN_REFUSAL=$run_dir/job/refused.txt
+export GENRAVEN_REFUSAL=$run_dir/{refusal}
 rm -f "$GENRAVEN_REFUSAL"
 
-# scancel and the end of the time limit send TERM to this shell too, which heeds it when srun has ended.
-trap 'say "stopped: ended by scancel or the time limit; not requeued"; exit 143' TERM
+# This shell gets TERM, too, when SLURM ends the job by itself, and heeds it when srun has ended. A preemption with time
+# to leave sends it to the processes only: they save, and the job is requeued below, since SLURM then does not.
+trap 'say "stopped by SLURM, which requeues after a preemption, not after scancel or the time limit"; exit 143' TERM
 
 code=0
 {step}

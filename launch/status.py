@@ -12,8 +12,9 @@ from typing import Any
 
 from genraven.errors import InputError
 from launch import scheduler
+from launch.slurm import REFUSAL
 
-SUMMARY, NOTE, REFUSAL, FROZEN = "summary.json", "job/spec.json", "job/refused.txt", "job/config.yaml"
+SUMMARY, NOTE, FROZEN = "summary.json", "job/spec.json", "job/config.yaml"
 DEPTH = 4  # of folders within folders
 SILENT_AFTER_S = 900
 COLUMNS = ("run", "state", "step", "C3", "completion", "puzzles/s", "left", "message")

@@ -14,7 +14,7 @@ import yaml
 
 from genraven.errors import InputError
 from launch import scheduler
-from launch.freeze import exclusive, freeze_code, replaced
+from launch.freeze import exclusive, freeze_code, no_interrupt, replaced
 from launch.settings import given, read_cluster
 from launch.slurm import Cluster, JobSpec, render_sbatch
 from launch.status import noted_jobs, read_json, read_status
@@ -65,7 +65,8 @@ def check_run(folder: Path, config: dict[str, Any], limit_s: int | None, jobs: s
 
     Or when the run may be in the queue, or saves too rarely for the time limit.
     """
-    from launch.runs import RunFolder, read_checkpoint, refuse_other
+    from launch.identity import refuse_other
+    from launch.runs import RunFolder, read_checkpoint
     from launch.transfer import read_initial
 
     RunFolder(folder).check_owner(config)
@@ -126,11 +127,13 @@ def submit(options: argparse.Namespace) -> None:
         (place / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False))
         (place / SCRIPT).write_text(render_sbatch(_spec(cluster, folder)))
         freeze_code(place)
-        job = scheduler.sbatch(place / SCRIPT)
-        write_note(place, job, cluster, arguments)
-    again = [*given(options), "--", *arguments]
-    again += [] if config["run_dir"] else ["--run_dir", str(folder)]
-    print(f"job {job}: run folder {folder}")
-    print(f"watch   tail -F {folder / JOB}/slurm-{job}.out\n        genraven status {folder}")
-    print(f"cancel  scancel {job}")
-    print(f"resume  genraven submit {shlex.join(again)}")
+        with no_interrupt():  # a job that is submitted keeps its files, and is told
+            job = scheduler.sbatch(place / SCRIPT)
+            write_note(place, job, cluster, arguments)
+            stack.pop_all().close()
+            again = [*given(options), "--", *arguments]
+            again += [] if config["run_dir"] else ["--run_dir", str(folder)]
+            print(f"job {job}: run folder {folder}")
+            print(f"watch   tail -F {folder / JOB}/slurm-{job}.out\n        genraven status {folder}")
+            print(f"cancel  scancel {job}")
+            print(f"resume  genraven submit {shlex.join(again)}")

@@ -16,7 +16,7 @@ import yaml
 
 from genraven.errors import InputError
 from launch import scheduler
-from launch.freeze import CODE, COMMIT, exclusive, freeze_code, replaced
+from launch.freeze import CODE, COMMIT, exclusive, freeze_code, no_interrupt, replaced
 from launch.settings import read_cluster
 from launch.shipped import find_config
 from launch.slurm import Cluster, JobSpec, render_sbatch
@@ -161,13 +161,15 @@ def _start_array(planned: list[Planned], out: Path, cluster: Cluster, max_parall
         spec = JobSpec(cluster, out.name, folder, sys.executable, None, len(planned), max_parallel)
         (folder / RUNS).write_text("".join(f"{run.folder}\n" for run in planned))
         (folder / SCRIPT).write_text(render_sbatch(spec))
-        job = scheduler.sbatch(folder / SCRIPT)
-        for i, run in enumerate(planned):
-            write_note(run.folder / JOB, f"{job}_{i}", cluster, list(run.point.arguments))
-    print(f"job {job}: {folder / SCRIPT}")
-    print(f"watch   genraven status {out}")
-    print(f"cancel  scancel {job}")
-    print("resume  the same command: it starts what is missing or failed")
+        with no_interrupt():  # as in submit
+            job = scheduler.sbatch(folder / SCRIPT)
+            for i, run in enumerate(planned):
+                write_note(run.folder / JOB, f"{job}_{i}", cluster, list(run.point.arguments))
+            stack.pop_all().close()
+            print(f"job {job}: {folder / SCRIPT}")
+            print(f"watch   genraven status {out}")
+            print(f"cancel  scancel {job}")
+            print("resume  the same command: it starts what is missing or failed")
 
 
 def _start_here(planned: list[Planned], out: Path, num_at_once: int) -> int:

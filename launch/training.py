@@ -1,10 +1,7 @@
 """fit, validate, test and predict: LightningCLI with run folders, shipped configs and one-line errors."""
 
-import errno
 import logging
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +14,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from callbacks import InitialWeights, KeepConfig, RunGuard, RunSummary, StepCheckpoint, WholeCheckpointIO
 from callbacks.summary import Origin
@@ -26,26 +23,36 @@ from genraven.errors import InputError
 from launch import watching
 from launch.card import WEIGHTS
 from launch.data import save_array
-from launch.runs import (
-    TENSORBOARD,
-    RunFolder,
-    config_hash,
-    default_run_folder,
-    find_checkpoint,
-    identity,
-    read_checkpoint,
-    refuse_other,
-)
+from launch.ends import named_ends, unwrapped_errors
+from launch.identity import config_hash, identity, refuse_other
+from launch.runs import TENSORBOARD, RunFolder, default_run_folder, find_checkpoint, read_checkpoint
 from launch.shipped import expand_configs
 from launch.transfer import load_initial
 from lightning_modules import PuzzleModule
 
 PREDICTIONS = Path("predictions.npy")
-DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EACCES, errno.ENOENT}
 
 
 class GenravenCLI(LightningCLI):
-    """One run, one folder. Started again with the same ``--run_dir`` and config, it goes on where it stopped."""
+    """One run, one folder. Started again with the same ``--run_dir`` and config, it goes on where it stopped.
+
+    Args:
+        arguments: of the command, which begin with its name.
+        parser_kwargs: of the parser and its subcommands.
+    """
+
+    def __init__(self, arguments: list[str], parser_kwargs: dict[str, Any] | None = None) -> None:
+        super().__init__(
+            PuzzleModule,
+            GenRAVENDataModule,
+            subclass_mode_model=True,
+            save_config_callback=None,
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            parser_kwargs=parser_kwargs,
+            args=expand_configs(arguments),
+        )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds what a run folder needs."""
@@ -70,10 +77,20 @@ class GenravenCLI(LightningCLI):
             if value is not None and value < 1:
                 raise InputError(f"expected --{name} to be 1 or more, got {value}.")
         if self._options.trainer.precision is None:
-            self._options.trainer.precision = default_precision(self._options.trainer.accelerator)
+            self._options.trainer.precision = self._precision()
         self.initial = InitialWeights()
         self._dump_config()
         self.resolved: dict[str, Any] = self.config_dump
+
+    def _precision(self) -> str:
+        """What suits the device; but a run goes on with what it began with, also on another kind of device."""
+        fits, began = default_precision(self._options.trainer.accelerator), None
+        if self.subcommand == "fit" and self._options.run_dir:
+            began = RunFolder(Path(self._options.run_dir)).config().get("trainer", {}).get("precision")
+        if began not in (None, fits):
+            rank_zero_warn(f"{self._options.run_dir} goes on in {began}, as it began; on this device it would begin in "
+                           f"{fits}, and may be slow.")  # fmt: skip
+        return began or fits
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """The trainer, its logger and callbacks pointed at the run folder."""
@@ -226,7 +243,7 @@ class GenravenCLI(LightningCLI):
             if found.name == WEIGHTS:
                 raise InputError(f"expected a run folder or a checkpoint for --ckpt_path, got the exported {found}: "
                                  "give it to --init-from, or to `genraven evaluate`.")  # fmt: skip
-            options.ckpt_path = str(found)
+            options.ckpt_path = str(found.absolute())
         if options.get("init_from"):
             options.init_from = str(Path(options.init_from).absolute())
 
@@ -235,25 +252,6 @@ def default_precision(accelerator: str) -> str:
     """``bf16-mixed`` where the device computes in bf16 by itself, else ``32-true``."""
     on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
-
-
-@contextmanager
-def named_ends(folder: Path) -> Iterator[None]:
-    """Gives ends of a training that are no errors of the program their own exceptions.
-
-    Raises:
-        InputError: ``folder`` cannot be written any more.
-        KeyboardInterrupt: Ctrl-C, which Lightning makes an exit with status 1.
-    """
-    try:
-        yield
-    except SystemExit as error:
-        raise KeyboardInterrupt from error
-    except OSError as error:
-        if error.errno not in DISK_ERRORS:
-            raise
-        raise InputError(f"expected a run folder that can be written, got {folder} ({error.strerror}): make room, or "
-                         "see to its file system, and start the same command again.") from error  # fmt: skip
 
 
 def quiet_lightning() -> None:
@@ -276,26 +274,5 @@ def run(arguments: list[str]) -> None:
     """
     quiet_lightning()
     torch.set_float32_matmul_precision("high")
-    try:
-        GenravenCLI(
-            PuzzleModule,
-            GenRAVENDataModule,
-            subclass_mode_model=True,
-            save_config_callback=None,
-            seed_everything_default=0,
-            auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,
-            args=expand_configs(arguments),
-        )
-    except ValueError as error:
-        inner = first_input_error(error)
-        if inner is None:
-            raise
-        raise inner from None
-
-
-def first_input_error(error: BaseException | None) -> InputError | None:
-    """The InputError that ``error`` is or was raised from: jsonargparse wraps what a model's constructor raises."""
-    while error is not None and not isinstance(error, InputError):
-        error = error.__cause__ or error.__context__
-    return error
+    with unwrapped_errors():
+        GenravenCLI(arguments)

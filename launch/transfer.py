@@ -6,7 +6,8 @@ from typing import Any
 from lightning.pytorch.utilities import rank_zero_info
 
 from genraven.errors import InputError
-from launch.runs import find_checkpoint, flat, read_checkpoint
+from launch.identity import flat
+from launch.runs import find_checkpoint, read_checkpoint
 from lightning_modules import PuzzleModule
 
 NETWORK, PROCESS = "model.init_args.network.", "model.init_args.process.class_path"

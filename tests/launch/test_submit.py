@@ -1,6 +1,7 @@
 """genraven submit, with a SLURM that only says what it is told to."""
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -130,6 +131,31 @@ def test_the_folder_of_another_run_is_refused(
     assert files(in_tmp_path) == before
 
 
+def test_ctrl_c_while_sbatch_answers_leaves_the_job_its_files(
+    in_tmp_path: Path, fake_slurm: Fake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sbatch = fake_slurm(sbatch="15").parent / "sbatch"
+    sbatch.write_text(sbatch.read_text().replace("cat >", "kill -INT $PPID\ncat >", 1))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # also where tests run in the background
+    try:
+        assert main(["submit", "--", *FIT, "--run_dir", "a"]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert json.loads(Path("a/job/spec.json").read_text())["job"] == "15"
+    assert "scancel 15" in capsys.readouterr().out
+
+
+def test_a_checkpoint_to_start_from_is_found_from_anywhere(
+    in_tmp_path: Path, fake_slurm: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_slurm()
+    monkeypatch.setattr("launch.runs.read_checkpoint", lambda path: {"genraven_config": {}})
+    monkeypatch.setattr("launch.identity.refuse_other", lambda *_: None)
+    Path("x.ckpt").touch()
+    assert main(["submit", "--", *FIT, "--run_dir", "a", "--ckpt_path", "x.ckpt"]) == 0
+    assert yaml.safe_load(Path("a/job/config.yaml").read_text())["ckpt_path"] == str(in_tmp_path / "x.ckpt")
+
+
 def test_two_submissions_in_one_second(in_tmp_path: Path, fake_slurm: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GENRAVEN_STARTED", "now")
     for job in ("15", "16"):
@@ -172,9 +198,9 @@ def test_the_checkpoint_to_start_from_is_checked(
     calls = fake_slurm()
     calls.touch()
     submit = ["submit", "--", *FIT, "--run_dir", "a", "--ckpt_path", "x.ckpt"]
-    assert "got x.ckpt (No such file" in error_of(submit, capsys)
+    assert "/x.ckpt (No such file" in error_of(submit, capsys)
     torch.save({"genraven_config": {"model": {"class_path": "other"}}}, "x.ckpt")
-    assert "expected x.ckpt to be of this config" in error_of(submit, capsys)
+    assert "/x.ckpt to be of this config" in error_of(submit, capsys)
     assert not Path("a").exists()
     assert "sbatch" not in calls.read_text()
 

@@ -16,7 +16,7 @@ import yaml
 from launch.cli import main
 from launch.several import surroundings, visible_gpus
 from launch.shipped import CONFIGS
-from launch.sweep import read_grid
+from launch.sweep import plan, read_grid
 
 ROOT = Path(__file__).parents[2]
 Fake = Callable[..., Path]
@@ -131,13 +131,16 @@ def test_a_refusing_sbatch_leaves_nothing(grid: Path, fake_slurm: Fake, capsys: 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_slurm")
-def test_the_study_is_112_runs_that_all_resolve(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["sweep", "sweep/study.yaml", "--dry-run"]) == 0
-    shown = capsys.readouterr().out.splitlines()
-    assert shown[0].endswith("0 done or at work, 112 to start")
-    assert shown[1].startswith("edm_base-400-split0 ")
-    grid = yaml.safe_load((CONFIGS / "sweep" / "study.yaml").read_text())
-    assert grid["axes"]["data.samples_per_rule"] == [400, 4000, 40000, 400000]
+def test_the_study_is_112_runs_that_all_resolve(in_tmp_path: Path) -> None:
+    """Each model is resolved once, and one of them with all data: the two do not meet in any check."""
+    grid = CONFIGS / "sweep" / "study.yaml"
+    assert yaml.safe_load(grid.read_text())["axes"]["data.samples_per_rule"] == [400, 4000, 40000, 400000]
+    points = read_grid(grid)
+    assert len(points) == 112
+    assert points[0].name == "edm_base-400-split0"
+    chosen = [p for p in points if p.name.endswith("-400-split0") or p.name.startswith("gpt2_small_joint-")]
+    assert len(chosen) == 14 + 7
+    assert [run.point for run in plan(chosen, in_tmp_path, None, None)] == chosen
 
 
 def test_gpus_of_local_runs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,10 @@ from tiny import curves, fit, last_state
 
 from callbacks import CollapseWatch
 from callbacks.collapse import Reading
+from genraven.errors import InputError
 from launch.cli import main
-from launch.runs import STARTED, RunFolder, config_hash, default_run_folder
+from launch.identity import config_hash
+from launch.runs import STARTED, RunFolder, default_run_folder
 from launch.training import default_precision
 
 
@@ -33,6 +35,22 @@ def test_bf16_where_the_device_has_it(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bf16 or including_emulation)
     assert default_precision(accelerator) == precision
+
+
+def test_a_run_keeps_its_first_precision(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
+    """Begun where bf16 is the choice, it goes on so where it is not, and says it."""
+    run = tmp_path / "run"
+    with pytest.MonkeyPatch.context() as other_device:
+        other_device.setattr("launch.training.default_precision", lambda accelerator: "bf16-mixed")
+        assert main(fit(run, *SHORT)) == 0
+    with caplog.at_level(logging.INFO):
+        assert main(fit(run, *SHORT, "--trainer.max_steps", "9")) == 0
+    assert "bf16-mixed on cpu" in caplog.text
+    assert [str(w.message) for w in recwarn if "goes on in bf16-mixed, as it began" in str(w.message)]
+    assert main(fit(run, *SHORT, "--trainer.max_steps", "10", "--trainer.precision", "32-true")) == 0
+    assert yaml.safe_load((run / "config.yaml").read_text())["trainer"]["precision"] == "32-true"
 
 
 SHORT = ["--trainer.max_steps", "8", "--trainer.val_check_interval", "4"]
@@ -122,3 +140,26 @@ def test_options_of_what_watches_are_checked_before_anything_is_written(
         assert main(fit(tmp_path / "run", option)) == 2
         assert option.partition("=")[0] in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_an_older_version_is_gone_on_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Options that it did not have yet hold as by default, of the network, too; and its data may lie elsewhere."""
+    run = tmp_path / "run"
+    assert main(fit(run, *SHORT)) == 0
+    resolved = (run / "config.yaml").read_text()
+    config = yaml.safe_load(resolved)
+    model = config["model"]["init_args"]
+    del model["seed"], model["network"]["init_args"]["embedding"], config["data"]["corruption"]
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    RunFolder(run).check_owner(yaml.safe_load(resolved))
+    more = ["--trainer.max_steps", "9", "--trainer.val_check_interval", "4"]
+    assert main(fit(run, *more, "--model.seed", "1")) == 2
+    assert "model.init_args.seed 0 instead of 1" in capsys.readouterr().err
+    assert main(fit(run, *more, "--data.cache_dir", str(tmp_path / "elsewhere"))) == 0
+
+
+def test_a_config_that_today_cannot_read_is_compared_as_it_stands(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(CONFIG | {"data": {"seed": 0, "gone": 1}}))
+    with pytest.raises(InputError, match="data.gone 1 instead of None"):
+        RunFolder(tmp_path).check_owner(CONFIG)
+    RunFolder(tmp_path).check_owner(CONFIG | {"data": {"seed": 0, "gone": 1, "cache_dir": "x"}})

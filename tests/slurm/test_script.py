@@ -3,6 +3,7 @@
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,12 +17,12 @@ TIMEOUT_S = 240
 class Job:
     """Two nodes, one process each, which run ``body``."""
 
-    def __init__(self, folder: Path, body: str) -> None:
-        (folder / "job").mkdir()
+    def __init__(self, folder: Path, body: str, **settings: Any) -> None:
+        (folder / "job").mkdir(parents=True)
         python = folder / "python"
         python.write_text(f"#!/bin/bash\n{body}\n")
         python.chmod(0o755)
-        cluster = Cluster(nodes=2, gpus_per_node=0, cpus_per_task=1)
+        cluster = Cluster(nodes=2, gpus_per_node=0, cpus_per_task=1, **settings)
         script = folder / "job.sbatch"
         script.write_text(render_sbatch(JobSpec(cluster, "test", folder / "job", str(python), folder)))
         self.id = sbatch(script)
@@ -85,3 +86,26 @@ def test_a_signal_reaches_all_processes_and_no_shell(tmp_path: Path) -> None:
     assert "requeued: 1 of at most 20" in said
     assert "start 2, nodes n[1-2], newest checkpoint step-00000010.ckpt" in said
     assert said.rstrip().endswith("genraven: finished")
+
+
+def test_a_preempted_job_goes_on_by_itself(tmp_path: Path) -> None:
+    """Given time to leave, its processes save and the script has it requeued; given none, SLURM requeues it."""
+    body = """
+        folder=${0%/*}/checkpoints
+        mkdir -p "$folder"
+        [ "${SLURM_RESTART_COUNT:-0}" = 0 ] || exit 0
+        trap 'touch "$folder/step-00000010.ckpt"; exit 75' TERM
+        echo at work
+        for i in $(seq 200); do sleep 0.2; done"""
+    jobs = {name: Job(tmp_path / name, body, partition=name) for name in ("grace", "nograce")}
+    for job in jobs.values():
+        job.wait_for("at work")
+    urgent = ["--wait", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=true"]
+    subprocess.run(["sbatch", *urgent], check=True)
+    said = {name: job.ended() for name, job in jobs.items()}
+    assert "exit code 75" in said["grace"]
+    assert "requeued: 1 of at most 20" in said["grace"]
+    assert "stopped by SLURM, which requeues after a preemption" in said["nograce"]
+    for text in said.values():
+        assert "start 2, nodes n[1-2], newest checkpoint step-00000010.ckpt" in text
+        assert text.rstrip().endswith("genraven: finished")

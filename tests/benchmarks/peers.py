@@ -1,0 +1,72 @@
+"""How others do it: the networks that the study trained, from the libraries it took them from."""
+
+import diffusers
+import torch
+import torch.nn.functional as F
+import transformers
+from torch import Tensor, nn
+
+from genraven.puzzles.spec import TOKENS_PER_PUZZLE
+
+
+class StudyGPT2(nn.Module):
+    """GPT2Model between tables and heads for the attributes of a cell; no dropout.
+
+    Args:
+        width, depth, num_heads: of the model.
+        symbols: sizes of the attributes' tables.
+        head_sizes: of the softmaxes; each reads its share of the width.
+    """
+
+    def __init__(
+        self, width: int, depth: int, num_heads: int, symbols: tuple[int, ...], head_sizes: tuple[int, ...]
+    ) -> None:
+        super().__init__()
+        config = transformers.GPT2Config(
+            vocab_size=1,
+            n_positions=TOKENS_PER_PUZZLE,
+            n_embd=width,
+            n_layer=depth,
+            n_head=num_heads,
+            resid_pdrop=0.0,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            use_cache=False,
+        )
+        self.start = nn.Parameter(torch.zeros(1, 1, width))
+        self.tables = nn.ModuleList(nn.Embedding(n, width // len(symbols)) for n in symbols)
+        self.model = transformers.GPT2Model(config)
+        self.heads = nn.ModuleList(nn.Linear(width // len(head_sizes), n) for n in head_sizes)
+
+    def forward(self, cells: Tensor, targets: Tensor) -> Tensor:
+        """Mean loss over the cells (B, L, A); ``targets`` (B, L, number of heads)."""
+        x = torch.cat([table(part) for table, part in zip(self.tables, cells.unbind(-1), strict=True)], -1)
+        x = torch.cat([self.start.expand(len(x), -1, -1), x[:, :-1]], 1)
+        hidden = self.model(inputs_embeds=x).last_hidden_state.chunk(len(self.heads), -1)
+        losses = [
+            F.cross_entropy(head(part).flatten(0, 1), y.flatten())
+            for head, part, y in zip(self.heads, hidden, targets.unbind(-1), strict=True)
+        ]
+        return torch.stack(losses).sum()
+
+
+def mamba_block(width: int) -> nn.Module:
+    """One block of MambaModel, without kernels."""
+    config = transformers.MambaConfig(vocab_size=1, hidden_size=width, num_hidden_layers=1, residual_in_fp32=False)
+    block: nn.Module = transformers.MambaModel(config).layers[0]
+    return block
+
+
+def dit(width: int, depth: int, num_heads: int) -> nn.Module:
+    """The DiT of diffusers for 9 x 9 cells of three channels, patch 1."""
+    return diffusers.DiTTransformer2DModel(
+        num_attention_heads=num_heads,
+        attention_head_dim=width // num_heads,
+        in_channels=3,
+        out_channels=3,
+        num_layers=depth,
+        sample_size=9,
+        patch_size=1,
+        num_embeds_ada_norm=1000,
+        dropout=0.0,
+    )
