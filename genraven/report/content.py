@@ -1,6 +1,7 @@
 """What the report says: the answer first, then the evidence, one part for each data set."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -26,7 +27,8 @@ def compose(runs: Sequence[Run], notes: Sequence[str], ask: Callable[[Sequence[R
         ask: the question for the runs of one data set.
         home: the folder of the page, from which runs are linked that lie within.
     """
-    datasets = sorted({run.dataset for run in runs})
+    finished = Counter(run.dataset for run in runs if run.is_evidence)
+    datasets = sorted({run.dataset for run in runs}, key=lambda dataset: (-finished[dataset], dataset))
     sections: list[Section] = []
     for number, dataset in enumerate(datasets, 1):
         group = [run for run in runs if run.dataset == dataset]
@@ -167,7 +169,8 @@ def _rules(runs: Sequence[Run], question: Question, prefix: str) -> list[Block]:
     if not panels:
         return []
     caption = ("One panel for the best run of each architecture, one mark for each rule. Does a model complete best "
-               f"what it generates most? Pearson's r: {'; '.join(said)}. The study saw about 0.8 in its models.")  # fmt: skip
+               f"what it generates most? Pearson's r: {'; '.join(said)}. "
+               "The study saw about 0.8 in its models.")  # fmt: skip
     return [Picture(panels, caption)]
 
 

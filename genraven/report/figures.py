@@ -4,6 +4,7 @@ import io
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -18,7 +19,7 @@ from genraven.report.runs import Run, Score
 COLORS = {"GPT-2": "#b34700", "Mamba": "#a3336f", "SiT": "#0072b2", "DiT": "#7a6a00", "EDM": "#00734f"}
 MARKERS = {"GPT-2": "o", "Mamba": "s", "SiT": "^", "DiT": "D", "EDM": "v"}
 OTHER, INK, FAINT = "#444444", "#1a1a1a", "#d9d9d9"
-STYLE = {
+STYLE: Any = {
     "svg.hashsalt": "genraven", "svg.fonttype": "path", "font.family": "DejaVu Sans", "font.size": 9.5,
     "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#666666", "text.color": INK,
     "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "axes.grid": True, "grid.color": "#ececec",

@@ -66,8 +66,8 @@ def recommend(runs: Sequence[Run], question: Question) -> Advice:
         findings += [family_finding(name, future[name], curves[name], future_examples, question) for name in FAMILIES]
     if family is None:
         findings += [why_unclear(now, question)]
-        return Advice("not enough evidence", unclear_headline(later, future_examples, question), tuple(findings),
-                      later=later)  # fmt: skip
+        text = unclear_headline(later, future_examples, curves, question)
+        return Advice("not enough evidence", text, tuple(findings), later=later)
     choice = _smallest_as_good(affordable, family, curves[family], question)
     enough, still_rising = plateau(curves[family], question.metric)
     crossing = _crossing(curves, family, question)

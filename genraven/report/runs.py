@@ -37,7 +37,8 @@ class Score:
     @classmethod
     def from_json(cls, cell: Json) -> "Score":
         """As an evaluation has it."""
-        return cls(cell["value"], *cell["interval95"], cell["count"])
+        low, high = cell["interval95"]
+        return cls(cell["value"], low, high, cell["count"])
 
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"

@@ -89,14 +89,15 @@ def family_finding(family: str, at: Estimate | None, curve: Curve, examples: flo
     does = DOES[question.goal].format(f"{at.value:.3f}")
     count = min(run.scores[question.metric].count for run in at.runs)
     return Finding(f"With {examples:,.0f} examples per rule the best {family} run ({describe(best)}) "
-                   f"{does}{between}; 95% interval {at.low:.3f} to {at.high:.3f}, {count:,} puzzles.", names(at.runs))  # fmt: skip
+                   f"{does}{between}; 95% interval {at.low:.3f} to {at.high:.3f}, {count:,} puzzles.",
+                   names(at.runs))  # fmt: skip
 
 
 def why_unclear(now: Mapping[str, Estimate | None], question: Question) -> Finding:
     """What would decide."""
     missing = [name for name, at in now.items() if at is None]
     if missing:
-        families = " and ".join(missing)
+        families = " and the ".join(missing)
         return Finding(f"To decide, train and evaluate the {families} family at sizes of data on both sides of "
                        f"{question.examples:,} examples per rule.")  # fmt: skip
     known = [at for at in now.values() if at is not None]
@@ -163,14 +164,17 @@ def _span(years: float) -> str:
 def scope(runs: Sequence[Run]) -> Finding:
     """What the answer rests on, and where it ends."""
     finished = [run for run in runs if run.is_evidence]
-    sizes = sorted(run.parameters for run in finished if run.parameters)
-    data = sorted(run.samples_per_rule for run in finished if run.samples_per_rule)
-    span = (
-        f"models of {sizes[0] / 1e6:.3g} to {sizes[-1] / 1e6:.3g} M parameters" if sizes else "models of unknown size"
-    )
-    return Finding(f"This rests on {len(finished)} finished runs of {span} on {data[0]:,} to {data[-1]:,} examples "
-                   "per rule and says nothing beyond. Intervals cover the puzzles counted, not the luck of a "
-                   "training.")  # fmt: skip
+    sizes = _range([f"{n / 1e6:.3g}" for n in sorted(run.parameters for run in finished if run.parameters)])
+    data = _range([f"{n:,}" for n in sorted(run.samples_per_rule for run in finished if run.samples_per_rule)])
+    of = f"models of {sizes} M parameters" if sizes else "models of unknown size"
+    return Finding(f"This rests on {len(finished)} finished runs of {of} on {data} examples per rule and says nothing "
+                   "beyond. Intervals cover the puzzles counted, not the luck of a training.")  # fmt: skip
+
+
+def _range(ascending: Sequence[str]) -> str:
+    """From the first to the last, where they differ."""
+    ends = dict.fromkeys([*ascending[:1], *ascending[-1:]])
+    return " to ".join(ends)
 
 
 def headline(
@@ -190,8 +194,10 @@ def headline(
     return f"{now}; change to the {later} family{where}, since it wins with the {ahead}."
 
 
-def unclear_headline(later: str | None, future: int, question: Question) -> str:
+def unclear_headline(later: str | None, future: int, curves: Mapping[str, Curve], question: Question) -> str:
     """The same, where there is none."""
+    if not any(curves.values()):
+        return f"Not enough evidence: no finished run that counts here has scores of {LABELS[question.metric]}."
     text = f"Not enough evidence to choose a family for {question.goal} with {question.examples:,} examples per rule"
     if question.growth != 1 and later is not None:
         return f"{text}; with the {future:,} of a year from now the {later} family wins."

@@ -112,7 +112,7 @@ def test_nothing_finished() -> None:
     runs = [Run("a", state="failed", family="diffusion"), Run("b", state="new")]
     advice = recommend(runs, Question("completion", 400))
     assert advice.verdict == "not enough evidence"
-    assert "train and evaluate the autoregressive and diffusion family" in text_of(advice)
+    assert "train and evaluate the autoregressive and the diffusion family" in text_of(advice)
 
 
 def test_a_run_that_has_not_finished_is_no_evidence() -> None:
