@@ -4,6 +4,7 @@ import io
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import matplotlib as mpl
@@ -72,15 +73,18 @@ def _label_ends(axes: Axes, ends: Mapping[str, tuple[float, float]], colors: Map
 
 
 def _decade_ticks(axes: Axes, values: Iterable[float]) -> None:
-    """Ticks at the values themselves, or at powers of ten where these are many."""
+    """Limits around all values, and ticks at them, or at round numbers where these are many or near each other."""
     places = sorted(set(values))
-    if len(places) > 5:
-        ends = math.floor(math.log10(places[0])), math.ceil(math.log10(places[-1]))
-        places = [10.0**k for k in range(ends[0], ends[1] + 1)]
+    low, high = places[0], places[-1]
+    pad = (high / low) ** 0.06 if high > low else 2.0
+    axes.set_xlim(low / pad, high * pad)
+    if len(places) > 5 or any(math.log(b / a) < 0.15 * math.log(high / low) for a, b in pairwise(places)):
+        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        digits = (1,) if high / low > 100 else (1, 2, 5)
+        places = [digit * 10.0**k for k in powers for digit in digits if low / pad <= digit * 10.0**k <= high * pad]
     axes.xaxis.set_major_locator(FixedLocator(places))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
-    axes.margins(x=0.06)
 
 
 def short(value: float) -> str:

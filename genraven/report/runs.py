@@ -176,7 +176,7 @@ def _dataset(data: Json, facts: Json) -> str:
     words = []
     for name, text in (("rules", "trained on"), ("held_out", "held out")):
         value = data.get(name, facts.get({"rules": "trained"}.get(name, name)))
-        words.append(f"{text} {', '.join(map(str, value)) if isinstance(value, list) else value}")
+        words.append(f"{text} {', '.join(map(str, value)) or 'none' if isinstance(value, list) else value}")
     words += [f"from {data['source']}"] if data.get("source") else []
     corruption = {key: value for key, value in (data.get("corruption") or {}).items() if value}
     words += [f"with corruption {corruption}"] if corruption else []
