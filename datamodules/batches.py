@@ -165,10 +165,22 @@ class TrainLoader:
         share: of this rank.
         num_steps: optimizer steps of one pass through this loader; its length is that times ``share.accumulate``.
         first_step: called when a pass begins: the step to begin with.
+        device: where batches are wanted. Some hundred go to a GPU at once, so that no step waits for its own.
     """
 
-    def __init__(self, order: GlobalOrder, share: Share, num_steps: int, first_step: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        order: GlobalOrder,
+        share: Share,
+        num_steps: int,
+        first_step: Callable[[], int],
+        device: torch.device | str = "cpu",
+    ) -> None:
         self.order, self.share, self.num_steps, self.first_step = order, share, num_steps, first_step
+        self.device = torch.device(device)
+
+    def _moved(self, tensor: Tensor) -> Tensor:
+        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
 
     def __len__(self) -> int:
         return self.num_steps * self.share.accumulate
@@ -188,7 +200,7 @@ class TrainLoader:
         while now := list(itertools.islice(places, ahead)):
             ahead = min(2 * ahead, max(1, PUZZLES_AHEAD // share.size))  # so that the first does not wait for many
             starts = np.array([step * share.global_batch_size + start for step, start in now])
-            puzzles, rules = self.order.at((starts[:, None] + np.arange(share.size)).ravel())
+            puzzles, rules = map(self._moved, self.order.at((starts[:, None] + np.arange(share.size)).ravel()))
             parts = zip(now, puzzles.split(share.size), rules.split(share.size), strict=True)
             for (step, start), some, of_rules in parts:
                 yield Batch(some, of_rules, step, start, share.global_batch_size)

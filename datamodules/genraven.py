@@ -149,9 +149,11 @@ class GenRAVENDataModule(L.LightningDataModule):
             raise InputError("expected trainer.max_steps with an endless stream, got none: set it, or "
                              "data.samples_per_rule.")  # fmt: skip
         num_steps = max_steps if max_steps > 0 else -(-self._pool.size // self.global_batch_size)
-        trainer = self.trainer
-        order = GlobalOrder(self._pool, self.seed)
-        return TrainLoader(order, self.share(), num_steps, lambda: trainer.global_step if trainer is not None else 0)
+        order, trainer = GlobalOrder(self._pool, self.seed), self.trainer
+        if trainer is None:
+            return TrainLoader(order, self.share(), num_steps, lambda: 0)
+        device = trainer.strategy.root_device
+        return TrainLoader(order, self.share(), num_steps, lambda: trainer.global_step, device)
 
     def _evaluation_loader(self, split: str) -> EvaluationLoader:
         puzzles, rules = self.evaluation_puzzles(split)

@@ -20,6 +20,7 @@ from callbacks import InitialWeights, KeepConfig, RunGuard, RunSummary, StepChec
 from callbacks.summary import Origin
 from datamodules import GenRAVENDataModule
 from genraven.errors import InputError
+from genraven.networks.compiling import compile_blocks
 from launch import watching
 from launch.card import WEIGHTS
 from launch.data import save_array
@@ -64,6 +65,8 @@ class GenravenCLI(LightningCLI):
         parser.add_argument("--max_batch_per_device", type=int | None, default=None, help="Puzzles that fit on a device"
                             " at once: as few batches as that allows are accumulated; null accumulates none. "
                             "trainer.accumulate_grad_batches above 1 sets them by hand.")  # fmt: skip
+        parser.add_argument("--compile", type=bool | None, default=None, help="Compile the network with torch.compile; "
+                            "null does so on GPUs, where it soon pays.")  # fmt: skip
         parser.add_argument("--timeout_s", type=int, default=600, help="Seconds after which a process that does not "
                             "answer ends the others.")  # fmt: skip
         for name, options in watching.OPTIONS.items():
@@ -108,6 +111,7 @@ class GenravenCLI(LightningCLI):
             if trainer_config.logger in (None, True):
                 kwargs["logger"] = self._logger()
             trainer_config.callbacks = [*(trainer_config.callbacks or []), *self._callbacks()]
+            trainer_config.callbacks += watching.progress_bar(trainer_config)
         elif trainer_config.logger in (None, True):
             kwargs["logger"] = False
         try:
@@ -181,6 +185,9 @@ class GenravenCLI(LightningCLI):
         if self.trainer.is_global_zero:
             with named_ends(self.run_folder.path):
                 self.run_folder.claim(self.resolved, self.resume_from)
+        on_gpu = self.trainer.strategy.root_device.type == "cuda"
+        if on_gpu if self._options.compile is None else self._options.compile:
+            compile_blocks(model.network)
         resuming = f", going on from {kwargs['ckpt_path']}" if kwargs["ckpt_path"] else ""
         rank_zero_info(f"run folder {self.run_folder.path}{resuming}")
         with self.summary.closing(), named_ends(self.run_folder.path):

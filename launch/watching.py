@@ -5,6 +5,7 @@ from typing import Any
 
 import lightning as L
 import yaml
+from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
 
 from callbacks import (
     CollapseLimits,
@@ -44,6 +45,14 @@ def watchers(
         Cost(options["cost"], summary.totals),
         summary,
     ]
+
+
+def progress_bar(trainer_config: Mapping[str, Any]) -> list[L.Callback]:
+    """A bar that asks the device for its numbers no more often than the logger does; none where it is not wanted."""
+    given = [callback for callback in trainer_config["callbacks"] if isinstance(callback, ProgressBar)]
+    if given or trainer_config["enable_progress_bar"] is False:
+        return []
+    return [TQDMProgressBar(refresh_rate=max(1, trainer_config["log_every_n_steps"] or 1))]
 
 
 def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:

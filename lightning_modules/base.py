@@ -192,6 +192,9 @@ class PuzzleModule(L.LightningModule, ABC):
     def configure_optimizers(self) -> Any:
         """The injected optimizer with warm-up and schedule, stepped every step."""
         optimizer = self.make_optimizer(self.parameters())
+        if isinstance(optimizer, torch.optim.Adam) and self.trainer.precision != "16-mixed":
+            for group in optimizer.param_groups:  # with float16, Lightning clips no gradients of a fused one
+                group["fused"] = True if group["foreach"] is group["fused"] is None else group["fused"]
         max_steps = self.trainer.max_steps
         if self.schedule != "constant" and max_steps < 1:
             raise InputError(f"expected trainer.max_steps with a {self.schedule} schedule, got none: set it.")

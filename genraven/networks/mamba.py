@@ -16,6 +16,7 @@ from genraven.networks.cells import CellNetwork, Embedding, Head
 from genraven.networks.selective_scan import selective_scan
 
 
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 @functools.cache
 def convolution_kernel(device: str) -> Callable[..., Tensor] | None:
     """The convolution of the package causal_conv1d for a type of device, if it is CUDA and that is installed."""

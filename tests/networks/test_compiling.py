@@ -1,0 +1,81 @@
+"""Networks compiled in place, with a compiler that only counts."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from genraven import decoding
+from genraven.networks.compiling import compile_blocks
+from genraven.networks.dit import DiT
+from genraven.networks.mamba import Mamba
+from genraven.networks.transformer import Transformer
+from genraven.networks.unet import UNet
+
+CELLS = torch.randint(0, 8, (2, 80, 3), generator=torch.Generator().manual_seed(0))
+PICTURES = torch.randn(2, 3, 9, 9, generator=torch.Generator().manual_seed(0))
+TIMES = torch.tensor([0.2, 0.8])
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[Tensor, ...]]] = {
+    "gpt2": (lambda: Transformer(width=24, depth=3, num_heads=2), (CELLS,)),
+    "mamba": (lambda: Mamba(width=24, depth=3, state_size=4), (CELLS,)),
+    "dit": (lambda: DiT(width=24, depth=3, num_heads=2), (PICTURES, TIMES)),
+    "unet": (lambda: UNet(channels=8, multipliers=(1, 2), dropout=0.0), (PICTURES, TIMES)),
+}
+
+
+class Counter:
+    """A compiler that changes nothing."""
+
+    def __init__(self) -> None:
+        self.graphs = 0
+
+    def __call__(self, graph: torch.fx.GraphModule, inputs: list[Any]) -> Callable[..., Any]:
+        self.graphs += 1
+        return graph.forward
+
+
+def compiled(name: str) -> tuple[nn.Module, nn.Module, Counter]:
+    """The network as it is and compiled, with random weights throughout."""
+    torch._dynamo.reset()
+    pair, counter = [NETWORKS[name][0]() for _ in range(2)], Counter()
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in pair[0].parameters():
+            parameter.copy_(0.2 * torch.randn(parameter.shape, generator=generator))
+    pair[1].load_state_dict(pair[0].state_dict())
+    compile_blocks(pair[1], backend=counter)
+    return pair[0], pair[1], counter
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_same_outputs_gradients_and_names(name: str) -> None:
+    network, quick, counter = compiled(name)
+    for module in (network, quick):
+        module(*NETWORKS[name][1]).square().sum().backward()
+    assert counter.graphs > 0
+    assert torch.allclose(network(*NETWORKS[name][1]), quick(*NETWORKS[name][1]), rtol=1e-4, atol=1e-5)
+    assert quick.state_dict().keys() == network.state_dict().keys()
+    for (key, a), b in zip(network.named_parameters(), quick.parameters(), strict=True):
+        assert (a.grad is None) == (b.grad is None), key
+        if a.grad is not None and b.grad is not None:
+            assert torch.allclose(a.grad, b.grad, rtol=1e-3, atol=1e-4 * float(a.grad.abs().max())), key
+
+
+@pytest.mark.parametrize("name", ["gpt2", "dit"])
+def test_blocks_that_are_alike_are_compiled_once(name: str) -> None:
+    _, quick, counter = compiled(name)
+    for _ in range(2):
+        quick(*NETWORKS[name][1])
+    assert counter.graphs == 1
+
+
+@pytest.mark.parametrize("name", ["gpt2", "mamba"])
+def test_sampling_cell_by_cell_compiles_nothing(name: str) -> None:
+    _, quick, counter = compiled(name)
+    tokens = torch.zeros(2, 81, 3, dtype=torch.int8)
+    uniform = torch.rand(2, 81, 3, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        decoding.decode(quick, tokens, torch.ones(2, 81, dtype=torch.bool), uniform)  # type: ignore[arg-type]
+    assert counter.graphs == 0
