@@ -1,5 +1,6 @@
 """What the report says: the answer first, then the evidence, one part for each data set."""
 
+import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -211,9 +212,10 @@ def _samplers(runs: Sequence[Run]) -> list[Block]:
     """Every result of the runs that were evaluated in several ways."""
     lines = []
     for run in runs:
-        if len(run.evaluations) < 2:
+        ways = {json.dumps(result["sampling"], sort_keys=True): result for result in run.evaluations}
+        if len(ways) < 2:
             continue
-        for result in run.evaluations:
+        for result in ways.values():
             sampling, passes = result["sampling"], result.get("network_passes_per_puzzle") or {}
             cells = [_metric(result, metric) for metric in QUALITIES]
             took = (result.get("seconds") or {}).get("generate")

@@ -10,7 +10,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from genraven.report.curves import LABELS, by_architecture, curve
 from genraven.report.published import Published
@@ -81,7 +81,8 @@ def _decade_ticks(axes: Axes, values: Iterable[float]) -> None:
     if len(places) > 5 or any(math.log(b / a) < 0.15 * math.log(high / low) for a, b in pairwise(places)):
         powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
         digits = (1,) if high / low > 100 else (1, 2, 5)
-        places = [digit * 10.0**k for k in powers for digit in digits if low / pad <= digit * 10.0**k <= high * pad]
+        rounded = [digit * 10.0**k for k in powers for digit in digits if low / pad <= digit * 10.0**k <= high * pad]
+        places = rounded if len(rounded) > 1 else [low, high]
     axes.xaxis.set_major_locator(FixedLocator(places))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
@@ -166,9 +167,12 @@ def per_rule(run: Run) -> str | None:
         xs, ys = ([scores[i].value for scores in run.per_rule.values()] for i in (0, 1))
         axes.plot(xs, ys, MARKERS.get(run.architecture or "", "o"), color=color_of(run.architecture), alpha=0.8)
         axes.set_xlim(-0.03 * max(max(xs), 0.01), 1.12 * max(max(xs), 0.01))
+        axes.xaxis.set_major_locator(MaxNLocator(4))
         if len(xs) <= 8:
-            for rule, x, y in zip(run.per_rule, xs, ys, strict=True):
-                axes.annotate(rule, (x, y), (6, 5), textcoords="offset points", fontsize=8.5)
+            free = 0.0
+            for y, x, rule in sorted(zip(ys, xs, run.per_rule, strict=True)):
+                free = max(y, free) + LABEL_GAP
+                axes.annotate(rule, (x, free - LABEL_GAP), (7, -3), textcoords="offset points", fontsize=8.5)
         return svg()
 
 
