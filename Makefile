@@ -3,7 +3,7 @@
 # make test    run all tests
 # make overfit  each family learns 64 puzzles by heart (hours)
 # make lint    linter, formatter and type checker
-# make bench   measure speeds and print them
+# make bench   measure speeds and print them; ONLY="data sampling" for parts
 # make scaling measure one and two processes, and compute larger worlds
 # Each makes .venv and installs what it needs the first time.
 
@@ -38,7 +38,8 @@ lint: $(READY)
 	$(RUN)/mypy
 
 bench: $(READY)
-	$(RUN)/python tests/benchmarks/run.py
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'
+	$(RUN)/python tests/benchmarks/run.py $(ONLY)
 
 scaling: $(READY)
 	OMP_NUM_THREADS=1 $(RUN)/python tests/benchmarks/scaling.py

@@ -24,6 +24,8 @@ from genraven.puzzles.generate import BLOCK, Draws, generate
 
 PUZZLES_AHEAD = 8_192
 """Gathered at once, since a look-up in the file of each rule costs more than a puzzle: 2 MB."""
+IN_MEMORY = 512 << 20
+"""Bytes of a set that is copied into one array, where a single look-up finds the puzzles of all rules."""
 
 
 class Batch(NamedTuple):
@@ -68,15 +70,22 @@ class FinitePool:
             np.ascontiguousarray(of_rule).reshape(self.per_rule, -1).view(whole)[:, 0] for of_rule in puzzles
         ]
         self.size = len(rules) * self.per_rule
+        if self.size * whole.itemsize <= IN_MEMORY:
+            self._puzzles = [np.concatenate(self._puzzles)]
 
     def take(self, turn: int, places: NDArray[np.int64]) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
         which, index = np.divmod(places, self.per_rule)
-        taken = np.empty(len(places), self._puzzles[0].dtype)
+        taken = self._puzzles[0][places] if len(self._puzzles) == 1 else self._look_up(which, index)
+        return taken.view(np.int8).reshape(len(places), *self.shape), self.rules[which]
+
+    def _look_up(self, which: NDArray[np.int64], index: NDArray[np.int64]) -> NDArray[np.void]:
+        """The ``index``-th puzzle of the ``which``-th rule, for each of both."""
+        taken = np.empty(len(which), self._puzzles[0].dtype)
         by_rule = np.argsort(which.astype(np.uint8), kind="stable")  # the type that numpy sorts fastest
         ends = np.searchsorted(which[by_rule], np.arange(len(self.rules)), side="right")
         for puzzles, mine in zip(self._puzzles, np.split(by_rule, ends[:-1]), strict=True):
             taken[mine] = puzzles[index[mine]]
-        return taken.view(np.int8).reshape(len(places), *self.shape), self.rules[which]
+        return taken
 
 
 class StreamPool:
@@ -87,6 +96,9 @@ class StreamPool:
         self.size = len(rules) * BLOCK
         self._workers = ThreadPoolExecutor(num_cpus(), thread_name_prefix="stream")
         self._made: dict[int, list[Future[NDArray[np.int8]]]] = {}
+        self._pool = lru_cache(maxsize=2)(
+            lambda turn: FinitePool(self.rules, [made.result() for made in self._made[turn]])
+        )
 
     def _make(self, rule: int, turn: int) -> NDArray[np.int8]:
         puzzles = generate(rule, turn * BLOCK, BLOCK, seed=self.seed)
@@ -99,8 +111,7 @@ class StreamPool:
         for ahead in (turn, turn + 1):
             if ahead not in self._made:
                 self._made[ahead] = [self._workers.submit(self._make, rule, ahead) for rule in self.rules]
-        pool = FinitePool(self.rules, [made.result() for made in self._made[turn]])
-        return pool.take(turn, places)
+        return self._pool(turn).take(turn, places)
 
 
 class GlobalOrder:
@@ -120,8 +131,8 @@ class GlobalOrder:
             self.pool.take(turn, self._order(turn)[mine])
             for turn, mine in zip(turns.tolist(), np.split(places, begins[1:]), strict=True)
         ]
-        puzzles, rules = zip(*parts, strict=True)
-        return torch.from_numpy(np.concatenate(puzzles)), torch.from_numpy(np.concatenate(rules))
+        puzzles, rules = (part[0] if len(part) == 1 else np.concatenate(part) for part in zip(*parts, strict=True))
+        return torch.from_numpy(puzzles), torch.from_numpy(rules)
 
 
 @dataclass(frozen=True)

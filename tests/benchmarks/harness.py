@@ -25,6 +25,7 @@ class Row:
         against: what the peer is.
         goal: the least ratio aimed for; None where there is none.
         rounds: of ours and peer in turn, after one of each that does not count.
+        is_rate: the works return units a second that they have measured themselves.
     """
 
     what: str
@@ -34,6 +35,7 @@ class Row:
     against: str = ""
     goal: float | None = None
     rounds: int = 7
+    is_rate: bool = False
 
     def measure(self) -> str:
         """The line, in Markdown."""
@@ -44,7 +46,7 @@ class Row:
                 start = time.perf_counter()
                 units = work()
                 if counts:
-                    found.append(units / (time.perf_counter() - start))
+                    found.append(units if self.is_rate else units / (time.perf_counter() - start))
         ours, peer = rates
         cells = [self.what, self.unit, shown(statistics.median(ours))]
         if peer:

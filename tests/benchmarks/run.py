@@ -1,91 +1,36 @@
-"""``make bench``: measures rules, generation and loading on this machine, each against a plain way of doing the same.
+"""``make bench``: how fast this machine is at what a run needs, each against a peer, as a table in Markdown.
 
-Ours and the plain way alternate within one process on the same data; medians of several rounds.
+``make bench ONLY="data sampling"`` measures some parts.
 """
 
-import itertools
-import os
-import platform
-import statistics
+import argparse
+import importlib
+import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, TensorDataset
+from harness import HEADER, machine
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "puzzles"))
-from test_rules import row_rules_reference  # the set-based version that the tests compare with
-
-from datamodules import GenRAVENDataModule
-from genraven.puzzles.generate import generate
-from genraven.puzzles.rules import row_rules
-from genraven.puzzles.spec import NUM_RULES
-
-ROUNDS = 15
-
-
-def rate(work: Callable[[], int], rounds: int = ROUNDS) -> tuple[float, float]:
-    """Median and best units per second of ``work``, which returns how many units it did."""
-    work()
-    rates = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        units = work()
-        rates.append(units / (time.perf_counter() - start))
-    return statistics.median(rates), max(rates)
+PARTS = ("data", "training", "sampling", "fitting")
 
 
 def main() -> None:
     """Prints one table."""
-    print(
-        f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} CPUs, torch {torch.__version__}"
-    )
-    print(f"{'what':44}{'ours':>12}{'best':>12}{'plain':>10}{'ratio':>8}   puzzles/s")
-
-    puzzles = torch.cat([generate(rule, 0, 103) for rule in range(NUM_RULES)])[:4096].contiguous()
-    few = puzzles[torch.randperm(len(puzzles))[:100]].numpy()
-
-    def reference() -> int:
-        for puzzle in few:
-            row_rules_reference(puzzle)
-        return len(few)
-
-    slow, _ = rate(reference, 5)
-    report("rules, batches of 4096", rate(lambda: len(row_rules(puzzles)), 60), slow)
-    compiled = torch.compile(row_rules)
-    report("rules, compiled", rate(lambda: len(compiled(puzzles)), 60), slow)
-
-    pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
-    report(
-        "generation, all 40 rules, threads",
-        rate(lambda: sum(map(len, pool.map(lambda rule: generate(rule, 0, 2048), range(NUM_RULES)))), 5),
-    )
-
-    with TemporaryDirectory() as folder:
-        for batch_size in (64, 256):
-            data = GenRAVENDataModule(samples_per_rule=1000, cache_dir=folder, global_batch_size=batch_size)
-            data.prepare_data()
-            held = torch.cat([generate(rule, 0, 1000) for rule in data.trained])
-            usual = DataLoader(TensorDataset(held), batch_size=batch_size, shuffle=True)
-            ours = rate(lambda: draw(data.train_dataloader(), 100))  # noqa: B023
-            plain_rate, _ = rate(lambda: draw(usual, 20), 5)  # noqa: B023
-            report(f"loading at batch {batch_size} (plain: TensorDataset)", ours, plain_rate)
-
-
-def draw(loader: Iterable[Any], num_batches: int) -> int:
-    """Takes that many batches; the puzzles in them."""
-    return sum(len(batch[0]) for batch in itertools.islice(loader, num_batches))
-
-
-def report(what: str, ours: tuple[float, float], plain: float | None = None) -> None:
-    """Prints a line."""
-    against = f"{plain:10,.0f}{ours[0] / plain:7.0f}x" if plain else ""
-    print(f"{what:44}{ours[0]:12,.0f}{ours[1]:12,.0f}{against}", flush=True)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all of them when left out")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    if unknown := set(options.parts) - set(PARTS):
+        sys.exit(f"expected parts of {', '.join(PARTS)}, got {', '.join(unknown)}.")
+    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(git, capture_output=True, text=True).stdout.strip() or "unknown"
+    torch.manual_seed(0)
+    print(f"{date.today()}, commit {commit}: {machine()}\n\n{HEADER}", flush=True)
+    for part in options.parts or PARTS:
+        for row in importlib.import_module(part).rows(options.rounds):
+            print(row.measure(), flush=True)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,15 @@ def test_each_pass_visits_every_puzzle_once_in_an_order_of_its_own() -> None:
     assert numbers(GlobalOrder(pool(20), seed=1), 0, 40) != passes[0]
 
 
+def test_a_set_too_large_for_memory_gives_the_same_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    positions = np.arange(1, 60, 2)
+    puzzles, rules = GlobalOrder(pool(20), seed=0).at(positions)
+    monkeypatch.setattr("datamodules.batches.IN_MEMORY", 0)
+    looked_up, of_rules = GlobalOrder(pool(20), seed=0).at(positions)
+    assert torch.equal(looked_up, puzzles)
+    assert torch.equal(of_rules, rules)
+
+
 def test_batches_reach_over_the_end_of_a_pass_without_gap_or_repeat() -> None:
     order = GlobalOrder(pool(), seed=0)
     one_by_one = [numbers(order, position, 1)[0] for position in range(40)]

@@ -34,8 +34,8 @@ NUM = 64
 Draw = Callable[..., Tensor]
 
 
-def dit(process: Process, **kwargs: Any) -> PuzzleModule:
-    return DiffusionModule(DiT(width=256, depth=2, num_heads=4, patch=9), process, **kwargs)
+def dit(process: Process, width: int = 256, **kwargs: Any) -> PuzzleModule:
+    return DiffusionModule(DiT(width=width, depth=2, num_heads=4, patch=9), process, **kwargs)
 
 
 def unet() -> PuzzleModule:
@@ -49,6 +49,8 @@ class Case:
     batch: int
     steps: int
     lr: float
+    quiet: float = 1.0
+    """Training times are u to this power: above 1 more of them have little noise."""
 
 
 CASES = {
@@ -58,14 +60,22 @@ CASES = {
     "mamba": Case(lambda: AutoregressiveModule(Mamba(width=48, depth=1, head="joint")), 16, 2500, 1e-2),
     "sit": Case(partial(dit, Flow(), sampler="heun", num_sampling_steps=30), NUM, 10_000, 2e-3),
     "dit": Case(
-        partial(dit, Ddpm(learned_variance=False), sampler="ancestral", num_sampling_steps=250), NUM, 10_000, 2e-3
+        partial(dit, Ddpm(learned_variance=False), width=384, sampler="ancestral", num_sampling_steps=250),
+        NUM,
+        40_000,
+        1.5e-3,
+        quiet=1.5,
     ),
     "edm": Case(unet, NUM, 6000, 3e-3),
 }
 
 
-def draws(num: int, generator: torch.Generator) -> Draw:
-    return lambda distribution, *shape: distribution((num, *shape), generator=generator)
+def draws(num: int, generator: torch.Generator, quiet: float = 1.0) -> Draw:
+    def draw(distribution: Callable[..., Tensor], *shape: int) -> Tensor:
+        drawn = distribution((num, *shape), generator=generator)
+        return drawn if shape else drawn**quiet  # times are the draws without a shape of their own
+
+    return draw
 
 
 def best(process: Process, fields: Tensor, x: Tensor, t: Tensor) -> Tensor:
@@ -96,7 +106,7 @@ def floor(module: PuzzleModule, fields: Tensor, noise: Tensor, uniform: Tensor) 
 def train(module: PuzzleModule, puzzles: Tensor, case: Case) -> None:
     optimizer = torch.optim.Adam(module.parameters(), lr=case.lr, betas=(0.9, 0.99))
     generator = torch.Generator().manual_seed(0)
-    draw = draws(case.batch, generator)
+    draw = draws(case.batch, generator, case.quiet)
     module.train()
     for step in range(case.steps):
         optimizer.param_groups[0]["lr"] = case.lr * min((step + 1) / 50, 1 - step / case.steps)
