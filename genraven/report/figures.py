@@ -10,7 +10,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from genraven.report.curves import LABELS, by_architecture, curve
 from genraven.report.published import Published
@@ -81,7 +81,8 @@ def _decade_ticks(axes: Axes, values: Iterable[float]) -> None:
     if len(places) > 5 or any(math.log(b / a) < 0.15 * math.log(high / low) for a, b in pairwise(places)):
         powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
         digits = (1,) if high / low > 100 else (1, 2, 5)
-        places = [digit * 10.0**k for k in powers for digit in digits if low / pad <= digit * 10.0**k <= high * pad]
+        round_ones = [d * 10.0**k for k in powers for d in digits if low / pad <= d * 10.0**k <= high * pad]
+        places = round_ones if len(round_ones) > 1 else [low, math.sqrt(low * high), high]
     axes.xaxis.set_major_locator(FixedLocator(places))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
@@ -165,10 +166,14 @@ def per_rule(run: Run) -> str | None:
     with _panel("share of generated puzzles (C3 of the rule)", "completion of the rule", log=False) as (axes, svg):
         xs, ys = ([scores[i].value for scores in run.per_rule.values()] for i in (0, 1))
         axes.plot(xs, ys, MARKERS.get(run.architecture or "", "o"), color=color_of(run.architecture), alpha=0.8)
-        axes.set_xlim(-0.03 * max(max(xs), 0.01), 1.12 * max(max(xs), 0.01))
+        widest = max(*xs, 0.01)
+        axes.set_xlim(-0.03 * widest, 1.12 * widest)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
         if len(xs) <= 8:
-            for rule, x, y in zip(run.per_rule, xs, ys, strict=True):
-                axes.annotate(rule, (x, y), (6, 5), textcoords="offset points", fontsize=8.5)
+            ends = dict(zip(run.per_rule, zip(xs, ys, strict=True), strict=True))
+            _label_ends(axes, ends, dict.fromkeys(ends, INK))
+            for x, y in ends.values():
+                axes.plot([x, 1.12 * widest], [y, y], ":", color=FAINT, linewidth=0.9, zorder=1)
         return svg()
 
 
