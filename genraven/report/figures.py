@@ -81,8 +81,8 @@ def _decade_ticks(axes: Axes, values: Iterable[float]) -> None:
     if len(places) > 5 or any(math.log(b / a) < 0.15 * math.log(high / low) for a, b in pairwise(places)):
         powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
         digits = (1,) if high / low > 100 else (1, 2, 5)
-        rounded = [digit * 10.0**k for k in powers for digit in digits if low / pad <= digit * 10.0**k <= high * pad]
-        places = rounded if len(rounded) > 1 else [low, high]
+        round_ones = [d * 10.0**k for k in powers for d in digits if low / pad <= d * 10.0**k <= high * pad]
+        places = round_ones if len(round_ones) > 1 else [low, math.sqrt(low * high), high]
     axes.xaxis.set_major_locator(FixedLocator(places))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
@@ -166,13 +166,14 @@ def per_rule(run: Run) -> str | None:
     with _panel("share of generated puzzles (C3 of the rule)", "completion of the rule", log=False) as (axes, svg):
         xs, ys = ([scores[i].value for scores in run.per_rule.values()] for i in (0, 1))
         axes.plot(xs, ys, MARKERS.get(run.architecture or "", "o"), color=color_of(run.architecture), alpha=0.8)
-        axes.set_xlim(-0.03 * max(max(xs), 0.01), 1.12 * max(max(xs), 0.01))
-        axes.xaxis.set_major_locator(MaxNLocator(4))
+        widest = max(*xs, 0.01)
+        axes.set_xlim(-0.03 * widest, 1.12 * widest)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
         if len(xs) <= 8:
-            free = 0.0
-            for y, x, rule in sorted(zip(ys, xs, run.per_rule, strict=True)):
-                free = max(y, free) + LABEL_GAP
-                axes.annotate(rule, (x, free - LABEL_GAP), (7, -3), textcoords="offset points", fontsize=8.5)
+            ends = dict(zip(run.per_rule, zip(xs, ys, strict=True), strict=True))
+            _label_ends(axes, ends, dict.fromkeys(ends, INK))
+            for x, y in ends.values():
+                axes.plot([x, 1.12 * widest], [y, y], ":", color=FAINT, linewidth=0.9, zorder=1)
         return svg()
 
 

@@ -74,12 +74,7 @@ def size(parameters: int | None) -> str:
     """Parameters in words."""
     if parameters is None:
         return "size not known"
-    return f"{short(parameters)} parameters"
-
-
-def short(parameters: int) -> str:
-    """Millions, or thousands where these are few."""
-    return f"{parameters / 1e6:.3g} M" if parameters >= 1e6 else f"{parameters / 1e3:.3g} k"
+    return f"{parameters / 1e3:.3g} k parameters" if parameters < 1e6 else f"{parameters / 1e6:.3g} M parameters"
 
 
 def family_finding(family: str, at: Estimate | None, curve: Curve, examples: float, question: Question) -> Finding:
@@ -169,9 +164,9 @@ def _span(years: float) -> str:
 def scope(runs: Sequence[Run]) -> Finding:
     """What the answer rests on, and where it ends."""
     finished = [run for run in runs if run.is_evidence]
-    sizes = _range([short(n) for n in sorted(run.parameters for run in finished if run.parameters)])
+    sizes = _range([size(n) for n in sorted(run.parameters for run in finished if run.parameters)])
     data = _range([f"{n:,}" for n in sorted(run.samples_per_rule for run in finished if run.samples_per_rule)])
-    of = f"models of {sizes} parameters" if sizes else "models of unknown size"
+    of = f"models of {sizes}" if sizes else "models of unknown size"
     return Finding(f"This rests on {len(finished)} finished runs of {of} on {data} examples per rule and says nothing "
                    "beyond. Intervals cover the puzzles counted, not the luck of a training.")  # fmt: skip
 
