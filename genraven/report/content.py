@@ -96,7 +96,8 @@ def _samples(runs: Sequence[Run], prefix: str) -> list[Block]:
     caption = ("Look for the line that is highest at the examples you have, and for lines that cross. Each line "
                f"joins the best run of an architecture; dots are its other runs. {INTERVALS} Dashed, hollow: the "
                f"study ({SOURCE}; circles GPT-2, squares Mamba, triangles SiT, diamonds DiT, triangles on their tip "
-               "EDM), its best models at 40 rules and a million steps, without counts; novel C3 was not reported.")  # fmt: skip
+               "EDM), its best models at 40 rules and a million steps, without counts and without novel "
+               "C3.")  # fmt: skip
     table = Table(["architecture", "examples per rule", *(LABELS[metric] for metric in QUALITIES), "puzzles"], lines,
                   "The same in numbers: the best run for each score.")  # fmt: skip
     return [Picture(panels, caption), table]
