@@ -120,6 +120,7 @@ def train(module: PuzzleModule, puzzles: Tensor, case: Case) -> None:
 
 
 @pytest.mark.overfit
+@pytest.mark.timeout(0)
 @pytest.mark.parametrize("name", CASES)
 def test_sixty_four_puzzles_are_learned_by_heart(name: str) -> None:
     torch.manual_seed(0)
