@@ -94,6 +94,9 @@ def become(arguments: str, environment: str, directory: str, outputs: list[int])
     os.chdir(directory)
     os.environ.clear()
     os.environ |= dict(item.split("=", 1) for item in environment.split("\0"))
+    import torch
+
+    torch.set_num_threads(1)  # makes the forked pool anew: several threads that did so at once would fail
     from launch.cli import main
 
     sys.exit(main(arguments.split("\n")))
