@@ -39,7 +39,7 @@ def dit(process: Process, width: int = 256, **kwargs: Any) -> PuzzleModule:
 
 
 def unet() -> PuzzleModule:
-    network = UNet(channels=16, multipliers=(1, 4, 16), dropout=0.0)
+    network = UNet(channels=16, multipliers=(1, 8), dropout=0.0)
     return DiffusionModule(network, Edm(), sampler="ancestral", num_sampling_steps=250)
 
 
@@ -60,13 +60,13 @@ CASES = {
     "mamba": Case(lambda: AutoregressiveModule(Mamba(width=48, depth=1, head="joint")), 16, 2500, 1e-2),
     "sit": Case(partial(dit, Flow(), sampler="heun", num_sampling_steps=30), NUM, 10_000, 2e-3),
     "dit": Case(
-        partial(dit, Ddpm(learned_variance=False), width=384, sampler="ancestral", num_sampling_steps=250),
-        NUM,
-        40_000,
-        1.5e-3,
-        quiet=1.5,
+        partial(dit, Ddpm(learned_variance=False), sampler="ancestral", num_sampling_steps=250),
+        4 * NUM,
+        20_000,
+        2e-3,
+        quiet=1.25,
     ),
-    "edm": Case(unet, NUM, 6000, 3e-3),
+    "edm": Case(unet, NUM, 15_000, 3e-3),
 }
 
 
@@ -104,14 +104,14 @@ def floor(module: PuzzleModule, fields: Tensor, noise: Tensor, uniform: Tensor) 
 
 
 def train(module: PuzzleModule, puzzles: Tensor, case: Case) -> None:
-    optimizer = torch.optim.Adam(module.parameters(), lr=case.lr, betas=(0.9, 0.99))
+    optimizer = torch.optim.Adam(module.parameters(), lr=case.lr, betas=(0.9, 0.99), fused=True)
     generator = torch.Generator().manual_seed(0)
     draw = draws(case.batch, generator, case.quiet)
     module.train()
     for step in range(case.steps):
         optimizer.param_groups[0]["lr"] = case.lr * min((step + 1) / 50, 1 - step / case.steps)
-        chosen = puzzles[torch.randperm(NUM, generator=generator)[: case.batch]]
-        loss = module.losses(chosen, None, draw).mean()
+        chosen = torch.randperm(max(NUM, case.batch), generator=generator)[: case.batch] % NUM
+        loss = module.losses(puzzles[chosen], None, draw).mean()
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
