@@ -1,11 +1,13 @@
-"""Samplers that carry noise to data: plain functions of a process, its denoiser, a start and the times.
+"""Samplers that carry noise to data: functions of a process, its denoiser, a start and the times.
 
 B batch; pictures are (B, C, S, S). Each function below makes one step, ``x`` at time s from ``x`` at t, and becomes a
 ``Sampler``, which takes the steps. ``denoiser(x, t)`` estimates x0 at a scalar t. ODE samplers draw no noise.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Literal, Protocol
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -14,14 +16,20 @@ from genraven.diffusion.process import Denoiser, Process, predict
 
 Projection = Callable[[Tensor, Tensor], Tensor]
 SamplerName = Literal["euler", "heun", "flow_sde", "ddim", "ancestral", "dpmpp_2m"]
+Step = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-class Sampler(Protocol):
+@dataclass(frozen=True)
+class Sampler:
     """Carries ``x`` at ``times[0]`` to ``times[-1]``: to x0 where the times end at the data.
 
-    Noise comes from ``generator``. ``project(x, t)`` may change the state after each step, which is how given cells are
-    held (inpainting.py). InputError for a process that it cannot use.
+    Args:
+        name: by which processes say that they can use it.
+        make_step: makes ``(x, t, s) -> x at s`` for one sampling; a step may remember the one before.
     """
+
+    name: SamplerName
+    make_step: Callable[[Process, Denoiser, torch.Generator | None], Step]
 
     def __call__(
         self,
@@ -32,7 +40,26 @@ class Sampler(Protocol):
         *,
         generator: torch.Generator | None = None,
         project: Projection | None = None,
-    ) -> Tensor: ...
+    ) -> Tensor:
+        """The picture at ``times[-1]``.
+
+        Args:
+            process: whose path it is.
+            denoiser: estimates x0.
+            x: a picture at ``times[0]``.
+            times: as the process gives them.
+            generator: of the noise.
+            project: may change the state ``(x, t)`` after each step: how given cells are held (inpainting.py).
+
+        Raises:
+            InputError: the process cannot use it.
+        """
+        process.check_sampler(self.name)
+        step = self.make_step(process, denoiser, generator)
+        for t, s in steps(times):
+            x = step(x, t, s)
+            x = project(x, s) if project else x
+        return x
 
 
 def steps(times: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -40,50 +67,18 @@ def steps(times: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     return zip(times[:-1], times[1:], strict=True)
 
 
-SAMPLERS: dict[str, Sampler] = {}
-Step = Callable[[Tensor, Tensor, Tensor], Tensor]
-StepMaker = Callable[[Process, Denoiser, torch.Generator | None], Step]
-
-
-def _sampler(name: SamplerName) -> Callable[[StepMaker], Sampler]:
-    """Puts the sampler whose step the decorated function makes into ``SAMPLERS``. A step may remember the last."""
-
-    def sampler(make_step: StepMaker) -> Sampler:
-        def sample(
-            process: Process,
-            denoiser: Denoiser,
-            x: Tensor,
-            times: Tensor,
-            *,
-            generator: torch.Generator | None = None,
-            project: Projection | None = None,
-        ) -> Tensor:
-            process.check_sampler(name)
-            step = make_step(process, denoiser, generator)
-            for t, s in steps(times):
-                x = step(x, t, s)
-                x = project(x, s) if project else x
-            return x
-
-        sample.__name__, sample.__doc__ = make_step.__name__, make_step.__doc__
-        SAMPLERS[name] = sample
-        return sample
-
-    return sampler
-
-
 def normal_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
     """Standard normal draws of ``x``'s shape."""
     return torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
 
 
-@_sampler("euler")
+@partial(Sampler, "euler")
 def sample_euler(process: Process, denoiser: Denoiser, generator: torch.Generator | None) -> Step:
     """The probability-flow ODE: first order, one evaluation a step."""
     return lambda x, t, s: x + (s - t) * process.velocity(x, denoiser(x, t), t)
 
 
-@_sampler("heun")
+@partial(Sampler, "heun")
 def sample_heun(process: Process, denoiser: Denoiser, generator: torch.Generator | None) -> Step:
     """The probability-flow ODE: second order, two evaluations a step, one where it ends at the data.
 
@@ -101,7 +96,7 @@ def sample_heun(process: Process, denoiser: Denoiser, generator: torch.Generator
     return step
 
 
-@_sampler("flow_sde")
+@partial(Sampler, "flow_sde")
 def sample_flow_sde(process: Process, denoiser: Denoiser, generator: torch.Generator | None) -> Step:
     """The reverse SDE of the flow by Euler-Maruyama, with diffusion coefficient w(t) = sigma(t).
 
@@ -120,13 +115,13 @@ def sample_flow_sde(process: Process, denoiser: Denoiser, generator: torch.Gener
     return step
 
 
-@_sampler("ddim")
+@partial(Sampler, "ddim")
 def sample_ddim(process: Process, denoiser: Denoiser, generator: torch.Generator | None) -> Step:
     """Deterministic DDIM: the same estimates of x0 and noise, mixed as at the next time (Song et al. 2021, eq. 12)."""
     return lambda x, t, s: _toward(process, x, denoiser(x, t), t, s)
 
 
-@_sampler("ancestral")
+@partial(Sampler, "ancestral")
 def sample_ancestral(process: Process, denoiser: Denoiser, generator: torch.Generator | None) -> Step:
     """Draws from the posterior of each step given the estimate of x0, with the learned variance where there is one.
 
@@ -141,7 +136,7 @@ def sample_ancestral(process: Process, denoiser: Denoiser, generator: torch.Gene
     return step
 
 
-@_sampler("dpmpp_2m")
+@partial(Sampler, "dpmpp_2m")
 def sample_dpmpp_2m(process: Process, denoiser: Denoiser, generator: torch.Generator | None) -> Step:
     """DPM-Solver++(2M): second order by the last two estimates of x0, one evaluation a step.
 
@@ -170,3 +165,9 @@ def _toward(process: Process, x: Tensor, x0: Tensor, t: Tensor, s: Tensor) -> Te
     """x_s = alpha_s x0 + sigma_s noise, the noise being what ``x`` is beyond ``x0`` at t."""
     kept = process.sigma(s) / process.sigma(t)
     return kept * x + (process.alpha(s) - kept * process.alpha(t)) * x0
+
+
+SAMPLERS: dict[str, Sampler] = {
+    sampler.name: sampler
+    for sampler in (sample_euler, sample_heun, sample_flow_sde, sample_ddim, sample_ancestral, sample_dpmpp_2m)
+}
