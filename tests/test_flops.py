@@ -73,8 +73,11 @@ def unet(network: Any) -> tuple[int, int]:
     def block(part: Block, before: int) -> int:
         size = round(before * part.scale)
         c_in, c_out, area = part.convolution1.in_channels, part.channels_out, size**2
-        total = area * 9 * c_in * c_out + area * 9 * c_out**2 + part.condition.in_features * c_out
-        total += area * c_in * c_out if isinstance(part.skip, nn.Conv2d) else 0
+        products = 9 * area if size > 1 else 1  # of one cell only the kernel's centre
+        repeated = before**2 * (25 if before > 1 else 9)  # each reaches 5 x 5 cells; when alone, the picture
+        total = (repeated if part.scale > 1 else products) * c_in * c_out + products * c_out**2
+        total += part.condition.in_features * c_out
+        total += min(before, size) ** 2 * c_in * c_out if isinstance(part.skip, nn.Conv2d) else 0
         return total + (4 * area * c_out**2 + 2 * area**2 * c_out if part.attends else 0)
 
     there = 0

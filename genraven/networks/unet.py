@@ -28,6 +28,36 @@ def _sines(values: Tensor, width: int) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], 1)
 
 
+class Convolution(nn.Conv2d):
+    """3 x 3 with zeros around the picture, without the products whose outcome padding or repetition tells.
+
+    The parameters and, but for rounding, the outputs of ``nn.Conv2d(channels_in, channels_out, 3, padding=1)``.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__(channels_in, channels_out, 3, padding=1)
+
+    def forward(self, x: Tensor, repeats: int = 1) -> Tensor:
+        """(B, channels_out, R S, R S) from (B, channels_in, S, S), each cell repeated R times a side beforehand."""
+        if repeats > 1:
+            return self._of_repeated(x, repeats)
+        if x.shape[-1] == 1:  # all but the centre meets padding
+            return F.conv2d(x, self.weight[:, :, 1:2, 1:2], self.bias)
+        return super().forward(x)
+
+    def _of_repeated(self, x: Tensor, repeats: int) -> Tensor:
+        # A cell reaches R + 2 cells a side, each by a sum of weights: (R + 2)^2 products instead of (3 R)^2.
+        alone = x.shape[-1] == 1  # and then the outermost of these lie outside the picture
+        reach = self.weight.flip(2, 3)
+        for _ in range(2):  # adds shifted copies along the last side, which becomes the first
+            shifts = [(j - alone, repeats - 1 - j - alone) for j in range(repeats)]
+            reach = sum((F.pad(reach, shift) for shift in shifts[1:]), F.pad(reach, shifts[0])).transpose(2, 3)
+        if not alone:
+            return F.conv_transpose2d(x, reach.transpose(0, 1), self.bias, stride=repeats, padding=1)
+        written = F.linear(x.flatten(1), reach.permute(0, 2, 3, 1).flatten(0, 2)).view(len(x), -1, repeats, repeats)
+        return written if self.bias is None else written + self.bias[:, None, None]
+
+
 class Block(nn.Module):
     """Two convolutions that add to what they read, then attention if wanted; the condition shifts what lies between.
 
@@ -45,10 +75,10 @@ class Block(nn.Module):
         super().__init__()
         self.channels_out, self.dropout, self.scale, self.attends = channels_out, dropout, scale, attention
         self.norm1 = _group_norm(channels_in)
-        self.convolution1 = nn.Conv2d(channels_in, channels_out, 3, padding=1)
+        self.convolution1 = Convolution(channels_in, channels_out)
         self.condition = nn.Linear(width, channels_out)
         self.norm2 = _group_norm(channels_out)
-        self.convolution2 = nn.Conv2d(channels_out, channels_out, 3, padding=1)
+        self.convolution2 = Convolution(channels_out, channels_out)
         straight = channels_in == channels_out and scale == 1
         self.skip = nn.Identity() if straight else nn.Conv2d(channels_in, channels_out, 1)
         if attention:
@@ -63,10 +93,12 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """(B, channels_out, S * scale, S * scale) from (B, channels_in, S, S) and the condition (B, E)."""
-        h = self.convolution1(self._resample(F.silu(self.norm1(x))))
+        h = F.silu(self.norm1(x))
+        h = self.convolution1(h, round(self.scale)) if self.scale > 1 else self.convolution1(self._resample(h))
         h = F.silu(self.norm2(h + self.condition(condition)[:, :, None, None]))
         h = self.convolution2(F.dropout(h, self.dropout, self.training))
-        x = (h + self.skip(self._resample(x))) * _SKIP_SCALE
+        x = self.skip(self._resample(x)) if self.scale < 1 else self._resample(self.skip(x))  # on the fewer cells
+        x = (h + x) * _SKIP_SCALE
         if self.attends:
             q, k, v = self.qkv(self.norm3(x)).flatten(2).transpose(1, 2).chunk(3, -1)
             attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).view_as(x)
@@ -120,7 +152,7 @@ class UNet(nn.Module):
         self.time_out = nn.Linear(width, width)
         # The row of the unconditional label is zero and stays so.
         self.label = nn.Embedding(num_labels + 1, channels, padding_idx=num_labels) if num_labels else None
-        self.first = nn.Conv2d(in_channels, channels, 3, padding=1)
+        self.first = Convolution(in_channels, channels)
 
         def block(before: int, after: int, attention: bool, scale: float = 1) -> Block:
             return Block(before, after, width, dropout, attention=attention, scale=scale)
@@ -149,7 +181,7 @@ class UNet(nn.Module):
         self.decoder = nn.ModuleList(decoder)
         self.up = nn.ModuleList(block(size, size, False, factor) for size in sizes[:0:-1])
         self.norm = _group_norm(current)
-        self.out = nn.Conv2d(current, out_channels, 3, padding=1)
+        self.out = Convolution(current, out_channels)
         self._initialise()
 
     @property

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 import transformers
 from torch import Tensor, nn
 
+from genraven.networks.unet import Convolution, UNet
 from genraven.puzzles.spec import TOKENS_PER_PUZZLE
 
 
@@ -70,3 +71,20 @@ def dit(width: int, depth: int, num_heads: int) -> nn.Module:
         num_embeds_ada_norm=1000,
         dropout=0.0,
     )
+
+
+class PlainConvolution(nn.Conv2d):
+    """Every product, also those with padding and with repeated cells."""
+
+    def forward(self, x: Tensor, repeats: int = 1) -> Tensor:
+        """Repeats cells, then convolves."""
+        return super().forward(F.interpolate(x, scale_factor=repeats, mode="nearest") if repeats > 1 else x)
+
+
+def unet(channels: int, dropout: float) -> nn.Module:
+    """EDM's U-Net as its paper writes it."""
+    network = UNet(channels=channels, dropout=dropout)
+    for module in network.modules():
+        if isinstance(module, Convolution):
+            module.__class__ = PlainConvolution  # type: ignore[assignment]
+    return network

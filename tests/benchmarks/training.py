@@ -102,15 +102,16 @@ def dit(batch: int, rounds: int) -> Row:
 
 
 def unet(batch: int, rounds: int) -> Row:
-    """The U-Net base: as it is written, and as we run it."""
+    """The U-Net base."""
     puzzles = puzzles_of(batch)
-    eager, ours = (DiffusionModule(UNet(channels=64, dropout=0.13), Edm()) for _ in range(2))
+    ours = DiffusionModule(UNet(channels=64, dropout=0.13), Edm())
+    theirs = DiffusionModule(peers.unet(64, 0.13), Edm())
     compile_blocks(ours.network)
     sides = [
         step(module, lambda module=module: module.losses(puzzles, None, draws(batch)).mean(), batch, fused=fused)
-        for module, fused in ((ours, True), (eager, False))
+        for module, fused in ((ours, True), (theirs, False))
     ]
-    return Row(f"U-Net base, step of {batch}", "puzzles/s", *sides, "the same, eager float32", 1.5, rounds)
+    return Row(f"U-Net base, step of {batch}", "puzzles/s", *sides, "plain convolutions, eager float32", 1.5, rounds)
 
 
 def rows(rounds: int) -> Iterator[Row]:

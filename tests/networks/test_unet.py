@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from genraven.networks.unet import Block, UNet
+from genraven.networks.unet import Block, Convolution, UNet
 
 torch.set_num_threads(1)
 
@@ -67,6 +67,23 @@ def test_resampling_repeats_and_takes_means() -> None:
     assert torch.allclose(down[0, 0], x[0, 0].view(3, 3, 3, 3).mean((1, 3)))
     up = Block(4, 4, 4, 0.0, attention=False, scale=3)._resample(down)
     assert torch.equal(up[0, 0], down[0, 0].repeat_interleave(3, 0).repeat_interleave(3, 1))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("side", "repeats"), [(9, 1), (3, 1), (1, 1), (3, 3), (1, 3), (3, 2), (1, 2)])
+def test_a_convolution_leaves_out_nothing_that_counts(side: int, repeats: int, bias: bool) -> None:
+    torch.manual_seed(0)
+    ours, plain = Convolution(4, 5).double(), nn.Conv2d(4, 5, 3, padding=1, bias=bias).double()
+    ours.bias = nn.Parameter(torch.empty(5).double()) if bias else None
+    ours.load_state_dict(plain.state_dict())
+    x = torch.randn(2, 4, side, side, dtype=torch.float64, requires_grad=True)
+    written, expected = ours(x, repeats), plain(x.repeat_interleave(repeats, 2).repeat_interleave(repeats, 3))
+    assert (written - expected).abs().max() < 1e-12
+    weights = torch.randn_like(expected)
+    gradients = [
+        torch.autograd.grad(y, [x, *of.parameters()], weights) for y, of in ((written, ours), (expected, plain))
+    ]
+    assert all((a - b).abs().max() < 1e-12 for a, b in zip(*gradients, strict=True))
 
 
 @pytest.mark.parametrize("channels_in", [8, 12])
