@@ -10,6 +10,7 @@ from torch import Tensor
 
 from genraven.diffusion.process import Prediction, Process, TimedNetwork, check_channels, per_puzzle
 from genraven.diffusion.schedules import uniform_times
+from genraven.errors import InputError
 
 
 class Flow(Process):
@@ -17,12 +18,18 @@ class Flow(Process):
 
     Args:
         training_times: ``uniform`` on [0, 1], or ``logit_normal``: more about the middle (Esser et al. 2024, sec. 3.1).
+        spacing: sampling times are u ** spacing for evenly spaced u: above 1, more of the steps are near the data.
+
+    Raises:
+        InputError: a spacing that is not positive.
     """
 
     samplers = ("euler", "heun", "flow_sde", "ddim", "ancestral", "dpmpp_2m")
 
-    def __init__(self, *, training_times: Literal["uniform", "logit_normal"] = "uniform") -> None:
-        self.training_times = training_times
+    def __init__(self, *, training_times: Literal["uniform", "logit_normal"] = "uniform", spacing: float = 1.0) -> None:
+        if not spacing > 0:
+            raise InputError(f"expected process.spacing above 0, got {spacing}: 1 spaces times evenly.")
+        self.training_times, self.spacing = training_times, spacing
 
     def alpha(self, t: Tensor) -> Tensor:
         return 1 - t
@@ -31,7 +38,7 @@ class Flow(Process):
         return t
 
     def times(self, num_steps: int, device: torch.device | str | None = None) -> Tensor:
-        return uniform_times(num_steps, device)
+        return uniform_times(num_steps, device) ** self.spacing
 
     def velocity(self, x: Tensor, x0: Tensor, t: Tensor) -> Tensor:
         return (x - x0) / t

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from harness import HEADER, machine
 
-PARTS = ("data", "training", "sampling", "fitting")
+PARTS = ("data", "training", "sampling", "fitting", "startup")
 
 
 def main() -> None:
