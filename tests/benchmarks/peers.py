@@ -1,10 +1,17 @@
 """How others do it: the networks that the study trained, from the libraries it took them from."""
 
+import sys
+from pathlib import Path
+from types import MethodType
+
 import diffusers
 import torch
 import torch.nn.functional as F
 import transformers
 from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "networks"))
+import plain
 
 from genraven.networks.unet import Convolution, UNet
 from genraven.puzzles.spec import TOKENS_PER_PUZZLE
@@ -73,18 +80,10 @@ def dit(width: int, depth: int, num_heads: int) -> nn.Module:
     )
 
 
-class PlainConvolution(nn.Conv2d):
-    """Every product, also those with padding and with repeated cells."""
-
-    def forward(self, x: Tensor, repeats: int = 1) -> Tensor:
-        """Repeats cells, then convolves."""
-        return super().forward(F.interpolate(x, scale_factor=repeats, mode="nearest") if repeats > 1 else x)
-
-
 def unet(channels: int, dropout: float) -> nn.Module:
     """EDM's U-Net as its paper writes it."""
     network = UNet(channels=channels, dropout=dropout)
     for module in network.modules():
         if isinstance(module, Convolution):
-            module.__class__ = PlainConvolution  # type: ignore[assignment]
+            module.forward = MethodType(plain.convolution, module)  # type: ignore[method-assign]
     return network

@@ -3,13 +3,16 @@
 `python tests/lightning_modules/test_curves.py` prints how far the curves are apart.
 """
 
+import sys
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "networks"))
+import plain
 
 from genraven.diffusion.ddpm import Ddpm
 from genraven.diffusion.edm import Edm
@@ -31,23 +34,6 @@ MODULES: dict[str, Callable[[], PuzzleModule]] = {
     "dit": lambda: DiffusionModule(DiT(width=24, depth=2, num_heads=2, out_channels=6), Ddpm()),
     "edm": lambda: DiffusionModule(UNet(channels=8, multipliers=(1, 2, 2), dropout=0.0), Edm()),
 }
-
-
-def plain_convolution(self: Convolution, x: Tensor, repeats: int = 1) -> Tensor:
-    """Every product."""
-    x = F.interpolate(x, scale_factor=repeats, mode="nearest") if repeats > 1 else x
-    return F.conv2d(x, self.weight, self.bias, padding=1)
-
-
-def plain_scan(x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, state: Tensor | None = None) -> Any:
-    """Position by position."""
-    state = torch.zeros_like(a) if state is None else state
-    outputs = []
-    for t in range(x.shape[1]):
-        step = delta[:, t].unsqueeze(1)
-        state = (step * a).exp() * state + step * b[:, t].unsqueeze(2) * x[:, t].unsqueeze(1)
-        outputs.append((c[:, t].unsqueeze(2) * state).sum(1))
-    return torch.stack(outputs, 1), state
 
 
 def curve(name: str, *, fused: bool = False, compiled: bool = False, bf16: bool = False) -> Tensor:
@@ -81,8 +67,8 @@ def apart(with_it: Tensor, without: Tensor) -> float:
 
 def plainly(patch: pytest.MonkeyPatch) -> None:
     """Makes networks as their papers write them."""
-    patch.setattr(Convolution, "forward", plain_convolution)
-    patch.setattr(mamba, "selective_scan", plain_scan)
+    patch.setattr(Convolution, "forward", plain.convolution)
+    patch.setattr(mamba, "selective_scan", plain.recurrence)
 
 
 SINGLE, HALF = 1e-3, 2e-2
@@ -108,7 +94,7 @@ if __name__ == "__main__":
         all_of_it, half = (curve(known, fused=True, compiled=True, bf16=bf16) for bf16 in (False, True))
         with pytest.MonkeyPatch.context() as patched:
             plainly(patched)
-            plain = curve(known)
-        print(f"{known:6} loss {plain[0]:.3f} to {plain[-1]:.3f}; apart: network {apart(alone, plain):.1e}, fused "
-              f"{apart(fused, alone):.1e}, compiled {apart(compiled, alone):.1e}, all {apart(all_of_it, plain):.1e}, "
-              f"bf16 {apart(half, plain):.1e}", flush=True)  # fmt: skip
+            written = curve(known)
+        print(f"{known:6} loss {written[0]:.3f} to {written[-1]:.3f}; apart: network {apart(alone, written):.1e}, "
+              f"fused {apart(fused, alone):.1e}, compiled {apart(compiled, alone):.1e}, all "
+              f"{apart(all_of_it, written):.1e}, bf16 {apart(half, written):.1e}", flush=True)  # fmt: skip

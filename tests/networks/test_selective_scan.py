@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 import torch
+from plain import recurrence
 from torch import Tensor
 
 from genraven.networks import selective_scan as module
@@ -21,16 +22,6 @@ def arguments(length: int, dtype: torch.dtype = torch.float64) -> list[Tensor]:
     delta = (2 * normal(2, length, 5) - 2).exp()
     tensors = [normal(2, length, 5), delta, -normal(4, 5).exp(), normal(2, length, 4), normal(2, length, 4)]
     return [t.to(dtype).requires_grad_() for t in (*tensors, normal(2, 4, 5))]
-
-
-def recurrence(x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """The definition, position by position."""
-    outputs = []
-    for t in range(x.shape[1]):
-        step = delta[:, t].unsqueeze(1)
-        state = (step * a).exp() * state + step * b[:, t].unsqueeze(2) * x[:, t].unsqueeze(1)
-        outputs.append((c[:, t].unsqueeze(2) * state).sum(1))
-    return torch.stack(outputs, 1), state
 
 
 @pytest.mark.parametrize("length", LENGTHS)
