@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from genraven.diffusion.process import Prediction, Process, TimedNetwork, check_channels, per_puzzle
-from genraven.diffusion.schedules import linear_betas, spaced_times
+from genraven.diffusion.schedules import check_spacing, linear_betas, spaced_times
 from genraven.errors import InputError
 
 MIN_NOISE = 1e-12  # keeps 1 - abar away from 0 in logarithms only
@@ -42,6 +42,10 @@ class Ddpm(Process):
         learned_variance: the network's second half of channels places the logarithm of the variance of a step back
             between its two bounds, trained by the variational bound; it needs twice the output channels.
         variational_weight: of that bound (over all steps, in bits) beside the squared error.
+        spacing: sampling times are u ** spacing for evenly spaced u: above 1, more of the steps are near the data.
+
+    Raises:
+        InputError: settings out of range.
     """
 
     samplers = ("ancestral", "ddim", "dpmpp_2m")
@@ -54,10 +58,13 @@ class Ddpm(Process):
         beta_last: float = 0.02,
         learned_variance: bool = True,
         variational_weight: float = 1e-3,
+        spacing: float = 1.0,
     ) -> None:
         if num_steps < 1 or not 0 < beta_first <= beta_last < 1:
             raise InputError(f"expected 1 step or more and 0 < beta_first <= beta_last < 1, got {num_steps} and "
                              f"{beta_first}, {beta_last}.")  # fmt: skip
+        check_spacing(spacing)
+        self.spacing = spacing
         self.num_steps, self.beta_first, self.beta_last = num_steps, beta_first, beta_last
         self.learned_variance, self.variational_weight = learned_variance, variational_weight
 
@@ -73,7 +80,7 @@ class Ddpm(Process):
         return self._at(t)[1]
 
     def times(self, num_steps: int, device: torch.device | str | None = None) -> Tensor:
-        return spaced_times(num_steps, self.num_steps, device)
+        return spaced_times(num_steps, self.num_steps, self.spacing, device)
 
     def training_times(self, uniform: Tensor) -> Tensor:
         """Times (B,) of whole steps from ``uniform`` (B,) on [0, 1)."""

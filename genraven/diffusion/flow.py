@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from genraven.diffusion.process import Prediction, Process, TimedNetwork, check_channels, per_puzzle
-from genraven.diffusion.schedules import uniform_times
-from genraven.errors import InputError
+from genraven.diffusion.schedules import check_spacing, uniform_times
 
 
 class Flow(Process):
@@ -27,8 +26,7 @@ class Flow(Process):
     samplers = ("euler", "heun", "flow_sde", "ddim", "ancestral", "dpmpp_2m")
 
     def __init__(self, *, training_times: Literal["uniform", "logit_normal"] = "uniform", spacing: float = 1.0) -> None:
-        if not spacing > 0:
-            raise InputError(f"expected process.spacing above 0, got {spacing}: 1 spaces times evenly.")
+        check_spacing(spacing)
         self.training_times, self.spacing = training_times, spacing
 
     def alpha(self, t: Tensor) -> Tensor:

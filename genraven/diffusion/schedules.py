@@ -11,6 +11,12 @@ def _check_steps(num_steps: int) -> None:
         raise InputError(f"expected 1 sampling step or more, got {num_steps}.")
 
 
+def check_spacing(spacing: float) -> None:
+    """Refuses a power that is not positive."""
+    if not spacing > 0:
+        raise InputError(f"expected process.spacing above 0, got {spacing}: 1 spaces times evenly.")
+
+
 def uniform_times(num_steps: int, device: torch.device | str | None = None) -> Tensor:
     """(num_steps + 1,) times from 1 to 0."""
     _check_steps(num_steps)
@@ -31,8 +37,10 @@ def karras_sigmas(
     return torch.cat([sigmas, sigmas.new_zeros(1)]).float().to(device)
 
 
-def spaced_times(num_steps: int, num_trained: int, device: torch.device | str | None = None) -> Tensor:
-    """(num_steps + 1,) times k / num_trained, k whole and evenly spaced from ``num_trained`` to 0.
+def spaced_times(
+    num_steps: int, num_trained: int, spacing: float = 1.0, device: torch.device | str | None = None
+) -> Tensor:
+    """(num_steps + 1,) times k / num_trained, k whole, none twice, nearest to ``num_trained`` u**spacing for even u.
 
     Raises:
         InputError: more steps than there are.
@@ -40,7 +48,9 @@ def spaced_times(num_steps: int, num_trained: int, device: torch.device | str | 
     _check_steps(num_steps)
     if num_steps > num_trained:
         raise InputError(f"expected at most {num_trained} sampling steps, as many as the process has, got {num_steps}.")
-    steps = torch.linspace(num_trained, 0, num_steps + 1, dtype=torch.float64).round()
+    left = torch.arange(num_steps, -1, -1, dtype=torch.float64)  # steps to come: k cannot be smaller
+    steps = (num_trained * (left / num_steps) ** spacing).round()
+    steps = steps.clamp(min=left, max=left + num_trained - num_steps)
     return (steps / num_trained).float().to(device)
 
 

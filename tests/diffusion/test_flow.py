@@ -70,10 +70,3 @@ def test_the_denoiser_asks_the_network_at_one_time_for_the_whole_batch() -> None
     assert out.dtype == x.dtype
     assert torch.equal(out, x - 0.25 * velocity)
     assert torch.allclose(Flow().velocity(x, out, t), velocity, atol=1e-5)
-
-
-def test_times_gather_near_the_data_where_asked() -> None:
-    times = Flow(spacing=2.0).times(4)
-    assert times.tolist() == [1, 0.5625, 0.25, 0.0625, 0]
-    with pytest.raises(ValueError, match="expected process.spacing above 0, got 0"):
-        Flow(spacing=0.0)

@@ -176,6 +176,20 @@ def test_default_grids() -> None:
             process.times(0)
 
 
+def test_times_gather_near_the_data_where_asked() -> None:
+    assert Flow(spacing=2.0).times(4).tolist() == [1, 0.5625, 0.25, 0.0625, 0]
+    assert (Ddpm(spacing=2.0).times(4) * 1000).round().tolist() == [1000, 562, 250, 62, 0]
+    for spacing in (0.3, 2.0, 5.0):
+        for num_steps in (1, 7, 12, 250, 1000):
+            steps = (Ddpm(spacing=spacing).times(num_steps).double() * 1000).round()
+            assert steps[0] == 1000
+            assert steps[-1] == 0
+            assert (steps[:-1] > steps[1:]).all()
+    for process in (Flow, Ddpm):
+        with pytest.raises(InputError, match="expected process.spacing above 0, got 0"):
+            process(spacing=0.0)
+
+
 @pytest.mark.parametrize(("process", "name"), PAIRS)
 def test_the_start_is_left_as_it_was_and_the_generator_decides(process: str, name: str) -> None:
     p = PROCESSES[process]
