@@ -19,7 +19,7 @@ TRAINING_COMMANDS = {
     "test": "score a model on the test puzzles, with fit's options",
     "predict": "complete the test puzzles, with fit's options",
 }
-SAMPLERS = ["euler", "heun", "flow_sde", "ddim", "ancestral", "dpmpp_2m"]
+SAMPLERS = ["euler", "heun", "flow_sde", "ddim", "ancestral", "dpmpp_2m", "dpmpp_2m_sde"]
 COMPLETIONS = ["replacement", "guidance", "tds", "learned"]
 EPILOG = """training commands (`genraven fit --help` lists their options; config names are files or shipped configs):
 """ + "".join(f"  {name:10} {text}\n" for name, text in TRAINING_COMMANDS.items())

@@ -33,8 +33,8 @@ class DiffusionModule(PuzzleModule):
         warmup_steps: optimizer steps of linear warm-up.
         schedule: of the learning rate after it.
         sampler: one that the process can use; null is the first of these. Flow: euler (one evaluation a step), heun
-            (two), flow_sde, ddim, ancestral, dpmpp_2m. Edm: heun, euler, ddim, ancestral, dpmpp_2m. Ddpm: ancestral,
-            ddim, dpmpp_2m.
+            (two), flow_sde, ddim, ancestral, dpmpp_2m, dpmpp_2m_sde. Edm: heun, euler, ddim, ancestral, dpmpp_2m,
+            dpmpp_2m_sde. Ddpm: ancestral, ddim, dpmpp_2m, dpmpp_2m_sde.
         num_sampling_steps: its steps.
         masked_share: of training puzzles, that are shown in part, for the network to learn to complete them; above 0
             it reads one more channel, which says where it writes (network.in_channels 4).

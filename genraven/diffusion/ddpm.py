@@ -43,12 +43,13 @@ class Ddpm(Process):
             between its two bounds, trained by the variational bound; it needs twice the output channels.
         variational_weight: of that bound (over all steps, in bits) beside the squared error.
         spacing: sampling times are u ** spacing for evenly spaced u: above 1, more of the steps are near the data.
+        last_time: of the step that ends at the data; null leaves it to the even u.
 
     Raises:
         InputError: settings out of range.
     """
 
-    samplers = ("ancestral", "ddim", "dpmpp_2m")
+    samplers = ("ancestral", "ddim", "dpmpp_2m", "dpmpp_2m_sde")
 
     def __init__(
         self,
@@ -59,12 +60,15 @@ class Ddpm(Process):
         learned_variance: bool = True,
         variational_weight: float = 1e-3,
         spacing: float = 1.0,
+        last_time: float | None = None,
     ) -> None:
         if num_steps < 1 or not 0 < beta_first <= beta_last < 1:
             raise InputError(f"expected 1 step or more and 0 < beta_first <= beta_last < 1, got {num_steps} and "
                              f"{beta_first}, {beta_last}.")  # fmt: skip
         check_spacing(spacing)
-        self.spacing = spacing
+        if last_time is not None and not 0 < last_time < 1:
+            raise InputError(f"expected process.last_time between 0 and 1, got {last_time}.")
+        self.spacing, self.last_time = spacing, last_time
         self.num_steps, self.beta_first, self.beta_last = num_steps, beta_first, beta_last
         self.learned_variance, self.variational_weight = learned_variance, variational_weight
 
@@ -80,7 +84,7 @@ class Ddpm(Process):
         return self._at(t)[1]
 
     def times(self, num_steps: int, device: torch.device | str | None = None) -> Tensor:
-        return spaced_times(num_steps, self.num_steps, self.spacing, device)
+        return spaced_times(num_steps, self.num_steps, self.spacing, self.last_time, device)
 
     def training_times(self, uniform: Tensor) -> Tensor:
         """Times (B,) of whole steps from ``uniform`` (B,) on [0, 1)."""

@@ -23,7 +23,7 @@ class Edm(Process):
         rho: how much of the grid is near ``sigma_min``.
     """
 
-    samplers = ("heun", "euler", "ddim", "ancestral", "dpmpp_2m")
+    samplers = ("heun", "euler", "ddim", "ancestral", "dpmpp_2m", "dpmpp_2m_sde")
 
     def __init__(
         self,

@@ -23,7 +23,7 @@ class Flow(Process):
         InputError: a spacing that is not positive.
     """
 
-    samplers = ("euler", "heun", "flow_sde", "ddim", "ancestral", "dpmpp_2m")
+    samplers = ("euler", "heun", "flow_sde", "ddim", "ancestral", "dpmpp_2m", "dpmpp_2m_sde")
 
     def __init__(self, *, training_times: Literal["uniform", "logit_normal"] = "uniform", spacing: float = 1.0) -> None:
         check_spacing(spacing)

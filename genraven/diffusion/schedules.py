@@ -38,9 +38,15 @@ def karras_sigmas(
 
 
 def spaced_times(
-    num_steps: int, num_trained: int, spacing: float = 1.0, device: torch.device | str | None = None
+    num_steps: int,
+    num_trained: int,
+    spacing: float = 1.0,
+    last: float | None = None,
+    device: torch.device | str | None = None,
 ) -> Tensor:
     """(num_steps + 1,) times k / num_trained, k whole, none twice, nearest to ``num_trained`` u**spacing for even u.
+
+    ``last`` is the time before the data that they are to reach; None leaves it to the even u.
 
     Raises:
         InputError: more steps than there are.
@@ -49,7 +55,10 @@ def spaced_times(
     if num_steps > num_trained:
         raise InputError(f"expected at most {num_trained} sampling steps, as many as the process has, got {num_steps}.")
     left = torch.arange(num_steps, -1, -1, dtype=torch.float64)  # steps to come: k cannot be smaller
-    steps = (num_trained * (left / num_steps) ** spacing).round()
+    even = left / num_steps
+    if last is not None:
+        even[:-1] = torch.linspace(1, last ** (1 / spacing), num_steps, dtype=torch.float64)
+    steps = (num_trained * even**spacing).round()
     steps = steps.clamp(min=left, max=left + num_trained - num_steps)
     return (steps / num_trained).float().to(device)
 

@@ -149,7 +149,7 @@ def evaluations(sampler: object, process: Process, num_steps: int) -> list[float
 def test_evaluations_of_a_step() -> None:
     assert evaluations(sample_euler, FLOW, 4) == [1.0, 0.75, 0.5, 0.25]
     assert evaluations(sample_heun, FLOW, 4) == [1.0, 0.75, 0.75, 0.5, 0.5, 0.25, 0.25]
-    for name in ("ddim", "ancestral", "dpmpp_2m"):
+    for name in ("ddim", "ancestral", "dpmpp_2m", "dpmpp_2m_sde"):
         assert evaluations(SAMPLERS[name], Ddpm(), 4) == [1.0, 0.75, 0.5, 0.25]
 
 
@@ -185,9 +185,51 @@ def test_times_gather_near_the_data_where_asked() -> None:
             assert steps[0] == 1000
             assert steps[-1] == 0
             assert (steps[:-1] > steps[1:]).all()
+    reaching = Ddpm(spacing=2.0, last_time=0.04)
+    assert (reaching.times(3) * 1000).round().tolist() == [1000, 360, 40, 0]  # between them ((1 + 0.2) / 2)^2
+    assert reaching.times(1).tolist() == [1, 0]
+    assert len(set(reaching.times(1000).tolist())) == 1001
     for process in (Flow, Ddpm):
         with pytest.raises(InputError, match="expected process.spacing above 0, got 0"):
             process(spacing=0.0)
+    for time in (0.0, 1.0):
+        with pytest.raises(InputError, match="expected process.last_time between 0 and 1, got"):
+            Ddpm(last_time=time)
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_noise_is_drawn_only_where_the_data_are_as_loud(process: str) -> None:
+    """Before, dpmpp_2m_sde is dpmpp_2m; after, its noise has the variance of the posterior."""
+    p = PROCESSES[process]
+    times = p.times(50).to(DOUBLE)
+    quiet = int((p.sigma(times) > p.alpha(times)).sum())
+    assert 2 < quiet < 48
+    loud, later = times[: quiet + 1], times[quiet : quiet + 2]
+    start = p.initial(normal(0, 1000, 1, 1, 2))
+    without, with_noise = (SAMPLERS[name](p, mixture(p), start, loud) for name in ("dpmpp_2m", "dpmpp_2m_sde"))
+    assert torch.equal(without, with_noise)
+
+    x = normal(1, 100_000, 1, 1, 1)
+    stepped = SAMPLERS["dpmpp_2m_sde"](p, lambda x, t: torch.zeros_like(x), x, later, generator=seeded(2))
+    mean, variance = p.step_back(x, torch.zeros_like(x), *later)
+    noise = (stepped - mean) / variance.sqrt()
+    assert noise.mean().item() == pytest.approx(0, abs=0.015)
+    assert noise.std().item() == pytest.approx(1, abs=0.01)
+
+
+def test_a_second_estimate_makes_few_noisy_steps_nearer_to_the_data() -> None:
+    """Of a Gaussian, from where data are as loud as noise: the spread of 20 steps, beside that of ancestral ones."""
+    std = 0.5
+    denoiser = gaussian(FLOW, torch.zeros(1, dtype=DOUBLE), torch.full((1, 1), std**2, dtype=DOUBLE))
+    times = torch.linspace(0.5, 0.1, 21, dtype=DOUBLE)
+    spread = ((1 - times) ** 2 * std**2 + times**2).sqrt()
+    start = spread[0] * normal(0, 200_000, 1, 1, 1)
+    off = {
+        name: abs(SAMPLERS[name](FLOW, denoiser, start, times, generator=seeded(1)).std().item() - spread[-1].item())
+        for name in ("ancestral", "dpmpp_2m_sde")
+    }
+    assert off["ancestral"] > 0.01
+    assert off["dpmpp_2m_sde"] < off["ancestral"] / 3
 
 
 @pytest.mark.parametrize(("process", "name"), PAIRS)
@@ -195,7 +237,7 @@ def test_the_start_is_left_as_it_was_and_the_generator_decides(process: str, nam
     p = PROCESSES[process]
     noise = torch.ones(2, 1, 1, 2, dtype=DOUBLE)
     one, same, other = (
-        SAMPLERS[name](p, mixture(p), noise, p.times(3).to(DOUBLE), project=lambda x, t: x, generator=seeded(seed))
+        SAMPLERS[name](p, mixture(p), noise, p.times(12).to(DOUBLE), project=lambda x, t: x, generator=seeded(seed))
         for seed in (0, 0, 1)
     )
     assert torch.equal(noise, torch.ones_like(noise))

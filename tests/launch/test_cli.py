@@ -363,7 +363,7 @@ def test_a_sampler_that_the_process_cannot_use(in_tmp_path: Path, capsys: pytest
     small = [*TINY, "--model.network.patch", "3", "--model.num_sampling_steps", "2", *QUICK, "--run_dir", "r"]
     fit = ["fit", "-c", "model/dit_s3.yaml", *small]
     message = error_of([*fit, "--model.sampler", "heun"], capsys)
-    assert "expected a sampler that Ddpm can use, one of ancestral, ddim, dpmpp_2m, got heun" in message
+    assert "expected a sampler that Ddpm can use, one of ancestral, ddim, dpmpp_2m, dpmpp_2m_sde, got heun" in message
     assert "sigma_data, p_std and rho above 0" in error_of(
         [*FIT[:1], "-c", "model/sit_tiny.yaml", "--model.process", "Edm", "--model.process.rho", "0", *QUICK], capsys
     )

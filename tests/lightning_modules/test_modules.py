@@ -378,7 +378,7 @@ def test_the_default_sampler_is_the_processs_first() -> None:
 @pytest.mark.parametrize(
     ("process", "settings", "says"),
     [
-        (Ddpm, {"sampler": "heun"}, "a sampler that Ddpm can use, one of ancestral, ddim, dpmpp_2m, got heun"),
+        (Ddpm, {"sampler": "heun"}, "Ddpm can use, one of ancestral, ddim, dpmpp_2m, dpmpp_2m_sde, got heun"),
         (Edm, {"sampler": "flow_sde"}, "a sampler that Edm can use"),
         (Flow, {"sampler": "eular"}, "a sampler that Flow can use"),
         (Ddpm, {"num_sampling_steps": 1001}, "at most 1000"),
