@@ -3,7 +3,7 @@
 The floor is known. An autoregressive model needs ln(64) nats to say which puzzle it writes. A diffusion model cannot
 know its noise: the best denoiser of 64 pictures is their mean, each weighted by how likely it gave the noisy one.
 
-Up to an hour each on two cores, so not of `make test`: `make overfit`. The README says how far each has come.
+Up to an hour or two each, so not of `make test`: `make overfit`. The README says how far each has come.
 """
 
 import math
@@ -65,7 +65,7 @@ CASES = {
         2e-3,
         quiet=1.25,
     ),
-    "edm": Case(unet, NUM, 10_000, 3e-3, quiet=0.65),
+    "edm": Case(unet, NUM, 30_000, 4e-3, quiet=0.45),
 }
 
 
