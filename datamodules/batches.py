@@ -25,7 +25,7 @@ from genraven.puzzles.generate import BLOCK, Draws, generate
 PUZZLES_AHEAD = 8_192
 """Gathered at once, since a look-up in the file of each rule costs more than a puzzle: 2 MB."""
 IN_MEMORY = 512 << 20
-"""Bytes of a set that is copied into one array, where a single look-up finds the puzzles of all rules."""
+"""Bytes of a set that is copied into one tensor, where a single look-up finds the puzzles of all rules."""
 
 
 class Batch(NamedTuple):
@@ -70,13 +70,18 @@ class FinitePool:
             np.ascontiguousarray(of_rule).reshape(self.per_rule, -1).view(whole)[:, 0] for of_rule in puzzles
         ]
         self.size = len(rules) * self.per_rule
+        self._together: Tensor | None = None
         if self.size * whole.itemsize <= IN_MEMORY:
-            self._puzzles = [np.concatenate(self._puzzles)]
+            together = np.concatenate(self._puzzles).view(np.int8).reshape(self.size, -1)
+            self._together, self._puzzles = torch.from_numpy(together), []
 
     def take(self, turn: int, places: NDArray[np.int64]) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
         which, index = np.divmod(places, self.per_rule)
-        taken = self._puzzles[0][places] if len(self._puzzles) == 1 else self._look_up(which, index)
-        return taken.view(np.int8).reshape(len(places), *self.shape), self.rules[which]
+        if self._together is not None:  # torch finds rows several times as fast as numpy
+            taken = self._together.index_select(0, torch.from_numpy(places)).numpy()
+        else:
+            taken = self._look_up(which, index).view(np.int8)
+        return taken.reshape(len(places), *self.shape), self.rules[which]
 
     def _look_up(self, which: NDArray[np.int64], index: NDArray[np.int64]) -> NDArray[np.void]:
         """The ``index``-th puzzle of the ``which``-th rule, for each of both."""
@@ -206,7 +211,8 @@ class TrainLoader:
     def __iter__(self) -> Iterator[Batch]:
         share, first = self.share, self.first_step()
         last = (first // self.num_steps + 1) * self.num_steps
-        places = ((step, share.start(part)) for step in range(first, last) for part in range(share.accumulate))
+        of_parts = [share.start(part) for part in range(share.accumulate)]
+        places = ((step, start) for step in range(first, last) for start in of_parts)
         ahead = 1
         while now := list(itertools.islice(places, ahead)):
             ahead = min(2 * ahead, max(1, PUZZLES_AHEAD // share.size))  # so that the first does not wait for many
