@@ -64,16 +64,13 @@ class FinitePool:
     def __init__(self, rules: tuple[int, ...], puzzles: list[NDArray[np.int8]]) -> None:
         self.rules, self.shape = np.array(rules), puzzles[0].shape[1:]
         self.per_rule = len(puzzles[0])
+        self.size = len(rules) * self.per_rule
+        rows = [np.ascontiguousarray(of_rule).reshape(self.per_rule, -1) for of_rule in puzzles]
+        in_memory = sum(of_rule.nbytes for of_rule in rows) <= IN_MEMORY
+        self._together = torch.from_numpy(np.concatenate(rows)) if in_memory else None
         # One element a puzzle, copied in one go: several times as fast as indexing four dimensions.
         whole = np.dtype((np.void, math.prod(self.shape)))
-        self._puzzles = [
-            np.ascontiguousarray(of_rule).reshape(self.per_rule, -1).view(whole)[:, 0] for of_rule in puzzles
-        ]
-        self.size = len(rules) * self.per_rule
-        self._together: Tensor | None = None
-        if self.size * whole.itemsize <= IN_MEMORY:
-            together = np.concatenate(self._puzzles).view(np.int8).reshape(self.size, -1)
-            self._together, self._puzzles = torch.from_numpy(together), []
+        self._by_rule = [] if in_memory else [of_rule.view(whole)[:, 0] for of_rule in rows]
 
     def take(self, turn: int, places: NDArray[np.int64]) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
         which, index = np.divmod(places, self.per_rule)
@@ -85,10 +82,10 @@ class FinitePool:
 
     def _look_up(self, which: NDArray[np.int64], index: NDArray[np.int64]) -> NDArray[np.void]:
         """The ``index``-th puzzle of the ``which``-th rule, for each of both."""
-        taken = np.empty(len(which), self._puzzles[0].dtype)
+        taken = np.empty(len(which), self._by_rule[0].dtype)
         by_rule = np.argsort(which.astype(np.uint8), kind="stable")  # the type that numpy sorts fastest
         ends = np.searchsorted(which[by_rule], np.arange(len(self.rules)), side="right")
-        for puzzles, mine in zip(self._puzzles, np.split(by_rule, ends[:-1]), strict=True):
+        for puzzles, mine in zip(self._by_rule, np.split(by_rule, ends[:-1]), strict=True):
             taken[mine] = puzzles[index[mine]]
         return taken
 

@@ -202,9 +202,9 @@ def test_noise_is_drawn_only_where_the_data_are_as_loud(process: str) -> None:
     """Before, dpmpp_2m_sde is dpmpp_2m; after, its noise has the variance of the posterior."""
     p = PROCESSES[process]
     times = p.times(50).to(DOUBLE)
-    quiet = int((p.sigma(times) > p.alpha(times)).sum())
-    assert 2 < quiet < 48
-    loud, later = times[: quiet + 1], times[quiet : quiet + 2]
+    num_loud = int((p.sigma(times) > p.alpha(times)).sum())
+    assert 2 < num_loud < 48
+    loud, later = times[: num_loud + 1], times[num_loud : num_loud + 2]
     start = p.initial(normal(0, 1000, 1, 1, 2))
     without, with_noise = (SAMPLERS[name](p, mixture(p), start, loud) for name in ("dpmpp_2m", "dpmpp_2m_sde"))
     assert torch.equal(without, with_noise)
