@@ -52,7 +52,8 @@ class Convolution(nn.Conv2d):
         if x.shape[-1] == 1:  # all but the centre meets padding
             return F.conv2d(x, self.weight[:, :, 1:2, 1:2], self.bias)
         # Sums and differences would cost 16-bit numbers their accuracy; a GPU's libraries choose for themselves.
-        if x.shape[-1] == 3 and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
+        short = x.dtype.itemsize < 4 or torch.is_autocast_enabled("cpu")
+        if x.shape[-1] == 3 and x.device.type == "cpu" and not short:
             return self._of_nine_cells(x)
         return super().forward(x)
 
