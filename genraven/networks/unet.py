@@ -16,8 +16,8 @@ _SKIP_SCALE = math.sqrt(0.5)
 
 # Products of polynomials of degree 2 modulo x^4 - 1 (Winograd 1980). Both are evaluated at 1, -1 and i: real part,
 # imaginary part, their sum. Five products give the coefficients of x, x^2 and x^3, which the modulus leaves alone.
-_EVALUATE = torch.tensor([[1.0, 1, 1], [1, -1, 1], [1, 0, -1], [0, 1, 0], [1, 1, -1]])
-_COEFFICIENTS = torch.tensor([[1.0, -1, -2, -2, 2], [1, 1, -2, 2, 0], [1, -1, 2, 2, -2]]) / 4
+_EVALUATE = torch.tensor([[1.0, 1, 1], [1, -1, 1], [1, 0, -1], [0, 1, 0], [1, 1, -1]], device="cpu")
+_COEFFICIENTS = torch.tensor([[1.0, -1, -2, -2, 2], [1, 1, -2, 2, 0], [1, -1, 2, 2, -2]], device="cpu") / 4
 _EVALUATE_CELLS = torch.kron(_EVALUATE, _EVALUATE)
 _EVALUATE_WEIGHTS = torch.kron(_EVALUATE.flip(1), _EVALUATE.flip(1))  # a convolution, of a kernel turned around
 _CELLS = torch.kron(_COEFFICIENTS, _COEFFICIENTS)

@@ -1,9 +1,11 @@
 import math
+import runpy
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from genraven.networks import unet
 from genraven.networks.unet import Block, Convolution, UNet
 
 torch.set_num_threads(1)
@@ -110,6 +112,12 @@ def test_a_block_is_what_the_papers_write(channels_in: int, attention: bool) -> 
         attended = torch.einsum("bqk,bck->bcq", weights, v).view(2, 8, 3, 3)
         expected = (expected + block.attention_out(attended)) / 2**0.5
     assert (block(x, condition) - expected).abs().max() < 1e-12
+
+
+def test_computes_also_where_first_imported_to_be_built_without_memory() -> None:
+    with torch.device("meta"):  # as where a sweep's configs are checked
+        convolution = runpy.run_path(unet.__file__)["Convolution"]
+    assert torch.isfinite(convolution(2, 3)(torch.ones(1, 2, 3, 3))).all()
 
 
 def test_all_cells_see_one_another_and_the_time() -> None:
