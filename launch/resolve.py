@@ -1,7 +1,6 @@
 """Command lines of ``fit`` resolved and checked as ``fit`` would, without a trainer, weights or a run folder."""
 
 import json
-from argparse import ArgumentError
 from typing import Any
 
 import torch
@@ -10,7 +9,7 @@ from launch.ends import unwrapped_errors
 from launch.shipped import expand_configs
 from launch.training import GenravenCLI, quiet_lightning
 
-COMPLAINTS = (ArgumentError, ValueError, TypeError)
+COMPLAINTS = (ValueError, TypeError)
 
 
 class Resolver(GenravenCLI):
@@ -22,9 +21,8 @@ class Resolver(GenravenCLI):
 
     def __init__(self, arguments: list[str]) -> None:
         quiet_lightning()
-        strict = {"exit_on_error": False}
         with unwrapped_errors(*COMPLAINTS):
-            super().__init__(arguments, {**strict, "fit": strict})
+            super().__init__(arguments)
 
     def resolve(self, arguments: list[str]) -> dict[str, Any]:
         """The config of ``arguments``; model and data are built, without memory for weights, to hear their complaints.
@@ -33,7 +31,7 @@ class Resolver(GenravenCLI):
             InputError: what ``fit`` would refuse.
         """
         with unwrapped_errors(*COMPLAINTS):
-            self.config = self.parser.parse_args(expand_configs(arguments))
+            self.parse_arguments(self.parser, expand_configs(arguments))
             self._parse_ckpt_path()
             with torch.device("meta"):
                 self.parser.instantiate_classes(self.config)

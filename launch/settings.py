@@ -1,14 +1,13 @@
 """Settings of a cluster: from a YAML file, and from flags, which win."""
 
 import argparse
-import difflib
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from genraven.errors import InputError
+from genraven.errors import InputError, suggestion
 from launch.shipped import find_config
 from launch.slurm import Cluster, flag
 
@@ -64,8 +63,7 @@ def _read_settings(path: str) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for key, value in found.items():
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}."
+            hint = suggestion(key, known, f"known are {', '.join(known)}.")
             raise InputError(f"expected settings of a cluster in {path}, got {key!r}: {hint}")
         many, number = isinstance(known[key], tuple), isinstance(known[key], int)
         if many and not (isinstance(value, list) and all(isinstance(line, str) for line in value)):

@@ -1,9 +1,10 @@
 """The configs that come with genraven, by name."""
 
-import difflib
 from pathlib import Path
 
-from genraven.errors import InputError
+import yaml
+
+from genraven.errors import InputError, suggestion
 
 CONFIGS = Path(__file__).parent / "configs"
 
@@ -23,9 +24,20 @@ def find_config(name: str) -> str:
         return name
     if (CONFIGS / name).is_file():
         return str(CONFIGS / name)
-    near = difflib.get_close_matches(name, config_names(), n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]}?" if near else "`genraven configs` lists those shipped."
+    hint = suggestion(name, config_names(), "`genraven configs` lists those shipped.", cutoff=0.4)
     raise InputError(f"expected a config file or the name of a shipped one, got {name}: {hint}")
+
+
+def _whole_config(name: str) -> str:
+    """The path of a config; raises InputError on one without options, of which the parser would not say which it is."""
+    path = find_config(name)
+    try:
+        found = yaml.safe_load(Path(path).read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"expected a YAML file, got {name}: {' '.join(str(error).split())}") from None
+    if not isinstance(found, dict):
+        raise InputError(f"expected options such as `trainer: {{max_steps: 9}}` in {name}, got {found}: mend the file.")
+    return path
 
 
 def expand_configs(arguments: list[str]) -> list[str]:
@@ -36,10 +48,10 @@ def expand_configs(arguments: list[str]) -> list[str]:
         option, equals, value = argument.partition("=")
         if i and arguments[i - 1] in ("-c", "--config"):
             _check_family(families, argument)
-            argument = find_config(argument)
+            argument = _whole_config(argument)
         elif equals and option in ("-c", "--config"):
             _check_family(families, value)
-            argument = f"{option}={find_config(value)}"
+            argument = f"{option}={_whole_config(value)}"
         expanded.append(argument)
     return expanded
 

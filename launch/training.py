@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from argparse import ArgumentError
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from genraven.errors import InputError
 from genraven.networks.compiling import compile_blocks
 from launch import watching
 from launch.card import WEIGHTS
+from launch.complaints import one_line
 from launch.data import save_array
 from launch.ends import named_ends, unwrapped_errors
 from launch.identity import config_hash, identity, refuse_other
@@ -39,10 +41,9 @@ class GenravenCLI(LightningCLI):
 
     Args:
         arguments: of the command, which begin with its name.
-        parser_kwargs: of the parser and its subcommands.
     """
 
-    def __init__(self, arguments: list[str], parser_kwargs: dict[str, Any] | None = None) -> None:
+    def __init__(self, arguments: list[str]) -> None:
         super().__init__(
             PuzzleModule,
             GenRAVENDataModule,
@@ -51,9 +52,21 @@ class GenravenCLI(LightningCLI):
             seed_everything_default=0,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
-            parser_kwargs=parser_kwargs,
             args=expand_configs(arguments),
         )
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """A parser that raises instead of printing its usage, which fills a screen, and exiting."""
+        return super().init_parser(**kwargs, exit_on_error=False)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parses; raises InputError, in one line, on what the parser refuses."""
+        try:
+            super().parse_arguments(parser, args)
+        except ArgumentError as error:
+            command = next((word for word in args if word in self._subcommand_parsers), "fit")
+            options = self._subcommand_parsers[command]._option_string_actions
+            raise InputError(one_line(str(error), command, options)) from error
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds what a run folder needs."""
@@ -277,7 +290,7 @@ def run(arguments: list[str]) -> None:
     """Runs a training command; ``arguments`` begin with its name.
 
     Raises:
-        InputError: bad input that the parser itself does not refuse.
+        InputError: bad input.
     """
     quiet_lightning()
     torch.set_float32_matmul_precision("high")

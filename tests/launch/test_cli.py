@@ -241,6 +241,21 @@ FIT = ["fit", "-c", "model/gpt2_tiny.yaml", *TINY, *QUICK, "--run_dir", "r"]
         ([*FIT, "--data.source", "pickle.npy"], "pickle"),
         ([*FIT, "--data.source", "range.npy"], "-1..6"),
         ([*FIT, "--ckpt_path", "pickle.npy"], "it is torn, or no checkpoint"),
+        ([*FIT, "--data.sed", "1"], "expected an option of fit, got --data.sed: did you mean --data.seed?"),
+        ([*FIT, "--data.seed", "one"], "expected data.seed to be int, got one: see `genraven fit --help`."),
+        ([*FIT, "--data.samples_per_rule", "4k"], "expected data.samples_per_rule to be int or null, got 4k"),
+        ([*FIT, "--model.schedule", "cosin"], "be constant, linear or cosine, got cosin: did you mean cosine?"),
+        ([*FIT, "--model.network.width", "wide"], "expected model.network.width to be int, got wide"),
+        ([*FIT, "--model.network.dept", "2"], "an option of Transformer, got model.network.dept: did you mean depth?"),
+        ([*FIT, "--model.sampler", "heun"], "option of AutoregressiveModule, got model.sampler: known are network,"),
+        ([*FIT, "--model.network", "UNet"], "expected model.network to be a class path, got UNet"),
+        ([*FIT, "--run_dir"], "--run_dir: expected one argument"),
+        ([*FIT, "-c", "wrong_class.yaml"], "got lightning_modules.Autoregressive (module 'lightning_modules' has no"),
+        ([*FIT, "-c", "wrong_key.yaml"], "an option of fit, got trainer.max_step: did you mean trainer.max_steps?"),
+        ([*FIT, "-c", "torn.yaml"], "expected a YAML file, got torn.yaml: "),
+        ([*FIT, "-c", "words.yaml"], "in words.yaml, got two words: mend the file"),
+        (["validate", *FIT[1:], "--data.sed", "1"], "expected an option of validate, got --data.sed: did you mean"),
+        (["fit"], "expected model, got none: give a config, such as -c model/sit_tiny.yaml"),
         (["fit", "-c", "model/sit_tny.yaml"], "did you mean model/sit_tiny.yaml"),
         (["generate", "--rules", "shapes"], "did you mean 'shape'"),
         (["generate", "--rules", "none"], "at least one rule"),
@@ -259,6 +274,10 @@ def test_bad_input_is_one_line_and_writes_nothing(
     rows = np.zeros((NUM_RULES, 30 * 3, 3, 9, 3), np.int8)
     rows[0, 5, 1, 2] = (7, 0, 0)
     np.save("range.npy", rows)
+    Path("wrong_class.yaml").write_text("model: {class_path: lightning_modules.Autoregressive}")
+    Path("wrong_key.yaml").write_text("trainer: {max_step: 3}")
+    Path("torn.yaml").write_text("trainer: {max_steps: [")
+    Path("words.yaml").write_text("two words")
     before = set(in_tmp_path.iterdir())
     assert says in error_of(arguments, capsys)
     assert set(in_tmp_path.iterdir()) == before
