@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from genraven.errors import InputError
 from genraven.networks.cells import CellNetwork, Embedding, Head
+from genraven.networks.dropout import dropout
 
 
 class KeyValueCache:
@@ -56,18 +57,18 @@ class Block(nn.Module):
         q, k, v = self.qkv(self.norm1(x)).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         if cache is not None:
             k, v = cache.extend(layer, k, v)
-        dropout = self.dropout if self.training else 0.0
+        dropped = self.dropout if self.training else 0.0
         read, known = q.shape[2], k.shape[2]
         # is_causal aligns the mask to the first position, so what follows a filled cache needs one of its own.
         later = (
             torch.ones(read, known, dtype=torch.bool, device=q.device).tril(known - read) if 1 < read < known else None
         )
         attended = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=later, dropout_p=dropout, is_causal=1 < read == known
+            q, k, v, attn_mask=later, dropout_p=dropped, is_causal=1 < read == known
         )
-        x = x + F.dropout(self.attention_out(attended.transpose(1, 2).flatten(2)), dropout)
+        x = x + dropout(self.attention_out(attended.transpose(1, 2).flatten(2)), dropped)
         hidden = F.gelu(self.mlp_in(self.norm2(x)), approximate="tanh")
-        return x + F.dropout(self.mlp_out(hidden), dropout)
+        return x + dropout(self.mlp_out(hidden), dropped)
 
 
 class Transformer(CellNetwork):
@@ -136,7 +137,7 @@ class Transformer(CellNetwork):
     def trunk(self, x: Tensor, cache: KeyValueCache | None) -> Tensor:
         """(B, L, D), normalised, from embedded positions (B, L, D) that follow those in the cache."""
         done = cache.length if cache is not None else 0
-        x = F.dropout(x + self.positions[done : done + x.shape[1]], self.dropout, self.training)
+        x = dropout(x + self.positions[done : done + x.shape[1]], self.dropout, self.training)
         for layer, block in enumerate(self.blocks):
             # With a cache as it was written: compiled it would be compiled anew for each length and layer.
             x = block(x, cache, layer) if cache is None else block.forward(x, cache, layer)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genraven.errors import InputError
+from genraven.networks.dropout import dropout
 
 _SKIP_SCALE = math.sqrt(0.5)
 
@@ -116,7 +117,7 @@ class Block(nn.Module):
         h = F.silu(self.norm1(x))
         h = self.convolution1(h, round(self.scale)) if self.scale > 1 else self.convolution1(self._resample(h))
         h = F.silu(self.norm2(h + self.condition(condition)[:, :, None, None]))
-        h = self.convolution2(F.dropout(h, self.dropout, self.training))
+        h = self.convolution2(dropout(h, self.dropout, self.training))
         x = self.skip(self._resample(x)) if self.scale < 1 else self._resample(self.skip(x))  # on the fewer cells
         x = (h + x) * _SKIP_SCALE
         if self.attends:
