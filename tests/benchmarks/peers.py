@@ -13,7 +13,7 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).parents[1] / "networks"))
 import plain
 
-from genraven.networks.unet import Convolution, UNet
+from genraven.networks.unet import Block, Convolution, UNet
 from genraven.puzzles.spec import TOKENS_PER_PUZZLE
 
 
@@ -82,8 +82,10 @@ def dit(width: int, depth: int, num_heads: int) -> nn.Module:
 
 def unet(channels: int, dropout: float) -> nn.Module:
     """EDM's U-Net as its paper writes it."""
-    network = UNet(channels=channels, dropout=dropout)
-    for module in network.modules():
+    network = UNet(channels=channels, dropout=0.0)
+    for module in list(network.modules()):
         if isinstance(module, Convolution):
             module.forward = MethodType(plain.convolution, module)  # type: ignore[method-assign]
+        if isinstance(module, Block):
+            module.convolution2 = nn.Sequential(nn.Dropout(dropout), module.convolution2)  # type: ignore[assignment]
     return network
