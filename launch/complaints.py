@@ -9,11 +9,17 @@ from genraven.errors import suggestion
 
 KEY = re.compile(r'Parser key "(.+)":')
 UNKNOWN_OPTION = re.compile(r"(?:unrecognized arguments: |does not accept option ')([^\s'=]+)")
-MISSING = re.compile(r"arguments are required: \w+\.(\w+)$")
+MISSING = re.compile(r"arguments are required: (.+)")
 OPTION_OF_CLASS = re.compile(r"Problem with given class_path '(.+)':\nOption '(.+)' is not accepted")
 CLASS = re.compile(r"Problem with given class_path '(.+)':\n(?!Not |Expected )(.+)")
-KIND = re.compile(r"Expected a (?:<class '(?:\w+\.)*(\w+)'>|typing\.Literal\[(.+)\]|(dot import path))")
-VALUE = re.compile(r"(?:(?:Got|Given) value:|dot import path string:) (.*)")
+KIND = re.compile(
+    r"Expected a <class '(?:\w+\.)*(\w+)'>|Expected a typing\.Literal\[(.+)\]|(dot import path) s|subclass of (\w+)"
+)
+VALUE = re.compile(r"(?:(?:Got|Given) value:|dot import path string:) (.*?)(?:\. Got value: .*)?$", re.MULTILINE)
+CALLABLE = r"Type typing\.Callable\[.*\] expects a function or a callable class: "  # such as an optimizer
+CLASS_AS_CALLABLE = re.compile(
+    rf"^([ -]*){CALLABLE}(.+)\. Got value: (?:Namespace\(class_path=')?([\w.]+).*$", re.MULTILINE
+)
 CLASS_PATH = "dot import path"
 CONFIGS_HINT = "`genraven configs` lists configs to take or copy."
 IN_WORDS = {"NoneType": "null", "bool": "true, false", CLASS_PATH: "a class path"}
@@ -27,7 +33,8 @@ def one_line(complaint: str, command: str, options: Iterable[str]) -> str:
         command: such as ``fit``.
         options: of the command, such as ``--trainer.max_steps``.
     """
-    place, text = _innermost(complaint)
+    like_class = CLASS_AS_CALLABLE.sub(r"\1Problem with given class_path '\3':\n\1\2", complaint)
+    place, text = _innermost(re.sub(CALLABLE, "", like_class))
     see_help = f"`genraven {command} --help` lists them."
     if found := OPTION_OF_CLASS.search(text):
         path, option = found.groups()
@@ -39,7 +46,10 @@ def one_line(complaint: str, command: str, options: Iterable[str]) -> str:
         hint = suggestion(found[1], [option.lstrip("-") if in_file else option for option in options], see_help)
         return f"expected an option of {command}, got {found[1]}: {hint}"
     if found := MISSING.search(text):
-        return f"expected {found[1]}, got none: give a config, such as -c model/sit_tiny.yaml; {CONFIGS_HINT}"
+        missing = (".".join([*place, name.removeprefix(f"{command}.")]) for name in found[1].split(", "))
+        return (
+            f"expected {' and '.join(missing)}, got none: give a config, such as -c model/sit_tiny.yaml; {CONFIGS_HINT}"
+        )
     key = ".".join(place)
     if found := CLASS.search(text):
         path, reason = found.groups()

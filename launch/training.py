@@ -64,9 +64,8 @@ class GenravenCLI(LightningCLI):
         try:
             super().parse_arguments(parser, args)
         except ArgumentError as error:
-            command = next((word for word in args if word in self._subcommand_parsers), "fit")
-            options = self._subcommand_parsers[command]._option_string_actions
-            raise InputError(one_line(str(error), command, options)) from error
+            options = self._subcommand_parsers[args[0]]._option_string_actions
+            raise InputError(one_line(str(error), args[0], options)) from error
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds what a run folder needs."""

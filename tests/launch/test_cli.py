@@ -249,6 +249,14 @@ FIT = ["fit", "-c", "model/gpt2_tiny.yaml", *TINY, *QUICK, "--run_dir", "r"]
         ([*FIT, "--model.network.dept", "2"], "an option of Transformer, got model.network.dept: did you mean depth?"),
         ([*FIT, "--model.sampler", "heun"], "option of AutoregressiveModule, got model.sampler: known are network,"),
         ([*FIT, "--model.network", "UNet"], "expected model.network to be a class path, got UNet"),
+        ([*FIT, "--model.optimizer.lrr", "1"], "an option of AdamW, got model.optimizer.lrr: did you mean lr?"),
+        ([*FIT, "--model.optimizer.lr", "high"], "expected model.optimizer.lr to be float or a class path, got high:"),
+        ([*FIT, "--model.optimizer", "torch.optim.SGDD"], "has no attribute 'SGDD'): did you mean SGD?"),
+        (
+            [*FIT, "-c", "no_model.yaml"],
+            "expected model to be PuzzleModule or null, got {'class_path': 'torch.nn.ReLU'}",
+        ),
+        (["fit", "-c", "no_network.yaml"], "expected model.network and model.process, got none: give a config"),
         ([*FIT, "--run_dir"], "--run_dir: expected one argument"),
         ([*FIT, "-c", "wrong_class.yaml"], "got lightning_modules.Autoregressive (module 'lightning_modules' has no"),
         ([*FIT, "-c", "wrong_key.yaml"], "an option of fit, got trainer.max_step: did you mean trainer.max_steps?"),
@@ -275,6 +283,8 @@ def test_bad_input_is_one_line_and_writes_nothing(
     rows[0, 5, 1, 2] = (7, 0, 0)
     np.save("range.npy", rows)
     Path("wrong_class.yaml").write_text("model: {class_path: lightning_modules.Autoregressive}")
+    Path("no_model.yaml").write_text("model: {class_path: torch.nn.ReLU}")
+    Path("no_network.yaml").write_text("model: {class_path: lightning_modules.DiffusionModule}")
     Path("wrong_key.yaml").write_text("trainer: {max_step: 3}")
     Path("torn.yaml").write_text("trainer: {max_steps: [")
     Path("words.yaml").write_text("two words")
