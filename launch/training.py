@@ -91,6 +91,10 @@ class GenravenCLI(LightningCLI):
             value = self._options[name]
             if value is not None and value < 1:
                 raise InputError(f"expected --{name} to be 1 or more, got {value}.")
+        interval = self._options.trainer.val_check_interval
+        if isinstance(interval, int | float) and interval <= 0:
+            raise InputError(f"expected trainer.val_check_interval, in steps, to be 1 or more, got {interval}: "
+                             "trainer.limit_val_batches 0 trains without validation.")  # fmt: skip
         if self._options.trainer.precision is None:
             self._options.trainer.precision = self._precision()
         self.initial = InitialWeights()
@@ -128,7 +132,7 @@ class GenravenCLI(LightningCLI):
             kwargs["logger"] = False
         try:
             trainer = super().instantiate_trainer(plugins=plugins, **kwargs)
-        except MisconfigurationException as error:  # such as more devices than there are
+        except (MisconfigurationException, ValueError, TypeError) as error:  # such as more devices than there are
             raise InputError(" ".join(str(error).split())) from error
         if isinstance(trainer.strategy, DDPStrategy) and isinstance(trainer_config.strategy, str):
             trainer.strategy._timeout = timedelta(seconds=self._options.timeout_s)

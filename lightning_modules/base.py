@@ -78,12 +78,25 @@ class PuzzleModule(L.LightningModule, ABC):
         self.make_optimizer = optimizer
         self.warmup_steps, self.schedule = warmup_steps, schedule
         self.label_dropout, self.seed = label_dropout, seed
+        self._check_training()
         self._scores: Scores | None = None
         self._index: TrainingIndex | None = None
         self._trained: tuple[int, ...] = tuple(range(NUM_RULES))
         self._window_loss: Tensor | float = 0.0
         self.card: ScoreCard | None = None  # of the last evaluation
         self.measured: Callable[[Task], AbstractContextManager[None]] = lambda task: nullcontext()  # see Cost
+
+    def _check_training(self) -> None:
+        if self.warmup_steps < 0:
+            raise InputError(f"expected warmup_steps to be 0 or more, got {self.warmup_steps}.")
+        if not 0 <= self.label_dropout <= 1:
+            raise InputError(f"expected label_dropout between 0 and 1, got {self.label_dropout}.")
+        try:
+            self.make_optimizer([nn.Parameter(torch.zeros(1, device="cpu"))])
+        except (ValueError, TypeError) as error:
+            raise InputError(
+                f"expected an optimizer, got what cannot be one ({error}): mend model.optimizer."
+            ) from error
 
     @property
     @abstractmethod

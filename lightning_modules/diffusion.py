@@ -13,6 +13,7 @@ from genraven.diffusion.inpainting import ShownCells
 from genraven.diffusion.process import Process, TimedNetwork
 from genraven.diffusion.samplers import SAMPLERS, SamplerName
 from genraven.errors import InputError
+from genraven.networks.cells import CellNetwork
 from genraven.puzzles import layout
 from genraven.puzzles.masks import NUM_DRAWS, random_masks
 from genraven.puzzles.spec import NUM_ATTRIBUTES
@@ -87,7 +88,7 @@ class DiffusionModule(PuzzleModule):
         self.num_resamples, self.num_particles = num_resamples, num_particles
         self.guidance_strength, self.guidance_scale = guidance_strength, guidance_scale
         self.ema_decay = ema_decay
-        self._check_masks()
+        self._check_network()
         self.check_sampling()
 
     def check_sampling(self) -> None:
@@ -103,7 +104,13 @@ class DiffusionModule(PuzzleModule):
             if getattr(self, name) < least:
                 raise InputError(f"expected {name} to be {least} or more, got {getattr(self, name)}.")
 
-    def _check_masks(self) -> None:
+    def _check_network(self) -> None:
+        if isinstance(self.network, CellNetwork):
+            name = type(self.network).__name__
+            raise InputError("expected a network of noisy pictures, such as genraven.networks.dit.DiT, got "
+                             f"{name}, one of cells: give it to AutoregressiveModule.")  # fmt: skip
+        if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
+            raise InputError(f"expected ema_decay from 0 to below 1, or null, got {self.ema_decay}.")
         if not 0 <= self.masked_share <= 1:
             raise InputError(f"expected masked_share between 0 and 1, got {self.masked_share}.")
         wanted, channels = NUM_ATTRIBUTES + bool(self.masked_share), getattr(self.network, "in_channels", None)

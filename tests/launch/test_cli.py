@@ -257,6 +257,15 @@ FIT = ["fit", "-c", "model/gpt2_tiny.yaml", *TINY, *QUICK, "--run_dir", "r"]
             "expected model to be PuzzleModule or null, got {'class_path': 'torch.nn.ReLU'}",
         ),
         (["fit", "-c", "no_network.yaml"], "expected model.network and model.process, got none: give a config"),
+        ([*FIT, "--model.optimizer.lr", "-1"], "cannot be one (Invalid learning rate: -1.0): mend model.optimizer"),
+        ([*FIT, "--model.optimizer.betas", "[3, 4]"], "cannot be one (Invalid beta parameter at index 0: 3.0)"),
+        ([*FIT, "--model.warmup_steps", "-1"], "expected warmup_steps to be 0 or more, got -1"),
+        ([*FIT, "--model.label_dropout", "2"], "expected label_dropout between 0 and 1, got 2.0"),
+        ([*FIT, "--trainer.val_check_interval", "0"], "expected trainer.val_check_interval, in steps, to be 1 or more"),
+        ([*FIT, "--trainer.devices", "-3"], "`devices` selected with `CPUAccelerator` should be an int > 0"),
+        ([*FIT, "--trainer.strategy", "ddpp"], "invalid strategy name: `strategy='ddpp'`"),
+        (["fit", *FAMILIES["diffusion"], "--model.ema_decay", "1"], "expected ema_decay from 0 to below 1, or null"),
+        (["fit", "-c", "model/sit_tiny.yaml", *QUICK, "-c", "cells.yaml"], "got Transformer, one of cells: give it to"),
         ([*FIT, "--run_dir"], "--run_dir: expected one argument"),
         ([*FIT, "-c", "wrong_class.yaml"], "got lightning_modules.Autoregressive (module 'lightning_modules' has no"),
         ([*FIT, "-c", "wrong_key.yaml"], "an option of fit, got trainer.max_step: did you mean trainer.max_steps?"),
@@ -285,6 +294,7 @@ def test_bad_input_is_one_line_and_writes_nothing(
     Path("wrong_class.yaml").write_text("model: {class_path: lightning_modules.Autoregressive}")
     Path("no_model.yaml").write_text("model: {class_path: torch.nn.ReLU}")
     Path("no_network.yaml").write_text("model: {class_path: lightning_modules.DiffusionModule}")
+    Path("cells.yaml").write_text("model.network: {class_path: genraven.networks.transformer.Transformer}")
     Path("wrong_key.yaml").write_text("trainer: {max_step: 3}")
     Path("torn.yaml").write_text("trainer: {max_steps: [")
     Path("words.yaml").write_text("two words")
