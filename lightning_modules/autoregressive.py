@@ -71,7 +71,7 @@ class AutoregressiveModule(PuzzleModule):
         """Raises InputError on settings of the sampling that are out of range."""
         for name, least in (("temperature", 0), ("completion_temperature", 0), ("top_k", 1), ("num_particles", 1)):
             value = getattr(self, name)
-            if value is not None and value < least:
+            if value is not None and not value >= least:  # nan is not
                 raise InputError(f"expected {name} to be {least} or more, got {value}.")
         if self.num_particles > 1 and self.completion_temperature == 0:
             raise InputError("expected a completion_temperature above 0 with particles, got 0: nothing would be drawn.")

@@ -101,7 +101,7 @@ class DiffusionModule(PuzzleModule):
             raise InputError("expected completion by replacement, guidance or tds for a network trained without masks, "
                              "got learned: choose one, or train with masked_share above 0.")  # fmt: skip
         for name, least in (("num_resamples", 1), ("num_particles", 1), ("guidance_strength", 0)):
-            if getattr(self, name) < least:
+            if not getattr(self, name) >= least:  # nan is not
                 raise InputError(f"expected {name} to be {least} or more, got {getattr(self, name)}.")
 
     def _check_network(self) -> None:

@@ -3,6 +3,7 @@
 Trained by plain gradient descent: Adam makes large steps of gradients that are nothing but rounding.
 """
 
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -386,6 +387,7 @@ def test_the_default_sampler_is_the_processs_first() -> None:
         (Flow, {"num_particles": 0}, "num_particles to be 1 or more, got 0"),
         (Flow, {"num_resamples": 0}, "num_resamples to be 1 or more"),
         (Flow, {"guidance_strength": -1.0}, "guidance_strength to be 0 or more"),
+        (Flow, {"guidance_strength": math.nan}, "guidance_strength to be 0 or more"),
         (Flow, {"completion": "magic"}, "got magic"),
     ],
 )
