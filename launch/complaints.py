@@ -35,7 +35,6 @@ def one_line(complaint: str, command: str, options: Iterable[str]) -> str:
     """
     like_class = CLASS_AS_CALLABLE.sub(r"\1Problem with given class_path '\3':\n\1\2", complaint)
     place, text = _innermost(re.sub(CALLABLE, "", like_class))
-    see_help = f"`genraven {command} --help` lists them."
     if found := OPTION_OF_CLASS.search(text):
         path, option = found.groups()
         known = list(inspect.signature(pydoc.locate(path)).parameters)  # type: ignore[arg-type]
@@ -43,20 +42,20 @@ def one_line(complaint: str, command: str, options: Iterable[str]) -> str:
         return f"expected an option of {path.rpartition('.')[2]}, got {'.'.join([*place, option])}: {hint}"
     if found := UNKNOWN_OPTION.search(text):
         in_file = not found[1].startswith("-")
-        hint = suggestion(found[1], [option.lstrip("-") if in_file else option for option in options], see_help)
+        hint = suggestion(found[1], [option.lstrip("-") if in_file else option for option in options],
+                          f"`genraven {command} --help` lists them.")  # fmt: skip
         return f"expected an option of {command}, got {found[1]}: {hint}"
     if found := MISSING.search(text):
         missing = (".".join([*place, name.removeprefix(f"{command}.")]) for name in found[1].split(", "))
-        return (
-            f"expected {' and '.join(missing)}, got none: give a config, such as -c model/sit_tiny.yaml; {CONFIGS_HINT}"
-        )
+        example = "give a config, such as -c model/sit_tiny.yaml"
+        return f"expected {' and '.join(missing)}, got none: {example}; {CONFIGS_HINT}"
     key = ".".join(place)
     if found := CLASS.search(text):
         path, reason = found.groups()
         module, _, name = path.rpartition(".")
         hint = suggestion(name, dir(pydoc.locate(module)), "see the config that names it.")
         return f"expected a class that {key} can be, got {path} ({reason}): {hint}"
-    kinds = [word for groups in KIND.findall(text) for word in _words("".join(groups))]
+    kinds = [word.strip("'") for groups in KIND.findall(text) for word in "".join(groups).split(", ")]  # a Literal has several
     values = VALUE.findall(text)
     if not (kinds and values):
         return " ".join(complaint.split())
@@ -85,8 +84,3 @@ def _innermost(complaint: str) -> tuple[list[str], str]:
         if here == place:
             said.append(text)
     return place, "\n".join(said)
-
-
-def _words(kind: str) -> list[str]:
-    """The name of a type, or the values of a Literal."""
-    return [word.strip("'") for word in kind.split(", ")]

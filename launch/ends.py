@@ -30,19 +30,19 @@ def named_ends(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def unwrapped_errors(*of_parser: type[Exception]) -> Iterator[None]:
+def unwrapped_errors(*of_settings: type[Exception]) -> Iterator[None]:
     """Raises the InputError that another error stems from: jsonargparse wraps what a model's constructor raises.
 
     Args:
-        of_parser: errors that are the parser's own, and become an InputError of one line.
+        of_settings: errors of a library about what it was given, which become an InputError of one line.
     """
-    caught: tuple[type[Exception], ...] = (ValueError, *of_parser)
+    caught: tuple[type[Exception], ...] = (ValueError, *of_settings)
     try:
         yield
     except caught as error:
         inner: BaseException | None = error
         while inner is not None and not isinstance(inner, InputError):
             inner = inner.__cause__ or inner.__context__
-        if inner is None and not isinstance(error, of_parser):
+        if inner is None and not isinstance(error, of_settings):
             raise
         raise inner or InputError(" ".join(str(error).split())) from None

@@ -60,12 +60,21 @@ class GenravenCLI(LightningCLI):
         return super().init_parser(**kwargs, exit_on_error=False)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parses; raises InputError, in one line, on what the parser refuses."""
+        """Parses; raises InputError, in one line, on what the parser refuses or what is out of range."""
         try:
             super().parse_arguments(parser, args)
         except ArgumentError as error:
             options = self._subcommand_parsers[args[0]]._option_string_actions
             raise InputError(one_line(str(error), args[0], options)) from error
+        options = self.config[args[0]]
+        for name in ("checkpoint_every_n_steps", "max_batch_per_device", "timeout_s"):
+            value = options[name]
+            if value is not None and value < 1:
+                raise InputError(f"expected --{name} to be 1 or more, got {value}.")
+        interval = options.trainer.val_check_interval
+        if isinstance(interval, int | float) and interval <= 0:
+            raise InputError(f"expected trainer.val_check_interval, in steps, to be 1 or more, got {interval}: "
+                             "trainer.limit_val_batches 0 trains without validation.")  # fmt: skip
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds what a run folder needs."""
@@ -87,14 +96,6 @@ class GenravenCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Resolves the config into plain values."""
         self._options = self.config[self.subcommand]
-        for name in ("checkpoint_every_n_steps", "max_batch_per_device", "timeout_s"):
-            value = self._options[name]
-            if value is not None and value < 1:
-                raise InputError(f"expected --{name} to be 1 or more, got {value}.")
-        interval = self._options.trainer.val_check_interval
-        if isinstance(interval, int | float) and interval <= 0:
-            raise InputError(f"expected trainer.val_check_interval, in steps, to be 1 or more, got {interval}: "
-                             "trainer.limit_val_batches 0 trains without validation.")  # fmt: skip
         if self._options.trainer.precision is None:
             self._options.trainer.precision = self._precision()
         self.initial = InitialWeights()
@@ -130,10 +131,8 @@ class GenravenCLI(LightningCLI):
             trainer_config.callbacks += watching.progress_bar(trainer_config)
         elif trainer_config.logger in (None, True):
             kwargs["logger"] = False
-        try:
+        with unwrapped_errors(MisconfigurationException, ValueError, TypeError):  # such as more devices than there are
             trainer = super().instantiate_trainer(plugins=plugins, **kwargs)
-        except (MisconfigurationException, ValueError, TypeError) as error:  # such as more devices than there are
-            raise InputError(" ".join(str(error).split())) from error
         if isinstance(trainer.strategy, DDPStrategy) and isinstance(trainer_config.strategy, str):
             trainer.strategy._timeout = timedelta(seconds=self._options.timeout_s)
         return trainer

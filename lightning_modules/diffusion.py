@@ -88,7 +88,7 @@ class DiffusionModule(PuzzleModule):
         self.num_resamples, self.num_particles = num_resamples, num_particles
         self.guidance_strength, self.guidance_scale = guidance_strength, guidance_scale
         self.ema_decay = ema_decay
-        self._check_network()
+        self._check_settings()
         self.check_sampling()
 
     def check_sampling(self) -> None:
@@ -104,7 +104,7 @@ class DiffusionModule(PuzzleModule):
             if not getattr(self, name) >= least:  # nan is not
                 raise InputError(f"expected {name} to be {least} or more, got {getattr(self, name)}.")
 
-    def _check_network(self) -> None:
+    def _check_settings(self) -> None:
         if isinstance(self.network, CellNetwork):
             name = type(self.network).__name__
             raise InputError("expected a network of noisy pictures, such as genraven.networks.dit.DiT, got "

@@ -4,12 +4,11 @@ Sizes: R = 3 rows, P = 3 panels a row, 9 cells a panel, 3 value attributes a cel
 Source of rules and splits: Wang, Shang & Sompolinsky 2024, arXiv 2411.07873.
 """
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from genraven.errors import InputError
+from genraven.errors import InputError, suggestion
 
 Attribute = Literal["shape", "size", "color", "number", "position"]
 Relation = Literal[
@@ -104,8 +103,7 @@ def _rules_named(rule: int | str) -> tuple[int, ...]:
         return tuple(r.id for r in RULES if r.attribute == text)
     if text.isdecimal() and int(text) < NUM_RULES:
         return (int(text),)
-    near = difflib.get_close_matches(text, [*RULE_ID, *RELATIONS, *groups], n=1)
-    hint = f"did you mean {near[0]!r}?" if near else "`genraven rules` lists them."
+    hint = suggestion(repr(text), map(repr, [*RULE_ID, *RELATIONS, *groups]), "`genraven rules` lists them.")
     raise InputError(
         f"expected rules as ids 0-{NUM_RULES - 1}, names such as 'position.xor', an attribute or "
         f"'split0'..'split9'; got {rule!r}: {hint}"
