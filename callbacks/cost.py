@@ -2,8 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +12,18 @@ import torch
 from callbacks.board import log_values
 from callbacks.energy import energy_counter
 from genraven.errors import InputError
-from genraven.flops import TERA, PuzzleFlops, count_flops, passes, peak_flops
-from lightning_modules.base import PuzzleModule, Task
+from genraven.flops import TERA, PuzzleFlops, count_flops, peak_flops
+from genraven.methods.method import Task
+from genraven.puzzles.spec import NUM_CELLS
+from genraven.timing import SamplingTimer
+from lightning_modules.base import PuzzleModule, unmeasured
 
 SECONDS_PER_HOUR = 3600
 GIB = 1 << 30
-BOUGHT = {"generate": ("c3", "consistent_puzzle"), "complete": ("completion", "correct_completion")}
+BOUGHT: dict[Task, tuple[str, str]] = {
+    "generate": ("c3", "consistent_puzzle"),
+    "complete": ("completion", "correct_completion"),
+}
 
 
 @dataclass(frozen=True)
@@ -63,10 +68,7 @@ class Cost(L.Callback):
         self._joules_then = self._joules_before = 0.0
         self._joules = math.nan
         self._bought: dict[str, dict[str, float]] = {}
-        self._task: Task | None = None
-        self._seconds: dict[str, float] = {}
-        self._passes: dict[str, float] = {}
-        self._hook: Any = None
+        self._timer: SamplingTimer | None = None
 
     # What it says ------------------------------------------------------------------------------------------------
 
@@ -158,52 +160,30 @@ class Cost(L.Callback):
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begins to measure what the model generates and completes."""
-        self._seconds, self._passes = dict.fromkeys(BOUGHT, 0.0), dict.fromkeys(BOUGHT, 0.0)
         if isinstance(pl_module, PuzzleModule) and not trainer.sanity_checking:
-            pl_module.measured = lambda task: self._measure(task, pl_module.device)
-            self._hook = pl_module.network.register_forward_hook(self._count)
-
-    def _count(self, network: torch.nn.Module, inputs: Any, output: torch.Tensor) -> None:
-        if self._task is not None:
-            self._passes[self._task] += passes(network, output)
-
-    @contextmanager
-    def _measure(self, task: Task, device: torch.device) -> Iterator[None]:
-        synchronize(device)
-        self._task, start = task, time.monotonic()
-        try:
-            yield
-            synchronize(device)
-            self._seconds[task] += time.monotonic() - start
-        finally:
-            self._task = None
+            pl_module.measured = self._timer = SamplingTimer(pl_module.device)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Divides what sampling took by what came out right; the pause does not count as training speed."""
-        if self._hook is not None and isinstance(pl_module, PuzzleModule):
-            self._hook.remove()
-            self._hook, pl_module.measured = None, lambda task: nullcontext()
-            self._divide(trainer, pl_module)
+        if self._timer is not None and isinstance(pl_module, PuzzleModule):
+            timer, self._timer, pl_module.measured = self._timer, None, unmeasured
+            self._divide(trainer, pl_module, timer)
             self._add_joules(trainer)
             if not math.isnan(self._joules):
                 log_values(trainer, {"cost/joules": self._joules})
         self._window = (time.monotonic(), trainer.global_step)
 
-    def _divide(self, trainer: L.Trainer, module: PuzzleModule) -> None:
-        spent = torch.tensor([[self._seconds[task], self._passes[task]] for task in BOUGHT], device=module.device)
-        spent = trainer.strategy.reduce(spent, reduce_op="sum")
+    def _divide(self, trainer: L.Trainer, module: PuzzleModule, timer: SamplingTimer) -> None:
+        mine = torch.tensor([timer.seconds[task] for task in BOUGHT], device=module.device)
+        spent = trainer.strategy.reduce(mine, reduce_op="sum").tolist()
         self._bought = {}
-        for (device_s, num_passes), (rate, name) in zip(spent.tolist(), BOUGHT.values(), strict=True):
-            hits = int(module.card.rates[rate].hits) if module.card is not None and rate in module.card.rates else 0
-            if hits:  # else no price can be put on it
-                flops = num_passes * self._flops.forward if self._flops else None
-                costs = {"device_s": device_s, "flops": flops, "money": self._money(device_s)}
-                each = {unit: cost / hits for unit, cost in costs.items() if cost is not None}
-                log_values(trainer, {f"cost/{unit}_per_{name}": cost for unit, cost in each.items()})
-                self._bought[name] = each
-
-
-def synchronize(device: torch.device) -> None:
-    """Waits for what the device has been told to do."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+        for device_s, (task, (score, name)) in zip(spent, BOUGHT.items(), strict=True):
+            rate = module.card.rates.get(score) if module.card is not None else None
+            if rate is None or not rate.hits:  # no price can be put on it
+                continue
+            evaluations = int(rate.total) * module.evaluations(task, NUM_CELLS)
+            flops = evaluations * self._flops.forward if self._flops else None
+            costs = {"device_s": device_s, "flops": flops, "money": self._money(device_s)}
+            each = {unit: cost / int(rate.hits) for unit, cost in costs.items() if cost is not None}
+            log_values(trainer, {f"cost/{unit}_per_{name}": cost for unit, cost in each.items()})
+            self._bought[name] = each

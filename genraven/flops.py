@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from genraven.networks.cells import CellNetwork
-from genraven.puzzles.spec import GRID, TOKENS_PER_PUZZLE
+from genraven.puzzles.spec import TOKENS_PER_PUZZLE
 
 TERA = 1e12
 PRECISIONS = {"bf16": 0, "16": 1, "32": 2}
@@ -51,13 +50,14 @@ class PuzzleFlops:
 
 
 def count_flops(network: nn.Module) -> PuzzleFlops | None:
-    """Counted by torch on shapes alone, without memory or arithmetic; None for a network that is none of ours.
+    """Counted by torch on shapes alone, without memory or arithmetic; None for a network that says not what it reads.
 
     On a CPU torch counts attention as nothing; on the meta device it does not.
     """
-    inputs = _one_puzzle(network)
-    if inputs is None:
+    example_inputs = getattr(network, "example_inputs", None)
+    if example_inputs is None:
         return None
+    inputs = example_inputs(TOKENS_PER_PUZZLE, "meta")
     weights = {id(p): nn.Parameter(p.detach().to("meta"), p.requires_grad) for p in network.parameters()}
     buffers = {id(b): b.to("meta") for b in network.buffers()}
     shapes = copy.deepcopy(network, weights | buffers)
@@ -67,21 +67,6 @@ def count_flops(network: nn.Module) -> PuzzleFlops | None:
         forward = count.get_total_flops()
         output.backward(torch.empty_like(output))
     return PuzzleFlops(forward, count.get_total_flops())
-
-
-def passes(network: nn.Module, output: Tensor) -> float:
-    """For how many puzzles the ``output`` of a call stands: a cell read by itself is a part of one."""
-    return len(output) * output.shape[1] / TOKENS_PER_PUZZLE if isinstance(network, CellNetwork) else float(len(output))
-
-
-def _one_puzzle(network: nn.Module) -> tuple[Tensor, ...] | None:
-    """What the network reads of one puzzle in training, as shapes."""
-    if isinstance(network, CellNetwork):
-        return (torch.zeros(1, TOKENS_PER_PUZZLE - 1, len(network.symbols), dtype=torch.int64, device="meta"),)
-    channels = getattr(network, "in_channels", None)
-    if channels is None:
-        return None
-    return torch.zeros(1, channels, GRID, GRID, device="meta"), torch.zeros(1, device="meta")
 
 
 def _convolution_backward(

@@ -19,10 +19,21 @@ TRAINING_COMMANDS = {
     "test": "score a model on the test puzzles, with fit's options",
     "predict": "complete the test puzzles, with fit's options",
 }
-SAMPLERS = ["euler", "heun", "flow_sde", "ddim", "ancestral", "dpmpp_2m", "dpmpp_2m_sde"]
-COMPLETIONS = ["replacement", "guidance", "tds", "learned"]
 EPILOG = """training commands (`genraven fit --help` lists their options; config names are files or shipped configs):
 """ + "".join(f"  {name:10} {text}\n" for name, text in TRAINING_COMMANDS.items())
+
+
+class LateParser(argparse.ArgumentParser):
+    """A parser of which some options are looked up, at a cost, only when its command is asked for."""
+
+    later: Callable[[argparse.ArgumentParser], None] | None = None
+
+    def parse_known_args(self, *args: Any, **kwargs: Any) -> Any:
+        """Adds what is late before anything is parsed or explained."""
+        if self.later is not None:
+            self.later(self)
+            self.later = None
+        return super().parse_known_args(*args, **kwargs)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -33,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", parser_class=LateParser)
 
     def command(name: str, handler: str, text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(
@@ -61,7 +72,6 @@ def build_parser() -> argparse.ArgumentParser:
 
     sub = command("sample", "launch.inference:sample", "generate puzzles with a trained model")
     _add_model_arguments(sub)
-    _add_guidance_argument(sub)
     sub.add_argument("--num", type=int, default=64, help="puzzles to generate")
     sub.add_argument("--rules", nargs="+", help="rules to ask a network with labels for, in turn")
     sub.add_argument("--out", type=Path, default=Path("samples.npy"), help="array file to write, (num, 3, 9, 9) int8")
@@ -69,7 +79,6 @@ def build_parser() -> argparse.ArgumentParser:
 
     sub = command("complete", "launch.inference:complete", "complete puzzles with a trained model")
     _add_model_arguments(sub)
-    _add_completion_arguments(sub)
     sub.add_argument("puzzles", type=Path, help="array file (B, 3, 9, 9) of integers")
     sub.add_argument("--mask", type=Path, help="bool array file (9, 9) or (B, 9, 9), true where to write; "
                      "default: the last panel")  # fmt: skip
@@ -93,8 +102,6 @@ def _add_evaluate_command(command: Callable[[str, str, str], argparse.ArgumentPa
     sub = command("evaluate", "launch.evaluate:evaluate", "score a checkpoint, a run or all runs of a folder: every "
                   "metric with count and interval; what was scored before is not scored again")  # fmt: skip
     _add_model_arguments(sub, many=True)
-    _add_guidance_argument(sub)
-    _add_completion_arguments(sub)
     sub.add_argument("--puzzles-per-rule", type=int, default=100, help="held-back puzzles to complete of each rule; "
                      "as many are generated")  # fmt: skip
     sub.add_argument("--split", choices=["val", "test"], default="test")
@@ -109,7 +116,8 @@ def _add_probe_and_export_commands(command: Callable[[str, str, str], argparse.A
                      "the validation split")  # fmt: skip
     sub.add_argument("--puzzles-per-rule", type=int, default=100, help="test puzzles of each rule to score it on")
     sub.add_argument("--noise", type=float, nargs="+", help="levels at which a diffusion model reads puzzles: sigma / "
-                     "alpha, where next shapes are 0.4 apart, sizes and colors 0.29; default: 0.1 0.3 1")  # fmt: skip
+                     "alpha of a Gaussian process, where next shapes are 0.4 apart, sizes and colors 0.29; share of "
+                     "masked cells in masked diffusion; default: the method's")  # fmt: skip
     sub.add_argument("--out", type=Path, help="JSON to write; default probe.json in the run folder")
     sub.add_argument("--picture", type=Path, help="PNG of accuracy by layer; default beside --out")
 
@@ -163,47 +171,14 @@ def _add_run_arguments(parser: argparse.ArgumentParser, seed_of: str, *, many: b
 
 
 def _add_model_arguments(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
-    """With ``many``, several runs, samplers and numbers of steps can be named."""
+    """With ``many``, several runs and several values of each sampling setting can be named."""
     _add_run_arguments(parser, "of the sampling", many=many)
-    several = ", several separated by commas: each sampler with each number of steps" * many
-    parser.add_argument("--steps", type=_list_of(int) if many else int,
-                        help=f"sampling steps (diffusion){several}; default: the model's")  # fmt: skip
-    parser.add_argument("--sampler", type=_list_of(_sampler) if many else _sampler, help="one that the model's process "
-                        f"can use (diffusion): {', '.join(SAMPLERS)}{several}; default: the model's")  # fmt: skip
-    parser.add_argument("--temperature", type=float, help="of the softmax (autoregressive); default: the model's")
-    parser.add_argument(
-        "--top-k", type=int, help="likeliest symbols to draw from (autoregressive); default: the model's"
-    )
 
+    def add_sampling(late: argparse.ArgumentParser) -> None:
+        importlib.import_module("launch.sampling").add_sampling_arguments(late, many=many)
 
-def _sampler(name: str) -> str:
-    if name not in SAMPLERS:
-        raise argparse.ArgumentTypeError(f"expected one of {', '.join(SAMPLERS)}, got {name!r}")
-    return name
-
-
-def _list_of(kind: Callable[[str], Any]) -> Callable[[str], list[Any]]:
-    """A type of options: values separated by commas, a repeated one once."""
-
-    def read(text: str) -> list[Any]:
-        return list(dict.fromkeys(kind(word) for word in text.split(",")))
-
-    read.__name__ = f"{kind.__name__.strip('_')} list"
-    return read
-
-
-def _add_guidance_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--guidance-scale", type=float, help="strength of the rule asked for (diffusion, network with "
-                        "labels); 1: as learned; default: the model's")  # fmt: skip
-
-
-def _add_completion_arguments(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("completion; by a diffusion model but for --particles; defaults: the model's")
-    group.add_argument("--completion", choices=COMPLETIONS, help="hold the given cells on their noisy path; also pull "
-                       "the open ones; weigh and resample particles; or as learned with masks")  # fmt: skip
-    group.add_argument("--resamples", type=int, help="times that each step of replacement or guidance is taken")
-    group.add_argument("--guidance-strength", type=float, help="of guidance's pull")
-    group.add_argument("--particles", type=int, help="of tds, or of an autoregressive model, a puzzle")
+    assert isinstance(parser, LateParser)
+    parser.later = add_sampling
 
 
 def _leave_reason(error: InputError) -> None:

@@ -55,7 +55,8 @@ def one_line(complaint: str, command: str, options: Iterable[str]) -> str:
         module, _, name = path.rpartition(".")
         hint = suggestion(name, dir(pydoc.locate(module)), "see the config that names it.")
         return f"expected a class that {key} can be, got {path} ({reason}): {hint}"
-    kinds = [word.strip("'") for groups in KIND.findall(text) for word in "".join(groups).split(", ")]  # a Literal has several
+    said = ["".join(groups) for groups in KIND.findall(text)]
+    kinds = [word.strip("'") for words in said for word in words.split(", ")]  # a Literal has several
     values = VALUE.findall(text)
     if not (kinds and values):
         return " ".join(complaint.split())

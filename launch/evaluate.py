@@ -4,14 +4,11 @@ import argparse
 import itertools
 import platform
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 from tqdm import tqdm
 
 from datamodules import GenRAVENDataModule
@@ -19,16 +16,16 @@ from datamodules.batches import EvaluationLoader
 from genraven.errors import InputError
 from genraven.files import writable_folder
 from genraven.metrics.scores import ScoreCard, Scores
-from genraven.puzzles.spec import RULES
+from genraven.puzzles.spec import NUM_CELLS, RULES
 from genraven.report.evaluation import EVALUATION, Evaluation
+from genraven.timing import SamplingTimer
 from launch.card import is_export
-from launch.inference import OPTIONS, apply_sampling
 from launch.runs import find_checkpoint, home, load_run
+from launch.sampling import flag, given_sampling, sample_by
 from launch.status import named_runs
 from launch.world import World, joined_world
 from lightning_modules import PuzzleModule
 
-GRID_OPTIONS = ("sampler", "steps")  # several of each make a grid
 SHOWN = ("c3", "novel_c3", "completion")
 
 
@@ -79,12 +76,12 @@ def evaluate_run(run: Path, options: argparse.Namespace, world: World, *, alone:
     model.seed, data.eval_puzzles_per_rule = options.seed, options.puzzles_per_rule
     facts = run_facts(model, data)
     file.check_owner(facts)
-    own, results = sampling_settings(model), []
-    ways = _ways(vars(options), model.family, alone=alone)
+    own, results = asdict(model.method.sampling), []
+    ways = _ways(given_sampling(options), model, alone=alone)
     for way in ways:  # all are checked before any is scored
-        _sample_by(model, own, way)
+        sample_by(model, way)
     for way in ways:
-        _sample_by(model, own, way)
+        sample_by(model, way)
         key = {
             "checkpoint": path.name,
             "step": checkpoint["global_step"],
@@ -92,7 +89,7 @@ def evaluate_run(run: Path, options: argparse.Namespace, world: World, *, alone:
             "seed": options.seed,
             "puzzles_per_rule": options.puzzles_per_rule,
             "batch_size": options.batch_size,
-            "sampling": sampling_settings(model),
+            "sampling": asdict(model.sampling),
         }
         result = world.agreed(file.find(key))
         if result is None:
@@ -104,19 +101,10 @@ def evaluate_run(run: Path, options: argparse.Namespace, world: World, *, alone:
     return results
 
 
-def _ways(options: dict[str, Any], family: str, *, alone: bool) -> list[dict[str, Any]]:
-    """Every sampler with every number of steps; beside other runs, one is spared the other family's options."""
-    names = [name for names in OPTIONS.values() for name in names if options.get(name) is not None]
-    given = {name: options[name] for name in dict.fromkeys(names) if alone or name in OPTIONS[family]}
-    axes = [[(name, value) for value in given[name]] for name in GRID_OPTIONS if name in given]
-    fixed = {name: value for name, value in given.items() if name not in GRID_OPTIONS}
-    return [{**dict(point), **fixed} for point in itertools.product(*axes)]
-
-
-def _sample_by(model: PuzzleModule, own: dict[str, Any], way: dict[str, Any]) -> None:
-    for name, value in own.items():
-        setattr(model, name, value)
-    apply_sampling(model, way)
+def _ways(given: dict[str, list[Any]], model: PuzzleModule, *, alone: bool) -> list[dict[str, Any]]:
+    """Each value of each setting with each of the others; beside other runs, one is spared what its method has not."""
+    axes = {name: values for name, values in given.items() if alone or name in asdict(model.method.sampling)}
+    return [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
 
 
 def run_facts(model: PuzzleModule, data: GenRAVENDataModule) -> dict[str, Any]:
@@ -132,22 +120,14 @@ def run_facts(model: PuzzleModule, data: GenRAVENDataModule) -> dict[str, Any]:
     }
 
 
-def sampling_settings(model: PuzzleModule) -> dict[str, Any]:
-    """What the model samples with."""
-    return {name: getattr(model, name) for names in OPTIONS[model.family].values() for name in names}
-
-
 def _score(model: PuzzleModule, data: GenRAVENDataModule, options: argparse.Namespace, world: World) -> dict[str, Any]:
     start = time.perf_counter()
-    with metered(model) as efforts:
-        card = score_model(model, data, options.split, options.batch_size, world)
+    model.measured = timer = SamplingTimer(model.device)
+    card = score_model(model, data, options.split, options.batch_size, world)
     is_cuda = model.device.type == "cuda"
     return {
-        "seconds": {
-            **{name: effort.seconds for name, effort in efforts.items()},
-            "all": time.perf_counter() - start,
-        },
-        "network_passes_per_puzzle": {name: effort.passes_per_puzzle for name, effort in efforts.items()},
+        "seconds": {**timer.seconds, "all": time.perf_counter() - start},
+        "network_passes_per_puzzle": {task: model.evaluations(task, NUM_CELLS) for task in timer.seconds},
         "device": torch.cuda.get_device_name(model.device) if is_cuda else f"cpu, {platform.machine()}",
         "devices": world.size,
         "metrics": card.as_json(),
@@ -173,56 +153,6 @@ def score_model(
     return scores.compute()
 
 
-@dataclass
-class Effort:
-    """What one kind of sampling has taken on this process."""
-
-    seconds: float = 0.0
-    puzzles: int = 0
-    passes: int = 0
-    """Puzzles times passes of the network."""
-
-    @property
-    def passes_per_puzzle(self) -> float | None:
-        """None before the first puzzle."""
-        return self.passes / self.puzzles if self.puzzles else None
-
-
-@contextmanager
-def metered(model: PuzzleModule) -> Iterator[dict[str, Effort]]:
-    """The efforts of ``generate`` and ``complete`` of ``model`` within the block, the loss left out."""
-    efforts = {"generate": Effort(), "complete": Effort()}
-    at_work: list[Effort] = []
-
-    def count(network: nn.Module, inputs: tuple[Any, ...]) -> None:
-        for effort in at_work:
-            effort.passes += len(inputs[0])
-
-    def meter(effort: Effort, method: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        def run(*arguments: Any, **named: Any) -> Tensor:
-            start = time.perf_counter()
-            at_work.append(effort)
-            puzzles = method(*arguments, **named)
-            if puzzles.is_cuda:
-                torch.cuda.synchronize()
-            at_work.remove(effort)
-            effort.seconds += time.perf_counter() - start
-            effort.puzzles += len(puzzles)
-            return puzzles
-
-        return run
-
-    hook = model.network.register_forward_pre_hook(count)
-    for name, effort in efforts.items():
-        setattr(model, name, meter(effort, getattr(model, name)))  # hides the class's method for a while
-    try:
-        yield efforts
-    finally:
-        hook.remove()
-        for name in efforts:
-            delattr(model, name)
-
-
 def table(metrics: dict[str, Any]) -> str:
     """The metrics of one result, as a ScoreCard gives them, as lines of text."""
     lines = [f"{'':22}{'value':>8}  {'95% interval':17}{'hits':>7} of"]
@@ -240,16 +170,23 @@ def table(metrics: dict[str, Any]) -> str:
 def overview(rows: list[tuple[str, dict[str, Any]]]) -> str:
     """One line for each result: how it sampled, and its main scores with their intervals."""
     width = max(len(name) for name, _ in rows)
+    ways = [_differences([result["sampling"] for _, result in rows], result["sampling"]) for _, result in rows]
+    wide = max(map(len, [*ways, "sampling"]))
     titles = "".join(f"{name:>24}" for name in SHOWN)
-    lines = [f"{'run':{width}}  {'step':>8}  {'sampler':>9} {'steps':>5}{titles}{'of':>7}{'seconds':>9}"]
-    for name, result in rows:
-        sampling, metrics = result["sampling"], result["metrics"]
+    lines = [f"{'run':{width}}  {'step':>8}  {'sampling':{wide}}{titles}{'of':>7}{'seconds':>9}"]
+    for (name, result), way in zip(rows, ways, strict=True):
+        metrics = result["metrics"]
         cells = "".join(f"{_with_interval(metrics.get(metric)):>24}" for metric in SHOWN)
         count = (metrics.get("c3") or {}).get("count", "")
-        lines.append(f"{name:{width}}  {result['step']:8d}  {sampling.get('sampler', '-'):>9} "
-                     f"{sampling.get('num_sampling_steps', '-'):>5}{cells}{count:>7}"
-                     f"{result['seconds']['all']:9.1f}")  # fmt: skip
+        seconds = result["seconds"]["all"]
+        lines.append(f"{name:{width}}  {result['step']:8d}  {way:{wide}}{cells}{count:>7}{seconds:9.1f}")
     return "\n".join(lines)
+
+
+def _differences(all_ways: list[dict[str, Any]], way: dict[str, Any]) -> str:
+    """What tells a way of sampling from the others, in words."""
+    telling = [name for name in way if any(other.get(name, way[name]) != way[name] for other in all_ways)]
+    return " ".join(f"{flag(name)} {way[name]}" for name in telling) or "as the model's"
 
 
 def _with_interval(cell: dict[str, Any] | None) -> str:

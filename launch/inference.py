@@ -1,7 +1,7 @@
 """Commands that write puzzles with a trained model: sample, complete."""
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,31 +19,11 @@ from genraven.puzzles.rules import row_rules, rule_names, shared_rules
 from genraven.puzzles.spec import GRID, resolve_rules
 from launch.data import save_array
 from launch.runs import load_run
-from lightning_modules import DiffusionModule, PuzzleModule
+from launch.sampling import given_sampling, sample_by
+from lightning_modules import PuzzleModule
 
 PICTURED = 64
 COLUMNS = 8
-OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {  # of a family, and what each sets in the model
-    "diffusion": {
-        "steps": ("num_sampling_steps",),
-        "sampler": ("sampler",),
-        "guidance_scale": ("guidance_scale",),
-        "completion": ("completion",),
-        "particles": ("num_particles",),
-        "resamples": ("num_resamples",),
-        "guidance_strength": ("guidance_strength",),
-    },
-    "autoregressive": {
-        "temperature": ("temperature", "completion_temperature"),
-        "top_k": ("top_k",),
-        "particles": ("num_particles",),
-    },
-}
-COMPLETIONS_OF = {  # the kinds of completion that an option is for
-    "particles": ("tds",),
-    "resamples": ("replacement", "guidance"),
-    "guidance_strength": ("guidance",),
-}
 
 
 def _load(options: argparse.Namespace) -> tuple[PuzzleModule, GenRAVENDataModule, dict[str, Any]]:
@@ -52,40 +32,8 @@ def _load(options: argparse.Namespace) -> tuple[PuzzleModule, GenRAVENDataModule
         raise InputError(f"expected --batch-size to be 1 or more, got {options.batch_size}.")
     model, data, checkpoint = load_run(options.run, options.device)
     model.seed = options.seed
-    apply_sampling(model, vars(options))
+    sample_by(model, given_sampling(options))
     return model, data, checkpoint
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def apply_sampling(model: PuzzleModule, options: Mapping[str, Any]) -> None:
-    """Sets in the model what ``options`` give; None, or nothing, leaves the model's own.
-
-    Raises:
-        InputError: an option of the other family, out of its range, or without effect on this model.
-    """
-    known = OPTIONS[model.family]
-    for name in (name for family in OPTIONS.values() for name in family):
-        if name not in known and options.get(name) is not None:
-            raise InputError(f"expected {', '.join(map(_flag, known))} for a model of the {model.family} family, got "
-                             f"{_flag(name)}: leave it out.")  # fmt: skip
-    given = {name: options[name] for name in known if options.get(name) is not None}
-    for name, value in given.items():
-        for attribute in known[name]:
-            setattr(model, attribute, value)
-        try:
-            model.check_sampling()
-        except InputError as error:
-            raise InputError(f"{_flag(name)} {value}: {error}") from None
-    if isinstance(model, DiffusionModule):
-        for name, completions in COMPLETIONS_OF.items():
-            if name in given and model.completion not in completions:
-                raise InputError(f"expected {_flag(name)} with completion by {' or '.join(completions)}, got "
-                                 f"{model.completion}: add --completion {completions[0]}.")  # fmt: skip
-    if "guidance_scale" in given and not getattr(model.network, "num_labels", 0):
-        raise InputError("expected --guidance-scale for a network with labels, got one without: leave it out.")
 
 
 def _slices(total: int, size: int, what: str) -> Iterator[slice]:

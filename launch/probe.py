@@ -21,8 +21,6 @@ from launch.identity import build
 from launch.runs import find_checkpoint, home, load_run
 from lightning_modules import PuzzleModule
 
-NOISE = (0.1, 0.3, 1.0)
-POOLS: dict[str, tuple[Pool, ...]] = {"diffusion": ("mean",), "autoregressive": ("mean", "last")}
 GROUPS = ("trained", "held_out")
 
 
@@ -44,7 +42,7 @@ class Found:
     layer: str
     pool: Pool
     noise: float | None
-    """Sigma / alpha; None for an autoregressive model."""
+    """One of the method's reading levels."""
     rates: dict[str, Rate]
     """Of the test puzzles of ``trained`` and of ``held_out`` rules."""
 
@@ -64,7 +62,7 @@ def probe(options: argparse.Namespace) -> None:
     picture = options.picture or out.with_suffix(".png")
     check_outputs(out, picture)
     model, data, checkpoint = load_run(path, options.device)
-    levels = _levels(model, options.noise)
+    levels = model.method.reading_levels(options.noise)
     torch.manual_seed(options.seed)
     untrained = build(checkpoint["genraven_config"])[0].to(model.device).eval()
     puzzles = _make_puzzles(data.seed, options.fit_per_rule, options.puzzles_per_rule)
@@ -86,25 +84,6 @@ def probe(options: argparse.Namespace) -> None:
         temporary.write_text(json.dumps(result, indent=2) + "\n")
     _draw(found, before, picture)
     print(f"{table(found, before)}\n{out}\n{picture}")
-
-
-def _levels(model: PuzzleModule, asked: list[float] | None) -> list[float | None]:
-    """The noise levels to read puzzles at; one None for an autoregressive model.
-
-    Raises:
-        InputError: no positive number, one that the process does not reach, or any for an autoregressive model.
-    """
-    if model.family == "autoregressive":
-        if asked:
-            raise InputError("expected --noise for a model of the diffusion family, got an autoregressive one: leave "
-                             "it out.")  # fmt: skip
-        return [None]
-    levels = asked or list(NOISE)
-    for level in levels:
-        if not 0 < level < float("inf"):
-            raise InputError(f"expected --noise above 0, got {level:g}.")
-        model.process.time_of_noise(level)  # type: ignore[union-attr, operator]
-    return list(levels)
 
 
 def _make_puzzles(seed: int, num_fitted: int, num_scored: int) -> Puzzles:
@@ -134,7 +113,7 @@ def _by_layer(
 
         starts = tqdm(range(0, len(puzzles.rules), options.batch_size), unit="batch", desc="read puzzles")
         slices = (slice(start, start + options.batch_size) for start in starts)
-        features = gather(model.network, read, slices, POOLS[model.family])
+        features = gather(model.network, read, slices, model.method.pools)
         found += _classify(features, puzzles, noise, trained)
     return found
 

@@ -5,10 +5,11 @@ B batch; puzzles (B, 3, 9, 9) int8, rules (B,) int64.
 
 import hashlib
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Callable
+from abc import ABC
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal, TypedDict
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, TypedDict
 
 import lightning as L
 import torch
@@ -17,13 +18,14 @@ from torch import Tensor, nn
 
 from datamodules.batches import Batch
 from genraven.errors import InputError
+from genraven.methods.method import Draw, Family, Method, Sampling, Task, num_labels
 from genraven.metrics.memorization import TrainingIndex
 from genraven.metrics.scores import ScoreCard, Scores
 from genraven.puzzles.masks import last_panel_mask
 from genraven.puzzles.spec import NUM_RULES
+from lightning_modules.averaging import ExponentialMovingAverage
 
 Schedule = Literal["constant", "linear", "cosine"]
-Task = Literal["generate", "complete"]
 Purpose = Literal["train", "val", "test", "generate", "complete", "labels", "dropout", "probe"]
 
 
@@ -48,49 +50,84 @@ def schedule_factor(step: int, *, warmup_steps: int, schedule: Schedule, max_ste
     return 1 - done if schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
 
 
+def unmeasured(task: Task) -> AbstractContextManager[None]:
+    """What stands in for a timer where nobody measures."""
+    return nullcontext()
+
+
+@dataclass(frozen=True)
+class BatchDraw:
+    """Draws for a share of a global batch: made for the whole, so that the world's size changes nothing."""
+
+    batch: Batch
+    generator: torch.Generator
+
+    def __call__(self, distribution: Callable[..., Tensor], *shape: int) -> Tensor:
+        """(b, *shape) draws of ``distribution`` for the puzzles of the share."""
+        start = self.batch.start
+        return self._whole(distribution, *shape)[start : start + len(self.batch.puzzles)]
+
+    def spread(self) -> Tensor:
+        """(b,) draws on [0, 1): the whole batch has one in each of as many equal parts, turned by a common draw."""
+        start, total = self.batch.start, self.batch.total
+        within, turn = self._whole(torch.rand), torch.rand((), generator=self.generator, device=self.generator.device)
+        whole = (torch.arange(total, device=within.device) + within) / total + turn
+        return whole.frac()[start : start + len(self.batch.puzzles)]
+
+    def _whole(self, distribution: Callable[..., Tensor], *shape: int) -> Tensor:
+        return distribution((self.batch.total, *shape), generator=self.generator, device=self.generator.device)
+
+
 class PuzzleModule(L.LightningModule, ABC):
-    """A model of puzzles that generates and completes.
+    """A model of puzzles that generates and completes: a network, and the method that makes a model of it.
 
     Args:
         network: reads labels when its ``num_labels`` is not 0.
+        method: how it learns and writes.
         optimizer: makes the optimizer of the parameters.
         warmup_steps: optimizer steps of linear warm-up.
         schedule: of the learning rate after it; linear and cosine end at 0 at the trainer's max_steps.
+        ema_decay: of the averaged weights that are evaluated and saved; None trains without.
         label_dropout: share of training puzzles whose label is hidden from a network with labels.
         seed: of noise, times and label dropout, drawn per puzzle from (seed, step, position).
     """
 
-    family: str
-    network: nn.Module
+    family: ClassVar[Family]
 
     def __init__(
         self,
         network: nn.Module,
+        method: Method,
         *,
         optimizer: OptimizerCallable,
         warmup_steps: int,
         schedule: Schedule,
+        ema_decay: float | None,
         label_dropout: float,
         seed: int,
     ) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.method = network, method
         self.make_optimizer = optimizer
         self.warmup_steps, self.schedule = warmup_steps, schedule
-        self.label_dropout, self.seed = label_dropout, seed
+        self.ema_decay, self.label_dropout, self.seed = ema_decay, label_dropout, seed
         self._check_training()
+        self._check_method()
+        self.sampling: Sampling = method.sampling
         self._scores: Scores | None = None
         self._index: TrainingIndex | None = None
         self._trained: tuple[int, ...] = tuple(range(NUM_RULES))
         self._window_loss: Tensor | float = 0.0
         self.card: ScoreCard | None = None  # of the last evaluation
-        self.measured: Callable[[Task], AbstractContextManager[None]] = lambda task: nullcontext()  # see Cost
+        self.measured: Callable[[Task], AbstractContextManager[None]] = unmeasured  # or a SamplingTimer
 
     def _check_training(self) -> None:
         if self.warmup_steps < 0:
             raise InputError(f"expected warmup_steps to be 0 or more, got {self.warmup_steps}.")
         if not 0 <= self.label_dropout <= 1:
             raise InputError(f"expected label_dropout between 0 and 1, got {self.label_dropout}.")
+        if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
+            raise InputError(f"expected ema_decay from 0 to below 1, or null, got {self.ema_decay}.")
         try:
             self.make_optimizer([nn.Parameter(torch.zeros(1, device="cpu"))])
         except (ValueError, TypeError) as error:
@@ -98,32 +135,63 @@ class PuzzleModule(L.LightningModule, ABC):
                 f"expected an optimizer, got what cannot be one ({error}): mend model.optimizer."
             ) from error
 
+    def _check_method(self) -> None:
+        if self.method.family != self.family:
+            raise InputError(f"expected a method of the {self.family} family, got {type(self.method).__name__}, of the "
+                             f"{self.method.family} one: use the other module.")  # fmt: skip
+        self.method.check_network(self.network)
+        self.method.check_sampling(self.network, self.method.sampling)
+
     @property
-    @abstractmethod
     def architecture(self) -> str:
-        """The name that the study has for what is trained."""
+        """The name that the field has for what is trained."""
+        return self.method.architecture(self.network)
 
-    # What a family does ------------------------------------------------------------------------------------------
+    def configure_callbacks(self) -> list[L.Callback]:
+        """The average of the weights."""
+        return [] if self.ema_decay is None else [ExponentialMovingAverage(self.ema_decay)]
 
-    @abstractmethod
-    def losses(self, puzzles: Tensor, labels: Tensor | None, draw: Callable[..., Tensor]) -> Tensor:
-        """(B,) training losses; ``draw(torch.rand, *shape)`` gives (B, *shape) draws for these puzzles."""
+    # What the method does with the network -----------------------------------------------------------------------
 
-    @abstractmethod
+    def sample_by(self, settings: Mapping[str, Any]) -> None:
+        """Samples with the method's own settings but for these.
+
+        Raises:
+            InputError: one that the method does not have, that is out of range or has no effect.
+        """
+        known = vars(self.method.sampling)
+        for name in settings:
+            if name not in known:
+                raise InputError(f"expected a sampling setting of {self.architecture}, one of {', '.join(known)}, got "
+                                 f"{name}: leave it out.")  # fmt: skip
+        sampling = replace(self.method.sampling, **settings)
+        self.method.check_sampling(self.network, sampling, settings.keys())
+        self.sampling = sampling
+
+    def losses(self, puzzles: Tensor, labels: Tensor | None, draw: Draw) -> Tensor:
+        """(B,) losses: of training while in training mode, else of validation."""
+        return self.method.losses(self.network, puzzles, labels, draw)
+
+    @torch.no_grad()
     def generate(self, n: int, rules: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
         """(n, 3, 9, 9) int8 puzzles from nothing, of ``rules`` (n,) for a network with labels."""
+        return self.method.generate(self.network, n, self._check_rules(rules), self.sampling, generator)
 
-    @abstractmethod
+    @torch.no_grad()
     def complete(self, puzzles: Tensor, mask: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """``puzzles`` (B, 3, 9, 9) with the cells under ``mask`` (B, 9, 9) bool written anew, the others as given."""
+        self.check_mask(puzzles, mask)
+        return self.method.complete(self.network, puzzles, mask, self.sampling, generator)
 
-    @abstractmethod
-    def read(self, puzzles: Tensor, noise: float | None, generator: torch.Generator) -> None:
-        """Passes ``puzzles`` through the network, without labels, for its hidden states; ``noise`` is sigma / alpha."""
+    def evaluations(self, task: Task, num_open: int) -> float:
+        """How often a puzzle goes through the network to be generated, or to have its last cells completed."""
+        labels = bool(num_labels(self.network))
+        return self.method.evaluations(self.network, self.sampling, task, num_open, labels=labels)
 
-    @abstractmethod
-    def check_sampling(self) -> None:
-        """Raises InputError on settings of the sampling that are out of range."""
+    @torch.no_grad()
+    def read(self, puzzles: Tensor, level: float | None, generator: torch.Generator) -> None:
+        """Passes ``puzzles`` through the network, without labels, at one of the method's reading levels."""
+        self.method.read(self.network, puzzles, level, generator)
 
     # Draws -------------------------------------------------------------------------------------------------------
 
@@ -136,31 +204,18 @@ class PuzzleModule(L.LightningModule, ABC):
         text = " ".join(map(str, (self.seed, purpose, *key)))
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "little")
 
-    def _drawer(self, batch: Batch, generator: torch.Generator) -> Callable[..., Tensor]:
-        """Draws for a share of a global batch: made for the whole, so that the world's size changes nothing."""
-
-        def draw(distribution: Callable[..., Tensor], *shape: int) -> Tensor:
-            whole = distribution((batch.total, *shape), generator=generator, device=self.device)
-            return whole[batch.start : batch.start + len(batch.puzzles)]
-
-        return draw
-
     def _labels(self, batch: Batch) -> Tensor | None:
         """Labels of training puzzles, some hidden; None for a network without."""
-        num_labels = self._num_labels
-        if not num_labels:
+        num = num_labels(self.network)
+        if not num:
             return None
         if not self.training or not self.label_dropout:
             return batch.rules
-        hidden = self._drawer(batch, self.generator("labels", batch.step))(torch.rand) < self.label_dropout
-        return batch.rules.masked_fill(hidden, num_labels)
-
-    @property
-    def _num_labels(self) -> int:
-        return int(getattr(self.network, "num_labels", 0))
+        hidden = BatchDraw(batch, self.generator("labels", batch.step))(torch.rand) < self.label_dropout
+        return batch.rules.masked_fill(hidden, num)
 
     def _check_rules(self, rules: Tensor | None) -> Tensor | None:
-        if rules is not None and not self._num_labels:
+        if rules is not None and not num_labels(self.network):
             raise InputError("expected no rules for a network without labels, got some: train with num_labels "
                              f"{NUM_RULES}, or generate unconditionally.")  # fmt: skip
         return rules
@@ -185,7 +240,7 @@ class PuzzleModule(L.LightningModule, ABC):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mean loss of this share of the global batch."""
         torch.manual_seed(self._stream("dropout", batch.step, batch.start))  # what the network draws by itself
-        draw = self._drawer(batch, self.generator("train", batch.step))
+        draw = BatchDraw(batch, self.generator("train", batch.step))
         loss = self.losses(batch.puzzles, self._labels(batch), draw).mean()
         accumulate = self.trainer.accumulate_grad_batches
         part = batch_idx % accumulate
@@ -231,13 +286,13 @@ class PuzzleModule(L.LightningModule, ABC):
     def score(self, scores: Scores, batch: Batch, purpose: Purpose) -> Sampled:
         """Adds the batch's loss, its completed last panels and as many generated puzzles to ``scores``."""
         scores.add_losses(
-            self.losses(batch.puzzles, self._labels(batch), self._drawer(batch, self.generator(purpose, batch.step)))
+            self.losses(batch.puzzles, self._labels(batch), BatchDraw(batch, self.generator(purpose, batch.step)))
         )
         mask = last_panel_mask(len(batch.puzzles), self.device)
         with self.measured("complete"):
             completed = self.complete(batch.puzzles, mask, self.generator("complete", batch.step))
         scores.add_completed(completed, batch.rules)
-        labels = batch.rules if self._num_labels else None
+        labels = batch.rules if num_labels(self.network) else None
         with self.measured("generate"):
             generated = self.generate(len(batch.puzzles), labels, self.generator("generate", batch.step))
         scores.add_generated(generated)

@@ -8,17 +8,11 @@ import torch
 import yaml
 from torch import nn
 
-from genraven.diffusion.ddpm import Ddpm
-from genraven.diffusion.edm import Edm
-from genraven.diffusion.flow import Flow
-from genraven.flops import count_flops, passes, peak_flops
+from genraven.flops import count_flops, peak_flops
 from genraven.networks.dit import DiT
 from genraven.networks.mamba import Mamba
 from genraven.networks.transformer import Transformer
 from genraven.networks.unet import Block, UNet
-from genraven.puzzles import layout
-from genraven.puzzles.generate import generate
-from lightning_modules import AutoregressiveModule, DiffusionModule
 
 CONFIGS = Path(__file__).parents[1] / "launch" / "configs" / "model"
 CLASSES: dict[str, type[nn.Module]] = {cls.__name__: cls for cls in (DiT, UNet, Mamba, Transformer)}
@@ -125,45 +119,6 @@ def test_the_network_is_left_as_it_was() -> None:
 
 def test_another_network_is_not_guessed() -> None:
     assert count_flops(nn.Linear(3, 3)) is None
-
-
-def modules() -> dict[str, Any]:
-    def picture(process: Any, **settings: Any) -> DiffusionModule:
-        return DiffusionModule(DiT(width=24, depth=1, num_heads=2, patch=3, **settings), process, num_sampling_steps=3)
-
-    return {
-        "flow": picture(Flow()),
-        "ddpm": picture(Ddpm(), out_channels=6),
-        "edm": picture(Edm()),
-        "cells": AutoregressiveModule(Transformer(width=24, depth=1, num_heads=2)),
-    }
-
-
-@pytest.mark.parametrize("name", ["flow", "ddpm", "edm", "cells"])
-def test_a_training_step_is_one_pass_through_the_network(name: str) -> None:
-    module, seen = modules()[name], []
-    module.network.register_forward_hook(lambda network, args, output: seen.append(passes(network, output)))
-    puzzles = generate(0, 0, 5)
-    generator = torch.Generator().manual_seed(0)
-    module.losses(puzzles, None, lambda draw, *shape: draw((5, *shape), generator=generator))
-    assert seen == [5.0]
-
-
-def test_passes_of_sampling() -> None:
-    """A picture is looked at in each step; of a sequence each cell is read once, however long the calls are."""
-    for name, wanted in (("flow", 4 * 3), ("cells", 4)):
-        module, seen = modules()[name], []
-        module.network.register_forward_hook(
-            lambda network, args, output, seen=seen: seen.append(passes(network, output))
-        )
-        module.generate(4)
-        assert sum(seen) == pytest.approx(wanted)
-        seen.clear()
-        puzzles = generate(0, 0, 4)
-        mask = torch.zeros(4, *layout.PUZZLE_SHAPE[1:], dtype=torch.bool)
-        mask[:, 6:, 6:] = True
-        module.complete(puzzles, mask)
-        assert sum(seen) == pytest.approx(wanted)
 
 
 @pytest.mark.parametrize(

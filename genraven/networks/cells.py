@@ -5,7 +5,6 @@ nothing else of what they mean. Position 0 reads the start token (the label, for
 (i - 1)-th cell; each predicts the next cell.
 """
 
-import math
 from abc import ABC, abstractmethod
 from typing import Any, Literal
 
@@ -13,22 +12,25 @@ import torch
 from torch import Tensor, nn
 
 from genraven.errors import InputError
+from genraven.states import num_states, symbols_to_states
 
 Embedding = Literal["separate", "combined", "joint"]
 Head = Literal["separate", "joint"]
 
 
-def symbols_to_states(cells: Tensor, symbols: tuple[int, ...]) -> Tensor:
-    """(...) int64 states from symbols (..., A): 0 for a cell with any symbol 0, else 1 + the others' mixed radix.
+def make_embeddings(width: int, embedding: Embedding, symbols: tuple[int, ...]) -> nn.ModuleList:
+    """The tables that ``embed_cells`` looks up."""
+    sizes = (num_states(symbols),) if embedding == "joint" else symbols
+    columns = width // len(symbols) if embedding == "separate" else width
+    return nn.ModuleList(nn.Embedding(n, columns) for n in sizes)
 
-    Args:
-        cells: (..., A) int64.
-        symbols: number of symbols of each attribute; its product with 1 taken from each is the number of states but 0.
-    """
-    state = torch.zeros_like(cells[..., 0])
-    for symbol, size in zip(cells.unbind(-1), symbols, strict=True):
-        state = state * (size - 1) + symbol - 1
-    return (state + 1).masked_fill((cells == 0).any(-1), 0)
+
+def embed_cells(tables: nn.ModuleList, cells: Tensor, embedding: Embedding, symbols: tuple[int, ...]) -> Tensor:
+    """(B, L, D) from symbols (B, L, A)."""
+    if embedding == "joint":
+        return tables[0](symbols_to_states(cells, symbols))
+    parts = [table(part) for table, part in zip(tables, cells.unbind(-1), strict=True)]
+    return torch.cat(parts, -1) if embedding == "separate" else torch.stack(parts).sum(0)
 
 
 class CellNetwork(nn.Module, ABC):
@@ -64,21 +66,16 @@ class CellNetwork(nn.Module, ABC):
             raise InputError(f"expected width divisible by {len(symbols)}, the number of attributes, got {width}.")
         self.width, self.num_labels, self.symbols, self.embedding = width, num_labels, symbols, embedding
         self.head_sizes: tuple[int, ...] = symbols if head == "separate" else (num_states,)
-        tables = (1 + math.prod(n - 1 for n in symbols),) if embedding == "joint" else symbols
-        columns = width // len(symbols) if embedding == "separate" else width
         self.start = nn.Embedding(num_labels + 1, width)
-        self.embeddings = nn.ModuleList(nn.Embedding(n, columns) for n in tables)
+        self.embeddings = make_embeddings(width, embedding, symbols)
 
     def make_heads(self) -> nn.ModuleList:
         """The linear layers before the softmaxes; made last, so that parameters stand in the order of their use."""
         return nn.ModuleList(nn.Linear(self.width // len(self.head_sizes), n) for n in self.head_sizes)
 
-    def embed(self, cells: Tensor) -> Tensor:
-        """(B, L, D) from symbols (B, L, A)."""
-        if self.embedding == "joint":
-            return self.embeddings[0](symbols_to_states(cells, self.symbols))
-        parts = [embed(part) for embed, part in zip(self.embeddings, cells.unbind(-1), strict=True)]
-        return torch.cat(parts, -1) if self.embedding == "separate" else torch.stack(parts).sum(0)
+    def example_inputs(self, num_cells: int, device: torch.device | str) -> tuple[Tensor, ...]:
+        """What it reads of one puzzle in training: all of its ``num_cells`` cells but the last."""
+        return (torch.zeros(1, num_cells - 1, len(self.symbols), dtype=torch.int64, device=device),)
 
     @abstractmethod
     def new_cache(self, batch_size: int) -> Any:
@@ -97,7 +94,7 @@ class CellNetwork(nn.Module, ABC):
             labels: (B,) int64; None, or ``num_labels``, is unconditional. Only the start token reads it.
             cache: of ``new_cache``; extended in place.
         """
-        x = self.embed(cells)
+        x = embed_cells(self.embeddings, cells, self.embedding, self.symbols)
         if cache is None or cache.length == 0:
             if labels is None:
                 labels = cells.new_full((len(cells),), self.num_labels)

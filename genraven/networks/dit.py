@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genraven.errors import InputError
+from genraven.networks.attention import attend
 
 
 def _frequencies(num: int, max_period: float) -> Tensor:
@@ -42,7 +43,7 @@ class Block(nn.Module):
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(condition).unsqueeze(1).chunk(6, -1)
         h = self.norm1(x) * (1 + scale1) + shift1
         q, k, v = self.qkv(h).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        x = x + gate1 * self.attention_out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        x = x + gate1 * self.attention_out(attend(q, k, v).transpose(1, 2).flatten(2))
         h = self.norm2(x) * (1 + scale2) + shift2
         return x + gate2 * self.mlp_out(F.gelu(self.mlp_in(h), approximate="tanh"))
 
@@ -90,6 +91,11 @@ class DiT(nn.Module):
         self.modulation = nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, out_channels * patch**2)
         self._initialise()
+
+    def example_inputs(self, num_cells: int, device: torch.device | str) -> tuple[Tensor, ...]:
+        """What it reads of one puzzle of ``num_cells`` cells: a picture and its time."""
+        side = math.isqrt(num_cells)
+        return torch.zeros(1, self.in_channels, side, side, device=device), torch.zeros(1, device=device)
 
     def _initialise(self) -> None:
         """Xavier-uniform weights, 0.02 for the condition's; zero for all that gates a block and for the output."""

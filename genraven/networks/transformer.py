@@ -10,8 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genraven.errors import InputError
+from genraven.networks.attention import attend
 from genraven.networks.cells import CellNetwork, Embedding, Head
 from genraven.networks.dropout import dropout
+
+RESIDUAL = ("attention_out", "mlp_out")
+"""Layers of a block that feed the residual stream."""
 
 
 class KeyValueCache:
@@ -40,7 +44,13 @@ class KeyValueCache:
 
 
 class Block(nn.Module):
-    """Pre-norm attention and MLP, as in GPT-2."""
+    """Pre-norm attention and MLP, as in GPT-2.
+
+    Args:
+        width: D.
+        num_heads: H.
+        dropout: on attention weights and residual branches.
+    """
 
     def __init__(self, width: int, num_heads: int, dropout: float) -> None:
         super().__init__()
@@ -63,9 +73,11 @@ class Block(nn.Module):
         later = (
             torch.ones(read, known, dtype=torch.bool, device=q.device).tril(known - read) if 1 < read < known else None
         )
-        attended = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=later, dropout_p=dropped, is_causal=1 < read == known
-        )
+        causal = 1 < read == known
+        if later is None:
+            attended = attend(q, k, v, causal=causal, dropout=dropped)
+        else:
+            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=later, dropout_p=dropped)
         x = x + dropout(self.attention_out(attended.transpose(1, 2).flatten(2)), dropped)
         hidden = F.gelu(self.mlp_in(self.norm2(x)), approximate="tanh")
         return x + dropout(self.mlp_out(hidden), dropped)
@@ -124,7 +136,7 @@ class Transformer(CellNetwork):
         nn.init.normal_(self.positions, std=0.02)
         for name, module in self.named_modules():
             if isinstance(module, nn.Linear | nn.Embedding):
-                residual = name.endswith(("attention_out", "mlp_out"))
+                residual = name.endswith(RESIDUAL)
                 nn.init.normal_(module.weight, std=0.02 / math.sqrt(2 * depth) if residual else 0.02)
             if isinstance(module, nn.Linear):
                 nn.init.zeros_(module.bias)

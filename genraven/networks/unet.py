@@ -213,6 +213,11 @@ class UNet(nn.Module):
             ordered += [*([self.up[level - 1]] if level else []), *merging]  # type: ignore[misc]
         return ordered
 
+    def example_inputs(self, num_cells: int, device: torch.device | str) -> tuple[Tensor, ...]:
+        """What it reads of one puzzle of ``num_cells`` cells: a picture and its time."""
+        side = math.isqrt(num_cells)
+        return torch.zeros(1, self.in_channels, side, side, device=device), torch.zeros(1, device=device)
+
     def _initialise(self) -> None:
         """Xavier-uniform weights; nearly zero where a branch ends, smaller where attention begins."""
         for name, module in self.named_modules():

@@ -7,12 +7,14 @@ B batch, R = 3 rows, P = 3 panels, k = 9 cells a panel, A = 3 attributes (shape,
 - rows (B, R, P, k, A)
 - states (B, 81): a token as one number, 0 empty, else 1 + (shape * 10 + size) * 10 + color
 - fields (B, A, 9, 9) float: what continuous models see
+- one-hot fields (B, 30, 9, 9) float: the same as a code with a channel for each symbol of each attribute
 """
 
 from functools import cache
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -26,7 +28,9 @@ from genraven.puzzles.spec import (
     NUM_VALUES,
     TOKENS_PER_PUZZLE,
 )
+from genraven.states import states_to_symbols, symbols_to_states
 
+SYMBOLS = tuple(1 + n for n in NUM_VALUES)  # of each attribute: 0 is empty, then its values
 PUZZLE_SHAPE = (NUM_ATTRIBUTES, GRID, GRID)
 ROW_SHAPE = (NUM_PANELS, NUM_CELLS, NUM_ATTRIBUTES)
 _MEAN, _SCALE = (1.5, 2.5, 2.5), (2.5, 3.5, 3.5)
@@ -89,17 +93,12 @@ def canonical(tokens_or_rows: Tensor) -> Tensor:
 
 def tokens_to_states(tokens: Tensor) -> Tensor:
     """(...) int64 states from canonical cells (..., A) within their ranges."""
-    shape, size, color = tokens.long().unbind(-1)
-    state = 1 + (shape * NUM_VALUES[1] + size) * NUM_VALUES[2] + color
-    return state.masked_fill(shape == EMPTY, 0)
+    return symbols_to_states(tokens.long() - EMPTY, SYMBOLS)
 
 
 def states_to_tokens(states: Tensor) -> Tensor:
     """(..., A) int8 cells from states (...)."""
-    cell = states - 1
-    rest = cell // NUM_VALUES[2]
-    tokens = torch.stack([rest // NUM_VALUES[1], rest % NUM_VALUES[1], cell % NUM_VALUES[2]], -1)
-    return tokens.masked_fill((states == 0).unsqueeze(-1), EMPTY).to(torch.int8)
+    return (states_to_symbols(states, SYMBOLS) + EMPTY).to(torch.int8)
 
 
 def _per_channel(values: tuple[float, ...], like: Tensor) -> Tensor:
@@ -116,3 +115,15 @@ def fields_to_puzzles(fields: Tensor) -> Tensor:
     values = (fields.float() * _per_channel(_SCALE, fields) + _per_channel(_MEAN, fields)).round()
     puzzles = values.nan_to_num(torch.iinfo(torch.int8).max).clamp(-128, 127).to(torch.int8)
     return canonical(puzzles.movedim(1, -1)).movedim(-1, 1).contiguous()
+
+
+def puzzles_to_onehot(puzzles: Tensor) -> Tensor:
+    """(B, 30, 9, 9) float32 one-hot fields from canonical puzzles: 2 at a symbol, else 0, less the mean 2 / symbols."""
+    parts = zip((puzzles.long() + 1).unbind(1), SYMBOLS, strict=True)
+    return torch.cat([2 * F.one_hot(part, n).movedim(-1, 1).float() - 2 / n for part, n in parts], 1)
+
+
+def onehot_to_puzzles(fields: Tensor) -> Tensor:
+    """(B, A, 9, 9) int8 puzzles, the largest symbol of each attribute; a cell with any empty channel is empty."""
+    values = torch.stack([part.argmax(1) for part in fields.split(SYMBOLS, 1)], -1) - 1
+    return canonical(values.to(torch.int8)).movedim(-1, 1).contiguous()

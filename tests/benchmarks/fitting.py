@@ -12,7 +12,8 @@ import torch
 from harness import Row
 from torch.utils.data import DataLoader, TensorDataset
 
-from genraven.diffusion.flow import Flow
+from genraven.methods.gaussian import GaussianDiffusion
+from genraven.methods.gaussian.flow import Flow
 from genraven.networks.dit import DiT
 from genraven.networks.transformer import Transformer
 from genraven.puzzles.generate import generate
@@ -82,6 +83,6 @@ def rows(rounds: int) -> Iterator[Row]:
     plain = ("--model.ema_decay", "null", "--model.network.patch", "1")
     yield Row(
         "genraven fit, a SiT of 0.7 M", "puzzles/s", lambda: fit("-c", "model/sit_tiny.yaml", *clip, *plain),
-        lambda: bare(DiffusionModule(DiT(**SIZE), Flow())),  # type: ignore[arg-type]
+        lambda: bare(DiffusionModule(DiT(**SIZE), GaussianDiffusion(Flow()))),  # type: ignore[arg-type]
         "a bare PyTorch loop", 0.95, rounds, is_rate=True,
     )  # fmt: skip

@@ -17,7 +17,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
-from genraven.diffusion.flow import Flow
+from genraven.methods.gaussian.flow import Flow
 from genraven.networks.dit import DiT
 
 GLOBAL_BATCH, ROUNDS, STEPS = 64, 7, 4

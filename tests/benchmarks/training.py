@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from harness import Row
 from torch import Tensor, nn
 
-from genraven import decoding
-from genraven.diffusion.ddpm import Ddpm
-from genraven.diffusion.edm import Edm
+from genraven.methods import decoding
+from genraven.methods.gaussian import GaussianDiffusion
+from genraven.methods.gaussian.ddpm import Ddpm
+from genraven.methods.gaussian.edm import Edm
 from genraven.networks.cells import Head
 from genraven.networks.compiling import compile_blocks
 from genraven.networks.dit import DiT
@@ -85,7 +86,7 @@ def mamba(batch: int, rounds: int) -> Row:
 def dit(batch: int, rounds: int) -> Row:
     """DiT-S/1, noise prediction."""
     puzzles = puzzles_of(batch)
-    ours = DiffusionModule(DiT(width=384, depth=12, num_heads=6), Ddpm(learned_variance=False))
+    ours = DiffusionModule(DiT(width=384, depth=12, num_heads=6), GaussianDiffusion(Ddpm(learned_variance=False)))
     compile_blocks(ours.network)
     theirs, fields = peers.dit(384, 12, 6), layout.puzzles_to_fields(puzzles)
     label = torch.zeros(batch, dtype=torch.long)
@@ -104,8 +105,8 @@ def dit(batch: int, rounds: int) -> Row:
 def unet(batch: int, rounds: int) -> Row:
     """The U-Net base."""
     puzzles = puzzles_of(batch)
-    ours = DiffusionModule(UNet(channels=64, dropout=0.13), Edm())
-    theirs = DiffusionModule(peers.unet(64, 0.13), Edm())
+    ours = DiffusionModule(UNet(channels=64, dropout=0.13), GaussianDiffusion(Edm()))
+    theirs = DiffusionModule(peers.unet(64, 0.13), GaussianDiffusion(Edm()))
     compile_blocks(ours.network)
     sides = [
         step(module, lambda module=module: module.losses(puzzles, None, draws(batch)).mean(), batch, fused=fused)

@@ -8,7 +8,7 @@ import pytest
 from launch import demo
 
 DATA = ("--data.samples_per_rule", "20", "--data.eval_puzzles_per_rule", "2", "--data.global_batch_size", "4")
-FEW_STEPS = ("--model.num_sampling_steps", "2")
+FEW_STEPS = ("--model.method.sampling.num_steps", "2")
 SMALL = {
     "model/gpt2_tiny.yaml": (*DATA, "--model.network.depth", "1"),
     "model/mamba_tiny.yaml": (*DATA, "--model.network.depth", "1"),

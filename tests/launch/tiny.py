@@ -17,7 +17,7 @@ TINY = [
 ]
 FAMILIES = {
     "autoregressive": ["-c", "model/gpt2_tiny.yaml", "--model.network.dropout", "0.1", *TINY],
-    "diffusion": ["-c", "model/sit_tiny.yaml", *TINY, "--model.num_sampling_steps", "2"],
+    "diffusion": ["-c", "model/sit_tiny.yaml", *TINY, "--model.method.sampling.num_steps", "2"],
 }
 
 

@@ -14,9 +14,10 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parents[1] / "networks"))
 import plain
 
-from genraven.diffusion.ddpm import Ddpm
-from genraven.diffusion.edm import Edm
-from genraven.diffusion.flow import Flow
+from genraven.methods.gaussian import GaussianDiffusion
+from genraven.methods.gaussian.ddpm import Ddpm
+from genraven.methods.gaussian.edm import Edm
+from genraven.methods.gaussian.flow import Flow
 from genraven.networks import mamba
 from genraven.networks.compiling import compile_blocks
 from genraven.networks.dit import DiT
@@ -30,9 +31,9 @@ STEPS, BATCH = 200, 8
 MODULES: dict[str, Callable[[], PuzzleModule]] = {
     "gpt2": lambda: AutoregressiveModule(Transformer(width=24, depth=2, num_heads=2, head="joint")),
     "mamba": lambda: AutoregressiveModule(Mamba(width=24, depth=1, state_size=4)),
-    "sit": lambda: DiffusionModule(DiT(width=24, depth=2, num_heads=2), Flow()),
-    "dit": lambda: DiffusionModule(DiT(width=24, depth=2, num_heads=2, out_channels=6), Ddpm()),
-    "edm": lambda: DiffusionModule(UNet(channels=8, multipliers=(1, 2, 2), dropout=0.0), Edm()),
+    "sit": lambda: DiffusionModule(DiT(width=24, depth=2, num_heads=2), GaussianDiffusion(Flow())),
+    "dit": lambda: DiffusionModule(DiT(width=24, depth=2, num_heads=2, out_channels=6), GaussianDiffusion(Ddpm())),
+    "edm": lambda: DiffusionModule(UNet(channels=8, multipliers=(1, 2, 2), dropout=0.0), GaussianDiffusion(Edm())),
 }
 
 

@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from genraven.diffusion.ddpm import Ddpm
-from genraven.diffusion.edm import Edm
-from genraven.diffusion.flow import Flow
-from genraven.diffusion.inpainting import ShownCells
-from genraven.diffusion.process import Process
 from genraven.errors import InputError
+from genraven.methods.gaussian import GaussianDiffusion, GaussianSampling
+from genraven.methods.gaussian.ddpm import Ddpm
+from genraven.methods.gaussian.edm import Edm
+from genraven.methods.gaussian.flow import Flow
+from genraven.methods.gaussian.inpainting import ShownCells
+from genraven.methods.gaussian.process import Process
 from genraven.networks.dit import DiT
 from genraven.puzzles import layout
 from genraven.puzzles.generate import generate
@@ -35,8 +36,10 @@ class Spy(nn.Module):
 
 
 def module(network: nn.Module | None = None, **kwargs: Any) -> DiffusionModule:
-    settings: dict[str, Any] = {"masked_share": 0.5, "num_sampling_steps": 3, "process": Flow()}
-    return DiffusionModule(network or Spy(), **settings | kwargs)
+    masked_share, completion = kwargs.pop("masked_share", 0.5), kwargs.pop("completion", None)
+    sampling = GaussianSampling(num_steps=3, completion=completion, num_particles=2)
+    method = GaussianDiffusion(Flow(), masked_share=masked_share, sampling=sampling)
+    return DiffusionModule(network or Spy(), method, **kwargs)
 
 
 def drawer(num: int) -> Any:
@@ -80,7 +83,6 @@ def test_only_open_cells_count(process: Process) -> None:
 
 def test_learned_completion_shows_the_given_cells_at_every_step() -> None:
     model, puzzles, mask = module(), generate(3, 0, 4), last_panel_mask(4)
-    assert model.completion == "learned"
     completed = model.complete(puzzles, mask, torch.Generator().manual_seed(0))
     given = ~mask.unsqueeze(1).expand_as(puzzles)
     assert torch.equal(completed[given], puzzles[given])
@@ -95,7 +97,7 @@ def test_other_completions_and_generation_show_nothing(completion: Any) -> None:
     network = DiT(width=24, depth=1, num_heads=2, patch=3, in_channels=4)
     seen: list[Tensor] = []
     network.patches.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    model = module(network, completion=completion, num_particles=2)
+    model = module(network, completion=completion)
     model.complete(generate(3, 0, 2), last_panel_mask(2), torch.Generator().manual_seed(0))
     model.generate(2, None, torch.Generator().manual_seed(0))
     assert len(seen) >= 6
@@ -103,9 +105,9 @@ def test_other_completions_and_generation_show_nothing(completion: Any) -> None:
 
 
 def test_the_channel_and_the_share_go_together() -> None:
-    with pytest.raises(InputError, match="in_channels 4 with masked_share"):
+    with pytest.raises(InputError, match="in_channels 4 with code numbers and masked_share 0.5"):
         module(DiT(width=24, depth=1, num_heads=2))
-    with pytest.raises(InputError, match="in_channels 3 with masked_share 0"):
+    with pytest.raises(InputError, match="in_channels 3 with code numbers and masked_share 0"):
         module(DiT(width=24, depth=1, num_heads=2, in_channels=4), masked_share=0.0)
     with pytest.raises(InputError, match="between 0 and 1"):
         module(masked_share=1.5)

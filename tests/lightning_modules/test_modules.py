@@ -18,11 +18,12 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from callbacks import StepCheckpoint, WholeCheckpointIO
 from datamodules import GenRAVENDataModule
-from genraven.diffusion.ddpm import Ddpm
-from genraven.diffusion.edm import Edm
-from genraven.diffusion.flow import Flow
-from genraven.diffusion.process import Process
 from genraven.errors import InputError
+from genraven.methods.gaussian import GaussianDiffusion, GaussianSampling
+from genraven.methods.gaussian.ddpm import Ddpm
+from genraven.methods.gaussian.edm import Edm
+from genraven.methods.gaussian.flow import Flow
+from genraven.methods.gaussian.process import Process
 from genraven.networks.dit import DiT
 from genraven.networks.transformer import Transformer
 from genraven.puzzles import layout
@@ -49,8 +50,9 @@ def diffusion(process: Process | None = None, **kwargs: Any) -> DiffusionModule:
     )
     with torch.no_grad():  # away from the zero output of a fresh network
         network.out.weight.normal_(std=0.1)
-    settings: dict[str, Any] = {"optimizer": OPTIMIZER, "num_sampling_steps": 2, "ema_decay": 0.9}
-    return DiffusionModule(network, process or Flow(), **settings | kwargs)
+    sampling = GaussianSampling(**{"num_steps": 2} | kwargs)
+    method = GaussianDiffusion(process or Flow(), sampling=sampling)
+    return DiffusionModule(network, method, optimizer=OPTIMIZER, ema_decay=0.9)
 
 
 def autoregressive(**kwargs: Any) -> AutoregressiveModule:
@@ -343,7 +345,7 @@ def test_every_process_completes_in_every_way(make_process: Callable[[], Process
     assert torch.equal(once[shown], puzzles[shown])
     assert not torch.equal(once, puzzles)
     if completion != "replacement":
-        module.completion = "replacement"
+        module.sample_by({"completion": "replacement"})
         assert not torch.equal(once, module.complete(puzzles, mask, torch.Generator().manual_seed(1)))
 
 
@@ -372,23 +374,26 @@ def test_labels_are_strengthened_by_the_guidance_scale() -> None:
     assert torch.equal(*free)
 
 
-def test_the_default_sampler_is_the_processs_first() -> None:
-    assert [diffusion(make()).sampler for make in PROCESSES] == ["euler", "heun", "ancestral"]
+def test_the_default_sampler_is_the_processs_own() -> None:
+    for make, usual in zip(PROCESSES, ("euler", "heun", "ancestral"), strict=True):
+        made = [diffusion(make(), sampler=name).eval().generate(3, None, torch.Generator().manual_seed(0))
+                for name in (None, usual)]  # fmt: skip
+        assert torch.equal(*made)
 
 
 @pytest.mark.parametrize(
     ("process", "settings", "says"),
     [
-        (Ddpm, {"sampler": "heun"}, "Ddpm can use, one of ancestral, ddim, dpmpp_2m, dpmpp_2m_sde, got heun"),
+        (Ddpm, {"sampler": "heun"}, "Ddpm can use, one of ddim, ancestral, dpmpp_2m, dpmpp_2m_sde, got heun"),
         (Edm, {"sampler": "flow_sde"}, "a sampler that Edm can use"),
         (Flow, {"sampler": "eular"}, "a sampler that Flow can use"),
-        (Ddpm, {"num_sampling_steps": 1001}, "at most 1000"),
-        (Flow, {"num_sampling_steps": 0}, "1 sampling step or more"),
+        (Ddpm, {"num_steps": 1001}, "at most 1000"),
+        (Flow, {"num_steps": 0}, "num_steps to be 1 or more"),
         (Flow, {"num_particles": 0}, "num_particles to be 1 or more, got 0"),
         (Flow, {"num_resamples": 0}, "num_resamples to be 1 or more"),
         (Flow, {"guidance_strength": -1.0}, "guidance_strength to be 0 or more"),
+        (Flow, {"completion": "magic"}, "completion to be one of replacement, guidance, tds, learned, got magic"),
         (Flow, {"guidance_strength": math.nan}, "guidance_strength to be 0 or more"),
-        (Flow, {"completion": "magic"}, "got magic"),
     ],
 )
 def test_settings_of_sampling_that_make_no_sense(

@@ -10,17 +10,17 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from genraven.diffusion.ddpm import Ddpm
-from genraven.diffusion.edm import Edm
-from genraven.diffusion.flow import Flow
-from genraven.diffusion.process import Process, per_puzzle
+from genraven.methods.gaussian import GaussianDiffusion, GaussianSampling
+from genraven.methods.gaussian.ddpm import Ddpm
+from genraven.methods.gaussian.edm import Edm
+from genraven.methods.gaussian.flow import Flow
+from genraven.methods.gaussian.process import Process, per_puzzle
 from genraven.metrics.memorization import Memorization, TrainingIndex
 from genraven.networks.dit import DiT
 from genraven.networks.mamba import Mamba
@@ -35,12 +35,17 @@ NUM = 64
 Draw = Callable[..., Tensor]
 
 
-def dit(process: Process, width: int = 256, **kwargs: Any) -> PuzzleModule:
-    return DiffusionModule(DiT(width=width, depth=2, num_heads=4, patch=9), process, **kwargs)
+def gaussian(network: nn.Module, process: Process, sampler: str, num_steps: int) -> PuzzleModule:
+    sampling = GaussianSampling(sampler=sampler, num_steps=num_steps)
+    return DiffusionModule(network, GaussianDiffusion(process, sampling=sampling))
+
+
+def dit(process: Process, sampler: str, num_steps: int) -> PuzzleModule:
+    return gaussian(DiT(width=256, depth=2, num_heads=4, patch=9), process, sampler, num_steps)
 
 
 def unet() -> PuzzleModule:
-    return DiffusionModule(UNet(channels=32, dropout=0.0), Edm(), sampler="ancestral", num_sampling_steps=250)
+    return gaussian(UNet(channels=32, dropout=0.0), Edm(), "ancestral", 250)
 
 
 def at_the_ends(u: Tensor) -> Tensor:
@@ -63,9 +68,9 @@ CASES = {
         lambda: AutoregressiveModule(Transformer(width=96, depth=2, num_heads=2, head="joint")), 16, 2500, 5e-3
     ),
     "mamba": Case(lambda: AutoregressiveModule(Mamba(width=48, depth=1, head="joint")), 16, 2500, 1e-2),
-    "sit": Case(partial(dit, Flow(), sampler="heun", num_sampling_steps=30), NUM, 10_000, 2e-3),
+    "sit": Case(partial(dit, Flow(), "heun", 30), NUM, 10_000, 2e-3),
     "dit": Case(
-        partial(dit, Ddpm(learned_variance=False), sampler="ancestral", num_sampling_steps=250),
+        partial(dit, Ddpm(learned_variance=False), "ancestral", 250),
         4 * NUM,
         20_000,
         2e-3,
@@ -92,13 +97,13 @@ def best(process: Process, fields: Tensor, x: Tensor, t: Tensor) -> Tensor:
 
 def floor(module: PuzzleModule, fields: Tensor, noise: Tensor, uniform: Tensor) -> float:
     """The least loss that a model of these puzzles can have with these draws."""
-    if not isinstance(module, DiffusionModule):
+    if not isinstance(module.method, GaussianDiffusion):
         return math.log(NUM) / TOKENS_PER_PUZZLE
-    process = module.process
+    process = module.method.process
     if isinstance(process, Flow):
         t, scale = uniform, 1 / uniform
     elif isinstance(process, Edm):
-        t = process.training_sigmas(uniform)
+        t = process.training_times(uniform)
         scale = 1 / process.preconditioning(t)[1]
     else:
         assert isinstance(process, Ddpm)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from genraven import decoding
+from genraven.methods import decoding
 from genraven.networks.compiling import compile_blocks
 from genraven.networks.dit import DiT
 from genraven.networks.mamba import Mamba

@@ -2,10 +2,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from genraven.networks.cells import Embedding, Head, symbols_to_states
+from genraven.networks.cells import Embedding, Head, embed_cells
 from genraven.networks.transformer import Transformer
 from genraven.puzzles import layout
 from genraven.puzzles.generate import generate
+from genraven.states import symbols_to_states
 
 torch.set_num_threads(1)
 
@@ -81,7 +82,10 @@ def test_embeddings_have_the_tables_they_are_named_for() -> None:
     assert tables["joint"] == [(701, 24)]
     network, cell = make(embedding="combined"), torch.tensor([[[3, 0, 10]]])
     shape, size, color = network.embeddings
-    assert torch.allclose(network.embed(cell)[0, 0], shape.weight[3] + size.weight[0] + color.weight[10])
+    assert torch.allclose(
+        embed_cells(network.embeddings, cell, network.embedding, network.symbols)[0, 0],
+        shape.weight[3] + size.weight[0] + color.weight[10],
+    )
 
 
 def test_states_are_those_of_the_layout() -> None:

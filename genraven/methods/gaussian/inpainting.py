@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from genraven.diffusion.process import Denoiser, Prediction, Process, TimedNetwork, predict
-from genraven.diffusion.samplers import Projection, Sampler, normal_like, steps
 from genraven.errors import InputError
-from genraven.particles import resample_degenerate, systematic_resample
+from genraven.methods.gaussian.process import Denoiser, Prediction, Process, TimedNetwork, predict
+from genraven.methods.gaussian.samplers import Projection, Sampler, normal_like, steps
+from genraven.methods.particles import resample_degenerate, systematic_resample
 
 
 def replacement(process: Process, given: Tensor, noise: Tensor, open_cells: Tensor) -> Projection:

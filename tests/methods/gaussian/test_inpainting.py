@@ -1,19 +1,19 @@
 import pytest
 import torch
-from exact import DOUBLE, PAIRS, PROCESSES, gaussian, normal, seeded
+from exact import DOUBLE, PAIRS, PROCESSES, gaussian, normal, seeded, usable
 from torch import Tensor
 
-from genraven.diffusion.ddpm import Ddpm
-from genraven.diffusion.flow import Flow
-from genraven.diffusion.inpainting import (
+from genraven.errors import InputError
+from genraven.methods.gaussian.ddpm import Ddpm
+from genraven.methods.gaussian.flow import Flow
+from genraven.methods.gaussian.inpainting import (
     GuidedDenoiser,
     complete_by_guidance,
     complete_by_replacement,
     complete_by_tds,
     replacement,
 )
-from genraven.diffusion.samplers import SAMPLERS
-from genraven.errors import InputError
+from genraven.methods.gaussian.samplers import SAMPLERS
 
 
 def case() -> tuple[Tensor, Tensor, Tensor]:
@@ -36,14 +36,14 @@ def complete(how: str, process: str, name: str, given: Tensor, noise: Tensor, op
         return complete_by_tds(p, pull, given, open_cells, times, num_particles=3, generator=seeded(0))
     function = complete_by_guidance if how == "guidance" else complete_by_replacement
     return function(
-        p, SAMPLERS[name], pull, given, open_cells, noise, times,
+        p, SAMPLERS[name].sample, pull, given, open_cells, noise, times,
         num_resamples=3 if how == "repaint" else 1, generator=seeded(0),
     )  # fmt: skip
 
 
 WAYS = [
     *[("replacement", *pair) for pair in PAIRS],
-    *[(how, p, PROCESSES[p].samplers[-1]) for p in PROCESSES for how in ("repaint", "guidance", "tds")],
+    *[(how, p, usable(PROCESSES[p])[-1]) for p in PROCESSES for how in ("repaint", "guidance", "tds")],
 ]
 
 
@@ -67,7 +67,7 @@ def test_given_cells_are_on_their_path_before_every_step(process: str, num_resam
         return pull(x, t)
 
     complete_by_replacement(
-        p, SAMPLERS["ddim"], denoiser, given, open_cells, noise, p.times(9),
+        p, SAMPLERS["ddim"].sample, denoiser, given, open_cells, noise, p.times(9),
         num_resamples=num_resamples, generator=seeded(1),
     )  # fmt: skip
     assert torch.allclose(noises[0], noise[held], atol=1e-4)
@@ -129,7 +129,7 @@ def test_resampling_and_guidance_come_close_to_the_exact_conditional(process: st
     p, num = PROCESSES[process], 6000
     given, open_cells = problem(num)
     noise, times = normal(0, num, 1, 1, 3), p.times(50).to(DOUBLE)
-    arguments = (p, SAMPLERS[name], gaussian(p, MEAN, COVARIANCE), given, open_cells, noise, times)
+    arguments = (p, SAMPLERS[name].sample, gaussian(p, MEAN, COVARIANCE), given, open_cells, noise, times)
     plain = errors(complete_by_replacement(*arguments, generator=seeded(1)))
     repaint = [errors(complete_by_replacement(*arguments, num_resamples=n, generator=seeded(1))) for n in (3, 10)]
     guided = [errors(complete_by_guidance(*arguments, guidance_strength=w, generator=seeded(1))) for w in (0, 1, 2)]
@@ -202,7 +202,7 @@ def test_guidance_works_inside_inference_mode_and_keeps_the_learned_variance() -
         guided = GuidedDenoiser(p, denoiser, given, open_cells).predict(noise, times[1])
         assert torch.equal(guided.share, denoiser.predict(noise, times[1]).share)  # type: ignore[arg-type]
         for out in (
-            complete_by_guidance(p, SAMPLERS["ancestral"], denoiser, given, open_cells, noise, times),
+            complete_by_guidance(p, SAMPLERS["ancestral"].sample, denoiser, given, open_cells, noise, times),
             complete_by_tds(p, denoiser, given, open_cells, times, num_particles=2),
         ):
             assert out.isfinite().all() and not out.requires_grad
@@ -216,6 +216,8 @@ def test_no_particles_and_no_resampling_are_errors() -> None:
         complete_by_tds(p, pull, given, open_cells, p.times(3), num_particles=0)
     for function in (complete_by_replacement, complete_by_guidance):
         with pytest.raises(InputError, match="1 resampling of each step or more, got 0"):
-            function(p, SAMPLERS["euler"], pull, given, open_cells, noise, p.times(3), num_resamples=0)
+            function(p, SAMPLERS["euler"].sample, pull, given, open_cells, noise, p.times(3), num_resamples=0)
     with pytest.raises(InputError, match="strength of 0 or more, got -1"):
-        complete_by_guidance(p, SAMPLERS["euler"], pull, given, open_cells, noise, p.times(3), guidance_strength=-1)
+        complete_by_guidance(
+            p, SAMPLERS["euler"].sample, pull, given, open_cells, noise, p.times(3), guidance_strength=-1
+        )

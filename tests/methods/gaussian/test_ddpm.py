@@ -8,8 +8,8 @@ from exact import DOUBLE, normal
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from genraven.diffusion.ddpm import Ddpm
 from genraven.errors import InputError
+from genraven.methods.gaussian.ddpm import Ddpm
 
 BETAS = [1e-4 + (0.02 - 1e-4) * i / 999 for i in range(1000)]
 

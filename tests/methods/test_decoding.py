@@ -6,7 +6,7 @@ import torch
 from scipy.stats import chisquare
 from torch import Tensor
 
-from genraven.decoding import decode, decode_particles, from_symbols, pick, to_symbols
+from genraven.methods.decoding import decode, decode_particles, from_symbols, pick, to_symbols
 from genraven.networks.cells import CellNetwork, Head
 from genraven.networks.mamba import Mamba
 from genraven.networks.transformer import Transformer

@@ -1,7 +1,7 @@
 import torch
 from torch import Tensor
 
-from genraven.diffusion.flow import Flow
+from genraven.methods.gaussian.flow import Flow
 
 interpolate = Flow().interpolate
 

@@ -10,9 +10,9 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from genraven.diffusion.process import Prediction, Process, TimedNetwork, check_channels, per_puzzle
-from genraven.diffusion.schedules import check_spacing, linear_betas, spaced_times
 from genraven.errors import InputError
+from genraven.methods.gaussian.process import Prediction, Process, TimedNetwork, check_channels, per_puzzle
+from genraven.methods.gaussian.schedules import check_spacing, linear_betas, spaced_times
 
 MIN_NOISE = 1e-12  # keeps 1 - abar away from 0 in logarithms only
 
@@ -49,7 +49,8 @@ class Ddpm(Process):
         InputError: settings out of range.
     """
 
-    samplers = ("ancestral", "ddim", "dpmpp_2m", "dpmpp_2m_sde")
+    default_sampler = "ancestral"
+    has_ode = False
 
     def __init__(
         self,

@@ -7,8 +7,8 @@ B batch, L = 81 cells, A attributes. Symbols are the network's integers: an attr
 import torch
 from torch import Tensor
 
+from genraven.methods.particles import resample_degenerate
 from genraven.networks.cells import CellNetwork
-from genraven.particles import resample_degenerate
 from genraven.puzzles import layout
 
 
@@ -61,6 +61,24 @@ def log_likelihood(logits: Tensor, head_sizes: tuple[int, ...], symbols: Tensor,
     parts = zip(logits.split(head_sizes, -1), symbols.unbind(-1), strict=True)
     chosen = [_tempered(p, temperature).log_softmax(-1).gather(-1, s.unsqueeze(-1)).squeeze(-1) for p, s in parts]
     return torch.stack(chosen).sum(0)
+
+
+def cell_log_likelihood(logits: Tensor, head_sizes: tuple[int, ...], tokens: Tensor) -> Tensor:
+    """(...) log-probability in nats of the cells that symbols drawn from ``logits`` stand for.
+
+    With separate heads a cell is empty as soon as one symbol is: 1 - prod(1 - p_a(empty)), not the symbols' product.
+
+    Args:
+        logits: (..., sum of head_sizes).
+        head_sizes: symbols of each head.
+        tokens: (..., A) canonical cells.
+    """
+    symbols = to_symbols(tokens, head_sizes)
+    if len(head_sizes) == 1:
+        return log_likelihood(logits, head_sizes, symbols, 1.0)
+    filled = torch.stack([part.float().log_softmax(-1)[..., 1:].logsumexp(-1) for part in logits.split(head_sizes, -1)])
+    empty = (-torch.expm1(filled.sum(0))).log()
+    return empty.where((symbols == 0).any(-1), log_likelihood(logits, head_sizes, symbols, 1.0))
 
 
 def decode(

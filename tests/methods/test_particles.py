@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from genraven.particles import effective_sample_size, resample_degenerate, systematic_resample
+from genraven.methods.particles import effective_sample_size, resample_degenerate, systematic_resample
 
 DOUBLE = torch.float64
 

@@ -8,8 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from genraven.diffusion.process import Prediction, Process, TimedNetwork, check_channels, per_puzzle
-from genraven.diffusion.schedules import check_spacing, uniform_times
+from genraven.methods.gaussian.process import Prediction, Process, TimedNetwork, check_channels, per_puzzle
+from genraven.methods.gaussian.schedules import check_spacing, uniform_times
 
 
 class Flow(Process):
@@ -23,11 +23,12 @@ class Flow(Process):
         InputError: a spacing that is not positive.
     """
 
-    samplers = ("euler", "heun", "flow_sde", "ddim", "ancestral", "dpmpp_2m", "dpmpp_2m_sde")
+    default_sampler = "euler"
+    is_linear_path = True
 
     def __init__(self, *, training_times: Literal["uniform", "logit_normal"] = "uniform", spacing: float = 1.0) -> None:
         check_spacing(spacing)
-        self.training_times, self.spacing = training_times, spacing
+        self.is_uniform, self.spacing = training_times == "uniform", spacing
 
     def alpha(self, t: Tensor) -> Tensor:
         return 1 - t
@@ -37,6 +38,9 @@ class Flow(Process):
 
     def times(self, num_steps: int, device: torch.device | str | None = None) -> Tensor:
         return uniform_times(num_steps, device) ** self.spacing
+
+    def training_times(self, uniform: Tensor) -> Tensor:
+        return uniform if self.is_uniform else torch.special.ndtri(uniform).sigmoid()
 
     def velocity(self, x: Tensor, x0: Tensor, t: Tensor) -> Tensor:
         return (x - x0) / t
@@ -49,6 +53,6 @@ class Flow(Process):
         self, network: TimedNetwork, x0: Tensor, noise: Tensor, uniform: Tensor, labels: Tensor | None = None
     ) -> Tensor:
         """Squared errors of the velocity."""
-        times = uniform if self.training_times == "uniform" else torch.special.ndtri(uniform).sigmoid()
+        times = self.training_times(uniform)
         predicted = check_channels(network(self.interpolate(x0, noise, times), times, labels), x0.shape[1], self)
         return (predicted.to(x0.dtype) - (noise - x0)).square()

@@ -6,8 +6,8 @@ from exact import DOUBLE, normal
 from scipy import stats
 from torch import Tensor
 
-from genraven.diffusion.edm import Edm
 from genraven.errors import InputError
+from genraven.methods.gaussian.edm import Edm
 
 SIGMAS = [0.002, 0.05, 0.3, 0.5, 1.0, 7.0, 80.0]
 
@@ -69,10 +69,10 @@ def test_loss_is_the_weighted_error_of_the_denoiser() -> None:
 
 
 def test_training_sigmas_are_log_normal_and_never_zero() -> None:
-    sigma = Edm(p_mean=-0.4, p_std=1.0).training_sigmas(torch.rand(20_000, generator=torch.Generator().manual_seed(0)))
+    sigma = Edm(p_mean=-0.4, p_std=1.0).training_times(torch.rand(20_000, generator=torch.Generator().manual_seed(0)))
     logs = sigma.log().double()
     assert stats.kstest(logs.numpy(), stats.norm(-0.4, 1.0).cdf).pvalue > 0.01
-    smallest = Edm().training_sigmas(torch.zeros(1))
+    smallest = Edm().training_times(torch.zeros(1))
     assert 0 < smallest.item() < 1e-3
 
 

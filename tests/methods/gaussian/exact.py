@@ -5,15 +5,23 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from genraven.diffusion.ddpm import Ddpm
-from genraven.diffusion.edm import Edm
-from genraven.diffusion.flow import Flow
-from genraven.diffusion.process import Process
+from genraven.methods.gaussian.ddpm import Ddpm
+from genraven.methods.gaussian.edm import Edm
+from genraven.methods.gaussian.flow import Flow
+from genraven.methods.gaussian.process import Process
+from genraven.methods.gaussian.samplers import SAMPLERS
 
 torch.set_num_threads(1)
 DOUBLE = torch.float64
 PROCESSES: dict[str, Process] = {"flow": Flow(), "edm": Edm(), "ddpm": Ddpm()}
-PAIRS = [(process, sampler) for process in PROCESSES for sampler in PROCESSES[process].samplers]
+
+
+def usable(process: Process) -> list[str]:
+    """Names of the samplers that can use ``process``."""
+    return [name for name, entry in SAMPLERS.items() if entry.can_use(process)]
+
+
+PAIRS = [(process, sampler) for process in PROCESSES for sampler in usable(PROCESSES[process])]
 
 MEANS = torch.tensor([[-2.0, 1.0], [2.0, 0.0]], dtype=DOUBLE)
 STDS = torch.tensor([0.3, 0.6], dtype=DOUBLE)

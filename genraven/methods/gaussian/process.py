@@ -52,7 +52,14 @@ def per_puzzle(values: Tensor, like: Tensor) -> Tensor:
 class Process(ABC):
     """A Gaussian path, the loss that trains a network on it, and the denoiser that a trained network is."""
 
-    samplers: ClassVar[tuple[str, ...]]  # names in samplers.SAMPLERS that can use it, the default first
+    default_sampler: ClassVar[str]
+    """Of samplers.SAMPLERS, by name."""
+    has_ode: bool = True
+    """Is the velocity known, so that ODE samplers can use it?"""
+    is_linear_path: bool = False
+    """Are alpha = 1 - t and sigma = t?"""
+    learned_variance: bool = False
+    """Does the network say how wide a step back is, in as many channels again as the picture has?"""
 
     @abstractmethod
     def alpha(self, t: Tensor) -> Tensor:
@@ -69,6 +76,18 @@ class Process(ABC):
         Raises:
             InputError: a number of steps that it cannot take.
         """
+
+    @abstractmethod
+    def training_times(self, uniform: Tensor) -> Tensor:
+        """Times (B,) to train at, from draws ``uniform`` (B,) on [0, 1)."""
+
+    def as_read(self, x: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
+        """What a network is given for x_t at ``times`` (B,): the picture, and what tells its noise."""
+        return x, times
+
+    def for_data(self, deviation: float) -> "Process":
+        """The process for data of that standard deviation, where this one does not say its own."""
+        return self
 
     @abstractmethod
     def predict(self, network: TimedNetwork, x: Tensor, times: Tensor, labels: Tensor | None = None) -> Prediction:
@@ -127,7 +146,7 @@ class Process(ABC):
     def velocity(self, x: Tensor, x0: Tensor, t: Tensor) -> Tensor:
         """Dx/dt of the probability-flow ODE at ``x``, where ``x0`` is its estimate; t above 0."""
         raise InputError(f"expected a process with an ODE in time, got {type(self).__name__}, known at its steps only: "
-                         f"use one of its samplers, {', '.join(self.samplers)}.")  # fmt: skip
+                         f"use another sampler, such as {self.default_sampler}.")  # fmt: skip
 
     def step_back(
         self, x: Tensor, x0: Tensor, t: Tensor, s: Tensor, share: Tensor | None = None
@@ -157,12 +176,6 @@ class Process(ABC):
     ) -> "NetworkDenoiser":
         """What samplers call: (x_t, t) -> x0; labels are strengthened by ``guidance_scale``."""
         return NetworkDenoiser(self, network, labels, guidance_scale)
-
-    def check_sampler(self, name: str) -> None:
-        """Raises InputError when the sampler of that name cannot use this process."""
-        if name not in self.samplers:
-            raise InputError(f"expected a sampler that {type(self).__name__} can use, one of "
-                             f"{', '.join(self.samplers)}, got {name}: choose one of those.")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from genraven.diffusion.ddpm import Ddpm
-from genraven.diffusion.edm import Edm
-from genraven.diffusion.flow import Flow
-from genraven.diffusion.process import Process
 from genraven.errors import InputError
+from genraven.methods.gaussian.ddpm import Ddpm
+from genraven.methods.gaussian.edm import Edm
+from genraven.methods.gaussian.flow import Flow
+from genraven.methods.gaussian.process import Process
 
 
 @pytest.mark.parametrize("process", [Flow(), Edm(), Ddpm()], ids=["flow", "edm", "ddpm"])

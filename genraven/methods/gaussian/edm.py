@@ -3,13 +3,16 @@
 B batch; pictures are (B, C, S, S). x_t = x0 + t noise: the time is sigma itself.
 """
 
+import copy
+
 import torch
 from torch import Tensor
 
-from genraven.diffusion.process import Prediction, Process, TimedNetwork, check_channels, per_puzzle
-from genraven.diffusion.schedules import karras_sigmas
 from genraven.errors import InputError
+from genraven.methods.gaussian.process import Prediction, Process, TimedNetwork, check_channels, per_puzzle
+from genraven.methods.gaussian.schedules import karras_sigmas
 
+NUMBERS_DEVIATION = 0.5  # of puzzles as centred and scaled numbers, about
 SMALLEST_DRAW = 2.0**-25  # in place of a uniform draw of exactly 0, whose sigma would be 0
 
 
@@ -17,29 +20,37 @@ class Edm(Process):
     """Preconditioned denoising: input, target and weighted error of the network have unit variance at every sigma.
 
     Args:
-        sigma_data: standard deviation of the data.
+        sigma_data: standard deviation of the data; null is that of what the process is given.
         p_mean, p_std: of ln(sigma) in training.
         sigma_min, sigma_max: ends of the sampling grid; it starts from ``sigma_max`` times noise.
         rho: how much of the grid is near ``sigma_min``.
     """
 
-    samplers = ("heun", "euler", "ddim", "ancestral", "dpmpp_2m", "dpmpp_2m_sde")
+    default_sampler = "heun"
 
     def __init__(
         self,
         *,
-        sigma_data: float = 0.5,
+        sigma_data: float | None = None,
         p_mean: float = -1.2,
         p_std: float = 1.2,
         sigma_min: float = 0.002,
         sigma_max: float = 80.0,
         rho: float = 7.0,
     ) -> None:
-        if min(sigma_data, p_std, rho) <= 0 or not 0 < sigma_min < sigma_max:
+        if not min(1 if sigma_data is None else sigma_data, p_std, rho) > 0 or not 0 < sigma_min < sigma_max:
             raise InputError(f"expected sigma_data, p_std and rho above 0 and sigma_min between 0 and sigma_max, got "
                              f"{sigma_data}, {p_std}, {rho} and {sigma_min}, {sigma_max}.")  # fmt: skip
-        self.sigma_data, self.p_mean, self.p_std = sigma_data, p_mean, p_std
+        self.sigma_data_given = sigma_data
+        self.sigma_data = NUMBERS_DEVIATION if sigma_data is None else sigma_data
+        self.p_mean, self.p_std = p_mean, p_std
         self.sigma_min, self.sigma_max, self.rho = sigma_min, sigma_max, rho
+
+    def for_data(self, deviation: float) -> "Edm":
+        """With that sigma_data, unless one was given."""
+        process = copy.copy(self)
+        process.sigma_data = deviation if self.sigma_data_given is None else self.sigma_data_given
+        return process
 
     def alpha(self, t: Tensor) -> Tensor:
         return torch.ones_like(t)
@@ -61,7 +72,7 @@ class Edm(Process):
         total = sigma**2 + self.sigma_data**2
         return self.sigma_data**2 / total, sigma * self.sigma_data / total.sqrt(), total.rsqrt(), sigma.log() / 4
 
-    def training_sigmas(self, uniform: Tensor) -> Tensor:
+    def training_times(self, uniform: Tensor) -> Tensor:
         """Log-normal sigmas (B,) from ``uniform`` (B,) on [0, 1)."""
         normal = torch.special.ndtri(uniform.clamp(min=SMALLEST_DRAW))
         return (self.p_mean + self.p_std * normal).exp()
@@ -71,18 +82,22 @@ class Edm(Process):
         sigma = per_puzzle(sigma, x0)
         return (sigma / self.sigma_data * x0 - self.sigma_data * noise) * (sigma**2 + self.sigma_data**2).rsqrt()
 
+    def as_read(self, x: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
+        """c_in x_t and c_noise."""
+        _, _, c_in, c_noise = self.preconditioning(times)
+        return per_puzzle(c_in, x) * x, c_noise
+
     def predict(self, network: TimedNetwork, x: Tensor, times: Tensor, labels: Tensor | None = None) -> Prediction:
-        c_skip, c_out, c_in, c_noise = self.preconditioning(times)
-        output = check_channels(network(per_puzzle(c_in, x) * x, c_noise, labels), x.shape[1], self)
+        c_skip, c_out, _, _ = self.preconditioning(times)
+        output = check_channels(network(*self.as_read(x, times), labels), x.shape[1], self)
         return Prediction(per_puzzle(c_skip, x) * x + per_puzzle(c_out, x) * output.to(x.dtype))
 
     def errors(
         self, network: TimedNetwork, x0: Tensor, noise: Tensor, uniform: Tensor, labels: Tensor | None = None
     ) -> Tensor:
         """Squared errors of the network against its target, which are lambda(sigma) times the denoiser's."""
-        sigma = self.training_sigmas(uniform)
+        sigma = self.training_times(uniform)
         x = self.interpolate(x0, noise, sigma)
-        _, _, c_in, c_noise = self.preconditioning(sigma)
-        output = check_channels(network(per_puzzle(c_in, x) * x, c_noise, labels), x.shape[1], self)
+        output = check_channels(network(*self.as_read(x, sigma), labels), x.shape[1], self)
         target = self.target(x0, noise, sigma)
         return (output.to(x0.dtype) - target).square()

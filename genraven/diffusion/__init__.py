@@ -1,1 +1,0 @@
-"""Diffusion processes and samplers as plain functions."""

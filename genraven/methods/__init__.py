@@ -1,0 +1,1 @@
+"""What makes a network a generative model: one protocol, ``method.Method``, and a place for each method."""

@@ -1,0 +1,162 @@
+"""Autoregression: a puzzle is written cell by cell, each given all cells before it.
+
+B puzzles, L = 81 cells in the order of tokens, A attributes.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from genraven.errors import InputError
+from genraven.methods import decoding
+from genraven.methods.method import Draw, Method, Sampling, Task, device_of, setting
+from genraven.networks.cells import CellNetwork
+from genraven.puzzles import layout
+from genraven.puzzles.spec import EMPTY, GRID, NUM_ATTRIBUTES, TOKENS_PER_PUZZLE
+
+ARCHITECTURES = {"Transformer": "GPT-2"}
+
+
+@dataclass(frozen=True)
+class AutoregressiveSampling(Sampling):
+    """Settings of autoregressive decoding.
+
+    Args:
+        temperature: of the softmax; 0 takes the likeliest symbol.
+        completion_temperature: of the softmax when completing; null is the temperature of generation. The study
+            completes with 0, greedily.
+        top_k: only so many likeliest symbols of a head are drawn; null for all.
+        num_particles: tries of a puzzle when completing cells with given ones after them, weighted by how well these
+            then fit; 1 does not look at what comes after.
+    """
+
+    temperature: float = setting(1.0, least=0)
+    completion_temperature: float | None = setting(None, least=0)
+    top_k: int | None = setting(None, least=1)
+    num_particles: int = setting(1, least=1)
+
+    @property
+    def when_completing(self) -> float:
+        """The temperature of completion."""
+        return self.temperature if self.completion_temperature is None else self.completion_temperature
+
+
+class Autoregressive(Method):
+    """A network that predicts each next cell from those before it.
+
+    Args:
+        sampling: of generation and completion.
+    """
+
+    family = "autoregressive"
+    settings = AutoregressiveSampling
+    likelihood = "exact"
+    pools = ("mean", "last")
+
+    def __init__(self, sampling: AutoregressiveSampling | None = None) -> None:
+        super().__init__(sampling)
+
+    def architecture(self, network: nn.Module) -> str:
+        """``GPT-2`` or ``Mamba``."""
+        name = type(network).__name__
+        return ARCHITECTURES.get(name, name)
+
+    def check_network(self, network: nn.Module) -> None:
+        """Raises InputError unless it reads cells in order."""
+        if not isinstance(network, CellNetwork):
+            raise InputError("expected a network that predicts each next cell, such as "
+                             "genraven.networks.transformer.Transformer, for an autoregressive model, got "
+                             f"{type(network).__name__}: give it to DiffusionModule.")  # fmt: skip
+
+    def check_sampling(self, network: nn.Module, sampling: Sampling, given: Collection[str] = ()) -> None:
+        """Raises InputError where particles would all be the same."""
+        super().check_sampling(network, sampling, given)
+        assert isinstance(sampling, AutoregressiveSampling)
+        if sampling.num_particles > 1 and sampling.when_completing == 0:
+            raise InputError("expected a completion_temperature above 0 with particles, got 0: nothing would be drawn.")
+
+    def losses(self, network: nn.Module, puzzles: Tensor, labels: Tensor | None, draw: Draw) -> Tensor:
+        """(B,) cross-entropy in nats per cell, summed over the heads; nothing is drawn."""
+        tokens = layout.puzzles_to_tokens(puzzles)
+        logits, sizes = network(tokens[:, :-1].long() + 1, labels), network.head_sizes
+        targets = decoding.to_symbols(tokens, sizes)  # type: ignore[arg-type]
+        parts = zip(logits.split(sizes, -1), targets.unbind(-1), strict=True)
+        nats = [F.cross_entropy(part.flatten(0, 1), y.flatten(), reduction="none") for part, y in parts]
+        return torch.stack(nats).sum(0).view(targets.shape[:2]).mean(1)
+
+    def nats_per_cell(self, network: nn.Module, puzzles: Tensor, labels: Tensor | None, draw: Draw) -> Tensor:
+        """(B, 1): the negative log-likelihood itself."""
+        tokens = layout.puzzles_to_tokens(puzzles)
+        logits = network(tokens[:, :-1].long() + 1, labels)
+        return -decoding.cell_log_likelihood(logits, network.head_sizes, tokens).mean(1, keepdim=True)  # type: ignore[arg-type]
+
+    def generate(
+        self,
+        network: nn.Module,
+        n: int,
+        labels: Tensor | None,
+        sampling: AutoregressiveSampling,
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        device = device_of(network)
+        blank = torch.full((n, TOKENS_PER_PUZZLE, NUM_ATTRIBUTES), EMPTY, dtype=torch.int8, device=device)
+        everywhere = torch.ones(n, TOKENS_PER_PUZZLE, dtype=torch.bool, device=device)
+        return _decoded(network, blank, everywhere, labels, sampling.temperature, sampling.top_k, generator)
+
+    def complete(
+        self,
+        network: nn.Module,
+        puzzles: Tensor,
+        mask: Tensor,
+        sampling: AutoregressiveSampling,
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        """``puzzles`` with the cells under ``mask`` written in order; with particles those after them count."""
+        tokens, open_cells = layout.puzzles_to_tokens(puzzles), layout.mask_to_tokens(mask)
+        temperature, top_k = sampling.when_completing, sampling.top_k
+        given_after = (open_cells.cummax(1).values & ~open_cells).any()
+        if sampling.num_particles > 1 and given_after:
+            decoded = decoding.decode_particles(
+                network,  # type: ignore[arg-type]
+                tokens,
+                open_cells,
+                num_particles=sampling.num_particles,
+                generator=generator,
+                temperature=temperature,
+                top_k=top_k,
+            )
+            completed = layout.tokens_to_puzzles(decoded)
+        else:
+            completed = _decoded(network, tokens, open_cells, None, temperature, top_k, generator)
+        return completed.where(mask.unsqueeze(1), puzzles)
+
+    def evaluations(
+        self, network: nn.Module, sampling: AutoregressiveSampling, task: Task, num_open: int, *, labels: bool
+    ) -> float:
+        """Once, cell by cell: the last cells have none given after them, so that particles are not needed."""
+        return 1.0
+
+    def read(self, network: nn.Module, puzzles: Tensor, level: float | None, generator: torch.Generator) -> None:
+        """Passes all cells of ``puzzles`` but the last through the network, which so predicts each of them."""
+        network(layout.puzzles_to_tokens(puzzles)[:, :-1].long() + 1)
+
+
+def _decoded(
+    network: nn.Module,
+    tokens: Tensor,
+    open_cells: Tensor,
+    labels: Tensor | None,
+    temperature: float,
+    top_k: int | None,
+    generator: torch.Generator | None,
+) -> Tensor:
+    """(B, 3, 9, 9) puzzles, their ``open_cells`` (B, L) written in order."""
+    shape = (len(tokens), TOKENS_PER_PUZZLE, len(network.head_sizes))  # type: ignore[arg-type]
+    uniform = torch.rand(shape, generator=generator, device=tokens.device)
+    decoded = decoding.decode(
+        network, tokens, open_cells, uniform, labels=labels, temperature=temperature, top_k=top_k  # type: ignore[arg-type]
+    )  # fmt: skip
+    return layout.tokens_to_puzzles(decoded).view(-1, NUM_ATTRIBUTES, GRID, GRID)

@@ -1,0 +1,5 @@
+"""Gaussian diffusion: processes (edm, ddpm, flow, and a softmax on their paths), samplers, completion."""
+
+from genraven.methods.gaussian.method import GaussianDiffusion, GaussianSampling
+
+__all__ = ["GaussianDiffusion", "GaussianSampling"]

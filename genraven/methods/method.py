@@ -1,0 +1,170 @@
+"""The protocol of a generative method: whatever training, sampling, scoring and reporting ask of it.
+
+B puzzles; puzzles (B, 3, 9, 9) int8, masks (B, 9, 9) bool (true where the model writes), labels (B,) int64 or None. A
+method holds settings only: the network is handed in. A new one is a file in this package with a subclass of ``Method``.
+"""
+
+import importlib
+import inspect
+import pkgutil
+import types
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Literal, Protocol, Union, get_args, get_origin, get_type_hints
+
+import torch
+from torch import Tensor, nn
+
+from genraven.errors import InputError, suggestion
+
+Family = Literal["autoregressive", "diffusion"]
+Pool = Literal["mean", "last"]
+Task = Literal["generate", "complete"]
+
+
+class Draw(Protocol):
+    """Random numbers for the puzzles at hand: a share of those for the global batch, whatever the world's size."""
+
+    def __call__(self, distribution: Callable[..., Tensor], *shape: int) -> Tensor:
+        """(B, *shape) draws of ``distribution``, such as torch.rand."""
+
+    def spread(self) -> Tensor:
+        """(B,) draws on [0, 1), each uniform, that together cover the global batch evenly."""
+
+
+def setting(default: Any, *, least: float | None = None, below: float | None = None) -> Any:
+    """A field of a ``Sampling`` with its range; null is always allowed where it is the default."""
+    return field(default=default, metadata={"least": least, "below": below})
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a trained model is made to write. A subclass is all that the command line, a config, an evaluation and the
+    report know of a method's sampling: names, types, defaults, ranges, and in its docstring the help.
+
+    Raises:
+        InputError: a value out of its range.
+    """
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for item in fields(self):
+            value, least, below = getattr(self, item.name), item.metadata.get("least"), item.metadata.get("below")
+            if value is None and item.default is None:
+                continue
+            if choices := literal_choices(hints[item.name]):
+                if value not in choices:
+                    hint = suggestion(str(value), choices, "choose one of those.")
+                    raise InputError(f"expected {item.name} to be one of {', '.join(choices)}, got {value}: {hint}")
+                continue
+            if least is not None and not value >= least:  # nan is not
+                raise InputError(f"expected {item.name} to be {least} or more, got {value}.")
+            if below is not None and not value < below:
+                raise InputError(f"expected {item.name} to be below {below}, got {value}.")
+
+
+def literal_choices(hint: Any) -> tuple[str, ...]:
+    """The words of a Literal, or of a Literal or None; none for another type."""
+    parts = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    return next((get_args(part) for part in parts if get_origin(part) is Literal), ())
+
+
+class Method(ABC):
+    """How a network learns, generates and completes.
+
+    Args:
+        sampling: what a model writes with unless somebody asks for something else; None takes the defaults.
+    """
+
+    family: ClassVar[Family]
+    """What a user chooses between."""
+    settings: ClassVar[type[Sampling]]
+    """The class of ``sampling``."""
+    likelihood: ClassVar[Literal["exact", "bound"] | None] = None
+    """What ``nats_per_cell`` is: the negative log-likelihood, or a number that is not below it in expectation."""
+    pools: ClassVar[tuple[Pool, ...]] = ("mean",)
+    """How hidden states of all positions become one vector that means something."""
+
+    def __init__(self, sampling: Sampling | None = None) -> None:
+        self.sampling = sampling or self.settings()
+
+    @abstractmethod
+    def architecture(self, network: nn.Module) -> str:
+        """The name that the field has for what is trained."""
+
+    @abstractmethod
+    def check_network(self, network: nn.Module) -> None:
+        """Raises InputError on a network that this method cannot use."""
+
+    def check_sampling(self, network: nn.Module, sampling: Sampling, given: Collection[str] = ()) -> None:
+        """Raises InputError on settings that cannot be used with ``network``, or ``given`` ones without effect."""
+        if "guidance_scale" in given and not num_labels(network):
+            raise InputError("expected guidance_scale for a network with labels, got one without: leave it out.")
+
+    @abstractmethod
+    def losses(self, network: nn.Module, puzzles: Tensor, labels: Tensor | None, draw: Draw) -> Tensor:
+        """(B,) losses: of training while the network is in training mode, else of validation."""
+
+    @abstractmethod
+    def generate(
+        self, network: nn.Module, n: int, labels: Tensor | None, sampling: Any, generator: torch.Generator | None
+    ) -> Tensor:
+        """(n, 3, 9, 9) int8 puzzles from nothing, with ``labels`` (n,) for a network that reads them."""
+
+    @abstractmethod
+    def complete(
+        self, network: nn.Module, puzzles: Tensor, mask: Tensor, sampling: Any, generator: torch.Generator | None
+    ) -> Tensor:
+        """``puzzles`` with the cells under ``mask`` written anew, the others as given."""
+
+    @abstractmethod
+    def evaluations(self, network: nn.Module, sampling: Any, task: Task, num_open: int, *, labels: bool) -> float:
+        """How often a puzzle goes through the network to be written; reading one cell of it is a part of once.
+
+        Args:
+            num_open: cells to write, the last ones of the puzzle.
+            labels: are they given in generation?
+        """
+
+    @abstractmethod
+    def read(self, network: nn.Module, puzzles: Tensor, level: float | None, generator: torch.Generator) -> None:
+        """Passes ``puzzles`` through the network once, without labels, at one of the ``reading_levels``."""
+
+    def reading_levels(self, asked: Sequence[float] | None) -> list[float | None]:
+        """How spoilt the puzzles are when their hidden states are read; one None where a method reads them whole.
+
+        Raises:
+            InputError: levels ``asked`` for that it has not.
+        """
+        if asked:
+            raise InputError(f"expected --noise for a method that reads puzzles with noise, got {type(self).__name__}, "
+                             "which reads them as they are: leave it out.")  # fmt: skip
+        return [None]
+
+    def nats_per_cell(self, network: nn.Module, puzzles: Tensor, labels: Tensor | None, draw: Draw) -> Tensor | None:
+        """(B, D) D independent estimates of the negative log-likelihood in nats per cell; None where there is none."""
+        return None
+
+
+def num_labels(network: nn.Module) -> int:
+    """Classes of the label that a network reads; 0 for one without."""
+    return int(getattr(network, "num_labels", 0))
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Where a network's weights are; the CPU for one without."""
+    return next((p.device for p in network.parameters()), torch.device("cpu"))
+
+
+def all_methods() -> list[type[Method]]:
+    """Every method of this package and of modules imported besides, by name."""
+    package = importlib.import_module(__package__)
+    for found in pkgutil.walk_packages(package.__path__, f"{__package__}."):
+        importlib.import_module(found.name)
+    waiting, methods = [Method], list[type[Method]]()
+    while waiting:
+        cls = waiting.pop()
+        waiting += cls.__subclasses__()
+        methods += [] if inspect.isabstract(cls) else [cls]
+    return sorted(methods, key=lambda cls: cls.__name__)

@@ -1,0 +1,115 @@
+"""Command-line options for how a trained model samples, read off the settings that every method declares."""
+
+import argparse
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, get_args, get_type_hints
+
+from docstring_parser import parse
+
+from genraven.errors import InputError
+from genraven.methods.method import all_methods, literal_choices
+from lightning_modules import PuzzleModule
+
+
+@dataclass(frozen=True)
+class Option:
+    """A setting that some methods have."""
+
+    name: str
+    kind: Callable[[str], Any]
+    choices: tuple[str, ...]
+    help: str
+
+
+def flag(name: str) -> str:
+    """Of a setting: ``--steps`` for ``num_steps``."""
+    return "--" + name.removeprefix("num_").replace("_", "-")
+
+
+def sampling_options() -> dict[str, Option]:
+    """Those of all methods that have been imported, by name."""
+    found: dict[str, Option] = {}
+    for method in all_methods():
+        hints = get_type_hints(method.settings)
+        texts = {
+            item.arg_name: " ".join((item.description or "").split())
+            for item in parse(method.settings.__doc__ or "").params
+        }
+        for item in fields(method.settings):
+            kind, choices = _plain(hints[item.name])
+            text = f"{method.__name__}: {texts.get(item.name, '')}"
+            before = found.get(item.name)
+            if before is not None and (before.kind, before.choices) == (kind, choices):
+                text = f"{before.help} {text}"
+            elif before is not None:
+                kind, choices = str, ()  # methods mean different things by it: each checks its own
+            found[item.name] = Option(item.name, kind, choices, text)
+    return found
+
+
+def _plain(hint: Any) -> tuple[Callable[[str], Any], tuple[str, ...]]:
+    """What reads a value of a type, or of that or None, from a word, and the words that it may be; none for any."""
+    choices = literal_choices(hint)
+    kinds = [part for part in get_args(hint) or (hint,) if part is not type(None)]
+    return (str, choices) if choices else (kinds[0], ())
+
+
+def add_sampling_arguments(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
+    """A flag for each setting; with ``many``, several values of each make a grid."""
+    several = "; of values separated by commas each is tried, with each of the other settings'" * many
+    group = parser.add_argument_group("sampling", "what is not given is the model's own" + several)
+    for option in sampling_options().values():
+        group.add_argument(
+            flag(option.name),
+            dest=option.name,
+            type=_list_of(option) if many else _one_of(option),
+            default=argparse.SUPPRESS,
+            metavar="|".join(option.choices) if option.choices else option.kind.__name__.upper(),
+            help=option.help.replace("%", "%%"),
+        )
+
+
+def _one_of(option: Option) -> Callable[[str], Any]:
+    def read(word: str) -> Any:
+        value = option.kind(word)
+        if option.choices and value not in option.choices:
+            raise argparse.ArgumentTypeError(f"expected one of {', '.join(option.choices)}, got {word!r}")
+        return value
+
+    read.__name__ = option.kind.__name__
+    return read
+
+
+def _list_of(option: Option) -> Callable[[str], list[Any]]:
+    """Values separated by commas, a repeated one once."""
+    one = _one_of(option)
+
+    def read(text: str) -> list[Any]:
+        return list(dict.fromkeys(one(word) for word in text.split(",")))
+
+    read.__name__ = f"{option.kind.__name__} list"
+    return read
+
+
+def given_sampling(options: argparse.Namespace) -> dict[str, Any]:
+    """The sampling settings among ``options``."""
+    return {name: value for name, value in vars(options).items() if name in sampling_options()}
+
+
+def sample_by(model: PuzzleModule, settings: Mapping[str, Any]) -> None:
+    """Makes ``model`` sample with its own settings but for these.
+
+    Raises:
+        InputError: one that the model's method does not have, that is out of range or has no effect.
+    """
+    known = asdict(model.method.sampling)
+    for name in settings:
+        if name not in known:
+            raise InputError(f"expected {', '.join(map(flag, known))} for {model.architecture}, got {flag(name)}: "
+                             "leave it out.")  # fmt: skip
+    try:
+        model.sample_by(settings)
+    except InputError as error:
+        asked = ", ".join(f"{flag(name)} {value}" for name, value in settings.items())
+        raise InputError(f"{asked}: {error}") from None

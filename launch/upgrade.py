@@ -1,0 +1,60 @@
+"""Configs as versions before 0.2 wrote them, brought to today's names."""
+
+import copy
+from typing import Any
+
+GAUSSIAN = "genraven.methods.gaussian.GaussianDiffusion"
+AUTOREGRESSIVE = "genraven.methods.autoregressive.Autoregressive"
+MOVED = {  # of DiffusionModule and AutoregressiveModule: the option's name within the method
+    "DiffusionModule": {
+        "process": "process",
+        "masked_share": "masked_share",
+        "sampler": "sampling.sampler",
+        "num_sampling_steps": "sampling.num_steps",
+        "completion": "sampling.completion",
+        "num_resamples": "sampling.num_resamples",
+        "num_particles": "sampling.num_particles",
+        "guidance_strength": "sampling.guidance_strength",
+        "guidance_scale": "sampling.guidance_scale",
+    },
+    "AutoregressiveModule": {
+        "temperature": "sampling.temperature",
+        "completion_temperature": "sampling.completion_temperature",
+        "top_k": "sampling.top_k",
+        "num_particles": "sampling.num_particles",
+    },
+}
+METHODS = {"DiffusionModule": GAUSSIAN, "AutoregressiveModule": AUTOREGRESSIVE}
+
+
+def moved_options(config: dict[str, Any]) -> dict[str, str]:
+    """Options of ``config`` that have moved: ``model.sampler`` to ``model.method.sampling.sampler``."""
+    model = config.get("model")
+    given = model.get("init_args") if isinstance(model, dict) else None
+    if not isinstance(given, dict):
+        return {}
+    of_module = str(model.get("class_path", "")).rpartition(".")[2]  # type: ignore[union-attr]
+    tables = [MOVED[of_module]] if of_module in MOVED else list(MOVED.values())
+    moved = {old: new for table in tables for old, new in table.items()}
+    return {f"model.{name}": f"model.method.{moved[name]}" for name in given if name in moved}
+
+
+def upgraded(config: dict[str, Any]) -> dict[str, Any]:
+    """``config`` in today's names; itself where it is of today."""
+    if not moved_options(config):
+        return config
+    config = copy.deepcopy(config)
+    options = config["model"]["init_args"]
+    name = config["model"]["class_path"].rpartition(".")[2]
+    arguments: dict[str, Any] = {}
+    for old, new in MOVED[name].items():
+        if old not in options:
+            continue
+        target, _, last = new.rpartition(".")
+        place = arguments.setdefault(target, {}) if target else arguments
+        place[last] = options.pop(old)
+    process = arguments.get("process")
+    if isinstance(process, dict) and isinstance(process.get("class_path"), str):
+        process["class_path"] = process["class_path"].replace("genraven.diffusion.", "genraven.methods.gaussian.")
+    options["method"] = {"class_path": METHODS[name], "init_args": arguments}
+    return config

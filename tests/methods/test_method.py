@@ -1,0 +1,143 @@
+"""What every method declares about itself, held against what it does."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+import pytest
+import torch
+from docstring_parser import parse
+
+from genraven.errors import InputError
+from genraven.methods.autoregressive import Autoregressive, AutoregressiveSampling
+from genraven.methods.gaussian import GaussianDiffusion, GaussianSampling
+from genraven.methods.gaussian.ddpm import Ddpm
+from genraven.methods.gaussian.edm import Edm
+from genraven.methods.gaussian.flow import Flow
+from genraven.methods.gaussian.process import Process
+from genraven.methods.gaussian.samplers import SAMPLERS
+from genraven.methods.method import Method, all_methods
+from genraven.networks.dit import DiT
+from genraven.networks.mamba import Mamba
+from genraven.networks.transformer import Transformer
+from genraven.puzzles import layout
+from genraven.puzzles.generate import generate
+from genraven.puzzles.masks import last_panel_mask
+from genraven.puzzles.spec import NUM_CELLS, NUM_RULES, TOKENS_PER_PUZZLE
+from lightning_modules import AutoregressiveModule, DiffusionModule, PuzzleModule
+
+
+def gaussian(process: Process, **sampling: Any) -> PuzzleModule:
+    out = 6 if process.learned_variance else 3
+    network = DiT(width=24, depth=1, num_heads=2, patch=3, out_channels=out, num_labels=NUM_RULES)
+    return DiffusionModule(network, GaussianDiffusion(process, sampling=GaussianSampling(num_steps=3, **sampling)))
+
+
+def cells(**sampling: Any) -> PuzzleModule:
+    network = Transformer(width=24, depth=1, num_heads=2, num_labels=NUM_RULES)
+    return AutoregressiveModule(network, Autoregressive(AutoregressiveSampling(**sampling)))
+
+
+MODELS: dict[str, Callable[[], PuzzleModule]] = {
+    "gpt2": cells,
+    **{f"flow {name}": lambda name=name: gaussian(Flow(), sampler=name) for name in SAMPLERS},  # type: ignore[misc]
+    "ddpm": lambda: gaussian(Ddpm()),
+    "edm": lambda: gaussian(Edm()),
+    "guided labels": lambda: gaussian(Flow(), guidance_scale=2.0),
+    "resampled": lambda: gaussian(Edm(), num_resamples=2),
+    "guidance": lambda: gaussian(Flow(), completion="guidance"),
+    "tds": lambda: gaussian(Flow(), completion="tds", num_particles=2),
+}
+
+
+def seen_by(module: PuzzleModule, work: Callable[[], object]) -> float:
+    """Whole puzzles that pass through the network; a cell of a sequence is a part of one."""
+    seen: list[float] = []
+
+    def count(network: torch.nn.Module, inputs: Any, output: torch.Tensor) -> None:
+        in_order = isinstance(network, Transformer | Mamba)
+        seen.append(len(output) * (output.shape[1] / TOKENS_PER_PUZZLE if in_order else 1))
+
+    hook = module.network.register_forward_hook(count)
+    work()
+    hook.remove()
+    return sum(seen)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_effort_that_is_declared_is_the_effort_that_is_made(name: str) -> None:
+    module, puzzles = MODELS[name]().eval(), generate(0, 0, 4)
+    rules = torch.zeros(4, dtype=torch.int64)
+    made = seen_by(module, lambda: module.generate(4, rules, torch.Generator().manual_seed(0)))
+    assert made == pytest.approx(4 * module.evaluations("generate", TOKENS_PER_PUZZLE))
+    done = seen_by(module, lambda: module.complete(puzzles, last_panel_mask(4), torch.Generator().manual_seed(0)))
+    assert done == pytest.approx(4 * module.evaluations("complete", NUM_CELLS))
+
+
+@pytest.mark.parametrize("name", ["gpt2", "flow euler", "ddpm", "edm"])
+def test_a_training_step_is_one_pass_through_the_network(name: str) -> None:
+    module = MODELS[name]()
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(distribution: Callable[..., torch.Tensor], *shape: int) -> torch.Tensor:
+        return distribution((5, *shape), generator=generator)
+
+    assert seen_by(module, lambda: module.losses(generate(0, 0, 5), None, draw)) == 5.0
+
+
+@pytest.mark.parametrize("method", all_methods(), ids=lambda method: method.__name__)
+def test_every_setting_is_explained_and_has_a_default(method: type[Method]) -> None:
+    explained = {item.arg_name for item in parse(method.settings.__doc__ or "").params}
+    assert explained == {item.name for item in fields(method.settings)}
+    assert method.settings() == method.settings()
+    assert method.family in ("autoregressive", "diffusion")
+
+
+def test_settings_are_changed_one_by_one_from_the_methods_own() -> None:
+    module = gaussian(Flow(), sampler="heun")
+    module.sample_by({"num_steps": 7})
+    module.sample_by({"sampler": "ddim"})
+    assert module.sampling == GaussianSampling(num_steps=3, sampler="ddim")
+    module.sample_by({})
+    assert module.sampling == module.method.sampling
+    with pytest.raises(InputError, match="one of sampler, num_steps.*got temperature"):
+        module.sample_by({"temperature": 1.0})
+    with pytest.raises(InputError, match="completion to be one of replacement, guidance, tds, learned, got magic"):
+        module.sample_by({"completion": "magic"})
+
+
+def test_a_method_belongs_to_a_module_of_its_family() -> None:
+    with pytest.raises(InputError, match="a method of the diffusion family, got Autoregressive"):
+        DiffusionModule(DiT(width=24, depth=1, num_heads=2), Autoregressive())
+    with pytest.raises(InputError, match="network of noisy pictures.*got Transformer"):
+        DiffusionModule(Transformer(width=24, depth=1, num_heads=2), GaussianDiffusion(Flow()))
+    with pytest.raises(InputError, match="predicts each next cell.*got DiT"):
+        AutoregressiveModule(DiT(width=24, depth=1, num_heads=2))
+
+
+def enumerated(sizes: tuple[int, ...]) -> torch.Tensor:
+    """Every cell that there is, canonical, (701, 3)."""
+    return layout.states_to_tokens(torch.arange(701))
+
+
+@pytest.mark.parametrize("head", ["separate", "joint"])
+def test_the_likelihood_of_a_cell_sums_to_one_over_all_cells(head: Any) -> None:
+    """With separate heads *empty* has many spellings; counted once each they would sum to more than one."""
+    from genraven.methods.decoding import cell_log_likelihood
+
+    sizes = (8, 11, 11) if head == "separate" else (701,)
+    logits = torch.randn(sum(sizes), generator=torch.Generator().manual_seed(0)).double()
+    total = cell_log_likelihood(logits.expand(701, -1), sizes, enumerated(sizes)).double().exp().sum()
+    assert total.item() == pytest.approx(1, abs=1e-5)
+
+
+def test_likelihood_is_the_loss_of_a_joint_head_and_less_than_that_of_separate_ones() -> None:
+    puzzles = generate(3, 0, 6)
+    joint = AutoregressiveModule(Transformer(width=24, depth=1, num_heads=2, head="joint"))
+    apart = AutoregressiveModule(Transformer(width=24, depth=1, num_heads=2))
+    for module, same in ((joint, True), (apart, False)):
+        losses = module.losses(puzzles, None, None)  # type: ignore[arg-type]
+        nats = module.method.nats_per_cell(module.network, puzzles, None, None)  # type: ignore[arg-type]
+        assert nats is not None
+        assert nats.shape == (6, 1)
+        assert torch.allclose(nats[:, 0], losses, atol=1e-5) if same else (nats[:, 0] < losses).all()
