@@ -50,11 +50,12 @@ class Block(nn.Module):
         width: D.
         num_heads: H.
         dropout: on attention weights and residual branches.
+        causal: does each position attend to itself and those before it only?
     """
 
-    def __init__(self, width: int, num_heads: int, dropout: float) -> None:
+    def __init__(self, width: int, num_heads: int, dropout: float, *, causal: bool = True) -> None:
         super().__init__()
-        self.num_heads, self.dropout = num_heads, dropout
+        self.num_heads, self.dropout, self.causal = num_heads, dropout, causal
         self.norm1 = nn.LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * width)
         self.attention_out = nn.Linear(width, width)
@@ -62,7 +63,7 @@ class Block(nn.Module):
         self.mlp_in = nn.Linear(width, 4 * width)
         self.mlp_out = nn.Linear(4 * width, width)
 
-    def forward(self, x: Tensor, cache: KeyValueCache | None, layer: int) -> Tensor:
+    def forward(self, x: Tensor, cache: KeyValueCache | None = None, layer: int = 0) -> Tensor:
         """(B, L, D) from (B, L, D)."""
         q, k, v = self.qkv(self.norm1(x)).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         if cache is not None:
@@ -73,7 +74,7 @@ class Block(nn.Module):
         later = (
             torch.ones(read, known, dtype=torch.bool, device=q.device).tril(known - read) if 1 < read < known else None
         )
-        causal = 1 < read == known
+        causal = self.causal and 1 < read == known
         if later is None:
             attended = attend(q, k, v, causal=causal, dropout=dropped)
         else:

@@ -1,0 +1,289 @@
+"""Masked diffusion: cells are masked as a whole, and the network says what stands under each mask.
+
+The absorbing-state diffusion of MDLM (Sahoo et al. 2024), MD4 (Shi et al. 2024) and RADD (Ou et al. 2024), whose
+objective is that of autoregression in any order.
+
+B puzzles, L = 81 cells in the order of tokens, V = 701 states of a cell (0 empty), P cells to predict.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from genraven.errors import InputError
+from genraven.methods.decoding import pick
+from genraven.methods.method import Draw, Method, Sampling, Task, device_of, setting
+from genraven.networks.bidirectional import BidirectionalTransformer
+from genraven.puzzles import layout
+from genraven.puzzles.masks import NUM_DRAWS, random_masks
+from genraven.puzzles.spec import NUM_STATES, TOKENS_PER_PUZZLE
+
+Order = Literal["random", "confidence", "entropy", "margin"]
+Predict = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""Logits (B, P, V) at places (B, P), or of all L cells for None, from states (B, L) and which are masked (B, L)."""
+LIKELIHOOD_DRAWS = 8
+READ_AT = (0.1, 0.3, 0.5)
+
+
+@dataclass(frozen=True)
+class MaskedSampling(Sampling):
+    """Settings of sampling by masked diffusion.
+
+    Args:
+        num_steps: network evaluations of a generated puzzle, each of which writes about as many cells as the others;
+            null is one for each cell, which is exact for the network.
+        order: in which cells are written: at random, or those first that the network is surest of, by the probability
+            of what was drawn (confidence), by entropy, or by the margin of the two likeliest. Only random order
+            generates well: sure cells are mostly empty ones.
+        temperature: of the softmax in generation.
+        completion_steps: network evaluations of a completed puzzle; null is one for each open cell, and no more are
+            made than that.
+        completion_order: as order; null is that.
+        completion_temperature: of the softmax in completion; null is that of generation.
+        remasking: share of the cells written so far that are masked again before each evaluation.
+        guidance_scale: of labels in generation (classifier-free); 1 is the network's own.
+    """
+
+    num_steps: int | None = setting(None, least=1)
+    order: Order = "random"
+    temperature: float = setting(1.0, least=0)
+    completion_steps: int | None = setting(None, least=1)
+    completion_order: Order | None = None
+    completion_temperature: float | None = setting(None, least=0)
+    remasking: float = setting(0.0, least=0, below=1)
+    guidance_scale: float = 1.0
+
+
+def write_masked(
+    predict: Predict,
+    states: Tensor,
+    masked: Tensor,
+    *,
+    num_steps: int | None = None,
+    order: Order = "random",
+    temperature: float = 1.0,
+    remasking: float = 0.0,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """(B, L) states with all masked cells written.
+
+    One cell an evaluation in random order is a draw from the network's own distribution. Several cells of one
+    evaluation are drawn as if they were independent. Remasked cells are written anew by later evaluations, which see
+    more (ReMDM with a constant share: Wang et al. 2025, sec. 4).
+
+    Args:
+        predict: the network.
+        states: (B, L) int64; what stands in masked cells is not read.
+        masked: (B, L) bool.
+        num_steps: evaluations; None is as many as the most masked puzzle has masked cells, and no more are made.
+        order: in which cells are written.
+        temperature: of the softmax; 0 takes the likeliest state.
+        remasking: share of the written cells that is masked again before each evaluation but the first.
+        generator: of all draws.
+    """
+    open_cells, device = masked, states.device
+    num_open = open_cells.sum(1)
+    most = int(num_open.max())
+    num_steps = min(num_steps or most, most)
+    at_once = open_cells.shape[1] if remasking else -(-most // max(num_steps, 1))
+    for step in range(num_steps):
+        if remasking and step:
+            masked = masked | open_cells & (_uniform(masked.shape, device, generator) < remasking)
+        wanted = (num_open * (step + 1) + num_steps - 1) // num_steps  # cells written after this evaluation
+        to_write = wanted - (open_cells & ~masked).sum(1)
+        if order == "random":
+            places, real = _first(_uniform(masked.shape, device, generator), masked, to_write, at_once)
+            logits = predict(states, masked, places)
+            drawn = _draw(logits, temperature, generator)
+        else:
+            logits = predict(states, masked, None)
+            of_all = _draw(logits, temperature, generator)
+            places, real = _first(_certainty(logits, of_all, order), masked, to_write, at_once)
+            drawn = of_all.gather(1, places)
+        states = states.scatter(1, places, drawn.where(real, states.gather(1, places)))
+        masked = masked.scatter(1, places, masked.gather(1, places) & ~real)
+    return states
+
+
+def _uniform(shape: Sequence[int], device: torch.device, generator: torch.Generator | None) -> Tensor:
+    return torch.rand(tuple(shape), generator=generator, device=device)
+
+
+def _draw(logits: Tensor, temperature: float, generator: torch.Generator | None) -> Tensor:
+    """(B, P) states by inverse transform: float32 Gumbel noise would cool the softmax (Zheng et al. 2024)."""
+    uniform = _uniform((*logits.shape[:-1], 1), logits.device, generator)
+    return pick(logits, (logits.shape[-1],), uniform, temperature).squeeze(-1)
+
+
+def _first(scores: Tensor, masked: Tensor, num: Tensor, at_once: int) -> tuple[Tensor, Tensor]:
+    """The places (B, at_once) of the highest ``scores`` (B, L) among the masked, and which are of the first ``num``."""
+    places = scores.masked_fill(~masked, -torch.inf).topk(at_once, 1).indices
+    return places, torch.arange(at_once, device=num.device) < num.unsqueeze(1)
+
+
+def _certainty(logits: Tensor, drawn: Tensor, order: Order) -> Tensor:
+    """(B, L): how sure the network is of each cell, the higher the surer."""
+    log_p = logits.float().log_softmax(-1)
+    if order == "confidence":
+        return log_p.gather(-1, drawn.unsqueeze(-1)).squeeze(-1)
+    if order == "entropy":
+        return (log_p.exp() * log_p).sum(-1)
+    likeliest = log_p.exp().topk(2, -1).values
+    return likeliest[..., 0] - likeliest[..., 1]
+
+
+class MaskedDiffusion(Method):
+    """A network that says what stands in masked cells, trained with any number of them.
+
+    Args:
+        masked_share: of training puzzles, that are masked within some panels or cells only (half of these within the
+            last panel), for the network to learn to complete them sooner. Validation is always over all cells.
+        sampling: of generation and completion.
+
+    Raises:
+        InputError: a share out of range.
+    """
+
+    family = "diffusion"
+    settings = MaskedSampling
+    likelihood = "bound"
+
+    def __init__(self, masked_share: float = 0.0, sampling: MaskedSampling | None = None) -> None:
+        super().__init__(sampling)
+        if not 0 <= masked_share <= 1:
+            raise InputError(f"expected masked_share between 0 and 1, got {masked_share}.")
+        self.masked_share = masked_share
+
+    def architecture(self, network: nn.Module) -> str:
+        """``MDM``, a masked diffusion model."""
+        return "MDM"
+
+    def check_network(self, network: nn.Module) -> None:
+        """Raises InputError unless it reads masked cells."""
+        if not isinstance(network, BidirectionalTransformer):
+            raise InputError("expected a network that reads masked cells, such as "
+                             "genraven.networks.bidirectional.BidirectionalTransformer, for masked diffusion, got "
+                             f"{type(network).__name__}: use it with another method.")  # fmt: skip
+
+    def check_sampling(self, network: nn.Module, sampling: Sampling, given: Collection[str] = ()) -> None:
+        """Raises InputError on more evaluations than cells, or a temperature at which nothing would be drawn."""
+        super().check_sampling(network, sampling, given)
+        assert isinstance(sampling, MaskedSampling)
+        for name in ("num_steps", "completion_steps"):
+            if (value := getattr(sampling, name)) is not None and value > TOKENS_PER_PUZZLE:
+                raise InputError(f"expected {name} to be at most {TOKENS_PER_PUZZLE}, one for each cell, got {value}.")
+        if sampling.order == "random" and sampling.temperature == 0:
+            raise InputError("expected a temperature above 0 to generate in random order, got 0, which would write "
+                             "nearly the same puzzle each time: choose a temperature, or set completion_temperature "
+                             "alone.")  # fmt: skip
+
+    def losses(self, network: nn.Module, puzzles: Tensor, labels: Tensor | None, draw: Draw) -> Tensor:
+        """(B,) mean cross-entropy of the masked cells in nats; one draw of a bound on the nats per cell."""
+        whole = torch.ones(len(puzzles), TOKENS_PER_PUZZLE, dtype=torch.bool, device=puzzles.device)
+        if not (network.training and self.masked_share):
+            return self._nats(network, puzzles, whole, labels, draw)
+        within = layout.mask_to_tokens(random_masks(draw(torch.rand, NUM_DRAWS)))
+        chosen = draw(torch.rand) < self.masked_share
+        return self._nats(network, puzzles, torch.where(chosen.unsqueeze(1), within, whole), labels, draw)
+
+    def _nats(self, network: nn.Module, puzzles: Tensor, within: Tensor, labels: Tensor | None, draw: Draw) -> Tensor:
+        """(B,) mean cross-entropy of k masked cells ``within`` (B, L) some, k uniform from 1 to all of these."""
+        tokens, size = layout.puzzles_to_tokens(puzzles), within.sum(1)
+        num = 1 + (draw.spread() * size).long().minimum(size - 1)
+        scores = draw(torch.rand, TOKENS_PER_PUZZLE).masked_fill(~within, 2.0)
+        masked = scores.argsort(1).argsort(1) < num.unsqueeze(1)
+        logits = network(tokens.long() + 1, masked, labels)
+        nats = F.cross_entropy(logits.flatten(0, 1), layout.tokens_to_states(tokens).flatten(), reduction="none")
+        return (nats.view_as(masked) * masked).sum(1) / num
+
+    def nats_per_cell(self, network: nn.Module, puzzles: Tensor, labels: Tensor | None, draw: Draw) -> Tensor:
+        """(B, 8) independent draws of the any-order bound (Uria et al. 2014; Hoogeboom et al. 2022).
+
+        It bounds the negative log-likelihood of generation in random order, a cell an evaluation, at temperature 1,
+        without guidance or remasking.
+        """
+        whole = torch.ones(len(puzzles), TOKENS_PER_PUZZLE, dtype=torch.bool, device=puzzles.device)
+        return torch.stack([self._nats(network, puzzles, whole, labels, draw) for _ in range(LIKELIHOOD_DRAWS)], 1)
+
+    def generate(
+        self,
+        network: nn.Module,
+        n: int,
+        labels: Tensor | None,
+        sampling: MaskedSampling,
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        states = torch.zeros(n, TOKENS_PER_PUZZLE, dtype=torch.int64, device=device_of(network))
+        written = write_masked(
+            _predictor(network, labels, sampling.guidance_scale),
+            states,
+            torch.ones_like(states, dtype=torch.bool),
+            num_steps=sampling.num_steps,
+            order=sampling.order,
+            temperature=sampling.temperature,
+            remasking=sampling.remasking,
+            generator=generator,
+        )
+        return layout.tokens_to_puzzles(layout.states_to_tokens(written))
+
+    def complete(
+        self,
+        network: nn.Module,
+        puzzles: Tensor,
+        mask: Tensor,
+        sampling: MaskedSampling,
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        """``puzzles`` with the cells under ``mask`` written; the given ones are simply not masked."""
+        own = sampling.completion_temperature
+        written = write_masked(
+            _predictor(network, None, 1.0),
+            layout.tokens_to_states(layout.puzzles_to_tokens(puzzles)),
+            layout.mask_to_tokens(mask),
+            num_steps=sampling.completion_steps,
+            order=sampling.completion_order or sampling.order,
+            temperature=sampling.temperature if own is None else own,
+            remasking=sampling.remasking,
+            generator=generator,
+        )
+        return layout.tokens_to_puzzles(layout.states_to_tokens(written)).where(mask.unsqueeze(1), puzzles)
+
+    def evaluations(
+        self, network: nn.Module, sampling: MaskedSampling, task: Task, num_open: int, *, labels: bool
+    ) -> float:
+        """Each reads all cells."""
+        if task == "complete":
+            return min(sampling.completion_steps or num_open, num_open)
+        return (sampling.num_steps or TOKENS_PER_PUZZLE) * (2 if labels and sampling.guidance_scale != 1 else 1)
+
+    def reading_levels(self, asked: Sequence[float] | None) -> list[float | None]:
+        """Shares of the cells that are masked."""
+        for share in asked or ():
+            if not 0 <= share < 1:
+                raise InputError(f"expected --noise, the share of masked cells, from 0 to below 1, got {share:g}.")
+        return list(asked or READ_AT)
+
+    def read(self, network: nn.Module, puzzles: Tensor, level: float | None, generator: torch.Generator) -> None:
+        """Passes ``puzzles`` with some cells masked through the network."""
+        assert level is not None
+        tokens = layout.puzzles_to_tokens(puzzles)
+        network(tokens.long() + 1, _uniform(tokens.shape[:2], tokens.device, generator) < level)
+
+
+def _predictor(network: nn.Module, labels: Tensor | None, guidance_scale: float) -> Predict:
+    """The network on states, its labels strengthened by classifier-free guidance (Ho & Salimans 2022)."""
+    symbols = layout.states_to_tokens(torch.arange(NUM_STATES, device=device_of(network))).long() + 1
+
+    def predict(states: Tensor, masked: Tensor, places: Tensor | None) -> Tensor:
+        cells = symbols[states]
+        logits = network(cells, masked, labels, places)
+        if labels is None or guidance_scale == 1:
+            return logits
+        without = network(cells, masked, None, places).log_softmax(-1)
+        return without + guidance_scale * (logits.log_softmax(-1) - without)
+
+    return predict

@@ -1,0 +1,98 @@
+"""A transformer that reads all cells of a puzzle at once, some of them masked, and says what the masked ones are.
+
+B batch, L cells, A attributes, D width, V states of a cell.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from genraven.errors import InputError
+from genraven.networks.cells import Embedding, SummedHead, embed_cells, make_embeddings
+from genraven.networks.dropout import dropout
+from genraven.networks.transformer import RESIDUAL, Block
+
+
+class BidirectionalTransformer(nn.Module):
+    """Logits of every cell's state from the cells that are not masked, by blocks of GPT-2 without a causal mask.
+
+    No time is read: which cells are masked says it (Ou et al. 2024, arXiv 2406.03736). A position is the sum of its
+    row's, its panel's and its cell's embedding.
+
+    Args:
+        width: D, divisible by ``num_heads``, and by the number of attributes where embeddings are separate.
+        depth: number of blocks.
+        num_heads: attention heads.
+        embedding: of a cell: ``separate``, ``combined`` or ``joint``, as in CellNetwork.
+        symbols: number of symbols of each attribute.
+        shape: rows, panels of a row and cells of a panel; L is their product.
+        num_labels: classes of the optional label; 0 makes an unconditional network.
+        dropout: on embeddings, attention weights and residual branches.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int = 384,
+        depth: int = 12,
+        num_heads: int = 6,
+        embedding: Embedding = "combined",
+        symbols: tuple[int, ...] = (8, 11, 11),
+        shape: tuple[int, int, int] = (3, 3, 9),
+        num_labels: int = 0,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if width % num_heads or (embedding == "separate" and width % len(symbols)):
+            raise InputError(f"expected width divisible by num_heads, and by {len(symbols)} with separate embeddings, "
+                             f"got width {width} and {num_heads} heads.")  # fmt: skip
+        self.width, self.num_labels, self.dropout = width, num_labels, dropout
+        self.symbols, self.embedding = symbols, embedding
+        self.embeddings = make_embeddings(width, embedding, symbols)
+        self.masked = nn.Parameter(torch.empty(width))
+        self.positions = nn.ParameterList(torch.empty(n, width) for n in shape)
+        self.label = nn.Embedding(num_labels + 1, width)
+        self.blocks = nn.ModuleList(Block(width, num_heads, dropout, causal=False) for _ in range(depth))
+        self.norm = nn.LayerNorm(width)
+        self.head = SummedHead(width, symbols)
+        self._initialise(depth)
+
+    def _initialise(self, depth: int) -> None:
+        """Weights by the number of inputs, smaller by sqrt(2 depth) where they feed the residual stream."""
+        for table in (self.masked, self.label.weight, *self.positions, *(table.weight for table in self.embeddings)):
+            nn.init.normal_(table, std=0.5)
+        for table in self.head.tables:
+            nn.init.normal_(table.weight, std=0.02)
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Linear):
+                smaller = 2 * depth if name.endswith(RESIDUAL) else 1
+                nn.init.normal_(module.weight, std=(module.in_features * smaller) ** -0.5)
+                nn.init.zeros_(module.bias)
+
+    def example_inputs(self, num_cells: int, device: torch.device | str) -> tuple[Tensor, ...]:
+        """What it reads of one puzzle of ``num_cells`` cells."""
+        cells = torch.zeros(1, num_cells, len(self.symbols), dtype=torch.int64, device=device)
+        return cells, torch.ones(1, num_cells, dtype=torch.bool, device=device)
+
+    def forward(
+        self, cells: Tensor, masked: Tensor, labels: Tensor | None = None, places: Tensor | None = None
+    ) -> Tensor:
+        """(B, P, V) logits of the states of cells.
+
+        Args:
+            cells: (B, L, A) int64 symbols; what stands in masked cells is not read.
+            masked: (B, L) bool.
+            labels: (B,) int64; None, or ``num_labels``, is unconditional.
+            places: (B, P) int64, the cells that are asked for; None for all L.
+        """
+        known = embed_cells(self.embeddings, cells.masked_fill(masked.unsqueeze(-1), 0), self.embedding, self.symbols)
+        row, panel, cell = self.positions
+        where = (row[:, None, None] + panel[:, None] + cell).flatten(0, 2)
+        x = torch.where(masked.unsqueeze(-1), self.masked, known) + where
+        if labels is None:
+            labels = cells.new_full((len(cells),), self.num_labels)
+        x = dropout(x + self.label(labels).unsqueeze(1), self.dropout, self.training)
+        for block in self.blocks:
+            x = block(x)
+        if places is not None:
+            x = x.gather(1, places.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
+        return self.head(self.norm(x))
