@@ -30,6 +30,7 @@ from launch.ends import named_ends, unwrapped_errors
 from launch.identity import config_hash, identity, refuse_other
 from launch.runs import TENSORBOARD, RunFolder, default_run_folder, find_checkpoint, read_checkpoint
 from launch.shipped import expand_configs
+from launch.starter import by_srun, check_nodes, check_size
 from launch.transfer import load_initial
 from lightning_modules import PuzzleModule
 
@@ -117,8 +118,10 @@ class GenravenCLI(LightningCLI):
         trainer_config = self._get(self.config_init, "trainer")
         plugins = trainer_config.plugins or []
         plugins = plugins if isinstance(plugins, list) else [plugins]
-        if SLURMEnvironment.detect():
-            plugins = [*plugins, SLURMEnvironment(auto_requeue=False)]  # its own requeueing hangs: see RunGuard
+        check_nodes(trainer_config.num_nodes)
+        if by_srun():
+            with unwrapped_errors(RuntimeError):  # such as tasks that srun was not told to divide among nodes
+                plugins = [*plugins, SLURMEnvironment(auto_requeue=False)]  # its own requeueing hangs: see RunGuard
         if self._is_real_fit:
             self.run_folder = RunFolder(Path(self._options.run_dir or default_run_folder(self.resolved)))
             self.run_folder.check_owner(self.resolved)
@@ -133,6 +136,7 @@ class GenravenCLI(LightningCLI):
             kwargs["logger"] = False
         with unwrapped_errors(MisconfigurationException, ValueError, TypeError):  # such as more devices than there are
             trainer = super().instantiate_trainer(plugins=plugins, **kwargs)
+        check_size(trainer.world_size)
         if isinstance(trainer.strategy, DDPStrategy) and isinstance(trainer_config.strategy, str):
             trainer.strategy._timeout = timedelta(seconds=self._options.timeout_s)
         return trainer
@@ -207,7 +211,8 @@ class GenravenCLI(LightningCLI):
         rank_zero_info(f"run folder {self.run_folder.path}{resuming}")
         with self.summary.closing(), named_ends(self.run_folder.path):
             self.trainer.fit(model, datamodule=datamodule, **kwargs)
-        rank_zero_info(f"run folder {self.run_folder.path}: tensorboard --logdir {self.run_folder.path}")
+        curves = any(isinstance(logger, TensorBoardLogger) for logger in self.trainer.loggers)
+        rank_zero_info(f"run folder {self.run_folder.path}" + f": tensorboard --logdir {self.run_folder.path}" * curves)
 
     def _divide_batch(self, datamodule: GenRAVENDataModule) -> None:
         """Divides the global batch among devices and accumulated batches, and prints how."""

@@ -154,11 +154,11 @@ def test_local_runs_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_NTASKS", "4")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr("os.cpu_count", lambda: 12)
-    environment = surroundings(Path("code"), 3, ["2", "5"], 4)
+    environment = surroundings(3, ["2", "5"], 4)
     assert (environment["OMP_NUM_THREADS"], environment["CUDA_VISIBLE_DEVICES"]) == ("3", "5")
     assert "SLURM_NTASKS" not in environment
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    assert surroundings(Path("code"), 0, [], 4)["OMP_NUM_THREADS"] == "7"
+    assert surroundings(0, [], 4)["OMP_NUM_THREADS"] == "7"
 
 
 @pytest.mark.slow
