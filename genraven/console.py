@@ -41,16 +41,22 @@ def settle_console() -> None:
             with suppress(locale.Error):
                 locale.setlocale(locale.LC_CTYPE, name)
                 break
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_MININTERVAL", "30")  # seconds between refreshes of bars that become lines of a log
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if type(getattr(getattr(stream, "buffer", None), "raw", None)) is io.FileIO:  # not yet, nor a test's
+        buffer = getattr(stream, "buffer", None)
+        if type(getattr(buffer, "raw", buffer)) is io.FileIO:  # not an Outlet yet, nor what a test puts there
             stream.flush()
             setattr(sys, name, _steady(stream))
 
 
 def _steady(stream: io.TextIOWrapper) -> io.TextIOWrapper:
-    outlet = io.BufferedWriter(Outlet(stream.fileno(), "wb", closefd=False))
+    outlet = Outlet(stream.fileno(), "wb", closefd=False)
     return io.TextIOWrapper(
-        outlet, stream.encoding, "backslashreplace", line_buffering=stream.line_buffering or stream.isatty(),
+        io.BufferedWriter(outlet) if hasattr(stream.buffer, "raw") else outlet,  # type: ignore[type-var]
+        stream.encoding,
+        "backslashreplace",
+        line_buffering=stream.line_buffering,
         write_through=stream.write_through,
-    )  # fmt: skip
+    )

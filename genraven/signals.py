@@ -32,7 +32,10 @@ def noted_signals() -> Iterator[None]:
     _received.clear()
     with handled_signals(_note):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # `genraven launch` holds them back until here
-        yield
+        try:
+            yield
+        finally:
+            _received.clear()
 
 
 @contextmanager
