@@ -32,9 +32,10 @@ class OwnPackages(MetaPathFinder):
 def find_own_packages() -> None:
     """From now on ``PACKAGES`` are ours; others of these names that came in before are forgotten."""
     sys.meta_path.insert(0, OwnPackages())
-    for name, module in list(sys.modules.items()):
+    for name in [name for name in sys.modules if name.partition(".")[0] in PACKAGES]:
+        module = sys.modules[name]
         places = [getattr(module, "__file__", None) or "", *getattr(module, "__path__", ())]
-        if name.partition(".")[0] in PACKAGES and not any(Path(place).is_relative_to(CODE) for place in places):
+        if not any(Path(place).is_relative_to(CODE) for place in places):
             del sys.modules[name]
 
 
