@@ -13,7 +13,7 @@ import pytest
 from genraven.__main__ import command
 from genraven.console import Outlet
 
-TALK = """
+TALK = r"""
 import sys
 from genraven.console import settle_console
 settle_console()
@@ -64,7 +64,7 @@ def test_files_are_utf8_in_a_latin_1_locale(in_tmp_path: Path) -> None:
         pytest.skip("no sources of locales here")
     latin = environment(LOCPATH=str(in_tmp_path), LC_ALL="en_US.ISO-8859-1", PYTHONUTF8="0", PYTHONIOENCODING="")
     before = "import locale; assert locale.getencoding() == 'ISO-8859-1'\n"
-    talk = before + TALK.replace('"x" * 1000', '"\u2014"').replace("range(100)", "range(1)")
+    talk = before + TALK.replace('"x" * 1000', r'"\u2014"').replace("range(100)", "range(1)")
     done = subprocess.run([sys.executable, "-c", talk], env=latin, capture_output=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"\\u2014\n", b"\\u2014\n")
     assert Path("done").read_bytes().decode("utf-8") == "\u00fc \u2014"

