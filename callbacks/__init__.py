@@ -7,6 +7,7 @@ from callbacks.cost import Cost, CostOptions
 from callbacks.guard import RunGuard
 from callbacks.origin import InitialWeights, KeepConfig
 from callbacks.pictures import PictureOptions, Pictures
+from callbacks.progress import ProgressLines
 from callbacks.summary import RunSummary
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "KeepConfig",
     "PictureOptions",
     "Pictures",
+    "ProgressLines",
     "RunBoard",
     "RunGuard",
     "RunSummary",

@@ -19,7 +19,13 @@ from genraven.puzzles.spec import resolve_rules, split_rules
 
 def default_cache_dir() -> Path:
     """``GENRAVEN_CACHE``, or ``~/.cache/genraven``."""
-    return Path(os.environ.get("GENRAVEN_CACHE", Path.home() / ".cache" / "genraven"))
+    named = os.environ.get("GENRAVEN_CACHE")
+    try:
+        return Path(named or "~/.cache/genraven").expanduser()
+    except RuntimeError:
+        raise InputError(
+            "expected a home folder for the cache, got none: set data.cache_dir or GENRAVEN_CACHE."
+        ) from None
 
 
 class GenRAVENDataModule(L.LightningDataModule):
@@ -140,14 +146,18 @@ class GenRAVENDataModule(L.LightningDataModule):
             self.trainer.accumulate_grad_batches,
         )
 
+    def check_end(self) -> None:
+        """Raises InputError when training would never end."""
+        if self.is_stream and (self.trainer is None or self.trainer.max_steps < 0):
+            raise InputError("expected trainer.max_steps with an endless stream, got none: set it, or "
+                             "data.samples_per_rule.")  # fmt: skip
+
     def train_dataloader(self) -> TrainLoader:
         """Batches from the trainer's current step on. One pass is the whole run, or the data once without max_steps."""
+        self.check_end()
         if self._pool is None:
             self._pool = self._open_pool()
         max_steps = self.trainer.max_steps if self.trainer is not None else -1
-        if max_steps < 0 and self.is_stream:
-            raise InputError("expected trainer.max_steps with an endless stream, got none: set it, or "
-                             "data.samples_per_rule.")  # fmt: skip
         num_steps = max_steps if max_steps > 0 else -(-self._pool.size // self.global_batch_size)
         order, trainer = GlobalOrder(self._pool, self.seed), self.trainer
         if trainer is None:

@@ -3,15 +3,16 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from numpy.typing import NDArray
 from torch import Tensor
@@ -24,7 +25,9 @@ from genraven.puzzles import layout
 from genraven.puzzles.corrupt import Corruption, corrupt
 from genraven.puzzles.generate import BLOCK, generate
 from genraven.puzzles.spec import NUM_ATTRIBUTES, NUM_CELLS, NUM_PANELS, NUM_ROWS, NUM_RULES
+from genraven.signals import leave_if_asked
 
+POLL_S = 0.5  # after which a signal is heeded, at the latest
 FORMAT = 1  # of the files; part of every file's name
 Maker = Callable[[int, int, int], Tensor]
 """(rule, start, count) -> (count, 3, 9, 9) int8 puzzles; start is a multiple of BLOCK."""
@@ -99,13 +102,14 @@ def open_set(source: PuzzleSource, rules: tuple[int, ...], folder: Path, *, veri
 
     Raises:
         InputError: the folder cannot be written, or the source is bad.
+        Preempted: a signal that is noted asks to stop; what is made so far, and whole, stays.
     """
     paths = [folder / f"v{FORMAT}-{source.name}-rule{rule:02d}-n{source.samples_per_rule}.npy" for rule in rules]
     missing = [(rule, path) for rule, path in zip(rules, paths, strict=True) if not _is_whole(path, verify=verify)]
     if missing:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder / f"v{FORMAT}-{source.name}.lock"):
+            with _locked(folder / f"v{FORMAT}-{source.name}.lock"):
                 _make_files(source, [(rule, path) for rule, path in missing if not _is_whole(path, verify=True)])
         except OSError as error:
             raise InputError(f"expected a cache folder with room that can be written, got {folder} ({error}): "
@@ -113,7 +117,27 @@ def open_set(source: PuzzleSource, rules: tuple[int, ...], folder: Path, *, veri
     return [np.load(path, mmap_mode="c", allow_pickle=False) for path in paths]
 
 
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Holds the lock ``path``, after saying so when another process has it."""
+    lock, said = FileLock(path), False
+    while True:
+        leave_if_asked()
+        try:
+            lock.acquire(timeout=POLL_S)
+            break
+        except Timeout:
+            if not said:
+                rank_zero_info(f"Waiting for {path}, which a process that makes the same data holds")
+            said = True
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _is_whole(path: Path, *, verify: bool) -> bool:
+    leave_if_asked()
     note = path.with_suffix(".json")
     if not (path.exists() and note.exists()):
         return False
@@ -159,6 +183,7 @@ def _make_file(source: PuzzleSource, rule: int, path: Path, advance: Callable[[i
         data = np.lib.format.open_memmap(temporary, "w+", np.int8, shape)
         for start in range(0, len(data), BLOCK):
             count = min(BLOCK, len(data) - start)
+            leave_if_asked()
             data[start : start + count] = source.make(rule, start, count).numpy()
             advance(count)
         data.flush()
@@ -185,7 +210,7 @@ def open_index(source: PuzzleSource, rules: tuple[int, ...], folder: Path) -> Tr
     stem = f"v{FORMAT}-{source.name}-n{source.samples_per_rule}-rules{selection}"
     paths = {level: folder / f"{stem}-{level}.npy" for level in LEVELS}
     if not all(_is_whole(path, verify=False) for path in paths.values()):
-        with FileLock(folder / f"{stem}.lock"):
+        with _locked(folder / f"{stem}.lock"):
             if not all(_is_whole(path, verify=False) for path in paths.values()):
                 _make_index(open_set(source, rules, folder, verify=False), paths)
     return TrainingIndex(**{level: torch.from_numpy(np.load(path, mmap_mode="c")) for level, path in paths.items()})
@@ -194,7 +219,12 @@ def open_index(source: PuzzleSource, rules: tuple[int, ...], folder: Path) -> Tr
 def _make_index(maps: list[NDArray[np.int8]], paths: dict[str, Path]) -> None:
     total = sum(map(len, maps))
     with tqdm(total=total, unit="puzzle", unit_scale=True, desc="index") as bar, ThreadPoolExecutor(num_cpus()) as pool:
-        work = pool.map(lambda puzzles: TrainingIndex.build(torch.from_numpy(puzzles), bar.update), maps)
+
+        def advance(num: int) -> None:
+            leave_if_asked()
+            bar.update(num)
+
+        work = pool.map(lambda puzzles: TrainingIndex.build(torch.from_numpy(puzzles), advance), maps)
         index = TrainingIndex.union(list(work))
     for level, path in paths.items():
         with appears_whole(path) as temporary:

@@ -5,13 +5,14 @@ load is not lost and does not kill.
 """
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 REQUEUE = 75
 """Exit status of a run that was asked to stop: all is saved, start it again."""
-SIGNALS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)
+SIGNALS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGHUP)  # the last when a terminal is closed
 _received: list[signal.Signals] = []
 
 
@@ -19,17 +20,35 @@ class Preempted(Exception):
     """The run was asked to stop, and has saved what it had."""
 
 
+def leave_if_asked() -> None:
+    """Raises Preempted when a signal has been noted, where there is nothing to save."""
+    if number := received_signal():
+        raise Preempted(f"signal {number.name}")
+
+
 @contextmanager
 def noted_signals() -> Iterator[None]:
     """Within the block SIGNALS do nothing but to be noted, however many come."""
     _received.clear()
-    before = {number: signal.signal(number, _note) for number in SIGNALS}
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # `genraven launch` holds them back until here
+    with handled_signals(_note):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # `genraven launch` holds them back until here
+        try:
+            yield
+        finally:
+            _received.clear()
+
+
+@contextmanager
+def handled_signals(handler: Callable[[int, FrameType | None], Any], *more: signal.Signals) -> Iterator[None]:
+    """Within the block ``handler`` is called for SIGNALS and ``more``; but SIGHUP stays ignored under nohup."""
+    under_nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    numbers = [number for number in (*SIGNALS, *more) if number != signal.SIGHUP or not under_nohup]
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, previous in before.items():
+            signal.signal(number, previous)
 
 
 def _note(number: int, frame: FrameType | None) -> None:

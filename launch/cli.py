@@ -9,9 +9,11 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
+from genraven.console import settle_console
 from genraven.errors import InputError
 from genraven.signals import REQUEUE, Preempted, noted_signals
 from launch.settings import add_cluster_arguments
+from launch.starter import settle_starter
 
 TRAINING_COMMANDS = {
     "fit": "train a model: genraven fit -c model/sit_s.yaml -c data/4k.yaml -c trainer/gpu.yaml",
@@ -191,7 +193,10 @@ def _leave_reason(error: InputError) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; its exit status. Bad input is one line on stderr and status 2."""
+    settle_console()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments[:1] and arguments[0] in (*TRAINING_COMMANDS, "evaluate"):
+        settle_starter()
     try:
         if arguments and arguments[0] in TRAINING_COMMANDS:
             with noted_signals() if arguments[0] == "fit" else nullcontext():
@@ -216,9 +221,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("genraven: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # such as `genraven rules | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     return status or 0
 
 

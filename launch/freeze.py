@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from genraven.__main__ import PACKAGES
 from genraven.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("callbacks", "datamodules", "genraven", "launch", "lightning_modules")
 COMMIT, DIFF, CODE = "commit.txt", "diff.patch", "code"
 LOGS = "*.out"
 

@@ -8,12 +8,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 from typing import IO
 
+from genraven.__main__ import command
 from genraven.errors import InputError
-from genraven.signals import REQUEUE, SIGNALS
+from genraven.signals import REQUEUE, SIGNALS, handled_signals
+from launch.starter import BY_HAND, RANKS, TASKS
 
 FINISHED, BAD_INPUT, INTERRUPTED = 0, 2, 130
 CRASH_GRACE_S = 5.0
@@ -68,7 +71,8 @@ def newest_checkpoint(run_dir: str | None) -> str | None:
 
 def shared_environment(num: int) -> dict[str, str]:
     """The environment of each of ``num`` processes that share this machine's cores."""
-    environment = {key: value for key, value in os.environ.items() if key != "SLURM_NTASKS"}  # srun does not start them
+    others = {*BY_HAND, *RANKS, *TASKS}  # what says with whom this process was started
+    environment = {key: value for key, value in os.environ.items() if key not in others}
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // num)))
     return environment
 
@@ -81,7 +85,7 @@ def say(text: str) -> None:
 class Ranks:
     """The processes of one run. The first writes to this one's output; another's is shown when it fails first.
 
-    SIGUSR1, SIGUSR2, SIGTERM and Ctrl-C are handed on to all; a second Ctrl-C kills them.
+    SIGUSR1, SIGUSR2, SIGTERM, SIGHUP and Ctrl-C are handed on to all; a second Ctrl-C kills them.
 
     Args:
         arguments: of ``genraven``.
@@ -92,11 +96,13 @@ class Ranks:
         self.asked_to_stop = self._interrupted = False
         self._processes: list[subprocess.Popen[bytes]] = []
         self._outputs: list[IO[bytes] | None] = []
-        self._handlers = {number: signal.signal(number, self._hand_on) for number in (*SIGNALS, signal.SIGINT)}
-        # Held back in the new processes until they can note them; see noted_signals.
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        self._handling = ExitStack()
+        self._handling.enter_context(handled_signals(self._hand_on, signal.SIGINT))
+        trains = arguments[0] == "fit"
+        # Held back in the new processes until they can note them, as a training does; see noted_signals.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS if trains else ())
         try:
-            trainer = [f"--trainer.devices={num}", "--trainer.num_nodes=1"] if arguments[0] == "fit" else []
+            trainer = [f"--trainer.devices={num}", "--trainer.num_nodes=1"] if trains else []
             self._start([*arguments, *trainer], num)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
@@ -113,7 +119,7 @@ class Ranks:
             self._outputs.append(output)
             self._processes.append(
                 subprocess.Popen(
-                    [sys.executable, "-m", "launch.cli", *arguments],
+                    [*command(), *arguments],
                     env=common | {"LOCAL_RANK": str(rank), "RANK": str(rank), "WORLD_SIZE": str(num)},
                     stdin=subprocess.DEVNULL,
                     stdout=output,
@@ -143,8 +149,7 @@ class Ranks:
                 if process.poll() is None:
                     process.kill()
                     process.wait()
-            for number, handler in self._handlers.items():
-                signal.signal(number, handler)
+            self._handling.close()
         codes = [process.returncode for process in self._processes]
         if not well and codes[0] not in (BAD_INPUT, INTERRUPTED):  # then the first has said all there is to say
             self._tell(first)

@@ -1,5 +1,6 @@
 """What is asked of SLURM's commands."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -10,8 +11,14 @@ from pathlib import Path
 
 from genraven.errors import InputError
 from launch.slurm import Cluster, seconds
+from launch.starter import BY_HAND, RANKS
 
 TIMEOUT_S = 30
+OF_THIS_JOB = re.compile(
+    "(SLURM|SBATCH|SRUN|SALLOC|SQUEUE|SINFO|PMIX?|TORCHELASTIC)_|"
+    "(CUDA_VISIBLE_DEVICES|ROCR_VISIBLE_DEVICES|ZE_AFFINITY_MASK|GPU_DEVICE_ORDINAL|GENRAVEN_STARTED|GENRAVEN_REFUSAL)$"
+)
+OF_THE_CLUSTER = {"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS", "SLURM_JWT"}
 Jobs = dict[str, tuple[str, str]]
 """State and reason of jobs that are not over, by id; tasks of arrays one by one, as 12_3."""
 
@@ -27,10 +34,19 @@ class NodeGroup:
     nodes: int
 
 
+def own_environment() -> dict[str, str]:
+    """The environment without what an allocation, a step or a start of processes that this one is in says of itself.
+
+    SLURM's commands take options from it, which beat those in a job script, and hand it on to the job.
+    """
+    gone = {name for name in os.environ if OF_THIS_JOB.match(name)} - OF_THE_CLUSTER | {*BY_HAND, *RANKS}
+    return {name: value for name, value in os.environ.items() if name not in gone}
+
+
 def _run(*command: str) -> str:
     """What a command of SLURM prints; InputError with its complaint when it fails."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, env=own_environment())
     except subprocess.TimeoutExpired:
         raise InputError(f"expected {command[0]} to answer within {TIMEOUT_S} s, got nothing: is SLURM up?") from None
     if done.returncode:
@@ -91,7 +107,10 @@ def _check_partition(cluster: Cluster, name: str | None, groups: list[NodeGroup]
 
 
 def sbatch(script: Path) -> str:
-    """Submits ``script``; the job's id."""
+    """Submits ``script``, which says all that the job asks for; the job's id."""
+    if options := sorted(name for name in os.environ if name.startswith("SBATCH_")):
+        print(f"genraven: {', '.join(options)} of the environment not handed on: `genraven submit --help` has options "
+              "for what a job asks for", file=sys.stderr)  # fmt: skip
     return _run("sbatch", "--parsable", str(script)).strip().split(";")[0]
 
 

@@ -5,17 +5,19 @@ import os
 import platform
 import signal
 import subprocess
-import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from genraven.__main__ import command
+from genraven.signals import handled_signals
 from launch.local import shared_environment
 from launch.slurm import REFUSAL
 from launch.submit import CONFIG, JOB, SPEC
 
-GRACE_S = 60
+GRACE_S, POLL_S = 60, 0.2
 LOG = "local.out"
 
 
@@ -41,43 +43,40 @@ def visible_gpus() -> list[str]:
 def run_several(folders: list[Path], code: Path, num_at_once: int) -> int:
     """Trains ``folders`` in turn, ``num_at_once`` together, each on a GPU of its own while there are enough.
 
-    Ctrl-C, or TERM, asks the runs at work to save and ends them; the same sweep then goes on from there.
+    Ctrl-C, TERM or a closed terminal asks the runs at work to save and ends them; the same sweep goes on from there.
 
     Returns:
         0 when all finished, 1 when some did not.
     """
     gpus, waiting, failed = visible_gpus(), list(folders), 0
-    free, children = list(range(num_at_once)), list[Child]()
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
+    free, children, asked = list(range(num_at_once)), list[Child](), list[int]()
+    with handled_signals(lambda number, _: asked.append(number), signal.SIGINT), _ended(children, asked):
         while waiting or children:
+            if asked:
+                raise KeyboardInterrupt
             while waiting and free:
                 slot = free.pop(0)
-                children.append(_start(waiting.pop(0), slot, surroundings(code, slot, gpus, num_at_once)))
-            time.sleep(0.2)
+                children.append(_start(waiting.pop(0), code, slot, surroundings(slot, gpus, num_at_once)))
+            time.sleep(POLL_S)
             for child in [child for child in children if child.process.poll() is not None]:
                 children.remove(child)
                 free.append(child.slot)
                 failed += child.process.returncode != 0
                 _report(child, len(folders) - len(waiting) - len(children), len(folders))
-    finally:
-        _end(children)
-        signal.signal(signal.SIGTERM, previous)
     return int(failed > 0)
 
 
-def surroundings(code: Path, slot: int, gpus: list[str], num_at_once: int) -> dict[str, str]:
+def surroundings(slot: int, gpus: list[str], num_at_once: int) -> dict[str, str]:
     """The environment of the run in ``slot``: its share of the cores, and a GPU."""
-    environment = shared_environment(num_at_once) | {"PYTHONPATH": str(code)}
-    return environment | ({"CUDA_VISIBLE_DEVICES": gpus[slot % len(gpus)]} if gpus else {})
+    return shared_environment(num_at_once) | ({"CUDA_VISIBLE_DEVICES": gpus[slot % len(gpus)]} if gpus else {})
 
 
-def _start(folder: Path, slot: int, environment: dict[str, str]) -> Child:
+def _start(folder: Path, code: Path, slot: int, environment: dict[str, str]) -> Child:
     environment["GENRAVEN_REFUSAL"] = str(folder / REFUSAL)
-    command = [sys.executable, "-P", "-m", "launch.cli", "fit", "-c", str(folder / JOB / CONFIG), "--run_dir"]
+    words = [*command(code), "fit", "-c", str(folder / JOB / CONFIG), "--run_dir", str(folder)]
     with (folder / JOB / LOG).open("ab") as log:
         # In a session of its own, so that Ctrl-C comes to the children through _end only, once.
-        process = subprocess.Popen([*command, str(folder)], stdin=subprocess.DEVNULL, stdout=log,
+        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log,
                                    stderr=subprocess.STDOUT, env=environment, start_new_session=True)  # fmt: skip
     note = {"job": None, "pid": process.pid, "host": platform.node()}
     (folder / JOB / SPEC).write_text(json.dumps(note, indent=2) + "\n")
@@ -90,23 +89,26 @@ def _report(child: Child, number: int, total: int) -> None:
     print(f"{number}/{total} {child.folder.name}: {outcome}", flush=True)
 
 
-def _end(children: list[Child]) -> None:
-    """Asks what still runs to save and end; what has not within ``GRACE_S``, or at a second Ctrl-C, is killed."""
-    for child in children:
-        _kill(child, signal.SIGTERM)
+@contextmanager
+def _ended(children: list[Child], asked: list[int]) -> Iterator[None]:
+    """Asks what still runs after the block to save and end.
+
+    What has not within ``GRACE_S``, or at a second Ctrl-C, is killed.
+    """
     try:
-        deadline = time.monotonic() + GRACE_S
-        for child in children:
-            child.process.wait(max(0.0, deadline - time.monotonic()))
-    except (subprocess.TimeoutExpired, KeyboardInterrupt):
-        pass
+        yield
     finally:
         for child in children:
-            if child.process.poll() is None:
-                _kill(child, signal.SIGKILL)
-            child.process.wait()
+            _kill(child, signal.SIGTERM)
+        deadline, asked[:] = time.monotonic() + GRACE_S, []
+        while any(child.process.poll() is None for child in children):
+            if time.monotonic() > deadline or signal.SIGINT in asked:
+                for child in children:
+                    _kill(child, signal.SIGKILL)
+            time.sleep(POLL_S)
 
 
 def _kill(child: Child, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):  # it has ended meanwhile
-        os.killpg(child.process.pid, number)
+    if child.process.poll() is None:
+        with suppress(ProcessLookupError):  # it has ended meanwhile
+            os.killpg(child.process.pid, number)

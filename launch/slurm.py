@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from genraven.errors import InputError
+from launch.starter import RANKS
 
 REFUSAL = "job/refused.txt"
 """Where in a run folder a process that is refused leaves its reason."""
@@ -161,7 +162,7 @@ def _step(spec: JobSpec) -> str:
     python = cluster.python or ("python" if inside else spec.python)
     words = ["srun --kill-on-bad-exit=1", *(shlex.quote(word) for word in cluster.srun)]
     words += [cluster.container] if cluster.container else []
-    words += [shlex.quote(python), "-P -m launch.cli fit"]
+    words += [shlex.quote(python), "-P -m genraven fit"]
     return f'{" ".join(words)} \\\n    -c "$run_dir/job/config.yaml" --run_dir "$run_dir" || code=$?'
 
 
@@ -179,6 +180,7 @@ def render_sbatch(spec: JobSpec) -> str:
         else MANY_RUNS.format(runs=shlex.quote(str(spec.folder / "runs.txt"))),
         max_requeues=cluster.max_requeues,
         refusal=REFUSAL,
+        leftovers=" ".join(("MASTER_ADDR", *RANKS)),
         environment="\n".join(_environment(spec)),
         step=_step(spec),
     )
@@ -215,8 +217,8 @@ if ((restarts > max_requeues)); then
 fi
 
 # Environment. srun does not take --cpus-per-task from the job, so it is told; the port differs for each job and start.
-# A MASTER_ADDR left in the shell that submitted would win over the job's own first node.
-unset MASTER_ADDR
+# What is left of another start in the shell that submitted would win over what this job's srun says.
+unset {leftovers}
 {environment}
 export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
 export OMP_NUM_THREADS=${{OMP_NUM_THREADS:-$SLURM_CPUS_PER_TASK}}

@@ -9,7 +9,6 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -30,7 +29,9 @@ from launch.ends import named_ends, unwrapped_errors
 from launch.identity import config_hash, identity, refuse_other
 from launch.runs import TENSORBOARD, RunFolder, default_run_folder, find_checkpoint, read_checkpoint
 from launch.shipped import expand_configs
+from launch.starter import check_size
 from launch.transfer import load_initial
+from launch.world import cluster_plugins
 from lightning_modules import PuzzleModule
 
 PREDICTIONS = Path("predictions.npy")
@@ -116,9 +117,8 @@ class GenravenCLI(LightningCLI):
         """The trainer, its logger and callbacks pointed at the run folder."""
         trainer_config = self._get(self.config_init, "trainer")
         plugins = trainer_config.plugins or []
-        plugins = plugins if isinstance(plugins, list) else [plugins]
-        if SLURMEnvironment.detect():
-            plugins = [*plugins, SLURMEnvironment(auto_requeue=False)]  # its own requeueing hangs: see RunGuard
+        plugins = [*plugins] if isinstance(plugins, list) else [plugins]
+        plugins += cluster_plugins(trainer_config.num_nodes)
         if self._is_real_fit:
             self.run_folder = RunFolder(Path(self._options.run_dir or default_run_folder(self.resolved)))
             self.run_folder.check_owner(self.resolved)
@@ -128,11 +128,12 @@ class GenravenCLI(LightningCLI):
             if trainer_config.logger in (None, True):
                 kwargs["logger"] = self._logger()
             trainer_config.callbacks = [*(trainer_config.callbacks or []), *self._callbacks()]
-            trainer_config.callbacks += watching.progress_bar(trainer_config)
         elif trainer_config.logger in (None, True):
             kwargs["logger"] = False
+        trainer_config.callbacks = [*(trainer_config.callbacks or []), *watching.progress_bar(trainer_config)]
         with unwrapped_errors(MisconfigurationException, ValueError, TypeError):  # such as more devices than there are
             trainer = super().instantiate_trainer(plugins=plugins, **kwargs)
+        check_size(trainer.world_size)
         if isinstance(trainer.strategy, DDPStrategy) and isinstance(trainer_config.strategy, str):
             trainer.strategy._timeout = timedelta(seconds=self._options.timeout_s)
         return trainer
@@ -182,7 +183,10 @@ class GenravenCLI(LightningCLI):
 
         Nothing is written to the run folder before all that can be checked has been.
         """
-        datamodule.trainer = self.trainer
+        datamodule.trainer = model.trainer = self.trainer
+        datamodule.check_end()
+        with unwrapped_errors(ValueError, TypeError):
+            model.configure_optimizers()
         self._divide_batch(datamodule)
         if self._is_real_fit:
             kwargs["ckpt_path"] = self.resume_from
@@ -207,7 +211,8 @@ class GenravenCLI(LightningCLI):
         rank_zero_info(f"run folder {self.run_folder.path}{resuming}")
         with self.summary.closing(), named_ends(self.run_folder.path):
             self.trainer.fit(model, datamodule=datamodule, **kwargs)
-        rank_zero_info(f"run folder {self.run_folder.path}: tensorboard --logdir {self.run_folder.path}")
+        curves = any(isinstance(logger, TensorBoardLogger) for logger in self.trainer.loggers)
+        rank_zero_info(f"run folder {self.run_folder.path}" + f": tensorboard --logdir {self.run_folder.path}" * curves)
 
     def _divide_batch(self, datamodule: GenRAVENDataModule) -> None:
         """Divides the global batch among devices and accumulated batches, and prints how."""

@@ -1,5 +1,6 @@
 """What watches every run: TensorBoard's board and pictures, collapse, cost; with the options of ``fit`` for each."""
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from callbacks import (
     CostOptions,
     PictureOptions,
     Pictures,
+    ProgressLines,
     RunBoard,
     RunSummary,
 )
@@ -48,10 +50,15 @@ def watchers(
 
 
 def progress_bar(trainer_config: Mapping[str, Any]) -> list[L.Callback]:
-    """A bar that asks the device for its numbers no more often than the logger does; none where it is not wanted."""
-    given = [callback for callback in trainer_config["callbacks"] if isinstance(callback, ProgressBar)]
+    """A bar that asks the device for its numbers no more often than the logger does, and lines where it is no terminal.
+
+    None where it is not wanted.
+    """
+    given = [callback for callback in trainer_config["callbacks"] or [] if isinstance(callback, ProgressBar)]
     if given or trainer_config["enable_progress_bar"] is False:
         return []
+    if not sys.stdout.isatty():
+        return [ProgressLines()]
     return [TQDMProgressBar(refresh_rate=max(1, trainer_config["log_every_n_steps"] or 1))]
 
 

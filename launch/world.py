@@ -11,6 +11,8 @@ import torch.distributed as dist
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
 from genraven.errors import InputError
+from launch.ends import unwrapped_errors
+from launch.starter import by_srun, check_nodes, has
 
 T = TypeVar("T")
 
@@ -26,11 +28,9 @@ class World:
     @classmethod
     def of_environment(cls) -> "World":
         """As torchrun and ``genraven launch`` say it, else as srun does; alone where neither started this process."""
-        named = (("RANK", "WORLD_SIZE", "LOCAL_RANK"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"))
-        for names in named:
-            if all(name in os.environ for name in names):
-                return cls(*(int(os.environ[name]) for name in names))
-        return cls()
+        srun, other = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"), ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+        names = srun if by_srun() else other
+        return cls(*(int(os.environ[name]) for name in names)) if has(*names) else cls()
 
     def device(self, name: str) -> str:
         """``name``, or the GPU of this process where ``auto`` or ``cuda`` leaves the choice."""
@@ -49,6 +49,17 @@ class World:
         """Prints, once for all processes."""
         if self.rank == 0:
             print(text, flush=True)
+
+
+def cluster_plugins(num_nodes: int) -> list[SLURMEnvironment]:
+    """What the trainer of a run must be told of those who started its processes.
+
+    Raises:
+        InputError: they are not enough for ``num_nodes``, or not divided among them.
+    """
+    check_nodes(num_nodes)
+    with unwrapped_errors(RuntimeError):  # of srun without --ntasks-per-node
+        return [SLURMEnvironment(auto_requeue=False)] if by_srun() else []  # its own requeueing hangs: see RunGuard
 
 
 @contextmanager

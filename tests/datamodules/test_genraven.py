@@ -149,3 +149,15 @@ def test_the_cache_folder_is_named_by_the_environment(monkeypatch: pytest.Monkey
     assert default_cache_dir() == tmp_path
     monkeypatch.delenv("GENRAVEN_CACHE")
     assert default_cache_dir() == Path.home() / ".cache" / "genraven"
+
+
+def test_a_named_cache_needs_no_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def no_home(*arguments: object) -> str:
+        return "~"  # as os.path.expanduser says it of a user without one
+
+    monkeypatch.setattr("os.path.expanduser", no_home)
+    monkeypatch.setenv("GENRAVEN_CACHE", str(tmp_path))
+    assert default_cache_dir() == tmp_path
+    monkeypatch.delenv("GENRAVEN_CACHE")
+    with pytest.raises(InputError, match="^expected a home folder for the cache, got none: set data.cache_dir or"):
+        default_cache_dir()

@@ -2,8 +2,11 @@ import io
 import os
 import pickle
 import re
+import signal
 import subprocess
 import sys
+import threading
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from datamodules import store
@@ -20,6 +24,7 @@ from genraven.errors import InputError
 from genraven.puzzles import layout
 from genraven.puzzles.corrupt import Corruption
 from genraven.puzzles.generate import BLOCK, generate
+from genraven.signals import Preempted, noted_signals
 
 ROOT = Path(__file__).parents[2]
 CLEAN = Corruption()
@@ -268,3 +273,38 @@ def test_a_cache_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"data\.cache_dir") as caught:
         open_generated(tmp_path / "file" / "cache")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.timeout(60)
+def test_a_signal_is_heeded_while_another_process_makes_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(store, "rank_zero_info", said.append)
+    source = generated_source(12, 0, CLEAN)
+    lock = tmp_path / f"v{store.FORMAT}-{source.name}.lock"
+    with FileLock(lock, thread_local=False), noted_signals():
+        threading.Timer(1.5 * store.POLL_S, signal.raise_signal, [signal.SIGTERM]).start()
+        with pytest.raises(Preempted, match="signal SIGTERM"):
+            open_set(source, RULES, tmp_path, verify=True)
+    assert said == [f"Waiting for {lock}, which a process that makes the same data holds"]
+    assert visible(tmp_path) == []
+
+
+def test_a_signal_is_heeded_while_data_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks: list[tuple[int, int]] = []
+
+    def make(rule: int, start: int, count: int) -> torch.Tensor:
+        if not blocks:
+            os.kill(os.getpid(), signal.SIGUSR2)
+            time.sleep(0.1)  # until the main thread has noted it
+        blocks.append((rule, start))
+        return generate(rule, start, BLOCK)[:count]
+
+    monkeypatch.setattr(store, "num_cpus", lambda: 1)
+    source = store.PuzzleSource("made", make, 2 * BLOCK)
+    with noted_signals(), pytest.raises(Preempted, match="signal SIGUSR2"):
+        open_set(source, RULES, tmp_path, verify=True)
+    assert blocks == [(RULES[0], 0)]
+    assert not [name for name in visible(tmp_path) if "unfinished" in name]
+    assert len(open_set(source, RULES, tmp_path, verify=True)[1]) == 2 * BLOCK

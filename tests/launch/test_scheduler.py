@@ -85,3 +85,25 @@ def test_without_slurm() -> None:
     assert queue(["12"]) is None
     with pytest.raises(InputError, match="expected sbatch on the PATH"):
         require_sbatch()
+
+
+def test_the_jobs_environment_is_the_jobs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What an allocation or torchrun says of itself neither reaches the job nor beats what its script asks for."""
+    tool = tmp_path / "sbatch"
+    tool.write_text(f"#!/bin/bash\nenv >{tmp_path}/handed_on\necho 7\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    gone = {
+        *("SLURM_CPU_BIND", "SLURM_RESTART_COUNT", "SLURM_JOB_ID", "SBATCH_TIMELIMIT", "SBATCH_PARTITION"),
+        *("SRUN_CPUS_PER_TASK", "RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "NODE_RANK"),
+        *("GROUP_RANK", "TORCHELASTIC_RUN_ID", "CUDA_VISIBLE_DEVICES", "SQUEUE_STATES"),
+    }
+    kept = {"SLURM_CONF", "OMP_NUM_THREADS", "MY_RANK", "WANDB_API_KEY"}
+    for name in gone | kept:
+        monkeypatch.setenv(name, "1")
+    assert sbatch(tmp_path / "script") == "7"
+    handed_on = {line.partition("=")[0] for line in (tmp_path / "handed_on").read_text().splitlines()}
+    assert (handed_on & gone, handed_on & kept) == (set(), kept)
+    assert "SBATCH_PARTITION, SBATCH_TIMELIMIT of the environment not handed on" in capsys.readouterr().err

@@ -93,7 +93,7 @@ def test_accumulation_may_change_when_a_run_goes_on(whole: dict[str, Path], tmp_
         assert [step for step, _ in mine[name]] == [step for step, _ in other[name]]
 
 
-@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_is_noted_and_the_old_handlers_come_back(number: signal.Signals) -> None:
     before = signal.getsignal(number)
     with noted_signals():
@@ -104,3 +104,14 @@ def test_a_signal_is_noted_and_the_old_handlers_come_back(number: signal.Signals
     assert signal.getsignal(number) == before
     with noted_signals():
         assert received_signal() is None
+
+
+def test_nohup_is_heeded() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with noted_signals():
+            signal.raise_signal(signal.SIGHUP)
+            assert received_signal() is None
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

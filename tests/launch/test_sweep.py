@@ -154,11 +154,11 @@ def test_local_runs_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_NTASKS", "4")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr("os.cpu_count", lambda: 12)
-    environment = surroundings(Path("code"), 3, ["2", "5"], 4)
+    environment = surroundings(3, ["2", "5"], 4)
     assert (environment["OMP_NUM_THREADS"], environment["CUDA_VISIBLE_DEVICES"]) == ("3", "5")
     assert "SLURM_NTASKS" not in environment
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    assert surroundings(Path("code"), 0, [], 4)["OMP_NUM_THREADS"] == "7"
+    assert surroundings(0, [], 4)["OMP_NUM_THREADS"] == "7"
 
 
 @pytest.mark.slow
@@ -180,12 +180,13 @@ def test_local_runs(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_local_runs(in_tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_ctrl_c_or_a_closed_terminal_ends_local_runs(number: signal.Signals, in_tmp_path: Path) -> None:
     base = f"-c model/gpt2_tiny.yaml {BASE} --trainer.accelerator cpu --trainer.max_steps 100000"
-    Path("grid.yaml").write_text(f"base: {base}\naxes: {{seed: [0, 1]}}")
+    Path("grid.yaml").write_text(f"base: {base}\naxes: {{seed: [0, 1, 2]}}")
     command = [sys.executable, "-m", "launch.cli", "sweep", "grid.yaml", "--local", "2"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    heeded = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # also where the tests run in the background
+    heeded = partial(signal.signal, number, signal.SIG_DFL)  # also where the tests run in the background
     with subprocess.Popen(
         command, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=heeded
     ) as process:  # fmt: skip
@@ -193,10 +194,11 @@ def test_ctrl_c_ends_local_runs(in_tmp_path: Path) -> None:
         wait_for(lambda: all(path.exists() for path in notes))
         wait_for(lambda: all((path.parents[1] / "summary.json").exists() for path in notes))
         pids = [json.loads(path.read_text())["pid"] for path in notes]
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         assert process.wait(90) == 130
         assert process.stderr is not None
         assert process.stderr.read().endswith("genraven: interrupted\n")
+    assert not Path("runs/grid/s2/summary.json").exists()
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)

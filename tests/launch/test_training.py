@@ -85,6 +85,9 @@ def test_the_arithmetic_is_printed_and_validation_counts_steps(
         (["--checkpoint_every_n_steps", "0"], "--checkpoint_every_n_steps to be 1 or more"),
         (["--trainer.accelerator", "gpu"], "gpu"),
         (["--trainer.devices", "3", "--trainer.strategy", "ddp"], "use a multiple of 3, such as 6 or 9"),
+        (["--trainer.num_nodes", "2"], "a process on each of 2 nodes"),
+        (["--trainer.max_steps", "-1", "--model.schedule", "linear"], "trainer.max_steps with a linear schedule"),
+        (["--trainer.max_steps", "-1", "--data.samples_per_rule", "null"], "trainer.max_steps with an endless stream"),
     ],
 )
 def test_settings_that_cannot_be(
@@ -131,6 +134,18 @@ def test_a_collapse_may_stop_a_run_which_keeps_its_last_state(tmp_path: Path, mo
         assert summary["stopped"] == (
             "collapse: novel_c3 is 0.1 at step 8, beyond its threshold of 0.2" if option == "true" else None
         )
+
+
+@pytest.mark.parametrize(("logger", "shown"), [("TensorBoardLogger", True), ("CSVLogger", False)])
+def test_the_last_line_says_tensorboard_only_where_it_was_written(
+    logger: str, shown: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("launch.training.rank_zero_info", said.append)
+    logging_to = f"--trainer.logger=lightning.pytorch.loggers.{logger}", f"--trainer.logger.save_dir={tmp_path}"
+    assert main(fit(tmp_path / "run", *logging_to, "--trainer.max_steps=1")) == 0
+    run = f"run folder {tmp_path / 'run'}"
+    assert said[-1] == (f"{run}: tensorboard --logdir {tmp_path / 'run'}" if shown else run)
 
 
 def test_options_of_what_watches_are_checked_before_anything_is_written(

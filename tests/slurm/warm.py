@@ -1,6 +1,6 @@
 """A Python that starts at once: its processes are forked from one on the same node that has imported everything.
 
-``warm.py serve FOLDER`` waits on each node for ``warm.py start FOLDER ... launch.cli ARGUMENTS``, in whose place, with
+``warm.py serve FOLDER`` waits on each node for ``warm.py start FOLDER ... genraven ARGUMENTS``, in whose place, with
 whose output and environment, the forked process then runs ``genraven ARGUMENTS``. Signals are handed on to it; it dies
 with the one it stands for, and the other way round, of the same signal.
 """
@@ -16,7 +16,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-HANDED_ON = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)
+HANDED_ON = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGHUP)
 START_S = 60.0
 ENVIRONMENT_BYTES = 1 << 20
 
@@ -106,4 +106,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "serve":
         serve(sys.argv[2])
     else:
-        sys.exit(start(sys.argv[2], sys.argv[sys.argv.index("launch.cli") + 1 :]))
+        sys.exit(start(sys.argv[2], sys.argv[sys.argv.index("genraven") + 1 :]))

@@ -1,0 +1,93 @@
+"""ProgressLines: how far a command is, a line now and then, for output that is no terminal."""
+
+import time
+from datetime import timedelta
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import ProgressBar
+
+EVERY_S = 30.0
+
+
+class ProgressLines(ProgressBar):
+    """Prints a line every half minute, and after the last step: step, of how many, loss, puzzles/s, time left.
+
+    Only then is the device asked for a number.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._enabled = True
+        self._first_step = self._puzzles = 0
+        self._started = self._said = time.monotonic()
+        self._loss: Any = None
+
+    def disable(self) -> None:
+        """Lightning's word to all processes but the first."""
+        self._enabled = False
+
+    def enable(self) -> None:
+        """Takes ``disable`` back."""
+        self._enabled = True
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begins to count."""
+        self._first_step, self._puzzles = trainer.global_step, 0
+        self._started = self._said = time.monotonic()
+
+    def on_train_batch_end(  # type: ignore[override]
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Says where the training is."""
+        self._puzzles += len(batch.puzzles) * trainer.world_size
+        self._loss = outputs["loss"]
+        if self._is_time():
+            self._say(self._line(trainer))
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Says where it ended."""
+        if self._loss is not None:
+            self._say(self._line(trainer))
+
+    def on_validation_batch_end(  # type: ignore[override]
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:  # fmt: skip
+        """Says where a validation is."""
+        self._say_batch("validation", batch_idx, trainer.num_val_batches)
+
+    def on_test_batch_end(  # type: ignore[override]
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:  # fmt: skip
+        """Says where a test is."""
+        self._say_batch("test", batch_idx, trainer.num_test_batches)
+
+    def on_predict_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:  # fmt: skip
+        """Says where the completing is."""
+        self._say_batch("prediction", batch_idx, trainer.num_predict_batches)
+
+    def _say_batch(self, what: str, batch_idx: int, totals: list[int | float]) -> None:
+        if self._is_time():
+            self._say(f"{what}: batch {batch_idx + 1} of {sum(totals)}")
+
+    def _is_time(self) -> bool:
+        return time.monotonic() - self._said >= EVERY_S
+
+    def _line(self, trainer: L.Trainer) -> str:
+        step, last, seconds = trainer.global_step, trainer.max_steps, time.monotonic() - self._started
+        words = [f"step {step} of {last}" if last > 0 else f"step {step}", f"loss {float(self._loss):.4g}"]
+        words.append(f"{self._puzzles / seconds:.4g} puzzles/s")
+        if last > 0 and step > self._first_step:
+            left = round(seconds / (step - self._first_step) * (last - step))
+            words.append(f"{timedelta(seconds=left)} left")
+        return ", ".join(words)
+
+    def _say(self, text: str) -> None:
+        self._said = time.monotonic()
+        if self._enabled:
+            print(text, flush=True)

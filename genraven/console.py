@@ -1,0 +1,62 @@
+"""What a command says, and the text it reads and writes: work never fails for a reader who has left, nor for a letter.
+
+Imports nothing heavy: it is the first thing that a command does.
+"""
+
+import errno
+import io
+import locale
+import os
+import sys
+from contextlib import suppress
+from typing import Any
+
+READER_LEFT = {errno.EPIPE, errno.EIO}  # of a pipe, of a terminal
+UTF8 = ("C.UTF-8", "en_US.UTF-8", "UTF-8")  # locales, one of which each system has
+
+
+class Outlet(io.FileIO):
+    """An output whose reader may leave: what is written from then on goes nowhere, by whoever writes it."""
+
+    def write(self, data: Any, /) -> int:
+        """As ever, or to nowhere."""
+        try:
+            return super().write(data) or 0
+        except OSError as error:
+            if error.errno not in READER_LEFT:
+                raise
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())
+            os.close(nowhere)
+            return memoryview(data).nbytes
+
+
+def settle_console() -> None:
+    """Makes text files UTF-8 whatever the locale, also those of libraries, and stdout and stderr an ``Outlet`` each.
+
+    Letters that a terminal cannot show are shown by their numbers.
+    """
+    if locale.getencoding().lower().replace("-", "") != "utf8":
+        for name in UTF8:
+            with suppress(locale.Error):
+                locale.setlocale(locale.LC_CTYPE, name)
+                break
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_MININTERVAL", "30")  # seconds between refreshes of bars that become lines of a log
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        buffer = getattr(stream, "buffer", None)
+        if type(getattr(buffer, "raw", buffer)) is io.FileIO:  # not an Outlet yet, nor what a test puts there
+            stream.flush()
+            setattr(sys, name, _steady(stream))
+
+
+def _steady(stream: io.TextIOWrapper) -> io.TextIOWrapper:
+    outlet = Outlet(stream.fileno(), "wb", closefd=False)
+    return io.TextIOWrapper(
+        io.BufferedWriter(outlet) if hasattr(stream.buffer, "raw") else outlet,  # type: ignore[type-var]
+        stream.encoding,
+        "backslashreplace",
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )

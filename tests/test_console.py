@@ -1,0 +1,70 @@
+"""What a command says when nobody hears it, and in which letters."""
+
+import errno
+import os
+import pty
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from genraven.__main__ import command
+from genraven.console import Outlet
+
+TALK = r"""
+import sys
+from genraven.console import settle_console
+settle_console()
+for stream in (sys.stdout, sys.stderr):
+    for _ in range(100):
+        print("x" * 1000, file=stream, flush=True)
+open("done", "w").write("\u00fc \u2014")
+"""
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(Path(command()[-1]).parents[1]), **more}
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_leaves_ends_nothing(unbuffered: str, in_tmp_path: Path) -> None:
+    words = [sys.executable, "-c", TALK]
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment(PYTHONUNBUFFERED=unbuffered)
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.read(10)
+        process.stdout.close()
+        assert process.wait(60) == 0
+    assert Path("done").exists()
+
+
+def test_a_terminal_that_is_closed_ends_nothing(in_tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([sys.executable, "-c", TALK], stdout=theirs, stderr=theirs, env=environment())
+    os.close(theirs)
+    os.read(ours, 10)
+    os.close(ours)
+    assert process.wait(60) == 0
+    assert Path("done").exists()
+
+
+def test_a_full_disk_is_no_reader_that_left() -> None:
+    with Outlet("/dev/full", "wb") as outlet, pytest.raises(OSError, match="No space") as caught:
+        outlet.write(b"x")
+    assert caught.value.errno == errno.ENOSPC
+
+
+@pytest.mark.skipif(shutil.which("localedef") is None, reason="makes a locale of its own")
+def test_files_are_utf8_in_a_latin_1_locale(in_tmp_path: Path) -> None:
+    made = subprocess.run(["localedef", "-i", "en_US", "-f", "ISO-8859-1", "./en_US.ISO-8859-1"], capture_output=True)
+    if made.returncode:
+        pytest.skip("no sources of locales here")
+    latin = environment(LOCPATH=str(in_tmp_path), LC_ALL="en_US.ISO-8859-1", PYTHONUTF8="0", PYTHONIOENCODING="")
+    before = "import locale; assert locale.getencoding() == 'ISO-8859-1'\n"
+    talk = before + TALK.replace('"x" * 1000', r'"\u2014"').replace("range(100)", "range(1)")
+    done = subprocess.run([sys.executable, "-c", talk], env=latin, capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"\\u2014\n", b"\\u2014\n")
+    assert Path("done").read_bytes().decode("utf-8") == "\u00fc \u2014"
