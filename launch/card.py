@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from genraven.errors import InputError
 from genraven.files import folder_appears_whole
+from launch.registry import is_plain
 
 FORMAT = 1
 WEIGHTS, CARD = "model.safetensors", "card.json"
@@ -64,7 +65,7 @@ def read_export(folder: Path) -> dict[str, Any]:
 def _read_card(path: Path) -> dict[str, Any]:
     try:
         card = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no JSON"
         raise InputError(f"expected a card in {path}, got none ({reason}): export the run anew.") from None
     found = card if isinstance(card, dict) else {}
@@ -78,6 +79,8 @@ def _read_card(path: Path) -> dict[str, Any]:
         if not isinstance(found["config"].get(part), dict):
             raise InputError(f"expected config.{part} in {path}, got {found['config'].get(part)!r}: export the run "
                              "anew.")  # fmt: skip
+    if not is_plain(found["config"]):
+        raise InputError(f"expected config in {path} to be one of genraven, got another: export the run anew.")
     return found
 
 

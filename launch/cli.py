@@ -11,6 +11,7 @@ from typing import Any
 
 from genraven.errors import InputError
 from genraven.signals import REQUEUE, Preempted, noted_signals
+from launch import plugins
 from launch.settings import add_cluster_arguments
 
 TRAINING_COMMANDS = {
@@ -23,6 +24,7 @@ SAMPLERS = ["euler", "heun", "flow_sde", "ddim", "ancestral", "dpmpp_2m", "dpmpp
 COMPLETIONS = ["replacement", "guidance", "tds", "learned"]
 EPILOG = """training commands (`genraven fit --help` lists their options; config names are files or shipped configs):
 """ + "".join(f"  {name:10} {text}\n" for name, text in TRAINING_COMMANDS.items())
+EPILOG += f"\nwith every command:\n  {plugins.OPTION} MODULE  {plugins.HELP}\n"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -40,6 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
             name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
         )
         sub.set_defaults(handler=handler)
+        sub.add_argument(plugins.OPTION, action="append", metavar="MODULE", help=plugins.HELP)  # taken out before
         return sub
 
     command("rules", "launch.data:rules", "list the 40 rules and the held-out splits")
@@ -218,6 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; its exit status. Bad input is one line on stderr and status 2."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        arguments = plugins.take_plugins(arguments)
         if arguments and arguments[0] in TRAINING_COMMANDS:
             with noted_signals() if arguments[0] == "fit" else nullcontext():
                 from launch.training import run

@@ -14,6 +14,7 @@ from typing import IO
 
 from genraven.errors import InputError
 from genraven.signals import REQUEUE, SIGNALS
+from launch.plugins import plugin_options
 
 FINISHED, BAD_INPUT, INTERRUPTED = 0, 2, 130
 CRASH_GRACE_S = 5.0
@@ -113,7 +114,7 @@ class Ranks:
             self._outputs.append(output)
             self._processes.append(
                 subprocess.Popen(
-                    [sys.executable, "-m", "launch.cli", *arguments],
+                    [sys.executable, "-m", "launch.cli", *arguments, *plugin_options()],
                     env=common | {"LOCAL_RANK": str(rank), "RANK": str(rank), "WORLD_SIZE": str(num)},
                     stdin=subprocess.DEVNULL,
                     stdout=output,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launch.local import shared_environment
+from launch.plugins import plugin_options
 from launch.slurm import REFUSAL
 from launch.submit import CONFIG, JOB, SPEC
 
@@ -77,7 +78,7 @@ def _start(folder: Path, slot: int, environment: dict[str, str]) -> Child:
     command = [sys.executable, "-P", "-m", "launch.cli", "fit", "-c", str(folder / JOB / CONFIG), "--run_dir"]
     with (folder / JOB / LOG).open("ab") as log:
         # In a session of its own, so that Ctrl-C comes to the children through _end only, once.
-        process = subprocess.Popen([*command, str(folder)], stdin=subprocess.DEVNULL, stdout=log,
+        process = subprocess.Popen([*command, str(folder), *plugin_options()], stdin=subprocess.DEVNULL, stdout=log,
                                    stderr=subprocess.STDOUT, env=environment, start_new_session=True)  # fmt: skip
     note = {"job": None, "pid": process.pid, "host": platform.node()}
     (folder / JOB / SPEC).write_text(json.dumps(note, indent=2) + "\n")
