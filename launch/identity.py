@@ -16,7 +16,8 @@ from launch.registry import check_config, classes, only_classes
 from lightning_modules import PuzzleModule
 
 SCHEMA = ("model", "data")
-IDENTITY = (*SCHEMA, "init_from")  # what makes a run another one
+SEED, SOURCE, DIGEST = "seed_everything", "data.source", "data.source_sha256"
+IDENTITY = (*SCHEMA, "init_from", SEED)  # what makes a run another one
 MAX_REASON = 1000  # characters of a parser's or a constructor's complaint
 PLACES = ("data.cache_dir",)  # but where things lie on a machine does not
 
@@ -34,14 +35,17 @@ def identity(config: dict[str, Any]) -> dict[str, Any]:
 def _told_by(config: dict[str, Any]) -> dict[str, Any]:
     """The options that tell a run from others, by their whole names."""
     options = {name: value for part, tree in identity(config).items() for name, value in flat(tree, part).items()}
-    return {name: value for name, value in options.items() if name not in PLACES}
+    places = (*PLACES, SOURCE) if options.get(DIGEST) else PLACES  # what a file holds, not where it lies
+    return {name: value for name, value in options.items() if name not in places}
 
 
 def refuse_other(before: dict[str, Any], now: dict[str, Any], path: Path) -> None:
     """Raises InputError at the first difference of identity between the config of ``path`` and that given.
 
-    An option that ``path`` is too old to know has the default that it has now.
+    An option that ``path`` is too old to know has the default that it has now; the seed of its weights, and what its
+    source held, are taken to be those given.
     """
+    before = _with_notes(before, now)
     if _told_by(before) == _told_by(now):
         return
     with suppress(InputError):  # one that is not known today: then all is compared as it was written
@@ -53,6 +57,16 @@ def refuse_other(before: dict[str, Any], now: dict[str, Any], path: Path) -> Non
                 f"expected {path} to be of this config, got a run with {key} {shown(old.get(key))} instead of "
                 f"{shown(new.get(key))}: choose another --run_dir, or give the old config to go on with that run."
             )
+
+
+def _with_notes(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """``before`` with what runs did not note once: the seed of the weights, and place and contents of the source."""
+    noted = {SEED: now.get(SEED)} | before
+    data, source = noted.get("data"), (now.get("data") or {}).get("source")
+    old = data.get("source") if isinstance(data, dict) and not data.get("source_sha256") else None
+    if isinstance(old, str) and str(Path(old).expanduser().absolute()) == source:
+        noted["data"] = data | {name: now["data"].get(name) for name in ("source", "source_sha256")}
+    return noted
 
 
 def flat(tree: Any, prefix: str) -> dict[str, Any]:

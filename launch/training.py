@@ -20,6 +20,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from callbacks import InitialWeights, KeepConfig, RunGuard, RunSummary, StepCheckpoint, WholeCheckpointIO
 from callbacks.summary import Origin
 from datamodules import GenRAVENDataModule
+from datamodules.store import digest
 from genraven.errors import InputError
 from genraven.networks.compiling import compile_blocks
 from launch import watching
@@ -260,6 +261,11 @@ class GenravenCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Resolves paths; the config given beats the checkpoint's, so nothing is read from it."""
         options = self.config[self.config.subcommand]
+        if options.data.source:
+            path = Path(options.data.source).expanduser().absolute()
+            options.data.source = str(path)
+            if path.is_file() and options.data.source_sha256 is None:  # else it is what the data module complains of
+                options.data.source_sha256 = digest(path)
         if options.get("ckpt_path"):
             found = find_checkpoint(Path(options.ckpt_path))
             if found.name == WEIGHTS:
