@@ -62,10 +62,11 @@ def refuse_other(before: dict[str, Any], now: dict[str, Any], path: Path) -> Non
 def _with_notes(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     """``before`` with what runs did not note once: the seed of the weights, and place and contents of the source."""
     noted = {SEED: now.get(SEED)} | before
-    data, source = noted.get("data"), (now.get("data") or {}).get("source")
-    old = data.get("source") if isinstance(data, dict) and not data.get("source_sha256") else None
-    if isinstance(old, str) and str(Path(old).expanduser().absolute()) == source:
-        noted["data"] = data | {name: now["data"].get(name) for name in ("source", "source_sha256")}
+    data, given = noted.get("data"), now.get("data") or {}
+    if isinstance(data, dict) and isinstance(data.get("source"), str) and not data.get("source_sha256"):
+        source = str(Path(data["source"]).expanduser().absolute())
+        same = {"source_sha256": given.get("source_sha256")} if source == given.get("source") else {}
+        noted["data"] = data | {"source": source} | same
     return noted
 
 

@@ -93,7 +93,7 @@ class PuzzleModule(L.LightningModule, ABC):
             raise InputError(f"expected label_dropout between 0 and 1, got {self.label_dropout}.")
         try:
             self.make_optimizer([nn.Parameter(torch.zeros(1, device="cpu"))])
-        except (ValueError, TypeError) as error:
+        except Exception as error:  # of whose class the user may name any
             raise InputError(
                 f"expected an optimizer, got what cannot be one ({error}): mend model.optimizer."
             ) from error
