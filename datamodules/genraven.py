@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from datamodules.batches import EvaluationLoader, FinitePool, GlobalOrder, Pool, Share, StreamPool, TrainLoader
-from datamodules.store import PuzzleSource, generated_source, num_cpus, open_index, open_set, published_source
+from datamodules.store import PuzzleSource, digest, generated_source, num_cpus, open_index, open_set, published_source
 from genraven.errors import InputError
 from genraven.metrics.memorization import TrainingIndex
 from genraven.puzzles.corrupt import Corruption
@@ -36,6 +36,7 @@ class GenRAVENDataModule(L.LightningDataModule):
             or for all that ``source`` holds.
         source: an .npy file of integers in the published layout (40, rows, 3, 9, 3), to train on instead of generated
             puzzles.
+        source_sha256: digest of what ``source`` holds, noted when a run begins, which it must have ever after.
         rules: rules to train on: "all" (that are not held out), ids, names such as position.xor, or attributes.
         held_out: rules kept from training: a split, "split0" to "split9", "none", or a list.
         global_batch_size: puzzles that one optimizer step sees, over all devices and accumulated batches.
@@ -54,6 +55,7 @@ class GenRAVENDataModule(L.LightningDataModule):
         self,
         samples_per_rule: int | None = 4000,
         source: str | None = None,
+        source_sha256: str | None = None,
         rules: str | list[int | str] = "all",
         held_out: str | list[int | str] = "split0",
         global_batch_size: int = 256,
@@ -81,6 +83,7 @@ class GenRAVENDataModule(L.LightningDataModule):
         if not self.eval_rules:
             raise InputError("expected rules to evaluate on, got an empty selection: name some in data.eval_rules.")
         self.samples_per_rule, self.source, self.seed = samples_per_rule, source, seed
+        self._noted_digest = source_sha256
         self.global_batch_size = global_batch_size
         self.eval_puzzles_per_rule, self.eval_batch_size = eval_puzzles_per_rule, eval_batch_size
         self.corruption = corruption or Corruption()
@@ -94,9 +97,17 @@ class GenRAVENDataModule(L.LightningDataModule):
         """True when puzzles never repeat, so that there is no training set to compare with."""
         return self.samples_per_rule is None and self.source is None
 
+    @property
+    def source_sha256(self) -> str | None:
+        """Digest of what ``source`` holds, of which nothing is read where it was noted; None without a source."""
+        if self.source is None:
+            return None
+        return self._noted_digest or digest(Path(self.source).expanduser())
+
     def _source(self) -> PuzzleSource:
         if self.source is not None:
-            return published_source(Path(self.source).expanduser(), self.samples_per_rule, self.seed, self.corruption)
+            path = Path(self.source).expanduser()
+            return published_source(path, self.samples_per_rule, self.seed, self.corruption, self._noted_digest)
         assert self.samples_per_rule is not None
         return generated_source(self.samples_per_rule, self.seed, self.corruption)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from genraven.errors import InputError
+from genraven.errors import InputError, shown
 from genraven.files import appears_whole, check_cells, read_array
 from genraven.metrics.memorization import LEVELS, TrainingIndex
 from genraven.puzzles import layout
@@ -54,11 +55,41 @@ def generated_source(samples_per_rule: int, seed: int, corruption: Corruption) -
     return PuzzleSource(f"generated-seed{seed}{_suffix(corruption)}", make, samples_per_rule)
 
 
-def published_source(path: Path, samples_per_rule: int | None, seed: int, corruption: Corruption) -> PuzzleSource:
-    """The puzzles of a file in the published layout (40, rows, 3, 9, 3), three neighbouring rows making a puzzle.
+def digest(path: Path) -> str:
+    """SHA-256 of the contents of ``path``, read once for as long as it does not change.
 
     Raises:
-        InputError: no such file, a pickle, another shape or dtype, or fewer puzzles than ``samples_per_rule``.
+        InputError: it cannot be read.
+    """
+    try:
+        stat = path.stat()
+        return _digest_of(path, stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    except OSError as error:
+        raise InputError(
+            f"expected a file of data that can be read, got {path} ({error.strerror}): name another in data.source."
+        ) from None
+
+
+@cache
+def _digest_of(path: Path, *state: int) -> str:
+    return _checksum(path)
+
+
+def published_source(
+    path: Path, samples_per_rule: int | None, seed: int, corruption: Corruption, sha256: str | None = None
+) -> PuzzleSource:
+    """The puzzles of a file in the published layout (40, rows, 3, 9, 3), three neighbouring rows making a puzzle.
+
+    Args:
+        path: of the file.
+        samples_per_rule: puzzles to take of each rule; None for all.
+        seed: of the corruption.
+        corruption: of the puzzles.
+        sha256: what the digest of the file must be; None for any.
+
+    Raises:
+        InputError: no such file, other contents than ``sha256``, a pickle, another shape or dtype, or fewer puzzles
+            than ``samples_per_rule``.
     """
     wanted = f"a .npy file of integers of shape ({NUM_RULES}, rows, {NUM_PANELS}, {NUM_CELLS}, {NUM_ATTRIBUTES})"
     data = read_array(path, f"data.source to be {wanted}")
@@ -80,10 +111,12 @@ def published_source(path: Path, samples_per_rule: int | None, seed: int, corrup
         puzzles = layout.rows_to_puzzles(torch.from_numpy(rows.astype(np.int8)).unflatten(0, (-1, NUM_ROWS)))
         return corrupt(puzzles, corruption, seed=seed, key=(rule, start)) if corruption else puzzles
 
-    stat = path.stat()
-    identity = hashlib.sha256(f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:12]
+    found = digest(path)
+    if sha256 not in (None, found):
+        raise InputError(f"expected data.source with what it held when the run began, of SHA-256 {shown(sha256)}, got "
+                         f"another in {path} ({found[:12]}...): put that file back, or begin another run.")  # fmt: skip
     suffix = f"-seed{seed}{_suffix(corruption)}" if corruption else ""
-    return PuzzleSource(f"file-{identity}{suffix}", make, samples_per_rule or available)
+    return PuzzleSource(f"file-{found[:12]}{suffix}", make, samples_per_rule or available)
 
 
 def _suffix(corruption: Corruption) -> str:

@@ -1,7 +1,10 @@
 """The error that is a user's to mend, and what to suggest."""
 
 import difflib
+import reprlib
 from collections.abc import Iterable
+
+MAX_SHOWN = 80
 
 
 class InputError(ValueError):
@@ -9,6 +12,12 @@ class InputError(ValueError):
 
     The command prints it without a traceback and exits with status 2.
     """
+
+
+def shown(value: object) -> str:
+    """``value`` as an error of one line shows it: cut where it is long, or nested."""
+    text = repr(value[:MAX_SHOWN]) if isinstance(value, str) else reprlib.repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
 
 
 def suggestion(name: str, known: Iterable[str], otherwise: str, cutoff: float = 0.6) -> str:

@@ -12,8 +12,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from genraven.errors import InputError
+from genraven.errors import InputError, shown
 from genraven.files import folder_appears_whole
+from launch.registry import is_plain
 
 FORMAT = 1
 WEIGHTS, CARD = "model.safetensors", "card.json"
@@ -64,20 +65,22 @@ def read_export(folder: Path) -> dict[str, Any]:
 def _read_card(path: Path) -> dict[str, Any]:
     try:
         card = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no JSON"
         raise InputError(f"expected a card in {path}, got none ({reason}): export the run anew.") from None
     found = card if isinstance(card, dict) else {}
     for name, kind in NEEDED.items():
         if not isinstance(found.get(name), kind):
-            raise InputError(f"expected {name} in {path}, got {found.get(name)!r}: export the run anew.")
+            raise InputError(f"expected {name} in {path}, got {shown(found.get(name))}: export the run anew.")
     if found["format"] != FORMAT:
         raise InputError(f"expected format {FORMAT} in {path}, got {found['format']}: use the version of genraven that "
                          "wrote it.")  # fmt: skip
     for part in ("model", "data"):
         if not isinstance(found["config"].get(part), dict):
-            raise InputError(f"expected config.{part} in {path}, got {found['config'].get(part)!r}: export the run "
-                             "anew.")  # fmt: skip
+            raise InputError(f"expected config.{part} in {path}, got {shown(found['config'].get(part))}: export the "
+                             "run anew.")  # fmt: skip
+    if not is_plain(found["config"]):
+        raise InputError(f"expected config in {path} to be one of genraven, got another: export the run anew.")
     return found
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from genraven.console import settle_console
 from genraven.errors import InputError
 from genraven.signals import REQUEUE, Preempted, noted_signals
+from launch import plugins
 from launch.settings import add_cluster_arguments
 from launch.starter import settle_starter
 
@@ -23,6 +24,7 @@ TRAINING_COMMANDS = {
 }
 EPILOG = """training commands (`genraven fit --help` lists their options; config names are files or shipped configs):
 """ + "".join(f"  {name:10} {text}\n" for name, text in TRAINING_COMMANDS.items())
+EPILOG += f"\nwith every command:\n  {plugins.OPTION} MODULE  {plugins.HELP}\n"
 
 
 class LateParser(argparse.ArgumentParser):
@@ -53,6 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
             name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
         )
         sub.set_defaults(handler=handler)
+        sub.add_argument(plugins.OPTION, action="append", metavar="MODULE", help=plugins.HELP)  # taken out before
         return sub
 
     command("rules", "launch.data:rules", "list the 40 rules and the held-out splits")
@@ -198,6 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments[:1] and arguments[0] in (*TRAINING_COMMANDS, "evaluate"):
         settle_starter()
     try:
+        arguments = plugins.take_plugins(arguments)
         if arguments and arguments[0] in TRAINING_COMMANDS:
             with noted_signals() if arguments[0] == "fit" else nullcontext():
                 from launch.training import run

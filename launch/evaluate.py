@@ -117,6 +117,7 @@ def run_facts(model: PuzzleModule, data: GenRAVENDataModule) -> dict[str, Any]:
         "trained": [RULES[rule].name for rule in data.trained],
         "held_out": [RULES[rule].name for rule in data.held_out],
         "data_seed": data.seed,
+        "data_source": data.source_sha256,
     }
 
 

@@ -16,6 +16,7 @@ from typing import IO
 from genraven.__main__ import command
 from genraven.errors import InputError
 from genraven.signals import REQUEUE, SIGNALS, handled_signals
+from launch.plugins import plugin_options
 from launch.starter import BY_HAND, RANKS, TASKS
 
 FINISHED, BAD_INPUT, INTERRUPTED = 0, 2, 130
@@ -119,7 +120,7 @@ class Ranks:
             self._outputs.append(output)
             self._processes.append(
                 subprocess.Popen(
-                    [*command(), *arguments],
+                    [*command(), *arguments, *plugin_options()],
                     env=common | {"LOCAL_RANK": str(rank), "RANK": str(rank), "WORLD_SIZE": str(num)},
                     stdin=subprocess.DEVNULL,
                     stdout=output,

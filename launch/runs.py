@@ -20,6 +20,7 @@ from genraven.errors import InputError
 from genraven.files import appears_whole, remove_unfinished, writable_folder
 from launch.card import WEIGHTS, is_export, read_export
 from launch.identity import build, refuse_other
+from launch.registry import is_plain
 from lightning_modules import PuzzleModule
 
 CHECKPOINTS, BEST, CONFIG, TENSORBOARD = "checkpoints", "best.ckpt", "config.yaml", "tensorboard"
@@ -140,7 +141,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         reason = error.strerror if isinstance(error, OSError) else "it is torn, or no checkpoint"
         raise InputError(f"expected a run folder or a checkpoint of one, got {path} ({reason}): give a folder that "
                          "`genraven fit` wrote.") from None  # fmt: skip
-    if not isinstance(checkpoint, dict) or "genraven_config" not in checkpoint:
+    config = checkpoint.get("genraven_config") if isinstance(checkpoint, dict) else None
+    if not isinstance(config, dict) or not is_plain(config):
         raise InputError(
             f"expected a checkpoint that `genraven fit` wrote, got {path}, without a config: train it anew."
         )

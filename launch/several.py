@@ -14,6 +14,7 @@ from pathlib import Path
 from genraven.__main__ import command
 from genraven.signals import handled_signals
 from launch.local import shared_environment
+from launch.plugins import plugin_options
 from launch.slurm import REFUSAL
 from launch.submit import CONFIG, JOB, SPEC
 
@@ -76,7 +77,7 @@ def _start(folder: Path, code: Path, slot: int, environment: dict[str, str]) -> 
     words = [*command(code), "fit", "-c", str(folder / JOB / CONFIG), "--run_dir", str(folder)]
     with (folder / JOB / LOG).open("ab") as log:
         # In a session of its own, so that Ctrl-C comes to the children through _end only, once.
-        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log,
+        process = subprocess.Popen([*words, *plugin_options()], stdin=subprocess.DEVNULL, stdout=log,
                                    stderr=subprocess.STDOUT, env=environment, start_new_session=True)  # fmt: skip
     note = {"job": None, "pid": process.pid, "host": platform.node()}
     (folder / JOB / SPEC).write_text(json.dumps(note, indent=2) + "\n")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from genraven.errors import InputError
+from launch.plugins import plugin_options
 from launch.starter import RANKS
 
 REFUSAL = "job/refused.txt"
@@ -107,6 +108,8 @@ class JobSpec:
     num_runs: int = 1
     max_parallel: int | None = None
     """Runs of an array at the same time."""
+    plugins: tuple[str, ...] = ()
+    """Modules that each process imports first."""
 
 
 def flag(name: str) -> str:
@@ -162,7 +165,7 @@ def _step(spec: JobSpec) -> str:
     python = cluster.python or ("python" if inside else spec.python)
     words = ["srun --kill-on-bad-exit=1", *(shlex.quote(word) for word in cluster.srun)]
     words += [cluster.container] if cluster.container else []
-    words += [shlex.quote(python), "-P -m genraven fit"]
+    words += [shlex.quote(python), "-P -m genraven fit", *map(shlex.quote, plugin_options(spec.plugins))]
     return f'{" ".join(words)} \\\n    -c "$run_dir/job/config.yaml" --run_dir "$run_dir" || code=$?'
 
 

@@ -15,6 +15,7 @@ import yaml
 from genraven.errors import InputError
 from launch import scheduler
 from launch.freeze import exclusive, freeze_code, no_interrupt, replaced
+from launch.plugins import named_plugins, plugin_options
 from launch.settings import given, read_cluster
 from launch.slurm import Cluster, JobSpec, render_sbatch
 from launch.status import noted_jobs, read_json, read_status
@@ -102,7 +103,7 @@ def write_note(folder: Path, job: str, cluster: Cluster, arguments: list[str]) -
 
 
 def _spec(cluster: Cluster, folder: Path) -> JobSpec:
-    return JobSpec(cluster, folder.name, folder / JOB, sys.executable, folder)
+    return JobSpec(cluster, folder.name, folder / JOB, sys.executable, folder, plugins=named_plugins())
 
 
 def submit(options: argparse.Namespace) -> None:
@@ -131,7 +132,7 @@ def submit(options: argparse.Namespace) -> None:
             job = scheduler.sbatch(place / SCRIPT)
             write_note(place, job, cluster, arguments)
             stack.pop_all().close()
-            again = [*given(options), "--", *arguments]
+            again = [*given(options), *plugin_options(), "--", *arguments]
             again += [] if config["run_dir"] else ["--run_dir", str(folder)]
             print(f"job {job}: run folder {folder}")
             print(f"watch   tail -F {folder / JOB}/slurm-{job}.out\n        genraven status {folder}")

@@ -17,6 +17,7 @@ import yaml
 from genraven.errors import InputError
 from launch import scheduler
 from launch.freeze import CODE, COMMIT, exclusive, freeze_code, no_interrupt, replaced
+from launch.plugins import named_plugins, plugin_options
 from launch.settings import read_cluster
 from launch.shipped import find_config
 from launch.slurm import Cluster, JobSpec, render_sbatch
@@ -147,7 +148,8 @@ def sweep(options: argparse.Namespace) -> int:
     planned = plan(points, out, cluster, jobs)
     print(f"{len(points)} runs in {out}: {len(points) - len(planned)} done or at work, {len(planned)} to start")
     if options.dry_run:
-        print("\n".join(f"{run.point.name:40} genraven {shlex.join(run.point.arguments)}" for run in planned))
+        more = plugin_options()
+        print("\n".join(f"{run.point.name:40} genraven {shlex.join([*run.point.arguments, *more])}" for run in planned))
     elif planned and cluster:
         _start_array(planned, out, cluster, options.max_parallel)
     elif planned:
@@ -158,7 +160,9 @@ def sweep(options: argparse.Namespace) -> int:
 def _start_array(planned: list[Planned], out: Path, cluster: Cluster, max_parallel: int | None) -> None:
     with ExitStack() as stack:
         folder = _freeze(stack, planned, out)
-        spec = JobSpec(cluster, out.name, folder, sys.executable, None, len(planned), max_parallel)
+        spec = JobSpec(
+            cluster, out.name, folder, sys.executable, None, len(planned), max_parallel, plugins=named_plugins()
+        )
         (folder / RUNS).write_text("".join(f"{run.folder}\n" for run in planned))
         (folder / SCRIPT).write_text(render_sbatch(spec))
         with no_interrupt():  # as in submit

@@ -19,13 +19,14 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from callbacks import InitialWeights, KeepConfig, RunGuard, RunSummary, StepCheckpoint, WholeCheckpointIO
 from callbacks.summary import Origin
 from datamodules import GenRAVENDataModule
+from datamodules.store import digest
 from genraven.errors import InputError
 from genraven.networks.compiling import compile_blocks
 from launch import watching
 from launch.card import WEIGHTS
 from launch.complaints import one_line
 from launch.data import save_array
-from launch.ends import named_ends, unwrapped_errors
+from launch.ends import named_ends, refused_by_constructors, unwrapped_errors
 from launch.identity import config_hash, identity, refuse_other
 from launch.runs import TENSORBOARD, RunFolder, default_run_folder, find_checkpoint, read_checkpoint
 from launch.shipped import expand_configs
@@ -112,6 +113,13 @@ class GenravenCLI(LightningCLI):
             rank_zero_warn(f"{self._options.run_dir} goes on in {began}, as it began; on this device it would begin in "
                            f"{fits}, and may be slow.")  # fmt: skip
         return began or fits
+
+    def instantiate_classes(self) -> None:
+        """Makes model, data, what the trainer is given, and the trainer; raises InputError where a class cannot be."""
+        with refused_by_constructors():
+            self.config_init = self.parser.instantiate_classes(self.config)
+        self.datamodule, self.model = (self._get(self.config_init, part) for part in ("data", "model"))
+        self.trainer = self.instantiate_trainer()
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """The trainer, its logger and callbacks pointed at the run folder."""
@@ -265,6 +273,11 @@ class GenravenCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Resolves paths; the config given beats the checkpoint's, so nothing is read from it."""
         options = self.config[self.config.subcommand]
+        if options.data.source:
+            path = Path(options.data.source).expanduser().absolute()
+            options.data.source = str(path)
+            if path.is_file() and options.data.source_sha256 is None:  # else it is what the data module complains of
+                options.data.source_sha256 = digest(path)
         if options.get("ckpt_path"):
             found = find_checkpoint(Path(options.ckpt_path))
             if found.name == WEIGHTS:

@@ -5,7 +5,7 @@ from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_info
 
-from genraven.errors import InputError
+from genraven.errors import InputError, shown
 from launch.identity import flat
 from launch.runs import find_checkpoint, read_checkpoint
 from lightning_modules import PuzzleModule
@@ -26,8 +26,8 @@ def read_initial(path: Path | str, config: dict[str, Any]) -> tuple[Path, dict[s
     for key in sorted(before.keys() & now.keys()):
         if before[key] != now[key]:
             raise InputError(
-                f"expected --init-from with weights of this model, got {found}, with {key} {before[key]!r} instead of "
-                f"{now[key]!r}: give the model config that it was trained with."
+                f"expected --init-from with weights of this model, got {found}, with {key} {shown(before[key])} "
+                f"instead of {shown(now[key])}: give the model config that it was trained with."
             )
     return found, checkpoint
 
@@ -53,6 +53,6 @@ def _structure(config: dict[str, Any]) -> dict[str, Any]:
     """The settings that say what is computed with the weights."""
     return {
         key: value
-        for key, value in flat(config["model"], "model").items()
+        for key, value in flat(config.get("model"), "model").items()
         if key in ("model.class_path", PROCESS) or (key.startswith(NETWORK) and not key.endswith(".dropout"))
     }

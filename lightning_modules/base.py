@@ -130,7 +130,7 @@ class PuzzleModule(L.LightningModule, ABC):
             raise InputError(f"expected ema_decay from 0 to below 1, or null, got {self.ema_decay}.")
         try:
             self.make_optimizer([nn.Parameter(torch.zeros(1, device="cpu"))])
-        except (ValueError, TypeError) as error:
+        except Exception as error:  # of whose class the user may name any
             raise InputError(
                 f"expected an optimizer, got what cannot be one ({error}): mend model.optimizer."
             ) from error

@@ -117,6 +117,14 @@ def test_the_network_is_left_as_it_was() -> None:
     assert all(torch.equal(a, b) and a.grad is None for a, b in zip(network.parameters(), before, strict=True))
 
 
+def test_a_look_for_anomalies_changes_nothing() -> None:
+    network = preset("dit_tiny")
+    with torch.autograd.set_detect_anomaly(True):
+        assert count_flops(network) == count_flops(preset("dit_tiny"))
+        assert torch.is_anomaly_enabled()
+    assert not torch.is_anomaly_enabled()
+
+
 def test_another_network_is_not_guessed() -> None:
     assert count_flops(nn.Linear(3, 3)) is None
 

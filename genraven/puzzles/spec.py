@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from genraven.errors import InputError, suggestion
+from genraven.errors import InputError, shown, suggestion
 
 Attribute = Literal["shape", "size", "color", "number", "position"]
 Relation = Literal[
@@ -106,7 +106,7 @@ def _rules_named(rule: int | str) -> tuple[int, ...]:
     hint = suggestion(repr(text), map(repr, [*RULE_ID, *RELATIONS, *groups]), "`genraven rules` lists them.")
     raise InputError(
         f"expected rules as ids 0-{NUM_RULES - 1}, names such as 'position.xor', an attribute or "
-        f"'split0'..'split9'; got {rule!r}: {hint}"
+        f"'split0'..'split9'; got {shown(rule)}: {hint}"
     )
 
 

@@ -177,7 +177,9 @@ def _dataset(data: Json, facts: Json) -> str:
     for name, text in (("rules", "trained on"), ("held_out", "held out")):
         value = data.get(name, facts.get({"rules": "trained"}.get(name, name)))
         words.append(f"{text} {', '.join(map(str, value)) or 'none' if isinstance(value, list) else value}")
-    words += [f"from {data['source']}"] if data.get("source") else []
+    source, digest = data.get("source"), data.get("source_sha256") or facts.get("data_source")
+    if source or digest:  # the same name may be of two files, and the same file may have two names
+        words.append(f"from {source}" if not digest else f"from a file of SHA-256 {digest[:12]}")
     corruption = {key: value for key, value in (data.get("corruption") or {}).items() if value}
     words += [f"with corruption {corruption}"] if corruption else []
     return "rules " + ", ".join(words)
