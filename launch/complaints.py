@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 
 from genraven.errors import suggestion
+from launch.upgrade import moved_option
 
 KEY = re.compile(r'Parser key "(.+)":')
 UNKNOWN_OPTION = re.compile(r"(?:unrecognized arguments: |does not accept option ')([^\s'=]+)")
@@ -38,6 +39,8 @@ def one_line(complaint: str, command: str, options: Iterable[str]) -> str:
     if found := OPTION_OF_CLASS.search(text):
         path, option = found.groups()
         known = list(inspect.signature(pydoc.locate(path)).parameters)  # type: ignore[arg-type]
+        if moved := moved_option(".".join([*place, option])):
+            return f"expected today's options, got {'.'.join([*place, option])}: it is {moved} now."
         hint = suggestion(option, known, f"known are {', '.join(known)}.")
         return f"expected an option of {path.rpartition('.')[2]}, got {'.'.join([*place, option])}: {hint}"
     if found := UNKNOWN_OPTION.search(text):

@@ -13,6 +13,7 @@ from jsonargparse import ArgumentParser
 from datamodules import GenRAVENDataModule
 from genraven.errors import InputError, shown
 from launch.registry import check_config, classes, only_classes
+from launch.upgrade import upgraded
 from lightning_modules import PuzzleModule
 
 SCHEMA = ("model", "data")
@@ -107,6 +108,7 @@ def with_defaults(config: dict[str, Any]) -> dict[str, Any]:
 
 def _checked(config: dict[str, Any]) -> dict[str, Any]:
     """Model and data of ``config``, which names nothing but classes that a file may name."""
+    config = upgraded(config)
     parts = {part: config.get(part) for part in SCHEMA}
     check_config(parts["model"], parts["data"], GenRAVENDataModule)
     return parts

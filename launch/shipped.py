@@ -5,6 +5,7 @@ from pathlib import Path
 import yaml
 
 from genraven.errors import InputError, suggestion
+from launch.upgrade import moved_options
 
 CONFIGS = Path(__file__).parent / "configs"
 
@@ -37,6 +38,8 @@ def _whole_config(name: str) -> str:
         raise InputError(f"expected a YAML file, got {name}: {' '.join(str(error).split())}") from None
     if not isinstance(found, dict):
         raise InputError(f"expected options such as `trainer: {{max_steps: 9}}` in {name}, got {found}: mend the file.")
+    for old, new in moved_options(found).items():
+        raise InputError(f"expected today's options in {name}, got {old}: it is {new} now; see a shipped config.")
     return path
 
 

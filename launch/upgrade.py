@@ -33,19 +33,31 @@ def moved_options(config: dict[str, Any]) -> dict[str, str]:
     given = model.get("init_args") if isinstance(model, dict) else None
     if not isinstance(given, dict):
         return {}
-    of_module = str(model.get("class_path", "")).rpartition(".")[2]  # type: ignore[union-attr]
-    tables = [MOVED[of_module]] if of_module in MOVED else list(MOVED.values())
+    name = _module_name(config)
+    tables = [MOVED[name]] if name in MOVED else list(MOVED.values())
     moved = {old: new for table in tables for old, new in table.items()}
     return {f"model.{name}": f"model.method.{moved[name]}" for name in given if name in moved}
 
 
+def moved_option(name: str) -> str | None:
+    """Where an option such as ``model.sampler`` is today; None for one that has not moved."""
+    last = name.rpartition(".")[2]
+    return next((f"model.method.{table[last]}" for table in MOVED.values() if last in table), None)
+
+
+def _module_name(config: dict[str, Any]) -> str:
+    """Of the model's class; empty where there is none."""
+    model = config.get("model")
+    return str(model.get("class_path", "")).rpartition(".")[2] if isinstance(model, dict) else ""
+
+
 def upgraded(config: dict[str, Any]) -> dict[str, Any]:
     """``config`` in today's names; itself where it is of today."""
-    if not moved_options(config):
+    name = _module_name(config)
+    if name not in METHODS or not moved_options(config):
         return config
     config = copy.deepcopy(config)
     options = config["model"]["init_args"]
-    name = config["model"]["class_path"].rpartition(".")[2]
     arguments: dict[str, Any] = {}
     for old, new in MOVED[name].items():
         if old not in options:
