@@ -13,6 +13,7 @@ from genraven.diffusion.inpainting import ShownCells
 from genraven.diffusion.process import Process, TimedNetwork
 from genraven.diffusion.samplers import SAMPLERS, SamplerName
 from genraven.errors import InputError
+from genraven.gradients import outside_inference_mode
 from genraven.networks.cells import CellNetwork
 from genraven.puzzles import layout
 from genraven.puzzles.masks import NUM_DRAWS, random_masks
@@ -148,7 +149,7 @@ class DiffusionModule(PuzzleModule):
         fields = SAMPLERS[self.sampler](self.process, denoiser, start, self._times(), generator=generator)
         return layout.fields_to_puzzles(fields)
 
-    @torch.no_grad()
+    @outside_inference_mode  # guidance and tds take gradients
     def complete(self, puzzles: Tensor, mask: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """``puzzles`` (B, 3, 9, 9) with the cells under ``mask`` (B, 9, 9) bool sampled, the others held."""
         self.check_mask(puzzles, mask)
