@@ -34,6 +34,11 @@ from launch.transfer import load_initial
 from lightning_modules import PuzzleModule
 
 PREDICTIONS = Path("predictions.npy")
+DDP_OPTIONS = {  # of ``auto`` and ``ddp``; a strategy that says more than its name keeps what it says
+    "find_unused_parameters": False,
+    "gradient_as_bucket_view": True,  # no second copy of the gradients
+    # No static_graph: it helps where parameters are unused, and here none is.
+}
 
 
 class GenravenCLI(LightningCLI):
@@ -135,6 +140,7 @@ class GenravenCLI(LightningCLI):
             trainer = super().instantiate_trainer(plugins=plugins, **kwargs)
         if isinstance(trainer.strategy, DDPStrategy) and isinstance(trainer_config.strategy, str):
             trainer.strategy._timeout = timedelta(seconds=self._options.timeout_s)
+            trainer.strategy._ddp_kwargs = DDP_OPTIONS | trainer.strategy._ddp_kwargs
         return trainer
 
     @property
