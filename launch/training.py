@@ -28,6 +28,7 @@ from launch.complaints import one_line
 from launch.data import save_array
 from launch.ends import named_ends, unwrapped_errors
 from launch.identity import config_hash, identity, refuse_other
+from launch.numerics import Numerics
 from launch.runs import TENSORBOARD, RunFolder, default_run_folder, find_checkpoint, read_checkpoint
 from launch.shipped import expand_configs
 from launch.transfer import load_initial
@@ -103,6 +104,7 @@ class GenravenCLI(LightningCLI):
         self._options = self.config[self.subcommand]
         if self._options.trainer.precision is None:
             self._options.trainer.precision = self._precision()
+        self.numerics = Numerics.of_training(self._options.trainer, self._options.compile)
         self.initial = InitialWeights()
         self._dump_config()
         self.resolved: dict[str, Any] = self.config_dump
@@ -175,7 +177,7 @@ class GenravenCLI(LightningCLI):
         return [
             *watching.watchers(self.resolved, options, self.summary, is_new=is_new),
             self.initial,
-            KeepConfig(identity(self.resolved)),
+            KeepConfig(identity(self.resolved), self.numerics.as_json()),
             ModelCheckpoint(  # before the other, which so knows what is the best
                 self.run_folder.checkpoints, "best", monitor="val/loss", mode="min", enable_version_counter=False
             ),
@@ -206,8 +208,7 @@ class GenravenCLI(LightningCLI):
         if self.trainer.is_global_zero:
             with named_ends(self.run_folder.path):
                 self.run_folder.claim(self.resolved, self.resume_from)
-        on_gpu = self.trainer.strategy.root_device.type == "cuda"
-        if on_gpu if self._options.compile is None else self._options.compile:
+        if self.numerics.compiled:
             compile_blocks(model.network)
         resuming = f", going on from {kwargs['ckpt_path']}" if kwargs["ckpt_path"] else ""
         rank_zero_info(f"run folder {self.run_folder.path}{resuming}")
