@@ -6,18 +6,19 @@ import lightning as L
 
 
 class KeepConfig(L.Callback):
-    """Puts the config that rebuilds model and data into every checkpoint.
+    """Puts the config that rebuilds model and data, and what the model computes in, into every checkpoint.
 
     Args:
         config: plain values only, so that checkpoints load with ``weights_only``.
+        numerics: the same.
     """
 
-    def __init__(self, config: dict[str, Any]) -> None:
-        self.config = config
+    def __init__(self, config: dict[str, Any], numerics: dict[str, Any]) -> None:
+        self.config, self.numerics = config, numerics
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Adds ``genraven_config``."""
-        checkpoint["genraven_config"] = self.config
+        """Adds ``genraven_config`` and ``numerics``."""
+        checkpoint["genraven_config"], checkpoint["numerics"] = self.config, self.numerics
 
 
 class InitialWeights(L.Callback):

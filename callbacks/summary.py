@@ -22,7 +22,8 @@ from genraven.files import appears_whole
 from genraven.puzzles.spec import RULES
 from genraven.signals import Preempted
 
-CUMULATIVE = ("wall_seconds", "device_seconds", "puzzles")
+SECONDS = ("wall_seconds", "device_seconds", "training_seconds", "training_device_seconds")
+CUMULATIVE = (*SECONDS, "puzzles")
 WRITE_EVERY_S = 15.0
 REPORTED = (
     "puzzles_per_s", "flops_per_puzzle", "flops", "joules", "price_per_device_hour", "money", "collapse", "stopped",
@@ -52,7 +53,8 @@ class RunSummary(L.Callback):
     """Keeps ``summary.json`` in the run folder: state, steps, metrics with counts, speed, origin, restarts.
 
     It is written when training starts, every few seconds, after each validation and when the run ends, however it ends;
-    wall seconds, device seconds and puzzles add up over restarts.
+    seconds and puzzles add up over restarts. Seconds of training are those of its steps, without validations, pictures
+    and checkpoints.
 
     Args:
         folder: of the run.
@@ -66,6 +68,8 @@ class RunSummary(L.Callback):
         self._started = self._written = time.monotonic()
         self._first_step = 0
         self._puzzles = 0
+        self._trained_s = 0.0
+        self._training_since: float | None = None
         self._reporters: list[Reporter] = []
 
     def state_dict(self) -> dict[str, Any]:
@@ -77,10 +81,12 @@ class RunSummary(L.Callback):
         self._earlier |= state_dict
 
     def totals(self) -> dict[str, float]:
-        """Wall seconds, device seconds and puzzles, over all starts of the run."""
-        seconds = time.monotonic() - self._started
-        new = {"wall_seconds": seconds, "device_seconds": seconds * self._facts.get("devices", 1)}
-        return {name: self._earlier[name] + new.get(name, self._puzzles) for name in CUMULATIVE}
+        """Seconds of the run and of its training, those times its devices, and puzzles, over all starts of the run."""
+        now, devices = time.monotonic(), self._facts.get("devices", 1)
+        training = self._trained_s + (now - self._training_since if self._training_since is not None else 0.0)
+        seconds = now - self._started
+        new = (seconds, seconds * devices, training, training * devices, self._puzzles)
+        return {name: self._earlier[name] + value for name, value in zip(CUMULATIVE, new, strict=True)}
 
     @contextmanager
     def closing(self) -> Iterator[None]:
@@ -97,7 +103,7 @@ class RunSummary(L.Callback):
             self._facts = self._read()
             if not self._facts or state != "finished":
                 return
-            self._earlier, self._started = {name: self._facts[name] for name in CUMULATIVE}, time.monotonic()
+            self._earlier, self._started = {name: self._facts.get(name, 0) for name in CUMULATIVE}, time.monotonic()
         try:
             self._write(state=state, reason=reason)
         except OSError as error:  # such as the full disk that ends the run
@@ -108,7 +114,7 @@ class RunSummary(L.Callback):
         earlier = self._read()
         self._started = time.monotonic()
         self._first_step = trainer.global_step
-        for name in CUMULATIVE[:2]:  # time spent is spent, also after the checkpoint gone on from
+        for name in SECONDS:  # time spent is spent, also after the checkpoint gone on from
             self._earlier[name] = max(self._earlier[name], earlier.get(name, 0))
         self._reporters = [callback for callback in trainer.callbacks if isinstance(callback, Reporter)]  # type: ignore[attr-defined]
         self._facts = self._describe(trainer, pl_module)
@@ -160,6 +166,30 @@ class RunSummary(L.Callback):
         for reporter in self._reporters:
             facts |= reporter.report()
         return facts
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Training goes on, where something else was done meanwhile."""
+        if self._training_since is None:
+            self._training_since = time.monotonic()
+
+    def _pause(self) -> None:
+        if self._training_since is not None:
+            self._trained_s += time.monotonic() - self._training_since
+            self._training_since = None
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """A validation, with all that is drawn of it, is no training."""
+        self._pause()
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Nor is the writing of a checkpoint."""
+        self._pause()
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Nor is what comes after the last step."""
+        self._pause()
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -235,6 +265,7 @@ def _data_facts(data: Any) -> dict[str, Any]:
         "samples_per_rule": getattr(data, "samples_per_rule", None),
         "trained": names(getattr(data, "trained", None)),
         "held_out": names(getattr(data, "held_out", None)),
+        "eval_rules": names(getattr(data, "eval_rules", None)),
         "data_seed": getattr(data, "seed", None),
         "global_batch_size": getattr(data, "global_batch_size", None),
     }

@@ -17,7 +17,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datamodules.store import num_cpus
 from genraven.errors import InputError
 from genraven.puzzles.corrupt import Corruption, corrupt
 from genraven.puzzles.generate import BLOCK, Draws, generate
@@ -91,12 +90,25 @@ class FinitePool:
 
 
 class StreamPool:
-    """An endless stream: each pass has the next block of every rule; the one after it is made meanwhile."""
+    """An endless stream: each pass has the next block of every rule; the one after it is made meanwhile.
 
-    def __init__(self, rules: tuple[int, ...], seed: int, corruption: Corruption) -> None:
+    Args:
+        rules: ids.
+        seed: of the data.
+        corruption: of the puzzles.
+        num_workers: threads.
+    """
+
+    def __init__(
+        self,
+        rules: tuple[int, ...],
+        seed: int,
+        corruption: Corruption,
+        num_workers: int = 1,
+    ) -> None:
         self.rules, self.seed, self.corruption = rules, seed, corruption
         self.size = len(rules) * BLOCK
-        self._workers = ThreadPoolExecutor(num_cpus(), thread_name_prefix="stream")
+        self._workers = ThreadPoolExecutor(num_workers, thread_name_prefix="stream")
         self._made: dict[int, list[Future[NDArray[np.int8]]]] = {}
         self._pool = lru_cache(maxsize=2)(
             lambda turn: FinitePool(self.rules, [made.result() for made in self._made[turn]])

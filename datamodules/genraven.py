@@ -6,6 +6,7 @@ from pathlib import Path
 
 import lightning as L
 import torch
+from lightning.fabric.plugins.environments import SLURMEnvironment
 from torch import Tensor
 
 from datamodules.batches import EvaluationLoader, FinitePool, GlobalOrder, Pool, Share, StreamPool, TrainLoader
@@ -125,8 +126,16 @@ class GenRAVENDataModule(L.LightningDataModule):
 
     def _open_pool(self) -> Pool:
         if self.is_stream:
-            return StreamPool(self.trained, self.seed, self.corruption)
+            return StreamPool(self.trained, self.seed, self.corruption, self._num_workers)
         return FinitePool(self.trained, open_set(self._source(), self.trained, self.cache_dir, verify=False))
+
+    @property
+    def _num_workers(self) -> int:
+        """Threads of this process: the processes of a machine divide its CPUs, which srun has done already."""
+        if self.trainer is None:
+            return num_cpus()
+        by_srun = isinstance(getattr(self.trainer.strategy, "cluster_environment", None), SLURMEnvironment)
+        return num_cpus(1 if by_srun else self.trainer.num_devices)
 
     def training_index(self) -> TrainingIndex | None:
         """Hashes of the training set for ``Memorization``; None for a stream."""
@@ -137,7 +146,7 @@ class GenRAVENDataModule(L.LightningDataModule):
     def evaluation_puzzles(self, split: str) -> tuple[Tensor, Tensor]:
         """(N, 3, 9, 9) int8 puzzles of ``split`` (``val`` or ``test``) and their rules (N,) int64, which take turns."""
         n = self.eval_puzzles_per_rule
-        with ThreadPoolExecutor(num_cpus()) as pool:
+        with ThreadPoolExecutor(self._num_workers) as pool:
             made = pool.map(lambda rule: generate(rule, 0, n, seed=self.seed, split=split), self.eval_rules)
             puzzles = torch.stack(list(made), 1)
         return puzzles.flatten(0, 1), torch.tensor(self.eval_rules).repeat(n)

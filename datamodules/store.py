@@ -267,8 +267,7 @@ def _make_index(maps: list[NDArray[np.int8]], paths: dict[str, Path]) -> None:
         _note(path, checksum)
 
 
-def num_cpus() -> int:
-    """CPUs that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1  # macOS and Windows
+def num_cpus(num_sharing: int = 1) -> int:
+    """CPUs for this process, where ``num_sharing`` processes divide those that it may use."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # macOS, Windows
+    return max(1, usable // num_sharing)

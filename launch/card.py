@@ -57,6 +57,7 @@ def read_export(folder: Path) -> dict[str, Any]:
         "genraven_config": card["config"],
         "family": card["family"],
         "global_step": card["step"],
+        "numerics": card.get("numerics"),
         "state_dict": weights,
         "card": card,
     }

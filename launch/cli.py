@@ -173,6 +173,8 @@ def _add_run_arguments(parser: argparse.ArgumentParser, seed_of: str, *, many: b
     parser.add_argument("--seed", type=int, default=0, help=seed_of)
     parser.add_argument("--batch-size", type=int, default=250, help="puzzles at once")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    parser.add_argument("--precision", help="to compute in, such as 32-true or bf16-mixed; default: what the model was "
+                        "trained in")  # fmt: skip
 
 
 def _add_model_arguments(parser: argparse.ArgumentParser, *, many: bool = False) -> None:

@@ -20,6 +20,7 @@ from genraven.puzzles.spec import NUM_CELLS, RULES
 from genraven.report.evaluation import EVALUATION, Evaluation
 from genraven.timing import SamplingTimer
 from launch.card import is_export
+from launch.numerics import Numerics
 from launch.runs import find_checkpoint, home, load_run
 from launch.sampling import flag, given_sampling, sample_by
 from launch.status import named_runs
@@ -73,6 +74,8 @@ def evaluate_run(run: Path, options: argparse.Namespace, world: World, *, alone:
     file = Evaluation(options.out or home(path) / EVALUATION)
     writable_folder(file.path.absolute().parent, "--out")
     model, data, checkpoint = load_run(path, world.device(options.device))
+    numerics = Numerics.of(checkpoint, model.device, options.precision)
+    numerics.prepare(model)
     model.seed, data.eval_puzzles_per_rule = options.seed, options.puzzles_per_rule
     facts = run_facts(model, data)
     file.check_owner(facts)
@@ -90,10 +93,13 @@ def evaluate_run(run: Path, options: argparse.Namespace, world: World, *, alone:
             "puzzles_per_rule": options.puzzles_per_rule,
             "batch_size": options.batch_size,
             "sampling": asdict(model.sampling),
+            "numerics": numerics.as_json(),
         }
         result = world.agreed(file.find(key))
         if result is None:
-            result = key | {"own_sampling": key["sampling"] == own} | _score(model, data, options, world)
+            with numerics.at_work(model.device):
+                scored = _score(model, data, options, world)
+            result = key | {"own_sampling": key["sampling"] == own} | scored
             if world.rank == 0:
                 file.add(facts, result)
         results.append(result)
@@ -116,6 +122,7 @@ def run_facts(model: PuzzleModule, data: GenRAVENDataModule) -> dict[str, Any]:
         "samples_per_rule": data.samples_per_rule,
         "trained": [RULES[rule].name for rule in data.trained],
         "held_out": [RULES[rule].name for rule in data.held_out],
+        "eval_rules": [RULES[rule].name for rule in data.eval_rules],
         "data_seed": data.seed,
         "data_source": data.source_sha256,
     }

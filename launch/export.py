@@ -49,6 +49,7 @@ def make_card(model: PuzzleModule, data: GenRAVENDataModule, checkpoint: dict[st
         },
         "validation": _validation(summary) if summary.get("step") == step else None,
         "evaluations": _evaluations(run / "evaluation.json", step),
+        "numerics": checkpoint.get("numerics"),
         "init_from": summary.get("init_from"),
         "git_commit": summary.get("git_commit"),
         "versions": summary.get("versions"),

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from datamodules import GenRAVENDataModule
 from genraven.errors import InputError
 from genraven.files import appears_whole, check_outputs, read_array, read_puzzles
 from genraven.puzzles.masks import last_panel_mask
@@ -18,6 +17,7 @@ from genraven.puzzles.render import render_sheet
 from genraven.puzzles.rules import row_rules, rule_names, shared_rules
 from genraven.puzzles.spec import GRID, resolve_rules
 from launch.data import save_array
+from launch.numerics import Numerics
 from launch.runs import load_run
 from launch.sampling import given_sampling, sample_by
 from lightning_modules import PuzzleModule
@@ -26,14 +26,16 @@ PICTURED = 64
 COLUMNS = 8
 
 
-def _load(options: argparse.Namespace) -> tuple[PuzzleModule, GenRAVENDataModule, dict[str, Any]]:
-    """The run's model with the sampling options applied."""
+def _load(options: argparse.Namespace) -> tuple[PuzzleModule, Numerics]:
+    """The run's model with the sampling options applied, and what it computes in."""
     if options.batch_size < 1:
         raise InputError(f"expected --batch-size to be 1 or more, got {options.batch_size}.")
-    model, data, checkpoint = load_run(options.run, options.device)
+    model, _, checkpoint = load_run(options.run, options.device)
     model.seed = options.seed
     sample_by(model, given_sampling(options))
-    return model, data, checkpoint
+    numerics = Numerics.of(checkpoint, model.device, options.precision)
+    numerics.prepare(model)
+    return model, numerics
 
 
 def _slices(total: int, size: int, what: str) -> Iterator[slice]:
@@ -70,11 +72,12 @@ def sample(options: argparse.Namespace) -> None:
             raise InputError("expected rules to ask for, got an empty selection: name some, or leave out --rules.")
         rules = torch.tensor(ids).repeat(-(-options.num // len(ids)))[: options.num]
     _name_picture(options)
-    model, _, _ = _load(options)
+    model, numerics = _load(options)
     parts = []
-    for part in _slices(options.num, options.batch_size, "sample"):
-        labels = rules[part].to(model.device) if rules is not None else None
-        parts.append(model.generate(part.stop - part.start, labels, model.generator("generate", part.start)))
+    with numerics.at_work(model.device):
+        for part in _slices(options.num, options.batch_size, "sample"):
+            labels = rules[part].to(model.device) if rules is not None else None
+            parts.append(model.generate(part.stop - part.start, labels, model.generator("generate", part.start)))
     puzzles = torch.cat(parts).cpu()
     shared = shared_rules(row_rules(puzzles))
     _save(puzzles, options, rule_names(shared))
@@ -87,15 +90,16 @@ def complete(options: argparse.Namespace) -> None:
     mask = _read_mask(options.mask, len(puzzles)) if options.mask else last_panel_mask(len(puzzles))
     PuzzleModule.check_mask(puzzles, mask)
     _name_picture(options)
-    model, _, _ = _load(options)
-    parts = [
-        model.complete(
-            puzzles[part].to(model.device),
-            mask[part].to(model.device),
-            model.generator("complete", part.start),
-        ).cpu()
-        for part in _slices(len(puzzles), options.batch_size, "complete")
-    ]
+    model, numerics = _load(options)
+    with numerics.at_work(model.device):
+        parts = [
+            model.complete(
+                puzzles[part].to(model.device),
+                mask[part].to(model.device),
+                model.generator("complete", part.start),
+            ).cpu()
+            for part in _slices(len(puzzles), options.batch_size, "complete")
+        ]
     completed = torch.cat(parts)
     shared = shared_rules(row_rules(completed))
     _save(completed, options, rule_names(shared), mask)

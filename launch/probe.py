@@ -18,6 +18,7 @@ from genraven.probe import Features, Pool, accuracy, fit_linear, gather
 from genraven.puzzles.generate import generate
 from genraven.puzzles.spec import NUM_RULES, RULES
 from launch.identity import build
+from launch.numerics import Numerics
 from launch.runs import find_checkpoint, home, load_run
 from lightning_modules import PuzzleModule
 
@@ -66,7 +67,11 @@ def probe(options: argparse.Namespace) -> None:
     torch.manual_seed(options.seed)
     untrained = build(checkpoint["genraven_config"])[0].to(model.device).eval()
     puzzles = _make_puzzles(data.seed, options.fit_per_rule, options.puzzles_per_rule)
-    found, before = (_by_layer(part, puzzles, levels, data.trained, options) for part in (model, untrained))
+    numerics = Numerics.of(checkpoint, model.device, options.precision)
+    with numerics.at_work(model.device):
+        for part in (model, untrained):
+            numerics.prepare(part)
+        found, before = (_by_layer(part, puzzles, levels, data.trained, options) for part in (model, untrained))
     result = {
         "checkpoint": str(path),
         "step": checkpoint["global_step"],
@@ -76,6 +81,7 @@ def probe(options: argparse.Namespace) -> None:
         "fit_per_rule": options.fit_per_rule,
         "puzzles_per_rule": options.puzzles_per_rule,
         "batch_size": options.batch_size,
+        "numerics": numerics.as_json(),
         "chance": 1 / NUM_RULES,
         "trained_rules": [RULES[r].name for r in data.trained],
         "layers": [_as_json(*pair) for pair in zip(found, before, strict=True)],

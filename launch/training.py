@@ -28,6 +28,7 @@ from launch.complaints import one_line
 from launch.data import save_array
 from launch.ends import named_ends, refused_by_constructors, unwrapped_errors
 from launch.identity import config_hash, identity, refuse_other
+from launch.numerics import Numerics
 from launch.runs import TENSORBOARD, RunFolder, default_run_folder, find_checkpoint, read_checkpoint
 from launch.shipped import expand_configs
 from launch.starter import check_size
@@ -36,6 +37,11 @@ from launch.world import cluster_plugins
 from lightning_modules import PuzzleModule
 
 PREDICTIONS = Path("predictions.npy")
+DDP_OPTIONS = {  # of ``auto`` and ``ddp``; a strategy that says more than its name keeps what it says
+    "find_unused_parameters": False,
+    "gradient_as_bucket_view": True,  # no second copy of the gradients
+    # No static_graph: it helps where parameters are unused, and here none is.
+}
 
 
 class GenravenCLI(LightningCLI):
@@ -100,6 +106,7 @@ class GenravenCLI(LightningCLI):
         self._options = self.config[self.subcommand]
         if self._options.trainer.precision is None:
             self._options.trainer.precision = self._precision()
+        self.numerics = Numerics.of_training(self._options.trainer, self._options.compile)
         self.initial = InitialWeights()
         self._dump_config()
         self.resolved: dict[str, Any] = self.config_dump
@@ -144,6 +151,7 @@ class GenravenCLI(LightningCLI):
         check_size(trainer.world_size)
         if isinstance(trainer.strategy, DDPStrategy) and isinstance(trainer_config.strategy, str):
             trainer.strategy._timeout = timedelta(seconds=self._options.timeout_s)
+            trainer.strategy._ddp_kwargs = DDP_OPTIONS | trainer.strategy._ddp_kwargs
         return trainer
 
     @property
@@ -178,7 +186,7 @@ class GenravenCLI(LightningCLI):
         return [
             *watching.watchers(self.resolved, options, self.summary, is_new=is_new),
             self.initial,
-            KeepConfig(identity(self.resolved)),
+            KeepConfig(identity(self.resolved), self.numerics.as_json()),
             ModelCheckpoint(  # before the other, which so knows what is the best
                 self.run_folder.checkpoints, "best", monitor="val/loss", mode="min", enable_version_counter=False
             ),
@@ -212,8 +220,7 @@ class GenravenCLI(LightningCLI):
         if self.trainer.is_global_zero:
             with named_ends(self.run_folder.path):
                 self.run_folder.claim(self.resolved, self.resume_from)
-        on_gpu = self.trainer.strategy.root_device.type == "cuda"
-        if on_gpu if self._options.compile is None else self._options.compile:
+        if self.numerics.compiled:
             compile_blocks(model.network)
         resuming = f", going on from {kwargs['ckpt_path']}" if kwargs["ckpt_path"] else ""
         rank_zero_info(f"run folder {self.run_folder.path}{resuming}")

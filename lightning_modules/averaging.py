@@ -13,8 +13,8 @@ class ExponentialMovingAverage(WeightAveraging):
     """Float32 averages with a decay that warms up: (1 + step) / (10 + step), at most ``decay``.
 
     Validation and checkpoints see the averaged weights; training resumes from the raw ones. Unlike Lightning's own
-    ``EMAWeightAveraging`` it averages from the first step on, all tensors in one fused call, and puts the weights back
-    in their places when validation raises.
+    ``EMAWeightAveraging`` it averages from the first step on, all tensors in one fused call, keeps the averages in
+    float32 whatever is trained in, and puts the weights back in their places when validation raises.
 
     Args:
         decay: final decay of a step; the average spans about 1 / (1 - decay) steps.
@@ -24,7 +24,7 @@ class ExponentialMovingAverage(WeightAveraging):
         super().__init__(use_buffers=False, multi_avg_fn=self._average)
         self.decay = decay
         self._step = 0
-        self._swapped = False
+        self._raw: list[Tensor] | None = None  # the weights in training, while the averages stand in their places
 
     def _average(self, averaged: Sequence[Tensor], current: Sequence[Tensor], num_averaged: Any) -> None:
         decay = min(self.decay, (1 + self._step) / (10 + self._step))
@@ -38,8 +38,17 @@ class ExponentialMovingAverage(WeightAveraging):
         return True
 
     def _swap_models(self, pl_module: L.LightningModule) -> None:
-        super()._swap_models(pl_module)
-        self._swapped = not self._swapped
+        """Puts the averages in the weights' places, and the next time the weights back.
+
+        Lightning exchanges the two, which rounds the averages to the precision that is trained in.
+        """
+        weights = [weight.detach() for weight in pl_module.parameters()]
+        if self._raw is None:
+            self._raw = [weight.clone() for weight in weights]
+            self._copy_average_to_current(pl_module)
+        else:
+            torch._foreach_copy_(weights, self._raw)
+            self._raw = None
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Takes up the averages when training resumes; validation and test read them as the weights themselves."""
@@ -48,5 +57,5 @@ class ExponentialMovingAverage(WeightAveraging):
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Undoes the swap of a validation that raised, so that nothing saved later has the two copies exchanged."""
-        if self._swapped:
+        if self._raw is not None:
             self._swap_models(pl_module)

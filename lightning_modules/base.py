@@ -13,11 +13,13 @@ from typing import Any, ClassVar, Literal, TypedDict
 
 import lightning as L
 import torch
+import torch.distributed as dist
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
 from datamodules.batches import Batch
 from genraven.errors import InputError
+from genraven.gradients import outside_inference_mode
 from genraven.methods.method import Draw, Family, Method, Sampling, Task, num_labels
 from genraven.metrics.memorization import TrainingIndex
 from genraven.metrics.scores import ScoreCard, Scores
@@ -177,7 +179,7 @@ class PuzzleModule(L.LightningModule, ABC):
         """(n, 3, 9, 9) int8 puzzles from nothing, of ``rules`` (n,) for a network with labels."""
         return self.method.generate(self.network, n, self._check_rules(rules), self.sampling, generator)
 
-    @torch.no_grad()
+    @outside_inference_mode  # some methods take gradients
     def complete(self, puzzles: Tensor, mask: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """``puzzles`` (B, 3, 9, 9) with the cells under ``mask`` (B, 9, 9) bool written anew, the others as given."""
         self.check_mask(puzzles, mask)
@@ -245,15 +247,32 @@ class PuzzleModule(L.LightningModule, ABC):
         accumulate = self.trainer.accumulate_grad_batches
         part = batch_idx % accumulate
         self._window_loss = loss.detach() + (self._window_loss if part else 0.0)
-        self.log("train/loss", self._window_loss / (part + 1), prog_bar=True, sync_dist=self.trainer.world_size > 1)
-        # Lightning's LearningRateMonitor would log every accumulated batch, at the same step.
-        self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+        if part + 1 == accumulate:
+            self.log("train/loss", self._mean_loss(accumulate), prog_bar=True)
+            # Lightning's LearningRateMonitor would log every accumulated batch, at the same step.
+            self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"])
         return loss
+
+    def _mean_loss(self, num_batches: int) -> Tensor:
+        """The step's loss: of all processes where it is logged, else of this one, so that none waits for another.
+
+        Lightning's own ``sync_dist`` reduces in every batch, behind a barrier.
+        """
+        loss = torch.as_tensor(self._window_loss) / num_batches
+        if self.trainer.world_size > 1 and self._is_logged:
+            dist.all_reduce(loss)
+            loss /= self.trainer.world_size
+        return loss
+
+    @property
+    def _is_logged(self) -> bool:
+        """Will Lightning log the step at work?"""
+        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        return bool(self.trainer.fast_dev_run or (every and (self.trainer.global_step + 1) % every == 0))  # type: ignore[attr-defined]
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Logs the norm of the gradient as it is before clipping, of the steps that are logged."""
-        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if every and (self.trainer.global_step + 1) % every == 0:
+        if self._is_logged:
             norms = torch._foreach_norm([p.grad for p in self.parameters() if p.grad is not None])
             self.log("train/grad_norm", torch.stack(norms).norm())
 

@@ -9,7 +9,7 @@ from genraven.errors import InputError
 from genraven.files import appears_whole
 
 EVALUATION, VERSION = "evaluation.json", 1
-KEY = ("checkpoint", "step", "split", "seed", "puzzles_per_rule", "batch_size", "sampling")
+KEY = ("checkpoint", "step", "split", "seed", "puzzles_per_rule", "batch_size", "sampling", "numerics")
 """What tells one result from another; all else is its outcome."""
 
 
@@ -35,9 +35,9 @@ class Evaluation:
         """Raises InputError when the file is of another run, such as one trained on other rules."""
         before = self.run()
         for name, value in run.items():
-            if before and before.get(name, value) != value:  # one that an older version did not note may be any
+            if name in before and before[name] != value:
                 raise InputError(f"expected {self.path} to be of a run with {name} {_short(value)}, got one with "
-                                 f"{_short(before.get(name))}: give another --out.")  # fmt: skip
+                                 f"{_short(before[name])}: give another --out.")  # fmt: skip
 
     def find(self, key: dict[str, Any]) -> dict[str, Any] | None:
         """The result of ``key``, where there is one."""

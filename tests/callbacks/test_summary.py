@@ -117,3 +117,44 @@ def test_a_start_that_fails_before_training_leaves_the_summary(tmp_path: Path) -
     with pytest.raises(InputError), RunSummary(tmp_path, Origin("x", None)).closing():
         raise InputError("no")
     assert read(tmp_path) == before
+
+
+class Pause(L.Callback):
+    """Steps, validations and checkpoints of known lengths."""
+
+    def on_train_batch_start(self, *args: Any) -> None:
+        time.sleep(0.02)
+
+    def on_validation_end(self, *args: Any) -> None:
+        time.sleep(0.3)
+
+    def on_save_checkpoint(self, *args: Any) -> None:
+        time.sleep(0.3)
+
+
+def test_seconds_of_training_leave_out_validations_and_checkpoints_and_add_up(tmp_path: Path) -> None:
+    class Validated(Line):
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            pass
+
+        val_dataloader = Line.train_dataloader
+
+    def train(max_steps: int, ckpt: Path | None) -> tuple[float, float]:
+        summary = RunSummary(tmp_path, Origin("0123456789ab", None))
+        validations: dict[str, Any] = {"val_check_interval": 2, "check_val_every_n_epoch": None, "limit_val_batches": 1}
+        trainer = L.Trainer(
+            max_steps=max_steps, num_sanity_val_steps=0, callbacks=[summary, Pause()], **validations, **SETTINGS
+        )
+        with summary.closing():
+            trainer.fit(Validated(), ckpt_path=ckpt)
+        trainer.save_checkpoint(tmp_path / "end.ckpt")
+        found = read(tmp_path)
+        assert found["training_device_seconds"] == pytest.approx(found["training_seconds"])
+        return found["training_seconds"], found["wall_seconds"]
+
+    trained, wall = train(6, None)
+    assert trained >= 6 * 0.02
+    assert wall >= trained + 3 * 0.3
+    again, in_all = train(8, tmp_path / "end.ckpt")
+    assert again >= trained + 2 * 0.02
+    assert in_all >= again + 4 * 0.3

@@ -1,9 +1,11 @@
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
 
 from datamodules import GenRAVENDataModule
 from datamodules.genraven import default_cache_dir
@@ -161,3 +163,17 @@ def test_a_named_cache_needs_no_home(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.delenv("GENRAVEN_CACHE")
     with pytest.raises(InputError, match="^expected a home folder for the cache, got none: set data.cache_dir or"):
         default_cache_dir()
+
+
+@pytest.mark.parametrize(
+    ("num_devices", "by_srun", "threads"), [(1, False, 12), (4, False, 3), (16, False, 1), (4, True, 12)]
+)
+def test_processes_of_a_machine_divide_its_cpus_unless_srun_has_done_so(
+    num_devices: int, by_srun: bool, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(12)))
+    environment = SLURMEnvironment(auto_requeue=False) if by_srun else LightningEnvironment()
+    stream = GenRAVENDataModule(samples_per_rule=None)
+    stream.trainer = SimpleNamespace(num_devices=num_devices, strategy=SimpleNamespace(cluster_environment=environment))  # type: ignore[assignment]
+    stream.setup("fit")
+    assert stream._pool._workers._max_workers == threads  # type: ignore[union-attr]

@@ -4,6 +4,7 @@ Each works in process ``rank`` when ``step`` optimizer steps are done; given ``s
 being the first.
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 
 import lightning as L
 import torch
+import torch.distributed as dist
 
 
 class Fault(L.Callback):
@@ -137,3 +139,36 @@ class Slow(Fault):
 
     def on_train_batch_start(self, *args: Any) -> None:
         time.sleep(0.2)
+
+
+class CountCollectives(L.Callback):
+    """Writes what processes exchanged in each batch, up to the beginning of the next, and apart from it how often they
+    talked in another group of processes than that of the training.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path)
+        self.counts: list[dict[str, Any]] = []
+        self.beside = 0
+        self.profiler: torch.profiler.profile | None = None
+
+    def on_train_start(self, *args: Any) -> None:
+        plain = dist.all_reduce
+
+        def counted(tensor: Any, *arguments: Any, group: Any = None, **named: Any) -> Any:
+            self.beside += group not in (None, dist.group.WORLD)
+            return plain(tensor, *arguments, group=group, **named)
+
+        dist.all_reduce = counted
+
+    def on_train_batch_start(self, trainer: L.Trainer, *args: Any) -> None:
+        if self.profiler is not None:
+            self.profiler.stop()
+            names = [event.name for event in self.profiler.events() if event.name.startswith("gloo:")]
+            self.counts[-1] |= {"beside": self.beside, "all": sorted(names)}
+            self.path.write_text(json.dumps(self.counts))
+        self.beside = 0
+        options = {"bucket_view": trainer.strategy.model.gradient_as_bucket_view}  # type: ignore[union-attr]
+        self.counts.append({"step": trainer.global_step, **options})
+        self.profiler = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU])
+        self.profiler.start()

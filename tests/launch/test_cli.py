@@ -6,6 +6,7 @@ import pickle
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -86,11 +87,13 @@ def test_presets_have_the_parameters_that_they_say(name: str) -> None:
     assert num_parameters(CONFIGS / name) / 1e6 == pytest.approx(float(said[1]), rel=0.06, abs=0.05)
 
 
-@pytest.mark.parametrize("name", [name for name in config_names() if name.startswith(("model/", "data/", "trainer/"))])
+@pytest.mark.parametrize(
+    "name", [name for name in config_names() if name.startswith(("model/", "data/", "trainer/", "recipe/"))]
+)
 def test_every_shipped_config_runs(name: str, in_tmp_path: Path) -> None:
     """Beside configs of the other kinds, with less data and on the CPU, one step and one validation batch."""
     kind, stem = name.removesuffix(".yaml").split("/")
-    model = f"model/{stem.removesuffix('_fast')}_tiny.yaml" if kind == "recipe" else "model/gpt2_tiny.yaml"
+    model = f"model/{stem.split('_')[0]}_tiny.yaml" if kind == "recipe" else "model/gpt2_tiny.yaml"
     configs = {"model": model, "data": "data/demo.yaml", "trainer": "trainer/cpu.yaml"} | {kind: name}
     finite = (yaml.safe_load((CONFIGS / configs["data"]).read_text())["data"])["samples_per_rule"]
     small = [
@@ -114,10 +117,33 @@ def test_every_shipped_config_runs(name: str, in_tmp_path: Path) -> None:
         small += ["--model.network.channels", "64", "--model.network.num_blocks", "1"]
     if "Diffusion" in settings["class_path"]:
         small += ["--model.method.sampling.num_steps", "1"]
+    if kind == "recipe":  # a rule of the data that it trains on
+        small += ["--data.rules", "shape.constant", "--data.held_out", "none"]
     chosen = [option for path in configs.values() for option in ("-c", path)]
     cpu = ["--trainer.devices", "1", "--trainer.num_nodes", "1", "--trainer.strategy", "auto"]
     cpu += ["--trainer.accelerator", "cpu", "--trainer.fast_dev_run", "true", "--trainer.enable_progress_bar", "false"]
     assert main(["fit", *chosen, *small, *cpu]) == 0
+
+
+@pytest.mark.parametrize("name", [name for name in config_names() if name.startswith(("sweep/", "cluster/"))])
+def test_every_shipped_grid_and_cluster_makes_jobs(
+    name: str, in_tmp_path: Path, fake_slurm: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without writing anything: a grid's runs, or the script of a job."""
+    fake_slurm()
+    if name.startswith("sweep/"):
+        arguments = ["sweep", name, "--local", "1", "--dry-run"]
+    else:
+        fit = ["fit", "-c", "model/gpt2_tiny.yaml", "-c", "data/demo.yaml"]
+        arguments = ["submit", "--cluster", name, "--dry-run", "--", *fit]
+    assert main(arguments) == 0
+    assert "gpt2" in capsys.readouterr().out
+    assert list(in_tmp_path.iterdir()) == []
+
+
+def test_every_kind_of_shipped_config_is_run_by_a_test() -> None:
+    kinds = {name.split("/")[0] for name in config_names()}
+    assert kinds == {"model", "data", "trainer", "recipe", "sweep", "cluster"}
 
 
 def test_a_recipe_of_another_family_is_refused(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

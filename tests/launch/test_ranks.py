@@ -82,6 +82,23 @@ def test_the_same_losses_on_any_number_of_processes(run_all: RunAll, tmp_path: P
         assert curves(tmp_path / name)["val_count/c3"] == curves(tmp_path / "limit8")["val_count/c3"]
 
 
+def test_a_step_that_is_not_logged_exchanges_gradients_once_and_nothing_else(run_all: RunAll, tmp_path: Path) -> None:
+    """Beside the question of the guard, which runs on and which nobody waits for."""
+    file = tmp_path / "counts.json"
+    counter = ["--trainer.callbacks+=faults.CountCollectives", f"--trainer.callbacks.path={file}"]
+    options = ["--trainer.log_every_n_steps", "3", "--max_batch_per_device", "2", "--trainer.max_steps", "8"]
+    never = ["--trainer.val_check_interval", "100", "--checkpoint_every_n_steps", "100"]
+    assert run_all([(2, fit(tmp_path / "run", *counter, *options, *never))]) == [[0, 0]]
+    batches = json.loads(file.read_text())[4:14]  # DDP settles its buckets in the first two steps
+    assert all(batch["bucket_view"] for batch in batches)
+    assert [batch["step"] for batch in batches] == [2, 2, 3, 3, 4, 4, 5, 5, 6, 6]
+    exchanges = [(len(batch["all"]) - batch["beside"], batch["beside"]) for batch in batches]
+    not_logged = [(0, 0), (1, 1)]
+    logged = [(0, 0), (2, 1)]  # and the loss
+    assert exchanges == logged + not_logged * 2 + logged + not_logged
+    assert {name for batch in batches for name in batch["all"]} == {"gloo:all_reduce"}
+
+
 def test_signals_to_skewed_processes_ten_times_in_a_row(run_all: RunAll, whole: Path, tmp_path: Path) -> None:
     """The signal comes to one process in the middle of a step, while the other waits for its gradients."""
     run = tmp_path / "run"

@@ -46,12 +46,14 @@ def diffusion(process: Process | None = None, **kwargs: Any) -> DiffusionModule:
         num_heads=2,
         patch=3,
         num_labels=kwargs.pop("num_labels", 0),
+        in_channels=4 if kwargs.get("masked_share") else 3,
         out_channels=6 if isinstance(process, Ddpm) else 3,
     )
     with torch.no_grad():  # away from the zero output of a fresh network
         network.out.weight.normal_(std=0.1)
+    masked_share = kwargs.pop("masked_share", 0.0)
     sampling = GaussianSampling(**{"num_steps": 2} | kwargs)
-    method = GaussianDiffusion(process or Flow(), sampling=sampling)
+    method = GaussianDiffusion(process or Flow(), masked_share=masked_share, sampling=sampling)
     return DiffusionModule(network, method, optimizer=OPTIMIZER, ema_decay=0.9)
 
 
@@ -279,6 +281,34 @@ def test_averages_follow_the_warmed_up_decay_and_validation_sees_them(tmp_path: 
     assert not torch.equal(seen["val"], seen["raw"][-1])
 
 
+def test_averages_stay_float32_where_training_is_bf16(tmp_path: Path) -> None:
+    """Through validations, checkpoints and an interruption, to the last bit."""
+    raw: list[torch.Tensor] = []
+
+    class Look(L.Callback):
+        def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *args: Any) -> None:
+            raw.append(module.network.out.bias.detach().float())  # type: ignore[union-attr]
+
+    settings: dict[str, Any] = {"precision": "bf16-true", "val_check_interval": 2, "enable_checkpointing": True}
+    save = partial(ModelCheckpoint, tmp_path, every_n_train_steps=5, enable_version_counter=False)
+    whole = trainer(tmp_path, callbacks=[save(filename="{step}", save_top_k=-1), Look()], **settings)
+    whole.fit(diffusion(), data())
+    with pytest.raises(RuntimeError, match="on purpose"):
+        trainer(tmp_path, callbacks=[save(filename="last"), Interrupt(13)], **settings).fit(diffusion(), data())
+    resumed = trainer(tmp_path, callbacks=[save(filename="resumed")], **settings)
+    resumed.fit(diffusion(), data(), ckpt_path=tmp_path / "last.ckpt")
+
+    average = raw[0]
+    for step, weight in enumerate(raw[1:15], start=1):
+        average = torch.lerp(average, weight, 1 - min(0.9, (1 + step) / (10 + step)))
+    one, other = (torch.load(tmp_path / name, weights_only=True) for name in ("step=15.ckpt", "resumed.ckpt"))
+    assert one["state_dict"]["network.out.bias"].dtype == torch.float32
+    torch.testing.assert_close(one["state_dict"]["network.out.bias"], average)
+    assert torch.equal(one["current_model_state"]["network.out.bias"].float(), raw[14])
+    for part in ("state_dict", "current_model_state"):
+        assert_same(one[part], other[part])
+
+
 def test_a_validation_that_raises_leaves_the_weights_in_their_places(tmp_path: Path) -> None:
     class Raise(L.Callback):
         def on_validation_batch_end(self, *args: Any) -> None:
@@ -349,16 +379,20 @@ def test_every_process_completes_in_every_way(make_process: Callable[[], Process
         assert not torch.equal(once, module.complete(puzzles, mask, torch.Generator().manual_seed(1)))
 
 
+@pytest.mark.parametrize(("masked_share", "precision"), [(0.0, "32-true"), (0.5, "bf16-mixed")])
 @pytest.mark.parametrize("completion", ["guidance", "tds"])
 @pytest.mark.parametrize("make_process", PROCESSES)
 def test_every_process_trains_and_is_validated(
-    make_process: Callable[[], Process], completion: Any, tmp_path: Path
+    make_process: Callable[[], Process], completion: Any, masked_share: float, precision: Any, tmp_path: Path
 ) -> None:
-    """Validation runs in inference mode, where completion needs gradients all the same."""
-    run = trainer(tmp_path, max_steps=2, val_check_interval=2)
-    run.fit(diffusion(make_process(), completion=completion, num_particles=2, num_labels=NUM_RULES), data())
-    assert run.callback_metrics["val_count/completion"] == 10
+    """``validate`` runs in inference mode, where completion needs gradients all the same."""
+    run = trainer(tmp_path, max_steps=2, val_check_interval=2, precision=precision)
+    settings = {"completion": completion, "masked_share": masked_share}
+    module = diffusion(make_process(), **settings, num_particles=2, num_labels=NUM_RULES)
+    run.fit(module, data())
     assert run.callback_metrics["train/loss"].isfinite()
+    run.validate(module, data())
+    assert run.callback_metrics["val_count/completion"] == 10
 
 
 def test_labels_are_strengthened_by_the_guidance_scale() -> None:

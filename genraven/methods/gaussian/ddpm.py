@@ -44,6 +44,8 @@ class Ddpm(Process):
         variational_weight: of that bound (over all steps, in bits) beside the squared error.
         spacing: sampling times are u ** spacing for evenly spaced u: above 1, more of the steps are near the data.
         last_time: of the step that ends at the data; null leaves it to the even u.
+        training_spacing: training times are u ** training_spacing for uniform u: above 1, more of them are near the
+            data, where an error in the noise is the largest error in the picture.
 
     Raises:
         InputError: settings out of range.
@@ -62,6 +64,7 @@ class Ddpm(Process):
         variational_weight: float = 1e-3,
         spacing: float = 1.0,
         last_time: float | None = None,
+        training_spacing: float = 1.0,
     ) -> None:
         if num_steps < 1 or not 0 < beta_first <= beta_last < 1:
             raise InputError(f"expected 1 step or more and 0 < beta_first <= beta_last < 1, got {num_steps} and "
@@ -69,7 +72,9 @@ class Ddpm(Process):
         check_spacing(spacing)
         if last_time is not None and not 0 < last_time < 1:
             raise InputError(f"expected process.last_time between 0 and 1, got {last_time}.")
-        self.spacing, self.last_time = spacing, last_time
+        if not 0 < training_spacing < math.inf:
+            raise InputError(f"expected process.training_spacing above 0, got {training_spacing}: 1 is even.")
+        self.spacing, self.last_time, self.training_spacing = spacing, last_time, training_spacing
         self.num_steps, self.beta_first, self.beta_last = num_steps, beta_first, beta_last
         self.learned_variance, self.variational_weight = learned_variance, variational_weight
 
@@ -89,6 +94,8 @@ class Ddpm(Process):
 
     def training_times(self, uniform: Tensor) -> Tensor:
         """Times (B,) of whole steps from ``uniform`` (B,) on [0, 1)."""
+        if self.training_spacing != 1:
+            uniform = uniform**self.training_spacing
         return ((uniform * self.num_steps).floor() + 1).clamp(max=self.num_steps) / self.num_steps
 
     def _output(
