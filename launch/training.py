@@ -21,11 +21,11 @@ from callbacks import InitialWeights, KeepConfig, RunGuard, RunSummary, StepChec
 from callbacks.summary import Origin
 from datamodules import GenRAVENDataModule
 from genraven.errors import InputError
+from genraven.formats.write import save_array
 from genraven.networks.compiling import compile_blocks
 from launch import watching
 from launch.card import WEIGHTS
 from launch.complaints import one_line
-from launch.data import save_array
 from launch.ends import named_ends, unwrapped_errors
 from launch.identity import config_hash, identity, refuse_other
 from launch.runs import TENSORBOARD, RunFolder, default_run_folder, find_checkpoint, read_checkpoint

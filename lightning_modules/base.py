@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from datamodules.batches import Batch
 from genraven.errors import InputError
+from genraven.formats.puzzles import UNKNOWN_RULE
 from genraven.metrics.memorization import TrainingIndex
 from genraven.metrics.scores import ScoreCard, Scores
 from genraven.puzzles.masks import last_panel_mask
@@ -146,14 +147,15 @@ class PuzzleModule(L.LightningModule, ABC):
         return draw
 
     def _labels(self, batch: Batch) -> Tensor | None:
-        """Labels of training puzzles, some hidden; None for a network without."""
+        """Labels of puzzles, some hidden in training, always of those without a rule; None for a network without."""
         num_labels = self._num_labels
         if not num_labels:
             return None
+        labels = batch.rules.masked_fill(batch.rules == UNKNOWN_RULE, num_labels)
         if not self.training or not self.label_dropout:
-            return batch.rules
+            return labels
         hidden = self._drawer(batch, self.generator("labels", batch.step))(torch.rand) < self.label_dropout
-        return batch.rules.masked_fill(hidden, num_labels)
+        return labels.masked_fill(hidden, num_labels)
 
     @property
     def _num_labels(self) -> int:
@@ -230,14 +232,12 @@ class PuzzleModule(L.LightningModule, ABC):
     @torch.no_grad()
     def score(self, scores: Scores, batch: Batch, purpose: Purpose) -> Sampled:
         """Adds the batch's loss, its completed last panels and as many generated puzzles to ``scores``."""
-        scores.add_losses(
-            self.losses(batch.puzzles, self._labels(batch), self._drawer(batch, self.generator(purpose, batch.step)))
-        )
+        labels = self._labels(batch)
+        scores.add_losses(self.losses(batch.puzzles, labels, self._drawer(batch, self.generator(purpose, batch.step))))
         mask = last_panel_mask(len(batch.puzzles), self.device)
         with self.measured("complete"):
             completed = self.complete(batch.puzzles, mask, self.generator("complete", batch.step))
         scores.add_completed(completed, batch.rules)
-        labels = batch.rules if self._num_labels else None
         with self.measured("generate"):
             generated = self.generate(len(batch.puzzles), labels, self.generator("generate", batch.step))
         scores.add_generated(generated)
