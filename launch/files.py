@@ -20,7 +20,7 @@ from genraven.metrics.census import Census, Copies, leaked, take_census
 from genraven.puzzles.layout import PUZZLE_SHAPE
 from genraven.puzzles.render import render_sheet
 from genraven.puzzles.rules import row_rules, rule_names, shared_rules
-from genraven.puzzles.spec import GRID, RULES, VALUE_ATTRIBUTES
+from genraven.puzzles.spec import EMPTY, GRID, RULES, VALUE_ATTRIBUTES
 
 PICTURED, COLUMNS = 16, 8
 
@@ -119,7 +119,8 @@ def _draw(file: PuzzleFile, path: Path) -> int:
         for name, bad, full in zip(found, chunk.bad.tolist(), whole.tolist(), strict=True)
     ]
     with appears_whole(path) as temporary:
-        render_sheet(chunk.puzzles, COLUMNS, titles=titles, marked=~known).save(temporary)
+        drawn = chunk.puzzles.masked_fill(~known.unsqueeze(1), EMPTY)  # for the eye alone: unknown is not empty
+        render_sheet(drawn, COLUMNS, titles=titles, marked=~known).save(temporary)
     return len(places)
 
 

@@ -19,6 +19,7 @@ from genraven.puzzles import layout
 from genraven.puzzles.spec import EMPTY, GRID, NUM_ATTRIBUTES, NUM_CELLS, NUM_PANELS, NUM_ROWS, NUM_VALUES
 
 UNKNOWN_RULE = -1
+_BAD = np.int8(127)
 CHUNK = 1 << 14  # puzzles read at once
 _RANGES = ", ".join(f"{EMPTY}..{n - 1}" for n in NUM_VALUES)
 Index = slice | NDArray[np.int64]
@@ -28,7 +29,7 @@ class Chunk(NamedTuple):
     """Some puzzles of a file."""
 
     puzzles: Tensor
-    """(b, 3, 9, 9) int8; 0 where a cell is unknown or bad."""
+    """(b, 3, 9, 9) int8; 0 where a cell is unknown, out of all ranges where it is bad."""
     rules: Tensor
     """(b,) int64 ids as the file states them, ``UNKNOWN_RULE`` where it does not."""
     known: Tensor | None
@@ -116,8 +117,8 @@ class Part:
         return cells, known, bad if known is None else bad & known
 
     def _chunk(self, index: Index, cells: NDArray[Any], known: NDArray[Any] | None, bad: NDArray[Any]) -> Chunk:
-        hidden = bad if known is None else bad | ~known
-        plain = torch.from_numpy(np.where(hidden[..., None], 0, cells).astype(np.int8))
+        shown = cells if known is None else np.where(known[..., None], cells, 0)
+        plain = torch.from_numpy(np.where(bad[..., None], _BAD, shown).astype(np.int8))
         if self.is_rows:
             puzzles = layout.tokens_to_puzzles(plain)
             known = None if known is None else np.asarray(self.known[index])  # type: ignore[index]
