@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -17,6 +17,7 @@ from genraven.puzzles.rules import row_rules, rule_bits, shared_rules
 from genraven.puzzles.spec import NUM_RULES, RULES
 
 Places = NDArray[np.int64]
+_LOOKED_AT = 256  # puzzles of each rule that tell whether it is theirs
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ def file_source(
     groups = places_by_rule(file, selection)
     are_stated = bool((file.rules != UNKNOWN_RULE).all())
     _check(file, groups, selection, samples_per_rule, are_stated=are_stated)
+    _warn_of_other_rules(file, groups)
 
     def make(rule: int, start: int, count: int) -> Tensor:
         chunk = file.read(groups[rule][start : start + count])
@@ -108,6 +110,18 @@ def _check(
         if wanted > len(groups[rule]):
             raise InputError(f"expected at most the {len(groups[rule])} puzzles of {RULES[rule].name} in {file.path}, "
                              f"got samples_per_rule {wanted}: lower it, or set it to null to take all.")  # fmt: skip
+
+
+def _warn_of_other_rules(file: PuzzleFile, groups: dict[int, Places]) -> None:
+    """Names the rules that hardly any puzzle follows although it is said to: the order of rules may be another one."""
+    wrong = []
+    for rule, places in groups.items():
+        shared = shared_rules(row_rules(file.look(places[:_LOOKED_AT]).puzzles))
+        if rule != UNKNOWN_RULE and (shared >> rule & 1).double().mean() < 0.5:
+            wrong.append(RULES[rule].name)
+    if wrong:
+        rank_zero_warn(f"of the first puzzles of {_some(wrong)} in {file.path} fewer than half follow their rule: "
+                       "`genraven describe` counts which rules hold.")  # fmt: skip
 
 
 def _some(names: list[str], most: int = 6) -> str:

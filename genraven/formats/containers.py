@@ -112,6 +112,8 @@ def _read_npy(path: Path) -> list[Entry]:
 
 
 def _mapped(name: str, path: Path, start: int, size: int) -> Entry:
+    if start + size > path.stat().st_size:
+        raise _refusal(path, f"{name} reaches beyond the end: it is truncated or damaged")
     with path.open("rb") as file:
         file.seek(start)
         header = _read_header(file, size, path, name)

@@ -13,6 +13,7 @@ from genraven.puzzles.rules import row_rules, shared_rules
 from genraven.puzzles.spec import HELD_OUT_SPLITS, LOGICAL_RELATIONS, NUM_RULES, RELATIONS, RULES, SINGLETON_RELATIONS
 
 _SPLIT_NAME = re.compile(r"split\d+(?!\d)")
+_MARGIN = 0.05  # by which one split fits better than all others; 0.1 and more where nothing is spoilt
 _LOOKED_AT = 32  # puzzles of each rule that tell which split a file leaves out
 
 
@@ -60,7 +61,7 @@ def split_of(path: Path, cells: NDArray[Any], told: str | None) -> str:
     told = _known_split(told, "as the split") if told is not None else split_named(path)
     fits = _fits(cells)
     best = max(fits, key=lambda split: fits[split])
-    clear = fits[best] > max(share for split, share in fits.items() if split != best)
+    clear = fits[best] - max(share for split, share in fits.items() if split != best) > _MARGIN
     if told is None and not clear:
         raise InputError(f"expected the split whose rules are left out, got none in the name of {path}, and its "
                          "puzzles do not tell it: name the file ..._split0, or give the option.")  # fmt: skip

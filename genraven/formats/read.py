@@ -96,23 +96,23 @@ def read_mask(path: Path, num: int) -> Tensor:
     return torch.from_numpy(np.array(entry.load())).expand(num, GRID, GRID)
 
 
-def source_files(path: Path) -> list[Path]:
+def source_files(path: Path, *, split: str | None = None) -> list[Path]:
     """All files that the puzzles of ``path`` depend on.
 
     Raises:
         InputError: as ``open_puzzles``.
     """
-    return open_puzzles(path, whole=False).files
+    return open_puzzles(path, split=split, whole=False).files
 
 
-def source_digest(path: Path) -> str:
+def source_digest(path: Path, *, split: str | None = None) -> str:
     """64 hex digits of the content of all ``source_files``; the same wherever they lie.
 
     Raises:
         InputError: as ``open_puzzles``.
     """
     total = hashlib.sha256()
-    for file in source_files(path):
+    for file in source_files(path, split=split):
         name = file.name.removeprefix(path.stem) if not path.is_dir() else file.name
         with file.open("rb") as content:
             total.update(f"{name} {hashlib.file_digest(content, 'sha256').hexdigest()}\n".encode())

@@ -1,6 +1,7 @@
 import os
 import pickle
 import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,17 @@ def test_puzzles_without_a_rule_are_spoilt_and_indexed_as_others(tmp_path: Path)
     source = file_source(open_puzzles(tmp_path / "own.npy"), Selection((0,), ()), None, 0, Corruption(cells=0.5))
     maps = open_set(source, (0, -1), tmp_path / "cache", verify=True)
     assert len(open_index(source, (0, -1), tmp_path / "cache").puzzles) == sum(map(len, maps)) == 6
+
+
+def test_rules_in_another_order_are_named(tmp_path: Path) -> None:
+    data = published()
+    data[[3, 8]] = data[[8, 3]]
+    path = save(tmp_path / "source.npy", data)
+    with pytest.warns(UserWarning, match=r"first puzzles of shape\.progression\+1, shape\.or in .*source\.npy fewer"):
+        file_source(open_puzzles(path), ALL, None, 0, CLEAN)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        file_source(open_puzzles(path), Selection((0, 39), ()), None, 0, CLEAN)
 
 
 # To evaluate on -------------------------------------------------------------------------------------------------------

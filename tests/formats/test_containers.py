@@ -128,6 +128,15 @@ def lying_member(path: Path) -> None:
     path.write_bytes(content.replace(size, shorter))
 
 
+def endless_member(path: Path) -> None:
+    """A stored member that claims more bytes than the file has, as its own header does."""
+    header = npy(b"{'descr': '|i1', 'fortran_order': False, 'shape': (99999999,)}")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.npy", header + bytes(10))
+    size, larger = struct.pack("<I", len(header) + 10), struct.pack("<I", len(header) + 99999999)
+    path.write_bytes(path.read_bytes().replace(size, larger))
+
+
 def compressed_pt(path: Path) -> None:
     plain = io.BytesIO()
     torch.save(torch.zeros(9), plain)
@@ -173,6 +182,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "huge header": (huge_header, "takes 25920000000000000 bytes, but 99 are there"),
     "bomb": (bomb, "puzzles unpacks to 0.2 GiB, at most"),
     "member longer than told": (lying_member, "Bad CRC-32"),
+    "member beyond the end": (endless_member, "truncated or damaged"),
     "archive without arrays": (lambda path: zipfile.ZipFile(path, "w").close(), "an archive without an array"),
     "archive of text": (lambda path: zipfile.ZipFile(path, "w").writestr("a.txt", "1"), "an archive without an array"),
     "compressed pt": (compressed_pt, "a .pt archive that is compressed"),
