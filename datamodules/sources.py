@@ -11,12 +11,13 @@ from torch import Tensor
 
 from datamodules.store import PuzzleSource, corruption_suffix
 from genraven.errors import InputError
-from genraven.formats.puzzles import UNKNOWN_RULE, PuzzleFile
+from genraven.formats.puzzles import UNKNOWN_RULE, Chunk, PuzzleFile
 from genraven.puzzles.corrupt import Corruption, corrupt
 from genraven.puzzles.rules import row_rules, rule_bits, shared_rules
 from genraven.puzzles.spec import NUM_RULES, RULES
 
 Places = NDArray[np.int64]
+_LEFT_OUT = NUM_RULES  # the group of puzzles that are not wanted
 _LOOKED_AT = 256  # puzzles of each rule that tell whether it is theirs
 
 
@@ -41,12 +42,10 @@ def places_by_rule(file: PuzzleFile, selection: Selection) -> dict[int, Places]:
         groups[unknown] = _found(file, unknown, selection)
     order = np.argsort(groups.astype(np.int8), kind="stable")  # the type that numpy sorts fastest
     wanted = np.array([*selection.trained, UNKNOWN_RULE])
-    ends = [np.searchsorted(groups[order], wanted, side=side) for side in ("left", "right")]
+    ordered = groups[order]
+    ends = [np.searchsorted(ordered, wanted, side=side) for side in ("left", "right")]
     places = {int(rule): order[first:last] for rule, first, last in zip(wanted, *ends, strict=True)}
     return {rule: of_rule for rule, of_rule in places.items() if len(of_rule)}
-
-
-_LEFT_OUT = NUM_RULES
 
 
 def _found(file: PuzzleFile, places: Places, selection: Selection) -> Places:
@@ -54,12 +53,21 @@ def _found(file: PuzzleFile, places: Places, selection: Selection) -> Places:
     wanted, held = (sum(1 << rule for rule in rules) for rules in (selection.trained, selection.held_out))
     parts = []
     for some in np.array_split(places, -(-len(places) // (1 << 14))):
-        shared = shared_rules(row_rules(file.read(some).puzzles))
+        shared = shared_rules(row_rules(_read_whole(file, some).puzzles))
         group = rule_bits(shared & wanted).int().argmax(1)
         group[(shared & held != 0) | (shared & wanted == 0)] = _LEFT_OUT
         group[shared == 0] = UNKNOWN_RULE
         parts.append(group.numpy())
     return np.concatenate(parts)
+
+
+def _read_whole(file: PuzzleFile, places: Places) -> Chunk:
+    chunk = file.read(places)
+    if chunk.known is not None and not chunk.known.all():
+        which = int((~chunk.known).flatten(1).any(1).nonzero()[0])
+        raise InputError(f"expected whole puzzles, got unknown cells in puzzle {places[which]} of {file.path}: leave "
+                         "such puzzles out.")  # fmt: skip
+    return chunk
 
 
 def file_source(
@@ -76,14 +84,10 @@ def file_source(
     _warn_of_other_rules(file, groups)
 
     def make(rule: int, start: int, count: int) -> Tensor:
-        chunk = file.read(groups[rule][start : start + count])
-        if chunk.known is not None and not chunk.known.all():
-            which = int((~chunk.known).flatten(1).any(1).nonzero()[0])
-            raise InputError(f"expected whole puzzles to train on, got unknown cells in puzzle "
-                             f"{groups[rule][start + which]} of {file.path}: leave such puzzles out.")  # fmt: skip
+        puzzles = _read_whole(file, groups[rule][start : start + count]).puzzles
         if not corruption:
-            return chunk.puzzles
-        return corrupt(chunk.puzzles, corruption, seed=seed, key=(rule % (NUM_RULES + 1), start))
+            return puzzles
+        return corrupt(puzzles, corruption, seed=seed, key=(rule % (NUM_RULES + 1), start))
 
     counts = {rule: min(len(places), samples_per_rule or len(places)) for rule, places in groups.items()}
     suffix = f"-seed{seed}{corruption_suffix(corruption)}" if corruption else ""
@@ -157,8 +161,6 @@ def evaluation_part(file: PuzzleFile, split: str, rules: tuple[int, ...], most: 
         raise InputError(f"expected puzzles of data.eval_rules for {split}, got none in {file.path}: name rules of "
                          "which it holds two puzzles or more.")  # fmt: skip
     order = np.argsort(turns, kind="stable")
-    chunk = file.read(np.array(turns)[order])
-    if chunk.known is not None and not chunk.known.all():
-        raise InputError(f"expected whole puzzles to evaluate on, got unknown cells in {file.path}: leave them out.")
+    chunk = _read_whole(file, np.array(turns)[order])
     back = torch.from_numpy(order.argsort())
     return chunk.puzzles[back], chunk.rules[back]

@@ -201,11 +201,14 @@ def with_cell(cell: tuple[int, int, int]) -> Callable[[Path], None]:
     return write
 
 
-def with_gap(path: Path) -> None:
-    known = np.ones((4, 9, 9), bool)
-    known[2, 0, 0] = False
-    with path.open("wb") as file:
-        np.savez(file, puzzles=generate(7, 0, 4).numpy(), rules=[7] * 4, known=known)
+def with_gap(**rules: list[int]) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        known = np.ones((4, 9, 9), bool)
+        known[2, 0, 0] = False
+        with path.open("wb") as file:
+            np.savez(file, puzzles=generate(7, 0, 4).numpy(), known=known, **rules)
+
+    return write
 
 
 BAD_SOURCES: dict[str, tuple[Callable[[Path], None], str]] = {
@@ -215,7 +218,8 @@ BAD_SOURCES: dict[str, tuple[Callable[[Path], None], str]] = {
     "256 more": (with_cell((258, 0, 0)), "[258, 0, 0]"),
     "half empty": (with_cell((3, -1, 4)), "[3, -1, 4]"),
     "eleven rows": (lambda path: np.save(path, published()[:, :11]), "multiple of 3 rows, got 11"),
-    "gap": (with_gap, "whole puzzles to train on, got unknown cells in puzzle 2"),
+    "gap": (with_gap(rules=[7] * 4), "whole puzzles, got unknown cells in puzzle 2"),
+    "gap where no rule is stated": (with_gap(), "whole puzzles, got unknown cells in puzzle 2"),
 }
 
 
