@@ -13,6 +13,7 @@ from PIL import Image
 
 from callbacks.board import shown_step, writer
 from genraven.errors import InputError
+from genraven.formats.puzzles import UNKNOWN_RULE
 from genraven.metrics.completion import rule_holds
 from genraven.metrics.rates import Rate
 from genraven.puzzles.heatmap import render_heatmap
@@ -107,7 +108,7 @@ class Pictures(L.Callback):
         inferred = rule_names(shared_rules(row_rules(completed)))
         right = rule_holds(completed, rules)
         titles = [
-            name if ok else f"{name} (not {RULES[rule].name})"
+            name if ok else f"{name} (not {RULES[rule].name if rule != UNKNOWN_RULE else 'that of rows 1 and 2'})"
             for name, ok, rule in zip(inferred, right.tolist(), rules.tolist(), strict=True)
         ]
         mask = last_panel_mask(len(completed))

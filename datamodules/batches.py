@@ -33,7 +33,7 @@ class Batch(NamedTuple):
     puzzles: Tensor
     """(b, 3, 9, 9) int8"""
     rules: Tensor
-    """(b,) int64 ids"""
+    """(b,) int64 ids, -1 where there is none"""
     step: int
     """Number of the global batch."""
     start: int
@@ -56,15 +56,17 @@ class FinitePool:
     """A finite set: every pass has the same puzzles.
 
     Args:
-        rules: ids.
+        rules: ids; -1 stands for puzzles without a rule.
         puzzles: for each rule, (n, 3, 9, 9); memory maps will do.
     """
 
     def __init__(self, rules: tuple[int, ...], puzzles: list[NDArray[np.int8]]) -> None:
         self.rules, self.shape = np.array(rules), puzzles[0].shape[1:]
-        self.per_rule = len(puzzles[0])
-        self.size = len(rules) * self.per_rule
-        rows = [np.ascontiguousarray(of_rule).reshape(self.per_rule, -1) for of_rule in puzzles]
+        counts = [len(of_rule) for of_rule in puzzles]
+        self._starts = np.cumsum([0, *counts[:-1]])
+        self._which = np.repeat(np.arange(len(rules), dtype=np.uint8), counts)  # a byte a puzzle, faster than a search
+        self.size = len(self._which)
+        rows = [np.ascontiguousarray(of_rule).reshape(len(of_rule), -1) for of_rule in puzzles]
         in_memory = sum(of_rule.nbytes for of_rule in rows) <= IN_MEMORY
         self._together = torch.from_numpy(np.concatenate(rows)) if in_memory else None
         # One element a puzzle, copied in one go: several times as fast as indexing four dimensions.
@@ -72,20 +74,20 @@ class FinitePool:
         self._by_rule = [] if in_memory else [of_rule.view(whole)[:, 0] for of_rule in rows]
 
     def take(self, turn: int, places: NDArray[np.int64]) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
-        which, index = np.divmod(places, self.per_rule)
+        which = self._which[places]
         if self._together is not None:  # torch finds rows several times as fast as numpy
             taken = self._together.index_select(0, torch.from_numpy(places)).numpy()
         else:
-            taken = self._look_up(which, index).view(np.int8)
+            taken = self._look_up(which, places).view(np.int8)
         return taken.reshape(len(places), *self.shape), self.rules[which]
 
-    def _look_up(self, which: NDArray[np.int64], index: NDArray[np.int64]) -> NDArray[np.void]:
-        """The ``index``-th puzzle of the ``which``-th rule, for each of both."""
+    def _look_up(self, which: NDArray[np.uint8], places: NDArray[np.int64]) -> NDArray[np.void]:
+        """The puzzles at ``places``, which are of the ``which``-th rules."""
         taken = np.empty(len(which), self._by_rule[0].dtype)
-        by_rule = np.argsort(which.astype(np.uint8), kind="stable")  # the type that numpy sorts fastest
+        by_rule = np.argsort(which, kind="stable")
         ends = np.searchsorted(which[by_rule], np.arange(len(self.rules)), side="right")
-        for puzzles, mine in zip(self._by_rule, np.split(by_rule, ends[:-1]), strict=True):
-            taken[mine] = puzzles[index[mine]]
+        for puzzles, start, mine in zip(self._by_rule, self._starts, np.split(by_rule, ends[:-1]), strict=True):
+            taken[mine] = puzzles[places[mine] - start]
         return taken
 
 

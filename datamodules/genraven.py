@@ -2,16 +2,21 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 
 import lightning as L
 import torch
 from lightning.fabric.plugins.environments import SLURMEnvironment
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from datamodules.batches import EvaluationLoader, FinitePool, GlobalOrder, Pool, Share, StreamPool, TrainLoader
-from datamodules.store import PuzzleSource, digest, generated_source, num_cpus, open_index, open_set, published_source
+from datamodules.sources import Selection, content_digest, evaluation_part, file_source
+from datamodules.store import PuzzleSource, generated_source, num_cpus, open_index, open_set
 from genraven.errors import InputError
+from genraven.formats.read import open_puzzles
+from genraven.metrics.census import leaked, repeated
 from genraven.metrics.memorization import TrainingIndex
 from genraven.puzzles.corrupt import Corruption
 from genraven.puzzles.generate import generate
@@ -35,13 +40,17 @@ class GenRAVENDataModule(L.LightningDataModule):
     Args:
         samples_per_rule: size of the training set (the study: 400, 4 000, 40 000, 400 000); null for an endless stream,
             or for all that ``source`` holds.
-        source: an .npy file of integers in the published layout (40, rows, 3, 9, 3), to train on instead of generated
-            puzzles.
+        source: a file, or a folder of one for each rule, to train on instead of generated puzzles: .npy, .npz or .pt
+            of puzzles (B, 3, 9, 9), or rows in the published layouts; `genraven describe` says what it holds.
+        source_split: split whose rules a source of 35 rules leaves out; default: the one in its name, or that its
+            puzzles tell.
         source_sha256: digest of what ``source`` holds, noted when a run begins, which it must have ever after.
         rules: rules to train on: "all" (that are not held out), ids, names such as position.xor, or attributes.
         held_out: rules kept from training: a split, "split0" to "split9", "none", or a list.
         global_batch_size: puzzles that one optimizer step sees, over all devices and accumulated batches.
         eval_rules: rules of the validation and test puzzles; those that are not trained count as held out.
+        eval_source: a file to evaluate on instead of generated puzzles: every second one of a rule for validation, the
+            others for the test. Those whose rule is not stated are scored by the rules that their rows share.
         eval_puzzles_per_rule: validation (and test) puzzles of each rule.
         eval_batch_size: puzzles of a validation batch.
         corruption: noise and exceptions in the training puzzles.
@@ -66,6 +75,8 @@ class GenRAVENDataModule(L.LightningDataModule):
         corruption: Corruption | None = None,
         seed: int = 0,
         cache_dir: str | None = None,
+        source_split: str | None = None,
+        eval_source: str | None = None,
     ) -> None:
         super().__init__()
         sizes = {
@@ -85,6 +96,7 @@ class GenRAVENDataModule(L.LightningDataModule):
             raise InputError("expected rules to evaluate on, got an empty selection: name some in data.eval_rules.")
         self.samples_per_rule, self.source, self.seed = samples_per_rule, source, seed
         self._noted_digest = source_sha256
+        self.source_split, self.eval_source = source_split, eval_source
         self.global_batch_size = global_batch_size
         self.eval_puzzles_per_rule, self.eval_batch_size = eval_puzzles_per_rule, eval_batch_size
         self.corruption = corruption or Corruption()
@@ -103,21 +115,51 @@ class GenRAVENDataModule(L.LightningDataModule):
         """Digest of what ``source`` holds, of which nothing is read where it was noted; None without a source."""
         if self.source is None:
             return None
-        return self._noted_digest or digest(Path(self.source).expanduser())
+        return self._noted_digest or content_digest(Path(self.source).expanduser(), self.source_split)
 
+    @cached_property
     def _source(self) -> PuzzleSource:
-        if self.source is not None:
-            path = Path(self.source).expanduser()
-            return published_source(path, self.samples_per_rule, self.seed, self.corruption, self._noted_digest)
-        assert self.samples_per_rule is not None
-        return generated_source(self.samples_per_rule, self.seed, self.corruption)
+        if self.source is None:
+            assert self.samples_per_rule is not None
+            return generated_source(self.samples_per_rule, self.seed, self.corruption)
+        file = open_puzzles(Path(self.source).expanduser(), split=self.source_split)
+        selection = Selection(self.trained, self.held_out)
+        return file_source(
+            file,
+            selection,
+            self.samples_per_rule,
+            self.seed,
+            self.corruption,
+            split=self.source_split,
+            sha256=self._noted_digest,
+        )
+
+    @property
+    def _groups(self) -> tuple[int, ...]:
+        """The rules that the training set holds, -1 last where puzzles without one are among them."""
+        return tuple(self._source.counts) or self.trained
 
     def prepare_data(self) -> None:
         """Makes the files of a finite set and of its index, where they are missing or broken."""
         if not self.is_stream and not self._prepared:
-            open_set(self._source(), self.trained, self.cache_dir, verify=True)
-            open_index(self._source(), self.trained, self.cache_dir)
+            open_set(self._source, self._groups, self.cache_dir, verify=True)
+            index = open_index(self._source, self._groups, self.cache_dir)
+            self._count_copies(index)
             self._prepared = True
+
+    def _count_copies(self, index: TrainingIndex) -> None:
+        """Says what comes more than once in the training set, and warns of what evaluation shares with it."""
+        twice = repeated(index, sum(map(self._source.num, self._groups)))
+        if twice:
+            rank_zero_info(f"training set: {twice} are copies of others")
+        if self.source is None and self.eval_source is None:
+            return  # training, validation and test puzzles of one seed never share a stream
+        for split in ("val", "test"):
+            shared = leaked(index, self.evaluation_puzzles(split)[0])
+            if shared:
+                rank_zero_warn(
+                    f"leak: of the {split} puzzles, {shared} stand in the training set: scores are too good."
+                )
 
     def setup(self, stage: str) -> None:
         """Opens the training set."""
@@ -127,7 +169,7 @@ class GenRAVENDataModule(L.LightningDataModule):
     def _open_pool(self) -> Pool:
         if self.is_stream:
             return StreamPool(self.trained, self.seed, self.corruption, self._num_workers)
-        return FinitePool(self.trained, open_set(self._source(), self.trained, self.cache_dir, verify=False))
+        return FinitePool(self._groups, open_set(self._source, self._groups, self.cache_dir, verify=False))
 
     @property
     def _num_workers(self) -> int:
@@ -141,11 +183,17 @@ class GenRAVENDataModule(L.LightningDataModule):
         """Hashes of the training set for ``Memorization``; None for a stream."""
         if self.is_stream:
             return None
-        return open_index(self._source(), self.trained, self.cache_dir)
+        return open_index(self._source, self._groups, self.cache_dir)
 
     def evaluation_puzzles(self, split: str) -> tuple[Tensor, Tensor]:
-        """(N, 3, 9, 9) int8 puzzles of ``split`` (``val`` or ``test``) and their rules (N,) int64, which take turns."""
+        """(N, 3, 9, 9) int8 puzzles of ``split`` (``val`` or ``test``) and their rules (N,) int64, which take turns.
+
+        A rule is -1 where the file of the puzzles does not state it.
+        """
         n = self.eval_puzzles_per_rule
+        if self.eval_source is not None:
+            file = open_puzzles(Path(self.eval_source).expanduser())
+            return evaluation_part(file, split, self.eval_rules, n)
         with ThreadPoolExecutor(self._num_workers) as pool:
             made = pool.map(lambda rule: generate(rule, 0, n, seed=self.seed, split=split), self.eval_rules)
             puzzles = torch.stack(list(made), 1)

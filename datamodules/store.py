@@ -3,11 +3,10 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from genraven.errors import InputError, shown
-from genraven.files import appears_whole, check_cells, read_array
-from genraven.metrics.memorization import LEVELS, TrainingIndex
+from genraven.errors import InputError
+from genraven.files import appears_whole
+from genraven.metrics.memorization import INDEXED, TrainingIndex
 from genraven.puzzles import layout
 from genraven.puzzles.corrupt import Corruption, corrupt
 from genraven.puzzles.generate import BLOCK, generate
-from genraven.puzzles.spec import NUM_ATTRIBUTES, NUM_CELLS, NUM_PANELS, NUM_ROWS, NUM_RULES
 from genraven.signals import leave_if_asked
 
 POLL_S = 0.5  # after which a signal is heeded, at the latest
@@ -42,6 +40,12 @@ class PuzzleSource:
     """Begins the names of its files: says all that its puzzles depend on beside rule and number."""
     make: Maker
     samples_per_rule: int
+    counts: Mapping[int, int] = field(default_factory=dict)
+    """Puzzles of the rules that have another number of them."""
+
+    def num(self, rule: int) -> int:
+        """Puzzles of ``rule``."""
+        return self.counts.get(rule, self.samples_per_rule)
 
 
 def generated_source(samples_per_rule: int, seed: int, corruption: Corruption) -> PuzzleSource:
@@ -52,79 +56,16 @@ def generated_source(samples_per_rule: int, seed: int, corruption: Corruption) -
         puzzles = generate(rule, start, BLOCK, seed=seed)
         return (corrupt(puzzles, corruption, seed=seed, key=(rule, start)) if corruption else puzzles)[:count]
 
-    return PuzzleSource(f"generated-seed{seed}{_suffix(corruption)}", make, samples_per_rule)
+    return PuzzleSource(f"generated-seed{seed}{corruption_suffix(corruption)}", make, samples_per_rule)
 
 
-def digest(path: Path) -> str:
-    """SHA-256 of the contents of ``path``, read once for as long as it does not change.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    try:
-        stat = path.stat()
-        return _digest_of(path, stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
-    except OSError as error:
-        raise InputError(
-            f"expected a file of data that can be read, got {path} ({error.strerror}): name another in data.source."
-        ) from None
-
-
-@cache
-def _digest_of(path: Path, *state: int) -> str:
-    return _checksum(path)
-
-
-def published_source(
-    path: Path, samples_per_rule: int | None, seed: int, corruption: Corruption, sha256: str | None = None
-) -> PuzzleSource:
-    """The puzzles of a file in the published layout (40, rows, 3, 9, 3), three neighbouring rows making a puzzle.
-
-    Args:
-        path: of the file.
-        samples_per_rule: puzzles to take of each rule; None for all.
-        seed: of the corruption.
-        corruption: of the puzzles.
-        sha256: what the digest of the file must be; None for any.
-
-    Raises:
-        InputError: no such file, other contents than ``sha256``, a pickle, another shape or dtype, or fewer puzzles
-            than ``samples_per_rule``.
-    """
-    wanted = f"a .npy file of integers of shape ({NUM_RULES}, rows, {NUM_PANELS}, {NUM_CELLS}, {NUM_ATTRIBUTES})"
-    data = read_array(path, f"data.source to be {wanted}")
-    shape = (data.shape[0], *data.shape[2:]) if data.ndim == 5 else ()
-    if data.dtype.kind not in "iu" or shape != (NUM_RULES, NUM_PANELS, NUM_CELLS, NUM_ATTRIBUTES):
-        raise InputError(f"expected data.source to be {wanted}, got {data.dtype} of shape {data.shape} in {path}: "
-                         "convert it to the published layout.")  # fmt: skip
-    if data.shape[1] % NUM_ROWS or not data.shape[1]:
-        raise InputError(f"expected data.source to have a multiple of {NUM_ROWS} rows, got {data.shape[1]} in {path}: "
-                         "three neighbouring rows make a puzzle.")  # fmt: skip
-    available = data.shape[1] // NUM_ROWS
-    if samples_per_rule is not None and samples_per_rule > available:
-        raise InputError(f"expected at most the {available} puzzles per rule that {path} holds, got samples_per_rule "
-                         f"{samples_per_rule}: lower it, or set it to null to take all.")  # fmt: skip
-
-    def make(rule: int, start: int, count: int) -> Tensor:
-        rows = np.array(data[rule, start * NUM_ROWS : (start + count) * NUM_ROWS])
-        check_cells(rows, f"rule {rule} (row after {start * NUM_ROWS}, panel, cell) in {path}")
-        puzzles = layout.rows_to_puzzles(torch.from_numpy(rows.astype(np.int8)).unflatten(0, (-1, NUM_ROWS)))
-        return corrupt(puzzles, corruption, seed=seed, key=(rule, start)) if corruption else puzzles
-
-    found = digest(path)
-    if sha256 not in (None, found):
-        raise InputError(f"expected data.source with what it held when the run began, of SHA-256 {shown(sha256)}, got "
-                         f"another in {path} ({found[:12]}...): put that file back, or begin another run.")  # fmt: skip
-    suffix = f"-seed{seed}{_suffix(corruption)}" if corruption else ""
-    return PuzzleSource(f"file-{found[:12]}{suffix}", make, samples_per_rule or available)
-
-
-def _suffix(corruption: Corruption) -> str:
+def corruption_suffix(corruption: Corruption) -> str:
+    """Ends the name of a set that is spoilt."""
     return f"-cells{corruption.cells:g}-exceptions{corruption.exceptions:g}" if corruption else ""
 
 
 def open_set(source: PuzzleSource, rules: tuple[int, ...], folder: Path, *, verify: bool) -> list[NDArray[np.int8]]:
-    """Memory maps (samples_per_rule, 3, 9, 9), one for each of ``rules``; what is missing is made first.
+    """Memory maps (n, 3, 9, 9), one for each of ``rules``; what is missing is made first.
 
     They are mapped copy-on-write, so that nothing done to them reaches the files.
 
@@ -137,7 +78,7 @@ def open_set(source: PuzzleSource, rules: tuple[int, ...], folder: Path, *, veri
         InputError: the folder cannot be written, or the source is bad.
         Preempted: a signal that is noted asks to stop; what is made so far, and whole, stays.
     """
-    paths = [folder / f"v{FORMAT}-{source.name}-rule{rule:02d}-n{source.samples_per_rule}.npy" for rule in rules]
+    paths = [folder / f"v{FORMAT}-{source.name}-rule{rule:02d}-n{source.num(rule)}.npy" for rule in rules]
     missing = [(rule, path) for rule, path in zip(rules, paths, strict=True) if not _is_whole(path, verify=verify)]
     if missing:
         try:
@@ -194,8 +135,8 @@ def _checksum(path: Path) -> str:
 def _make_files(source: PuzzleSource, jobs: list[tuple[int, Path]]) -> None:
     if not jobs:
         return
-    rank_zero_info(f"Making {source.samples_per_rule} puzzles for each of {len(jobs)} rules in {jobs[0][1].parent}")
-    total = len(jobs) * source.samples_per_rule
+    total = sum(source.num(rule) for rule, _ in jobs)
+    rank_zero_info(f"Making {total} puzzles of {len(jobs)} rules in {jobs[0][1].parent}")
     with tqdm(total=total, unit="puzzle", unit_scale=True, desc="data") as bar, ThreadPoolExecutor(num_cpus()) as pool:
         made = [pool.submit(_make_file, source, rule, path, bar.update) for rule, path in jobs]
         try:
@@ -211,7 +152,7 @@ def _make_files(source: PuzzleSource, jobs: list[tuple[int, Path]]) -> None:
 
 
 def _make_file(source: PuzzleSource, rule: int, path: Path, advance: Callable[[int], Any]) -> None:
-    shape = (source.samples_per_rule, *layout.PUZZLE_SHAPE)
+    shape = (source.num(rule), *layout.PUZZLE_SHAPE)
     with appears_whole(path) as temporary:
         data = np.lib.format.open_memmap(temporary, "w+", np.int8, shape)
         for start in range(0, len(data), BLOCK):
@@ -241,7 +182,7 @@ def open_index(source: PuzzleSource, rules: tuple[int, ...], folder: Path) -> Tr
     """
     selection = hashlib.sha256(repr(rules).encode()).hexdigest()[:12]
     stem = f"v{FORMAT}-{source.name}-n{source.samples_per_rule}-rules{selection}"
-    paths = {level: folder / f"{stem}-{level}.npy" for level in LEVELS}
+    paths = {level: folder / f"{stem}-{level}.npy" for level in INDEXED}
     if not all(_is_whole(path, verify=False) for path in paths.values()):
         with _locked(folder / f"{stem}.lock"):
             if not all(_is_whole(path, verify=False) for path in paths.values()):

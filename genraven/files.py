@@ -1,4 +1,4 @@
-"""Reading and writing files that a user names: nothing half written, nothing executable read."""
+"""Writing files that a user names: nothing half written."""
 
 import os
 import shutil
@@ -6,16 +6,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from genraven.errors import InputError
-from genraven.puzzles import layout
-from genraven.puzzles.spec import EMPTY, GRID, NUM_VALUES
 
 UNFINISHED = ".unfinished-"  # in names of temporary files
 PICTURES = (".png", ".jpg", ".webp")
@@ -83,60 +75,12 @@ def writable_folder(folder: Path, option: str) -> Path:
     return folder
 
 
-def check_outputs(array: Path, picture: Path | None) -> None:
+def check_outputs(array: Path | None, picture: Path | None) -> None:
     """Raises InputError unless both can be written: folders, a picture's suffix, two different files."""
     if picture is not None and picture.suffix.lower() not in PICTURES:
         raise InputError(f"expected --picture to end in {' or '.join(PICTURES)}, got {picture}: rename it.")
-    if picture is not None and picture.absolute() == array.absolute():
+    if array is not None and picture is not None and picture.absolute() == array.absolute():
         raise InputError(f"expected two files, got {array} for both --out and --picture: rename one.")
     for path, option in ((array, "--out"), (picture, "--picture")):
         if path is not None:
             writable_folder(path.absolute().parent, option)
-
-
-def read_array(path: Path, wanted: str) -> NDArray[Any]:
-    """The memory-mapped array of an .npy file.
-
-    Raises:
-        InputError: no such file, a pickle, an archive or no array at all.
-    """
-    try:
-        data = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        reason = (
-            error.strerror if isinstance(error, OSError) and error.strerror else "it is no plain array, or a pickle"
-        )
-        raise InputError(f"expected {wanted}, got {path} ({reason}): save an integer array with numpy.save.") from None
-    if not isinstance(data, np.ndarray):
-        raise InputError(f"expected {wanted}, got {path} (an .npz archive): save one integer array with numpy.save.")
-    return data
-
-
-def check_cells(cells: NDArray[Any], where: str) -> None:
-    """Raises InputError at the first of ``cells`` (..., 3) out of its range, or empty in some channels only."""
-    bad = ((cells < EMPTY) | (cells >= np.array(NUM_VALUES))).any(-1)
-    bad |= (cells == EMPTY).any(-1) & (cells != EMPTY).any(-1)
-    if bad.any():
-        place = np.argwhere(bad)[0]
-        ranges = ", ".join(f"{EMPTY}..{n - 1}" for n in NUM_VALUES)
-        raise InputError(
-            f"expected cells of shape, size, color in {ranges}, with {EMPTY} in all three or in none; got "
-            f"{cells[tuple(place)].tolist()} at {place.tolist()} of {where}: mend the file."
-        )
-
-
-def read_puzzles(path: Path) -> Tensor:
-    """(B, 3, 9, 9) int8 puzzles from an .npy file of integers.
-
-    Raises:
-        InputError: not such a file, another shape or dtype, or a cell out of its range.
-    """
-    wanted = f"an .npy file of integer puzzles (B, 3, {GRID}, {GRID})"
-    data = read_array(path, wanted)
-    if data.dtype.kind not in "iu" or data.shape[1:] != layout.PUZZLE_SHAPE:
-        raise InputError(f"expected {wanted}, got {data.dtype} of shape {data.shape} in {path}: "
-                         "`genraven generate` writes such files.")  # fmt: skip
-    if not len(data):
-        raise InputError(f"expected at least one puzzle, got none in {path}: `genraven generate` writes some.")
-    check_cells(np.moveaxis(data, 1, -1), f"the puzzles (puzzle, row, column) in {path}")
-    return torch.from_numpy(np.array(data, dtype=np.int8))

@@ -22,6 +22,7 @@ TRAINING_COMMANDS = {
     "test": "score a model on the test puzzles, with fit's options",
     "predict": "complete the test puzzles, with fit's options",
 }
+LAYOUTS = ["puzzles", "npz", "published", "folder", "split"]
 EPILOG = """training commands (`genraven fit --help` lists their options; config names are files or shipped configs):
 """ + "".join(f"  {name:10} {text}\n" for name, text in TRAINING_COMMANDS.items())
 EPILOG += f"\nwith every command:\n  {plugins.OPTION} MODULE  {plugins.HELP}\n"
@@ -70,10 +71,13 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--start", type=int, default=0, help="index of the first")
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--split", default="train", help="train, val or test")
-    sub.add_argument("--layout", choices=["puzzles", "published"], default="puzzles",
-                     help="(B, 3, 9, 9), rule by rule; or the study's (40, rows, 3, 9, 3), of all rules")  # fmt: skip
-    sub.add_argument("--out", type=Path, default=Path("puzzles.npy"), help="array file to write")
+    sub.add_argument("--layout", choices=LAYOUTS, default="puzzles", help="(B, 3, 9, 9), rule by rule; the same with "
+                     "the rules; the study's (40, rows, 3, 9, 3), of all rules; a folder of a file for each rule; the "
+                     "study's (35, rows, 3, 9, 3) without the rules of the split named in --out")  # fmt: skip
+    sub.add_argument("--out", type=Path, help="file or folder to write, an array as .npy or .pt; default: puzzles")
     sub.add_argument("--picture", type=Path, help="PNG of the first few of each rule, with rule names")
+
+    _add_file_commands(command)
 
     sub = command("sample", "launch.inference:sample", "generate puzzles with a trained model")
     _add_model_arguments(sub)
@@ -84,7 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     sub = command("complete", "launch.inference:complete", "complete puzzles with a trained model")
     _add_model_arguments(sub)
-    sub.add_argument("puzzles", type=Path, help="array file (B, 3, 9, 9) of integers")
+    sub.add_argument("puzzles", type=Path, help="file of puzzles: `genraven describe` says what it holds")
     sub.add_argument("--mask", type=Path, help="bool array file (9, 9) or (B, 9, 9), true where to write; "
                      "default: the last panel")  # fmt: skip
     sub.add_argument("--out", type=Path, default=Path("completed.npy"), help="array file to write, (B, 3, 9, 9) int8")
@@ -101,6 +105,26 @@ def build_parser() -> argparse.ArgumentParser:
                      "process, as long as there is a newer checkpoint each time")  # fmt: skip
     sub.add_argument("arguments", nargs="+", metavar="-- fit ...", help="the command, fit or evaluate")
     return parser
+
+
+def _add_file_commands(command: Callable[[str, str, str], argparse.ArgumentParser]) -> None:
+    sub = command("describe", "launch.files:describe", "say what a file of puzzles holds: rules that hold, C3, ranges, "
+                  "gaps, and what comes more than once")  # fmt: skip
+    _add_puzzle_file_arguments(sub)
+    sub.add_argument("--against", type=Path, help="another file: how much of it stands in this one, too")
+    sub.add_argument("--picture", type=Path, help="PNG of some puzzles, with the rules that their rows share")
+
+    sub = command("import", "launch.files:import_puzzles", "turn a file of puzzles into ours, and say what was read, "
+                  "dropped and could not be mapped")  # fmt: skip
+    _add_puzzle_file_arguments(sub)
+    sub.add_argument("--out", type=Path, required=True, help=".npz to write: puzzles (B, 3, 9, 9) int8, rules (B,), -1 "
+                     "where none is stated, and known (B, 9, 9) where cells are missing")  # fmt: skip
+
+
+def _add_puzzle_file_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, help=".npy, .npz or .pt file, or a folder of one for each rule")
+    parser.add_argument("--source-split", help="split whose rules a file of 35 rules leaves out; default: the one in "
+                        "its name, or that its puzzles tell")  # fmt: skip
 
 
 def _add_evaluate_command(command: Callable[[str, str, str], argparse.ArgumentParser]) -> None:

@@ -2,21 +2,19 @@
 
 import argparse
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from genraven.errors import InputError
-from genraven.files import appears_whole, check_outputs, read_array, read_puzzles
+from genraven.files import appears_whole, check_outputs
+from genraven.formats.read import read_mask, read_puzzles
+from genraven.formats.write import save_array
 from genraven.puzzles.masks import last_panel_mask
 from genraven.puzzles.render import render_sheet
 from genraven.puzzles.rules import row_rules, rule_names, shared_rules
-from genraven.puzzles.spec import GRID, resolve_rules
-from launch.data import save_array
+from genraven.puzzles.spec import resolve_rules
 from launch.numerics import Numerics
 from launch.runs import load_run
 from launch.sampling import given_sampling, sample_by
@@ -87,7 +85,7 @@ def sample(options: argparse.Namespace) -> None:
 def complete(options: argparse.Namespace) -> None:
     """Writes completed puzzles and a picture of them."""
     puzzles = read_puzzles(options.puzzles)
-    mask = _read_mask(options.mask, len(puzzles)) if options.mask else last_panel_mask(len(puzzles))
+    mask = read_mask(options.mask, len(puzzles)) if options.mask else last_panel_mask(len(puzzles))
     PuzzleModule.check_mask(puzzles, mask)
     _name_picture(options)
     model, numerics = _load(options)
@@ -104,11 +102,3 @@ def complete(options: argparse.Namespace) -> None:
     shared = shared_rules(row_rules(completed))
     _save(completed, options, rule_names(shared), mask)
     print(f"rows share a rule in {int((shared != 0).sum())} of {len(completed)} completed puzzles")
-
-
-def _read_mask(path: Path, num: int) -> Tensor:
-    wanted = f"a bool .npy file ({GRID}, {GRID}) or ({num}, {GRID}, {GRID})"
-    data = np.array(read_array(path, wanted))
-    if data.dtype != np.bool_ or data.shape not in ((GRID, GRID), (num, GRID, GRID)):
-        raise InputError(f"expected {wanted}, got {data.dtype} of {data.shape} in {path}: true is a cell to write.")
-    return torch.from_numpy(data).expand(num, GRID, GRID)

@@ -19,13 +19,13 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from callbacks import InitialWeights, KeepConfig, RunGuard, RunSummary, StepCheckpoint, WholeCheckpointIO
 from callbacks.summary import Origin
 from datamodules import GenRAVENDataModule
-from datamodules.store import digest
+from datamodules.sources import content_digest
 from genraven.errors import InputError
+from genraven.formats.write import save_array
 from genraven.networks.compiling import compile_blocks
 from launch import watching
 from launch.card import WEIGHTS
 from launch.complaints import one_line
-from launch.data import save_array
 from launch.ends import named_ends, refused_by_constructors, unwrapped_errors
 from launch.identity import config_hash, identity, refuse_other
 from launch.numerics import Numerics
@@ -284,7 +284,7 @@ class GenravenCLI(LightningCLI):
             path = Path(options.data.source).expanduser().absolute()
             options.data.source = str(path)
             if path.is_file() and options.data.source_sha256 is None:  # else it is what the data module complains of
-                options.data.source_sha256 = digest(path)
+                options.data.source_sha256 = content_digest(path, options.data.source_split)
         if options.get("ckpt_path"):
             found = find_checkpoint(Path(options.ckpt_path))
             if found.name == WEIGHTS:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from datamodules.batches import Batch
 from genraven.errors import InputError
+from genraven.formats.puzzles import UNKNOWN_RULE
 from genraven.gradients import outside_inference_mode
 from genraven.methods.method import Draw, Family, Method, Sampling, Task, num_labels
 from genraven.metrics.memorization import TrainingIndex
@@ -207,14 +208,15 @@ class PuzzleModule(L.LightningModule, ABC):
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "little")
 
     def _labels(self, batch: Batch) -> Tensor | None:
-        """Labels of training puzzles, some hidden; None for a network without."""
+        """Labels of puzzles, some hidden in training, always of those without a rule; None for a network without."""
         num = num_labels(self.network)
         if not num:
             return None
+        labels = batch.rules.masked_fill(batch.rules == UNKNOWN_RULE, num)
         if not self.training or not self.label_dropout:
-            return batch.rules
+            return labels
         hidden = BatchDraw(batch, self.generator("labels", batch.step))(torch.rand) < self.label_dropout
-        return batch.rules.masked_fill(hidden, num)
+        return labels.masked_fill(hidden, num)
 
     def _check_rules(self, rules: Tensor | None) -> Tensor | None:
         if rules is not None and not num_labels(self.network):
@@ -304,14 +306,13 @@ class PuzzleModule(L.LightningModule, ABC):
     @torch.no_grad()
     def score(self, scores: Scores, batch: Batch, purpose: Purpose) -> Sampled:
         """Adds the batch's loss, its completed last panels and as many generated puzzles to ``scores``."""
-        scores.add_losses(
-            self.losses(batch.puzzles, self._labels(batch), BatchDraw(batch, self.generator(purpose, batch.step)))
-        )
+        labels = self._labels(batch)
+        draw = BatchDraw(batch, self.generator(purpose, batch.step))
+        scores.add_losses(self.losses(batch.puzzles, labels, draw))
         mask = last_panel_mask(len(batch.puzzles), self.device)
         with self.measured("complete"):
             completed = self.complete(batch.puzzles, mask, self.generator("complete", batch.step))
         scores.add_completed(completed, batch.rules)
-        labels = batch.rules if num_labels(self.network) else None
         with self.measured("generate"):
             generated = self.generate(len(batch.puzzles), labels, self.generator("generate", batch.step))
         scores.add_generated(generated)

@@ -1,18 +1,10 @@
-import io
-import os
-import pickle
 import stat
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-import torch
 
 from genraven.errors import InputError
-from genraven.files import appears_whole, folder_appears_whole, read_puzzles, writable_folder
-from genraven.puzzles.generate import generate
+from genraven.files import appears_whole, folder_appears_whole, writable_folder
 
 
 def names(folder: Path) -> list[str]:
@@ -86,79 +78,6 @@ def test_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
         assert first != second
     assert path.read_text() == "first"  # the outer block ends last
     assert names(tmp_path) == ["result.json"]
-
-
-@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int64])
-def test_puzzles_come_back_as_they_were_saved(tmp_path: Path, dtype: type) -> None:
-    puzzles = generate(37, 0, 5)
-    np.save(tmp_path / "puzzles.npy", puzzles.numpy().astype(dtype))
-    read = read_puzzles(tmp_path / "puzzles.npy")
-    assert read.dtype == torch.int8
-    assert torch.equal(read, puzzles)
-    read[0] = 0  # a tensor of its own, which may be written
-    assert torch.equal(read_puzzles(tmp_path / "puzzles.npy"), puzzles)
-
-
-class Trap:
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.mkdir, (str(self.marker),)
-
-
-def array(change: Callable[[Any], Any]) -> Callable[[Path], None]:
-    return lambda path: np.save(path, change(generate(2, 0, 4).numpy().astype(np.int64)))
-
-
-def with_cell(*cell: int) -> Callable[[Path], None]:
-    def change(puzzles: Any) -> Any:
-        puzzles[2, :, 4, 7] = cell
-        return puzzles
-
-    return array(change)
-
-
-def archive(path: Path) -> None:
-    buffer = io.BytesIO()
-    np.savez(buffer, data=np.zeros(3, np.int8))
-    path.write_bytes(buffer.getvalue())
-
-
-BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "missing": (lambda path: None, "No such file"),
-    "folder": (lambda path: path.mkdir(), "directory"),
-    "empty file": (lambda path: path.touch(), "no plain array"),
-    "pickle": (lambda path: path.write_bytes(pickle.dumps(Trap(path.with_name("executed")))), "a pickle"),
-    "objects": (
-        lambda path: np.save(path, np.array([Trap(path.with_name("executed"))], dtype=object), allow_pickle=True),
-        "a pickle",
-    ),
-    "archive": (archive, "npz"),
-    "one puzzle": (array(lambda p: p[0]), "shape (3, 9, 9)"),
-    "tokens": (array(lambda p: p.reshape(4, 81, 3)), "shape (4, 81, 3)"),
-    "float": (array(lambda p: p.astype(np.float64)), "float64"),
-    "bool": (array(lambda p: p > 0), "bool"),
-    "shape 7": (with_cell(7, 0, 0), "got [7, 0, 0] at [2, 4, 7]"),
-    "color 10": (with_cell(0, 0, 10), "got [0, 0, 10] at [2, 4, 7]"),
-    "size -2": (with_cell(0, -2, 0), "got [0, -2, 0] at [2, 4, 7]"),
-    "256 more": (with_cell(256, 0, 0), "got [256, 0, 0] at [2, 4, 7]"),
-    "half empty": (with_cell(-1, 0, -1), "got [-1, 0, -1] at [2, 4, 7]"),
-}
-
-
-@pytest.mark.parametrize("kind", BAD)
-def test_bad_puzzles_are_refused_in_one_line(tmp_path: Path, kind: str) -> None:
-    write, said = BAD[kind]
-    path = tmp_path / "puzzles.npy"
-    write(path)
-    with pytest.raises(InputError) as caught:
-        read_puzzles(path)
-    message = str(caught.value)
-    assert said in message
-    assert str(path) in message
-    assert "\n" not in message
-    assert not (tmp_path / "executed").exists()
 
 
 def test_a_folder_is_made_or_refused_by_the_option_to_change(tmp_path: Path) -> None:

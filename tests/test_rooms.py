@@ -14,6 +14,7 @@ ROOMS = [  # from the bottom up
     "genraven.states",
     "genraven.puzzles",
     "genraven.files",
+    "genraven.formats",
     "genraven.metrics",
     "genraven.networks",
     "genraven.methods",
@@ -133,7 +134,7 @@ def test_a_wrong_arrow_is_found(path: str, source: str) -> None:
     ("path", "source"),
     [
         ("genraven/puzzles/rules.py", "from genraven.errors import InputError\nfrom genraven.puzzles import instances"),
-        ("genraven/files.py", "from genraven.puzzles import layout"),
+        ("genraven/formats/read.py", "from genraven.puzzles import layout\nfrom genraven.files import appears_whole"),
         ("genraven/methods/gaussian/samplers.py", "from genraven.methods.gaussian.process import Process"),
         ("datamodules/store.py", "import lightning\nfrom genraven.files import appears_whole"),
         ("launch/cli.py", "from callbacks import RunSummary\nimport torch"),

@@ -7,18 +7,32 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from genraven.formats.puzzles import UNKNOWN_RULE
 from genraven.metrics.rates import Rate
 from genraven.puzzles.rules import row_rules
 from genraven.puzzles.spec import NUM_RULES
 
 
 def rule_holds(puzzles: Tensor, rules: Tensor) -> Tensor:
-    """(B,) bool: does rule ``rules`` (B,) int64 hold in the last row of ``puzzles`` (B, 3, 9, 9)?"""
-    return (row_rules(puzzles)[:, -1] >> rules & 1).bool()
+    """(B,) bool: does rule ``rules`` (B,) int64 hold in the last row of ``puzzles`` (B, 3, 9, 9)?
+
+    Where the rule is ``UNKNOWN_RULE``: does one that the first two rows share?
+    """
+    return _asked_and_held(puzzles, rules)[1]
+
+
+def _asked_and_held(puzzles: Tensor, rules: Tensor) -> tuple[Tensor, Tensor]:
+    """(B,) bool each: is there a rule to ask for, and does the last row obey it?"""
+    masks = row_rules(puzzles)
+    shared = masks[:, 0] & masks[:, 1]
+    asked = torch.where(rules == UNKNOWN_RULE, shared, 1 << rules.clamp(min=0))
+    return asked != 0, asked & masks[:, -1] != 0
 
 
 class PanelCompletion(Metric):
     """Share of completed puzzles whose rule holds in row 3: all, of trained rules, of held-out rules, and of each rule.
+
+    A puzzle whose rule is unknown counts among all, if its first two rows share one.
 
     Args:
         trained: ids of the rules that the model was trained on; every other rule counts as held out.
@@ -32,23 +46,30 @@ class PanelCompletion(Metric):
     def __init__(self, trained: Iterable[int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.trained = tuple(trained)
-        for name in ("correct", "total"):
-            self.add_state(name, torch.zeros(NUM_RULES, dtype=torch.int64), dist_reduce_fx="sum")
+        for name in ("correct", "total"):  # of each rule, and last of the unknown one
+            self.add_state(name, torch.zeros(NUM_RULES + 1, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, puzzles: Tensor, rules: Tensor) -> None:
         """Counts completed ``puzzles`` (B, 3, 9, 9) that were made by ``rules`` (B,) int64."""
-        self.correct += torch.bincount(rules[rule_holds(puzzles, rules)], minlength=NUM_RULES)
-        self.total += torch.bincount(rules, minlength=NUM_RULES)
+        asked, held = _asked_and_held(puzzles, rules)
+        places = rules % (NUM_RULES + 1)
+        self.correct += torch.bincount(places[held], minlength=NUM_RULES + 1)
+        self.total += torch.bincount(places[asked], minlength=NUM_RULES + 1)
 
     def compute(self) -> dict[str, Any]:
         """``rates``: those of ``completion``, ``completion_trained``, ``completion_held_out`` that were counted;
         ``per_rule``: (40,).
         """
-        trained = torch.zeros(NUM_RULES, dtype=torch.bool, device=self.total.device)
+        trained = torch.zeros(NUM_RULES + 1, dtype=torch.bool, device=self.total.device)
         trained[list(self.trained)] = True
-        groups = {"completion": trained | True, "completion_trained": trained, "completion_held_out": ~trained}
+        known = torch.arange(NUM_RULES + 1, device=trained.device) < NUM_RULES
+        groups = {
+            "completion": known | True,
+            "completion_trained": trained,
+            "completion_held_out": known & ~trained,
+        }
         rates = {name: Rate(self.correct[g].sum(), self.total[g].sum()) for name, g in groups.items()}
         return {
             "rates": {name: rate for name, rate in rates.items() if rate.total},
-            "per_rule": Rate(self.correct.clone(), self.total.clone()),
+            "per_rule": Rate(self.correct[:NUM_RULES].clone(), self.total[:NUM_RULES].clone()),
         }

@@ -16,6 +16,8 @@ from genraven.puzzles.spec import NUM_CELLS, NUM_PANELS, NUM_ROWS
 
 _CHUNK = 1 << 14
 LEVELS = ("puzzles", "rows", "panels")
+UNORDERED = "unordered"  # puzzles up to the order of their rows
+INDEXED = (*LEVELS, UNORDERED)
 
 
 def _multipliers(num: int, stream: int) -> Tensor:
@@ -34,7 +36,8 @@ def _mix(hashes: Tensor) -> Tensor:
 def fingerprints(puzzles: Tensor) -> dict[str, Tensor]:
     """64-bit hashes of each puzzle (B,), row (B, 3) and panel (B, 3, 3): equal cells, equal hash.
 
-    Rows and panels hash alike wherever they stand. A cell with any channel -1 is empty, whatever its other channels.
+    Those of ``unordered`` (B,) are equal for puzzles of the same rows in any order. Rows and panels hash alike wherever
+    they stand. A cell with any channel -1 is empty, whatever its other channels.
     """
     cells = layout.canonical(layout.puzzles_to_rows(puzzles)).long() + 129
     codes = _mix((cells[..., 0] << 16) + (cells[..., 1] << 8) + cells[..., 2])
@@ -44,31 +47,36 @@ def fingerprints(puzzles: Tensor) -> dict[str, Tensor]:
         "puzzles": _mix((rows * _multipliers(NUM_ROWS, 2).to(codes.device)).sum(-1)),
         "rows": rows,
         "panels": panels,
+        UNORDERED: _mix(rows.sum(-1)),
     }
 
 
 @dataclass(frozen=True)
 class TrainingIndex:
-    """Sorted hashes of every puzzle, row and panel of a training set, each (N,) int64."""
+    """Sorted hashes of every puzzle, row and panel of a training set, and of puzzles in any order of rows.
+
+    Each (N,) int64, as many as differ.
+    """
 
     puzzles: Tensor
     rows: Tensor
     panels: Tensor
+    unordered: Tensor
 
     @classmethod
     def build(cls, puzzles: Tensor, advance: Callable[[int], Any] = lambda num: None) -> "TrainingIndex":
         """The index of ``puzzles`` (N, 3, 9, 9) int8; ``advance`` is told how many more are done."""
-        parts: dict[str, list[Tensor]] = {level: [] for level in LEVELS}
+        parts: dict[str, list[Tensor]] = {level: [] for level in INDEXED}
         for chunk in puzzles.split(_CHUNK):
             for level, hashes in fingerprints(chunk).items():
                 parts[level].append(hashes.flatten())
             advance(len(chunk))
-        return cls(**{level: torch.from_numpy(np.unique(torch.cat(parts[level]).numpy())) for level in LEVELS})
+        return cls(**{level: torch.from_numpy(np.unique(torch.cat(parts[level]).numpy())) for level in INDEXED})
 
     @classmethod
     def union(cls, parts: list["TrainingIndex"]) -> "TrainingIndex":
         """The index of several sets together."""
-        together = {level: np.concatenate([getattr(part, level).numpy() for part in parts]) for level in LEVELS}
+        together = {level: np.concatenate([getattr(part, level).numpy() for part in parts]) for level in INDEXED}
         return cls(**{level: torch.from_numpy(np.unique(hashes)) for level, hashes in together.items()})
 
     def contains(self, level: str, hashes: Tensor) -> Tensor:
@@ -103,7 +111,8 @@ class Memorization(Metric):
 
     def update(self, puzzles: Tensor) -> None:
         """Counts generated ``puzzles`` (B, 3, 9, 9) of an integer dtype."""
-        seen = {level: self.index.contains(level, hashes) for level, hashes in fingerprints(puzzles).items()}
+        hashes = fingerprints(puzzles)
+        seen = {level: self.index.contains(level, hashes[level]) for level in LEVELS}
         for level in LEVELS:
             state: Tensor = getattr(self, f"seen_{level}")
             state += seen[level].sum()

@@ -177,3 +177,50 @@ def test_processes_of_a_machine_divide_its_cpus_unless_srun_has_done_so(
     stream.trainer = SimpleNamespace(num_devices=num_devices, strategy=SimpleNamespace(cluster_environment=environment))  # type: ignore[assignment]
     stream.setup("fit")
     assert stream._pool._workers._max_workers == threads  # type: ignore[union-attr]
+
+
+# Files ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_leak_is_named_before_training(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    puzzles = torch.cat([generate(rule, 0, 4, split=split) for rule in (3, 8) for split in ("train", "val")])
+    np.savez(tmp_path / "own.npz", puzzles=puzzles.numpy(), rules=np.repeat([3, 8], 8))
+    settings = {"samples_per_rule": None, "rules": [3, 8], "eval_puzzles_per_rule": 5}
+    make(tmp_path, source=str(tmp_path / "own.npz"), **settings).prepare_data()
+    (leak,) = [str(warning.message) for warning in recwarn if "leak" in str(warning.message)]
+    assert "of the val puzzles, 8 of 200 puzzles, 8 of 200 puzzles up to the order of rows, 24 of 600 rows" in leak
+
+
+def test_copies_within_the_training_set_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    puzzles = generate(3, 0, 4).repeat(2, 1, 1, 1)
+    np.savez(tmp_path / "own.npz", puzzles=puzzles.numpy(), rules=[3] * 8)
+    make(tmp_path, source=str(tmp_path / "own.npz"), samples_per_rule=None, rules=[3]).prepare_data()
+    assert "4 of 8 puzzles, 4 of 8 puzzles up to the order of rows, 12 of 24 rows are copies of others" in caplog.text
+
+
+def test_generated_puzzles_have_no_leak(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    make(tmp_path).prepare_data()
+    assert not [warning for warning in recwarn if "leak" in str(warning.message)]
+
+
+def test_a_split_file_is_trained_on_without_its_rules(tmp_path: Path) -> None:
+    kept = [rule for rule in range(40) if rule not in (3, 10, 29, 31, 37)]
+    put_in = torch.stack([generate(rule, 0, 2) for rule in kept])
+    torch.save(layout.puzzles_to_rows(put_in.flatten(0, 1)).view(35, 6, 3, 9, 3), tmp_path / "own.pt")
+    settings = {"source": str(tmp_path / "own.pt"), "samples_per_rule": None, "global_batch_size": 5}
+    puzzles, rules = one_pass(make(tmp_path, held_out="split3", source_split="split3", **settings))
+    assert rules.unique().tolist() == kept
+    for place, rule in enumerate(kept):
+        assert as_set(puzzles[rules == rule]) == as_set(put_in[place])
+    with pytest.raises(InputError, match=r"got none of shape\.progression\+1"):
+        make(tmp_path, held_out="none", **settings).prepare_data()
+
+
+def test_a_file_to_evaluate_on(tmp_path: Path) -> None:
+    puzzles = generate(3, 0, 4)
+    np.save(tmp_path / "own.npy", puzzles.numpy())
+    data = make(tmp_path, eval_source=str(tmp_path / "own.npy"))
+    val, rules = data.evaluation_puzzles("val")
+    assert torch.equal(val, puzzles[[0, 2]])
+    assert rules.tolist() == [-1, -1]
+    assert torch.equal(data.evaluation_puzzles("test")[0], puzzles[[1, 3]])

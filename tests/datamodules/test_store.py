@@ -1,6 +1,4 @@
-import io
 import os
-import pickle
 import re
 import signal
 import subprocess
@@ -8,7 +6,6 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +16,8 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from datamodules import store
-from datamodules.store import generated_source, open_set, published_source
+from datamodules.store import generated_source, open_set
 from genraven.errors import InputError
-from genraven.puzzles import layout
 from genraven.puzzles.corrupt import Corruption
 from genraven.puzzles.generate import BLOCK, generate
 from genraven.signals import Preempted, noted_signals
@@ -148,124 +144,6 @@ def test_processes_that_open_together_make_each_file_once(tmp_path: Path) -> Non
     made = [tuple(map(int, line.split())) for line in log.read_text().splitlines()]
     assert sorted(made) == blocks
     assert len(visible(folder)) == 2 * 2
-
-
-# The published layout -------------------------------------------------------------------------------------------------
-
-
-def published(num: int = 4) -> NDArray[np.int64]:
-    """(40, 3 * num, 3, 9, 3): ``num`` validation puzzles of each rule."""
-    puzzles = [layout.puzzles_to_rows(generate(rule, 0, num, split="val")).flatten(0, 1) for rule in range(40)]
-    return torch.stack(puzzles).numpy().astype(np.int64)
-
-
-def save(path: Path, data: NDArray[Any]) -> Path:
-    np.save(path, data)
-    return path
-
-
-@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int64])
-@pytest.mark.parametrize("num", [None, 3])
-def test_a_source_gives_the_puzzles_put_in(tmp_path: Path, dtype: type, num: int | None) -> None:
-    path = save(tmp_path / "source.npy", published().astype(dtype))
-    maps = open_set(published_source(path, num, 0, CLEAN), (0, 21, 39), tmp_path / "cache", verify=True)
-    for rule, puzzles in zip((0, 21, 39), maps, strict=True):
-        assert isinstance(puzzles, np.memmap)
-        assert np.array_equal(puzzles, generate(rule, 0, num or 4, split="val").numpy())
-
-
-def test_a_source_that_changed_is_read_anew(tmp_path: Path) -> None:
-    data = published()
-    path = save(tmp_path / "source.npy", data)
-    open_set(published_source(path, None, 0, CLEAN), (5,), tmp_path / "cache", verify=True)
-    save(path, data[:, ::-1])
-    os.utime(path, ns=(1, 1))
-    maps = open_set(published_source(path, None, 0, CLEAN), (5,), tmp_path / "cache", verify=True)
-    assert not np.array_equal(maps[0], generate(5, 0, 4, split="val").numpy())
-
-
-class Trap:
-    """Makes a folder when unpickled."""
-
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.mkdir, (str(self.marker),)
-
-
-def raw_pickle(path: Path) -> None:
-    path.write_bytes(pickle.dumps(Trap(path.with_name("executed"))))
-
-
-def object_array(path: Path) -> None:
-    np.save(path, np.array([Trap(path.with_name("executed"))], dtype=object), allow_pickle=True)
-
-
-def archive(path: Path) -> None:
-    buffer = io.BytesIO()
-    np.savez(buffer, data=published())
-    path.write_bytes(buffer.getvalue())
-
-
-def with_cell(cell: tuple[int, int, int]) -> Callable[[Path], None]:
-    def write(path: Path) -> None:
-        data = published()
-        data[7, 11, 2, 8] = cell
-        np.save(path, data)
-
-    return write
-
-
-BAD_SOURCES: dict[str, tuple[Callable[[Path], None], str]] = {
-    "missing": (lambda path: None, "No such file"),
-    "folder": (lambda path: path.mkdir(), "directory"),
-    "empty file": (lambda path: path.touch(), "no plain array"),
-    "truncated": (lambda path: path.write_bytes(save(path, published()).read_bytes()[:-10]) and None, "no plain array"),
-    "text": (lambda path: path.write_text("1 2 3") and None, "a pickle"),
-    "pickle": (raw_pickle, "a pickle"),
-    "pickled objects": (object_array, "a pickle"),
-    "archive": (archive, "npz"),
-    "scalar": (lambda path: np.save(path, np.int8(3)), "shape ()"),
-    "39 rules": (lambda path: np.save(path, published()[:39]), "shape (39, 12, 3, 9, 3)"),
-    "puzzles": (lambda path: np.save(path, generate(0, 0, 4).numpy()), "shape (4, 3, 9, 9)"),
-    "float": (lambda path: np.save(path, published().astype(np.float32)), "float32"),
-    "bool": (lambda path: np.save(path, published() > 0), "bool"),
-    "eleven rows": (lambda path: np.save(path, published()[:, :11]), "multiple of 3 rows, got 11"),
-    "no rows": (lambda path: np.save(path, published()[:, :0]), "multiple of 3 rows, got 0"),
-    "shape 7": (with_cell((7, 0, 0)), "[7, 0, 0]"),
-    "size 10": (with_cell((0, 10, 0)), "[0, 10, 0]"),
-    "color -2": (with_cell((0, 0, -2)), "[0, 0, -2]"),
-    "256 more": (with_cell((258, 0, 0)), "[258, 0, 0]"),
-    "half empty": (with_cell((3, -1, 4)), "[3, -1, 4]"),
-}
-
-
-@pytest.mark.parametrize("kind", BAD_SOURCES)
-def test_a_bad_source_is_refused_in_one_line(tmp_path: Path, kind: str) -> None:
-    write, said = BAD_SOURCES[kind]
-    path = tmp_path / "source.npy"
-    write(path)
-    with pytest.raises(InputError) as caught:
-        open_set(published_source(path, None, 0, CLEAN), (7,), tmp_path / "cache", verify=True)
-    message = str(caught.value)
-    assert "\n" not in message
-    assert said in message
-    assert str(path) in message
-    assert not (tmp_path / "executed").exists()
-    assert visible(tmp_path / "cache") == []
-
-
-def test_the_traps_would_go_off(tmp_path: Path) -> None:
-    raw_pickle(tmp_path / "source.npy")
-    pickle.loads((tmp_path / "source.npy").read_bytes())
-    assert (tmp_path / "executed").exists()
-
-
-def test_asking_for_more_than_a_source_holds_is_refused(tmp_path: Path) -> None:
-    path = save(tmp_path / "source.npy", published())
-    with pytest.raises(InputError, match="at most the 4 puzzles per rule .* got samples_per_rule 5"):
-        published_source(path, 5, 0, CLEAN)
 
 
 def test_a_cache_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:

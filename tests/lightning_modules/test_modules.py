@@ -18,12 +18,14 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from callbacks import StepCheckpoint, WholeCheckpointIO
 from datamodules import GenRAVENDataModule
+from datamodules.batches import Batch
 from genraven.errors import InputError
 from genraven.methods.gaussian import GaussianDiffusion, GaussianSampling
 from genraven.methods.gaussian.ddpm import Ddpm
 from genraven.methods.gaussian.edm import Edm
 from genraven.methods.gaussian.flow import Flow
 from genraven.methods.gaussian.process import Process
+from genraven.metrics.scores import Scores
 from genraven.networks.dit import DiT
 from genraven.networks.transformer import Transformer
 from genraven.puzzles import layout
@@ -472,3 +474,21 @@ def test_schedules() -> None:
     assert [factor(step, "linear") for step in (10, 60, 110)] == [1.0, 0.5, 0.0]
     assert factor(60, "cosine") == pytest.approx(0.5)
     assert factor(110, "cosine") == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize("make", [diffusion, autoregressive])
+@pytest.mark.parametrize("training", [True, False])
+def test_puzzles_without_a_rule_have_no_label(make: Callable[..., PuzzleModule], training: bool) -> None:
+    module = make(num_labels=NUM_RULES, label_dropout=0.0).train(training)
+    puzzles = generate(3, 0, 4)
+
+    def labels(*rules: int) -> list[int]:
+        found = module._labels(Batch(puzzles, torch.tensor(rules), 0, 0, 4))
+        assert found is not None
+        return found.tolist()
+
+    assert labels(3, -1, 3, -1) == [3, NUM_RULES, 3, NUM_RULES]
+    scores = Scores(range(NUM_RULES))
+    sampled = module.score(scores, Batch(puzzles, torch.full((4,), -1), 0, 0, 4), "test")
+    assert sampled["generated"].shape == puzzles.shape
+    assert scores.compute().rates["completion"].total == 4

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from genraven.formats.puzzles import UNKNOWN_RULE
 from genraven.metrics.completion import PanelCompletion, rule_holds
 from genraven.puzzles.generate import generate
 
@@ -46,3 +47,31 @@ def test_groups_that_nothing_counted_for_are_absent(trained: range, counted: lis
     for rule in counted:
         metric.update(generate(rule, 0, 2), torch.full((2,), rule))
     assert set(metric.compute()["rates"]) == names
+
+
+def test_a_puzzle_whose_rule_is_unknown_is_asked_for_what_its_first_rows_share(
+    mixed: tuple[Tensor, Tensor], row_rule_sets: Callable[[Tensor], list[set[int]]]
+) -> None:
+    puzzles, rules = mixed
+    unknown = rules.masked_fill(torch.arange(len(rules)) % 2 == 0, UNKNOWN_RULE)
+    sets = [row_rule_sets(puzzle) for puzzle in puzzles]
+    shared = [first & second for first, second, _ in sets]
+    asked = [
+        (s if rule < 0 else {rule}, last) for s, rule, (_, _, last) in zip(shared, unknown.tolist(), sets, strict=True)
+    ]
+    assert rule_holds(puzzles, unknown).tolist() == [bool(these & last) for these, last in asked]
+    pairs = [(rule, bool(these & last)) for rule, (these, last) in zip(unknown.tolist(), asked, strict=True) if these]
+    assert any(rule < 0 for rule, _ in pairs) and len(pairs) < len(rules)
+
+    metric = PanelCompletion(TRAINED)
+    metric.update(puzzles, unknown)
+    result = metric.compute()
+    expected = {
+        "completion": [right for _, right in pairs],
+        "completion_trained": [right for rule, right in pairs if rule in TRAINED],
+        "completion_held_out": [right for rule, right in pairs if rule >= 0 and rule not in TRAINED],
+    }
+    counted = {name: (int(r.hits), int(r.total)) for name, r in result["rates"].items()}
+    assert counted == {name: (sum(rights), len(rights)) for name, rights in expected.items()}
+    assert result["per_rule"].total.shape == (40,)
+    assert int(result["per_rule"].total.sum()) == sum(rule >= 0 for rule, _ in pairs)

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from genraven.errors import InputError
 from genraven.methods.gaussian.ddpm import Ddpm
 from genraven.methods.gaussian.edm import Edm
-from genraven.errors import InputError
 
 POINTS = [(0.0, 0.0), (0.12, 0.06), (0.45, 0.94), (1.0, 0.9999)]
 

@@ -1,0 +1,206 @@
+"""Training sets from users' files: which of their puzzles belong to which rule."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from numpy.typing import NDArray
+from torch import Tensor
+
+from datamodules.store import PuzzleSource, corruption_suffix
+from genraven.errors import InputError, shown
+from genraven.formats.puzzles import UNKNOWN_RULE, Chunk, PuzzleFile
+from genraven.formats.read import source_digest, source_files
+from genraven.puzzles.corrupt import Corruption, corrupt
+from genraven.puzzles.rules import row_rules, rule_bits, shared_rules
+from genraven.puzzles.spec import NUM_RULES, RULES
+
+Places = NDArray[np.int64]
+_LEFT_OUT = NUM_RULES  # the group of puzzles that are not wanted
+_LOOKED_AT = 256  # puzzles of each rule that tell whether it is theirs
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which rules are wanted of a file."""
+
+    trained: tuple[int, ...]
+    held_out: tuple[int, ...]
+
+
+def places_by_rule(file: PuzzleFile, selection: Selection) -> dict[int, Places]:
+    """For each wanted rule the places of its puzzles in ``file``, ascending; ``UNKNOWN_RULE`` for those without any.
+
+    A puzzle whose rule the file does not state belongs to the first wanted one that its rows share. It is left out when
+    they share one that is held out, or others only.
+    """
+    stated = file.rules
+    unknown = np.flatnonzero(stated == UNKNOWN_RULE)
+    groups = stated if not len(unknown) else stated.copy()
+    if len(unknown):
+        groups[unknown] = _found(file, unknown, selection)
+    order = np.argsort(groups.astype(np.int8), kind="stable")  # the type that numpy sorts fastest
+    wanted = np.array([*selection.trained, UNKNOWN_RULE])
+    ordered = groups[order]
+    ends = [np.searchsorted(ordered, wanted, side=side) for side in ("left", "right")]
+    places = {int(rule): order[first:last] for rule, first, last in zip(wanted, *ends, strict=True)}
+    return {rule: of_rule for rule, of_rule in places.items() if len(of_rule)}
+
+
+def _found(file: PuzzleFile, places: Places, selection: Selection) -> Places:
+    """The group of each puzzle at ``places``, whose rules are not stated."""
+    wanted, held = (sum(1 << rule for rule in rules) for rules in (selection.trained, selection.held_out))
+    parts = []
+    for some in np.array_split(places, -(-len(places) // (1 << 14))):
+        shared = shared_rules(row_rules(_read_whole(file, some).puzzles))
+        group = rule_bits(shared & wanted).int().argmax(1)
+        group[(shared & held != 0) | (shared & wanted == 0)] = _LEFT_OUT
+        group[shared == 0] = UNKNOWN_RULE
+        parts.append(group.numpy())
+    return np.concatenate(parts)
+
+
+def _read_whole(file: PuzzleFile, places: Places) -> Chunk:
+    chunk = file.read(places)
+    if chunk.known is not None and not chunk.known.all():
+        which = int((~chunk.known).flatten(1).any(1).nonzero()[0])
+        raise InputError(f"expected whole puzzles, got unknown cells in puzzle {places[which]} of {file.path}: leave "
+                         "such puzzles out.")  # fmt: skip
+    return chunk
+
+
+def content_digest(path: Path, split: str | None = None) -> str:
+    """SHA-256 of what a source holds, read once for as long as its files do not change.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    states = [(file, file.stat()) for file in source_files(path, split=split)]
+    told = tuple((str(file), s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for file, s in states)
+    return _digest_of(path, split, told)
+
+
+@cache
+def _digest_of(path: Path, split: str | None, state: tuple[object, ...]) -> str:
+    return source_digest(path, split=split)
+
+
+def file_source(
+    file: PuzzleFile,
+    selection: Selection,
+    samples_per_rule: int | None,
+    seed: int,
+    corruption: Corruption,
+    *,
+    split: str | None = None,
+    sha256: str | None = None,
+) -> PuzzleSource:
+    """The first ``samples_per_rule`` puzzles of each wanted rule of ``file``.
+
+    Args:
+        file: opened.
+        selection: which rules are wanted.
+        samples_per_rule: puzzles to take of each; None for all.
+        seed: of the corruption.
+        corruption: of the puzzles.
+        split: that it was opened with.
+        sha256: what the digest of its contents must be; None for any.
+
+    Raises:
+        InputError: other contents, fewer puzzles than that of a rule, none of one, or one of them is bad or has
+            unknown cells.
+    """
+    found = content_digest(file.path, split)
+    if sha256 not in (None, found):
+        raise InputError(f"expected data.source with what it held when the run began, of SHA-256 {shown(sha256)}, got "
+                         f"another in {file.path} ({found[:12]}...): put that file back, or begin another "
+                         "run.")  # fmt: skip
+    groups = places_by_rule(file, selection)
+    are_stated = bool((file.rules != UNKNOWN_RULE).all())
+    _check(file, groups, selection, samples_per_rule, are_stated=are_stated)
+    _warn_of_other_rules(file, groups)
+
+    def make(rule: int, start: int, count: int) -> Tensor:
+        puzzles = _read_whole(file, groups[rule][start : start + count]).puzzles
+        if not corruption:
+            return puzzles
+        return corrupt(puzzles, corruption, seed=seed, key=(rule % (NUM_RULES + 1), start))
+
+    counts = {rule: min(len(places), samples_per_rule or len(places)) for rule, places in groups.items()}
+    suffix = f"-seed{seed}{corruption_suffix(corruption)}" if corruption else ""
+    return PuzzleSource(
+        f"file-{_identity(found, file, selection, are_stated=are_stated)}{suffix}", make, max(counts.values()), counts
+    )
+
+
+def _check(
+    file: PuzzleFile, groups: dict[int, Places], selection: Selection, wanted: int | None, *, are_stated: bool
+) -> None:
+    missing = [RULES[rule].name for rule in selection.trained if rule not in groups]
+    if not groups or (missing and are_stated):
+        held = [RULES[rule].name for rule in sorted({*file.rules.tolist()} - {UNKNOWN_RULE})]
+        raise InputError(f"expected puzzles of all {len(selection.trained)} rules to train on, got none of "
+                         f"{_some(missing)} in {file.path}: set data.rules to rules that it holds ({_some(held)}), or "
+                         "name the others in data.held_out.")  # fmt: skip
+    if not are_stated:
+        num, without = sum(map(len, groups.values())), len(groups.get(UNKNOWN_RULE, ()))
+        rank_zero_info(f"{file.path} does not state all rules: by those found, {num:,} of {len(file):,} puzzles are to "
+                       f"train on, {without:,} of them without a rule")  # fmt: skip
+    elif wanted is not None:
+        rule = min(groups, key=lambda rule: len(groups[rule]))
+        if wanted > len(groups[rule]):
+            raise InputError(f"expected at most the {len(groups[rule])} puzzles of {RULES[rule].name} in {file.path}, "
+                             f"got samples_per_rule {wanted}: lower it, or set it to null to take all.")  # fmt: skip
+
+
+def _warn_of_other_rules(file: PuzzleFile, groups: dict[int, Places]) -> None:
+    """Names the rules that hardly any puzzle follows although it is said to: the order of rules may be another one."""
+    wrong = []
+    for rule, places in groups.items():
+        shared = shared_rules(row_rules(file.look(places[:_LOOKED_AT]).puzzles))
+        if rule != UNKNOWN_RULE and (shared >> rule & 1).double().mean() < 0.5:
+            wrong.append(RULES[rule].name)
+    if wrong:
+        rank_zero_warn(f"of the first puzzles of {_some(wrong)} in {file.path} fewer than half follow their rule: "
+                       "`genraven describe` counts which rules hold.")  # fmt: skip
+
+
+def _some(names: list[str], most: int = 6) -> str:
+    return ", ".join(names[:most]) + ", ..." * (len(names) > most)
+
+
+def _identity(digest: str, file: PuzzleFile, selection: Selection, *, are_stated: bool) -> str:
+    """12 hex digits of all that decides which puzzles are whose."""
+    rules = [part.rules if isinstance(part.rules, int) else None for part in file.parts]
+    told = (digest, rules, None if are_stated else selection)
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:12]
+
+
+def evaluation_part(file: PuzzleFile, split: str, rules: tuple[int, ...], most: int) -> tuple[Tensor, Tensor]:
+    """Puzzles (N, 3, 9, 9) int8 of a file to evaluate on, and their rules (N,) int64, which take turns.
+
+    Every second puzzle of a rule, from its first on, is for ``val``, the others are for ``test``. Those without a rule
+    that is stated count as of one more rule, ``UNKNOWN_RULE``.
+
+    Args:
+        split: ``val`` or ``test``.
+        rules: whose puzzles are wanted.
+        most: puzzles of a rule.
+
+    Raises:
+        InputError: there is none.
+    """
+    first = ("val", "test").index(split)
+    by_rule = [np.flatnonzero(file.rules == rule)[first::2][:most] for rule in (*rules, UNKNOWN_RULE)]
+    turns = [places[i] for i in range(most) for places in by_rule if i < len(places)]
+    if not turns:
+        raise InputError(f"expected puzzles of data.eval_rules for {split}, got none in {file.path}: name rules of "
+                         "which it holds two puzzles or more.")  # fmt: skip
+    order = np.argsort(turns, kind="stable")
+    chunk = _read_whole(file, np.array(turns)[order])
+    back = torch.from_numpy(order.argsort())
+    return chunk.puzzles[back], chunk.rules[back]

@@ -1,0 +1,83 @@
+"""What names of files say: the rule of one in a folder of many, the split whose rules one leaves out."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+
+from genraven.errors import InputError
+from genraven.formats.puzzles import UNKNOWN_RULE, Part
+from genraven.puzzles.rules import row_rules, shared_rules
+from genraven.puzzles.spec import HELD_OUT_SPLITS, LOGICAL_RELATIONS, NUM_RULES, RELATIONS, RULES, SINGLETON_RELATIONS
+
+_SPLIT_NAME = re.compile(r"split\d+(?!\d)")
+_MARGIN = 0.05  # by which one split fits better than all others; 0.1 and more where nothing is spoilt
+_LOOKED_AT = 32  # puzzles of each rule that tell which split a file leaves out
+
+
+def rule_stem(rule: int) -> str:
+    """The name, without its end, of a rule's file in a folder: ``4_7`` for the xor of positions."""
+    attribute, relation = RULES[rule].attribute, RULES[rule].relation
+    return f"{list(RELATIONS).index(attribute)}_{(SINGLETON_RELATIONS + LOGICAL_RELATIONS).index(relation)}"
+
+
+def rule_in_name(path: Path) -> int | None:
+    """The rule whose ``rule_stem`` a file has."""
+    return next((rule for rule in range(NUM_RULES) if rule_stem(rule) == path.stem), None)
+
+
+def kept_rules(split: str) -> list[int]:
+    """The rules that ``split`` does not hold out."""
+    return [rule for rule in range(NUM_RULES) if rule not in HELD_OUT_SPLITS[split]]
+
+
+def split_named(path: Path) -> str | None:
+    """The split in the name of a file.
+
+    Raises:
+        InputError: the name has one that there is not.
+    """
+    named = _SPLIT_NAME.findall(path.stem)
+    if not named:
+        return None
+    return _known_split(named[-1], f"in the name of {path}")
+
+
+def _known_split(split: str, where: str) -> str:
+    if split not in HELD_OUT_SPLITS:
+        raise InputError(f"expected a split, split0 to split{len(HELD_OUT_SPLITS) - 1}, got {split!r} {where}: "
+                         "`genraven rules` lists them.")  # fmt: skip
+    return split
+
+
+def split_of(path: Path, cells: NDArray[Any], told: str | None) -> str:
+    """The split whose rules are left out of ``cells`` (35, rows, 3, 9, 3): as told, in the name, or by the puzzles.
+
+    Raises:
+        InputError: it is not told, and the puzzles do not tell it; or they tell another one.
+    """
+    told = _known_split(told, "as the split") if told is not None else split_named(path)
+    fits = _fits(cells)
+    best = max(fits, key=lambda split: fits[split])
+    clear = fits[best] - max(share for split, share in fits.items() if split != best) > _MARGIN
+    if told is None and not clear:
+        raise InputError(f"expected the split whose rules are left out, got none in the name of {path}, and its "
+                         "puzzles do not tell it: name the file ..._split0, or give the option.")  # fmt: skip
+    if told is not None and clear and best != told:
+        raise InputError(f"expected the puzzles of {path} to follow the rules that {told} leaves, got those of {best}: "
+                         "rename the file, or give the right split.")  # fmt: skip
+    return told or best
+
+
+def _fits(cells: NDArray[Any]) -> dict[str, float]:
+    """For each split the share of some puzzles that follow the rule that is theirs if it is the one left out."""
+    parts = [Part(rows, UNKNOWN_RULE, "") for rows in cells]
+    masks = [shared_rules(row_rules(part.look(slice(0, _LOOKED_AT)).puzzles)) for part in parts]
+    return {
+        split: float(
+            torch.cat([m >> rule & 1 for m, rule in zip(masks, kept_rules(split), strict=True)]).double().mean()
+        )
+        for split in HELD_OUT_SPLITS
+    }

@@ -1,0 +1,165 @@
+"""describe, import, generate --layout and what else reads files, as commands."""
+
+import json
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny import fit
+
+from genraven.puzzles.generate import generate
+from launch.cli import main
+
+
+@pytest.fixture(autouse=True)
+def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+class Trap:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, ("executed",)
+
+
+def own() -> None:
+    """Puzzles with a copy, a bad cell, gaps and rules that are not all known or right."""
+    puzzles = torch.cat([generate(rule, 0, 3) for rule in (0, 37)]).numpy().astype(np.float32)
+    puzzles[1] = puzzles[0]
+    puzzles[2, :, 0, 0] = 3, 0.5, 3
+    known = np.ones((6, 9, 9), bool)
+    known[5, 3:6, 3:6] = False
+    np.savez("own.npz", puzzles=puzzles, rules=[0, 0, 0, 37, 0, -1], known=known, notes=[1])
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_describe_says_what_a_file_holds(capsys: pytest.CaptureFixture[str]) -> None:
+    own()
+    np.save("test.npy", torch.cat([generate(37, 0, 1), generate(1, 0, 3)]).numpy())
+    assert main(["describe", "own.npz", "--against", "test.npy", "--picture", "own.png"]) == 0
+    said = lines(capsys)
+    assert said[:4] == [
+        "own.npz: puzzles, float32 (6, 3, 9, 9)",
+        "puzzles 6",
+        "bad 1 with a cell out of its range; not counted below",
+        "not read notes",
+    ]
+    assert "gaps 9 of 405 cells are unknown, in 1 puzzles, which count for nothing below" in said
+    assert "C3 4 of 4 (100.0%) puzzles have a rule in all rows, 0 more than one" in said
+    assert "stated the rule of 4 puzzles, 1 of which do not follow it, and of 1 none" in said
+    assert "copies 1 of 4 puzzles, 1 of 4 puzzles up to the order of rows, 3 of 12 rows are copies of others" in said
+    assert (
+        "leak of test.npy, 1 of 4 puzzles, 1 of 4 puzzles up to the order of rows, 3 of 12 rows stand in it, too"
+        in said
+    )
+    assert "shape.constant 2 3 1" in said
+    assert "position.xor 2 1 0" in said
+    assert Path("own.png").stat().st_size > 1000
+
+
+def test_import_keeps_what_is_good_and_says_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
+    own()
+    assert main(["import", "own.npz", "--out", "ours.npz"]) == 0
+    said = lines(capsys)
+    assert said[0] == "read 6 puzzles of own.npz: puzzles, float32 (6, 3, 9, 9)"
+    assert said[1] == "dropped 1 puzzles with a cell out of its range, 0 rows left over"
+    assert said[2] == "not mapped notes; rules of 1 puzzles are not stated"
+    with np.load("ours.npz") as ours, np.load("own.npz") as theirs:
+        kept = [0, 1, 3, 4, 5]
+        assert {name: array.dtype for name, array in ours.items()} == {
+            "puzzles": np.int8,
+            "rules": np.int64,
+            "known": np.bool_,
+        }
+        known = theirs["known"][kept]
+        assert np.array_equal(ours["puzzles"], np.where(known[:, None], theirs["puzzles"][kept], 0))
+        assert np.array_equal(ours["rules"], theirs["rules"][kept])
+        assert np.array_equal(ours["known"], known)
+
+
+def test_import_leaves_out_rows_that_make_no_puzzle(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "--num", "2", "--layout", "published", "--out", "all.npy"]) == 0
+    np.save("short.npy", np.load("all.npy")[:, :5])
+    capsys.readouterr()
+    assert main(["import", "short.npy", "--out", "ours.npz"]) == 0
+    assert "dropped 0 puzzles with a cell out of its range, 80 rows left over" in lines(capsys)
+    with np.load("ours.npz") as ours:
+        assert np.array_equal(ours["puzzles"], torch.cat([generate(rule, 0, 1) for rule in range(40)]).numpy())
+        assert ours["rules"].tolist() == list(range(40))
+
+
+@pytest.mark.parametrize(
+    ("layout", "out", "num"),
+    [("npz", "puzzles.npz", 40), ("published", "all.pt", 40), ("folder", "aR", 40), ("split", "new_split7.npy", 35)],
+)
+def test_each_layout_is_generated_and_imported(
+    layout: str, out: str, num: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["generate", "--num", "2", "--layout", layout, "--out", out]) == 0
+    assert main(["import", out, "--out", "ours.npz"]) == 0
+    with np.load("ours.npz") as ours:
+        assert len(ours["puzzles"]) == 2 * num
+        for rule in np.unique(ours["rules"]).tolist():
+            assert np.array_equal(ours["puzzles"][ours["rules"] == rule], generate(rule, 0, 2).numpy())
+        assert len(np.unique(ours["rules"])) == num
+
+
+BAD = [
+    (["describe", "missing.npy"], "missing.npy (No such file"),
+    (["describe", "trap.pt"], "trap.pt (a pickle of other things than tensors, which is not run)"),
+    (["describe", "trap.npy"], "trap.npy (a pickle, which is not run)"),
+    (["describe", "good.npy", "--against", "trap.pt"], "not run"),
+    (["describe", "good.npy", "--picture", "p.foo"], "end in .png"),
+    (["import", "trap.pt", "--out", "ours.npz"], "not run"),
+    (["import", "bad.npy", "--out", "ours.npz"], "a puzzle whose cells are in their ranges, got none"),
+    (["import", "good.npy", "--out", "ours.npy"], "--out to end in .npz"),
+    (["import", "good.npy", "--out", "file/ours.npz"], "can be written"),
+    (["import", "slabs.npy", "--source-split", "split10", "--out", "ours.npz"], "got 'split10' as the split"),
+    (["generate", "--layout", "split", "--out", "train.pt"], "in the name of the file, got train.pt"),
+    (["generate", "--layout", "split", "--out", "train_split0.npz"], "to end in .npy or .pt, got train_split0.npz"),
+    (["generate", "--layout", "npz", "--out", "own.npy"], "to end in .npz, got own.npy"),
+    (["generate", "--layout", "folder", "--out", "a.npy"], "to end in no suffix, got a.npy"),
+    (
+        ["generate", "--layout", "published", "--rules", "shape"],
+        "expected all 40 rules for the published layout, got 10",
+    ),
+]
+
+
+@pytest.mark.parametrize(("arguments", "says"), BAD)
+def test_bad_input_is_one_line_and_writes_nothing(
+    arguments: list[str], says: str, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save("good.npy", generate(0, 0, 2).numpy())
+    np.save("bad.npy", generate(0, 0, 2).numpy() * 100)
+    np.save("slabs.npy", np.zeros((35, 3, 3, 9, 3), np.int8))
+    torch.save(Trap(), "trap.pt")
+    Path("trap.npy").write_bytes(pickle.dumps(Trap()))
+    Path("file").write_text("in the way")
+    before = set(in_tmp_path.iterdir())
+    assert main(arguments) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert says in line
+    assert set(in_tmp_path.iterdir()) == before
+
+
+def test_a_run_learns_and_is_scored_from_files_that_state_no_rules(capsys: pytest.CaptureFixture[str]) -> None:
+    puzzles = torch.cat([generate(rule, 0, 8) for rule in (0, 10, 37)])
+    np.save("own.npy", puzzles.numpy())
+    np.save("test.npy", puzzles[4:12].numpy())
+    data = ["--data.source", "own.npy", "--data.eval_source", "test.npy", "--data.samples_per_rule", "null"]
+    data += ["--data.rules", "all", "--data.held_out", "[position]", "--trainer.max_steps", "2"]
+    with pytest.warns(UserWarning, match="leak: of the val puzzles, 4 of 4 puzzles"):
+        assert main(fit(Path("r"), *data)) == 0
+    assert "by those found, 16 of 24 puzzles are to train on" in capsys.readouterr().err
+    assert main(["evaluate", "r", "--puzzles-per-rule", "4"]) == 0
+    (result,) = json.loads(Path("r/evaluation.json").read_text())["results"]
+    assert result["metrics"]["completion"]["count"] == 4  # all puzzles of the test half, by the rules of their rows
+    assert "completion_trained" not in result["metrics"]
