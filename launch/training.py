@@ -283,7 +283,7 @@ class GenravenCLI(LightningCLI):
         if options.data.source:
             path = Path(options.data.source).expanduser().absolute()
             options.data.source = str(path)
-            if path.is_file() and options.data.source_sha256 is None:  # else it is what the data module complains of
+            if path.exists() and options.data.source_sha256 is None:  # else it is what the data module complains of
                 options.data.source_sha256 = content_digest(path, options.data.source_split)
         if options.get("ckpt_path"):
             found = find_checkpoint(Path(options.ckpt_path))
