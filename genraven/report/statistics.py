@@ -11,7 +11,7 @@ Casella and McCulloch 1992, section 4.5):
 - half of a t interval over the runs' means, with R - 1 degrees of freedom, and
 - half of a normal interval of the puzzles, with var(puzzle) = (MS_puzzle - MS_rest) / R, not below 0,
 
-join by the root of their sum of squares (the recovery of variances of Zou and Donner 2008). Of a share the joined half is
+join by the root of their sum of squares (recovery of variances, Zou and Donner 2008). Of a share the joined half is
 laid out on the scale of log odds (delta method; Korn and Graubard 1998), on which shares near 0 and 1 spread evenly: on
 their own scale the interval of three runs there held the truth 90 times of 100. Three runs may agree by luck: no
 interval is narrower than Wilson's of all answers pooled (differences: Newcombe's 1998, from two of Wilson's).
@@ -90,6 +90,16 @@ def of_values(values: Sequence[float], confidence: float = CONFIDENCE) -> Interv
         return None
     half = _half(means, 0.0, confidence)
     return Interval(means.mean(), means.mean() - half, means.mean() + half)
+
+
+def difference_of_values(a: Sequence[float], b: Sequence[float]) -> Interval | None:
+    """``a`` less ``b``, as ``of_values``; None where either has fewer than two runs."""
+    if min(len(a), len(b)) < 2:
+        return None
+    runs_a, runs_b = (Repeats(np.asarray(x, np.float64), 1, None, are_shared=False) for x in (a, b))
+    half = float(_apart_half(runs_a, runs_b, CONFIDENCE))
+    value = float(np.mean(a) - np.mean(b))
+    return Interval(value, value - half, value + half)
 
 
 def difference(a: Repeats, b: Repeats, *, are_paired: bool, confidence: float = CONFIDENCE) -> Interval:

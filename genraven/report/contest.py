@@ -1,0 +1,170 @@
+"""Families against each other: who stands for each, who is surely ahead, where the lead changes."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+
+from genraven.report.points import Point, Variant, compare
+from genraven.report.statistics import CONFIDENCE, MIN_REPEATS, Crossing, Interval, crossing, per_point
+
+MAX_LEVELS = 5
+SAME_BUDGET = 1.1
+"""Budgets that differ by less are one."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Who stands for a family: chosen on validation puzzles; without, the most trained. Never by the test score."""
+
+    point: Point
+    label: str
+    num_others: int
+    """That were not chosen."""
+    by_validation: bool
+    """False where nothing was to choose, too."""
+
+
+Field = Mapping[str, Choice]
+"""By family."""
+
+
+def choose(candidates: Sequence[tuple[str, Point]], metric: str) -> Choice | None:
+    """Of (label, point), those that have the score."""
+    having = [(label, point) for label, point in candidates if point.has(metric)]
+    if not having:
+        return None
+    scores = [point.validation(metric) for _, point in having]
+    known = [score for score in scores if score is not None]
+    by_validation = len(having) > 1 and len(known) == len(having)
+    if by_validation:
+        place = int(np.argmax(known))
+    else:
+        spent = [(point.spent("flops") or 0, point.first.parameters or 0) for _, point in having]
+        place = spent.index(max(spent))
+    label, point = having[place]
+    return Choice(point, label, len(having) - 1, by_validation)
+
+
+By = Literal["family", "architecture"]
+
+
+def groups(variants: Iterable[Variant], by: By = "family") -> list[str]:
+    """Names of all families or architectures, in alphabetical order."""
+    return sorted({name for variant in variants if (name := getattr(variant.first, by))})
+
+
+Pick = Callable[[Variant, int], Point | None]
+"""The point of a variant that counts, of those on so many examples per rule."""
+
+
+def at_the_end(variant: Variant, samples: int) -> Point | None:
+    """Of its training."""
+    return variant.points.get(samples)
+
+
+def by_examples(
+    variants: Sequence[Variant], metric: str, pick: Pick = at_the_end, by: By = "family"
+) -> dict[int, dict[str, Choice]]:
+    """For each number of examples per rule, who stands for each family (or architecture) that was measured there."""
+    fields = {}
+    for size in sorted({size for variant in variants for size in variant.points}):
+        candidates: dict[str, list[tuple[str, Point]]] = {name: [] for name in groups(variants, by)}
+        for variant in variants:
+            name, point = getattr(variant.first, by), pick(variant, size)
+            if name and point:
+                candidates[name].append((variant.label, point))
+        fields[size] = _field(candidates, metric)
+    return {size: field for size, field in fields.items() if field}
+
+
+def by_budget(variants: Sequence[Variant], samples: int, axis: str, metric: str) -> dict[float, dict[str, Choice]]:
+    """The same for up to five budgets of ``axis``, spent by trainings on ``samples`` examples per rule.
+
+    Within a budget is each training that ended within it, and each steady one at the checkpoints until then.
+    """
+    spent: dict[str, list[tuple[float, str, Point]]] = {name: [] for name in groups(variants)}
+    for variant in variants:
+        points = (
+            variant.along(samples, metric) if variant.is_steady else [p for p in [variant.points.get(samples)] if p]
+        )
+        known = [(point.spent(axis), variant.label, point) for point in points if point.has(metric)]
+        if variant.first.family:
+            spent[variant.first.family] += [(cost, label, point) for cost, label, point in known if cost]
+    if len(spent) < 2 or not all(spent.values()):
+        return {}
+    low = max(min(cost for cost, _, _ in found) for found in spent.values())
+    high = min(max(cost for cost, _, _ in found) for found in spent.values())
+    if low > high * SAME_BUDGET:
+        return {}
+    levels = np.geomspace(low, high, MAX_LEVELS) if high > low * SAME_BUDGET else np.array([max(low, high)])
+    within = {
+        float(level): {
+            name: [(label, point) for cost, label, point in found if cost <= level * SAME_BUDGET]
+            for name, found in spent.items()
+        }
+        for level in levels
+    }
+    return {level: _field(candidates, metric) for level, candidates in within.items()}
+
+
+def _field(candidates: Mapping[str, Sequence[tuple[str, Point]]], metric: str) -> dict[str, Choice]:
+    chosen = {name: choose(points, metric) for name, points in candidates.items()}
+    return {name: choice for name, choice in chosen.items() if choice}
+
+
+def can_decide(*choices: Choice) -> bool:
+    """Are there three repeats or more of each?"""
+    return all(len(choice.point.runs) >= MIN_REPEATS for choice in choices)
+
+
+def lead(a: Choice, b: Choice, metric: str, confidence: float = CONFIDENCE) -> Interval:
+    """``a`` less ``b``; both have the score."""
+    found = compare(a.point, b.point, metric, confidence)
+    assert found is not None
+    return found
+
+
+def winner(field: Field, names: Sequence[str], metric: str) -> str | None:
+    """The one of at least two families that is surely ahead of all others, by three repeats or more of each."""
+    if len(names) < 2 or any(name not in field for name in names) or not can_decide(*field.values()):
+        return None
+    confidence = 1 - (1 - CONFIDENCE) / (len(names) - 1)
+    return next((name for name in names if all(lead(field[name], field[other], metric, confidence).sign > 0
+                                               for other in names if other != name)), None)  # fmt: skip
+
+
+def ahead(field: Field, metric: str) -> list[str]:
+    """The families by their means, best first."""
+    return sorted(field, key=lambda name: -field[name].point.value(metric))
+
+
+@dataclass(frozen=True)
+class Duel:
+    """Two families along an axis."""
+
+    first: str
+    second: str
+    values: tuple[float, ...]
+    """Of the axis, at which both were measured, by three repeats or more of each."""
+    crossing: Crossing
+
+    def name(self, sign: int) -> str:
+        """The family that is ahead where the sign of the difference is this."""
+        return self.first if sign > 0 else self.second
+
+
+def duels(fields: Mapping[float, Field] | Mapping[int, Field], metric: str) -> list[Duel]:
+    """All pairs of families; a crossing is claimed falsely in at most 5% of the trials, over all points together."""
+    names = sorted({name for field in fields.values() for name in field})
+    found = []
+    for first, second in combinations(names, 2):
+        shared = {value: (field[first], field[second]) for value, field in sorted(fields.items())
+                  if first in field and second in field and can_decide(field[first], field[second])}  # fmt: skip
+        confidence = per_point(max(len(shared), 1))
+        signs = [int(lead(a, b, metric, confidence).sign) for a, b in shared.values()]
+        values = tuple(map(float, shared))
+        found.append(Duel(first, second, values, crossing(values, signs)))
+    return found
