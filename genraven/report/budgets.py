@@ -6,15 +6,19 @@ from collections.abc import Sequence
 from genraven.metrics.table import label
 from genraven.report import figures
 from genraven.report.contest import by_budget, by_examples, duels
-from genraven.report.figures import Kind, Line, short
+from genraven.report.figures import Kind, Line
 from genraven.report.page import Block, Item, Items, Panel, Picture, Table, Text
 from genraven.report.points import Point, Variant
 from genraven.report.progress import TARGETS, Reach, best_and_last, end_of, reach
 from genraven.report.quality import DASH, INTERVALS, looks_of, shown
-from genraven.report.sentences import AXES, Question, crossing_sentence, hours
+from genraven.report.sentences import AXES, Question, crossing_sentence, hours, short
 from genraven.report.spending import bill, seconds_per_puzzle
 
 BUDGETS = ("epochs", "flops", "device_hours")
+CLAIMED = (
+    "A crossing is claimed only where one is surely ahead at a smaller and the other at a larger value, by three "
+    "repeats or more of each. Where there is none, chance makes one up in at most 5 of 100 such comparisons."
+)
 COSTS = {"device_hours": AXES["device_hours"], "flops": AXES["flops"], "money": "money for training"}
 
 
@@ -44,11 +48,10 @@ def along_training(variants: Sequence[Variant], samples: int, metric: str, prefi
     if not panels:
         return []
     caption = (f"On {samples:,} examples per rule, means of repeats at the steps they have in common. Solid: the rate "
-               "is constant and weights are averaged, so each point is what a training of that length gives. Dotted: the "
-               f"rate decays, and only the end is. {INTERVALS}")  # fmt: skip
+               "is constant and weights are averaged, so each point is what a training of that length gives. Dotted: "
+               f"the rate decays, and only the end is. {INTERVALS}")  # fmt: skip
     headings = ["model", "step", *(AXES[axis] for axis in BUDGETS), label(metric), "of"]
-    crossings = [Item(text) for text in _crossings(variants, samples, metric)]
-    return [Picture(panels, caption, Table(headings, rows)), *([Items(crossings)] if crossings else [])]
+    return [Picture(panels, caption, Table(headings, rows))]
 
 
 def _by_cost(variant: Variant, samples: int, axis: str, metric: str) -> dict[float, Point]:
@@ -56,25 +59,14 @@ def _by_cost(variant: Variant, samples: int, axis: str, metric: str) -> dict[flo
     return {cost: point for cost, point in found.items() if cost}
 
 
-def _crossings(variants: Sequence[Variant], samples: int, metric: str) -> list[str]:
-    """Along each budget; of trainings that count as one."""
-    told = []
+def crossings(variants: Sequence[Variant], samples: int, metric: str) -> list[Block]:
+    """In examples, and, on one number of them, along the budgets of training."""
+    told = [Item(f"In {AXES['examples']}: {crossing_sentence(duel, 'examples')}")
+            for duel in duels(by_examples(variants, metric), metric)]  # fmt: skip
     for axis in BUDGETS:
-        for duel in duels(by_budget(variants, samples, axis, metric), metric):
-            told.append(f"Crossing in {AXES[axis]}: {crossing_sentence(duel, axis)}")
-    return told
-
-
-def crossings(variants: Sequence[Variant], metric: str) -> list[Block]:
-    """By examples."""
-    found = duels(by_examples(variants, metric), metric)
-    rows = [
-        [f"{duel.first}, {duel.second}", AXES["examples"], f"{len(duel.values)}", crossing_sentence(duel, "examples")]
-        for duel in found
-    ]
-    caption = ("A crossing is claimed only where one is surely ahead at a smaller and the other at a larger value, by "
-               "three repeats or more of each; of such claims at most 5% are false, over all points.")  # fmt: skip
-    return [Table(["families", "axis", "points tested", "crossing"], rows, caption)] if rows else []
+        told += [Item(f"In {AXES[axis]}, on {samples:,} examples per rule: {crossing_sentence(duel, axis)}")
+                 for duel in duels(by_budget(variants, samples, axis, metric), metric)]  # fmt: skip
+    return [Text(CLAIMED), Items(told)] if told else []
 
 
 def first_reach(variants: Sequence[Variant], samples: int) -> list[Block]:
@@ -98,7 +90,8 @@ def _reached(found: Reach | None) -> str:
     if not found.costs:
         return f"never in {found.num_runs} of {found.num_runs} runs, up to {short(found.spent)}"
     median = f"above {short(found.spent)}" if math.isinf(found.median) else short(found.median)
-    between = f" ({short(found.costs[0])} to {short(found.costs[-1])})" if len(found.costs) > 1 else ""
+    ends = " to ".join(dict.fromkeys(short(cost) for cost in (found.costs[0], found.costs[-1])))
+    between = f" ({ends})" if " to " in ends else ""
     return f"{median}{between}, {len(found.costs)} of {found.num_runs} runs"
 
 

@@ -9,14 +9,13 @@ from pathlib import Path
 from genraven.metrics.table import MAIN, label
 from genraven.report import budgets, quality
 from genraven.report.contest import by_examples, groups
-from genraven.report.figures import short
 from genraven.report.likelihood import likelihood
 from genraven.report.page import Block, Cell, Facts, Item, Items, Link, Page, Section, Table, Text
 from genraven.report.points import Variant, size, variants
 from genraven.report.quality import DASH, count, shown
 from genraven.report.recommend import Advice, recommend
 from genraven.report.runs import Result, Run
-from genraven.report.sentences import Finding, Question, hours
+from genraven.report.sentences import Finding, Question, hours, short
 
 Ask = Callable[[Sequence[Run]], Question]
 MANY = 8
@@ -80,7 +79,7 @@ def _part(runs: list[Run], question: Question, mark: str, home: Path, prefix: st
     parts: list[tuple[list[Block], str]] = [
         ([Items([_item(finding) for finding in advice.findings])] if advice.findings else [], "In more detail"),
         (quality.against_examples(found, prefix), "Quality against examples"),
-        (budgets.crossings(found, metric), "Where one family overtakes the other"),
+        (budgets.crossings(found, samples, metric), "Where one family overtakes the other"),
         (quality.forecasts(found, question, prefix), "With more examples than were measured"),
         (budgets.along_training(found, samples, metric, prefix), "Quality along the training"),
         (budgets.trained_or_not(found, metric), "Trained or not?"),

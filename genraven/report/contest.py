@@ -31,21 +31,33 @@ Field = Mapping[str, Choice]
 """By family."""
 
 
-def choose(candidates: Sequence[tuple[str, Point]], metric: str) -> Choice | None:
-    """Of (label, point), those that have the score."""
-    having = [(label, point) for label, point in candidates if point.has(metric)]
+@dataclass(frozen=True)
+class Candidate:
+    """Who could stand for a family."""
+
+    label: str
+    point: Point
+    end: Point
+    """Of the same training: the point itself, where that is not an earlier checkpoint."""
+
+
+def choose(candidates: Sequence[Candidate], metric: str) -> Choice | None:
+    """Of those that have the score: the best on validation puzzles at its point, else at its training's end.
+
+    Where not all have validation scores it is the most trained.
+    """
+    having = [one for one in candidates if one.point.has(metric)]
     if not having:
         return None
-    scores = [point.validation(metric) for _, point in having]
-    known = [score for score in scores if score is not None]
-    by_validation = len(having) > 1 and len(known) == len(having)
-    if by_validation:
-        place = int(np.argmax(known))
-    else:
-        spent = [(point.spent("flops") or 0, point.first.parameters or 0) for _, point in having]
-        place = spent.index(max(spent))
-    label, point = having[place]
-    return Choice(point, label, len(having) - 1, by_validation)
+    spent = [(one.point.spent("flops") or 0.0, one.point.first.parameters or 0) for one in having]
+    by_validation, place = False, spent.index(max(spent))
+    for points in ([one.point for one in having], [one.end for one in having]):
+        scores = [score for point in points if (score := point.validation(metric)) is not None]
+        if len(scores) == len(having):
+            ranks = list(zip(scores, spent, strict=True))
+            by_validation, place = len(having) > 1, ranks.index(max(ranks))
+            break
+    return Choice(having[place].point, having[place].label, len(having) - 1, by_validation)
 
 
 By = Literal["family", "architecture"]
@@ -71,11 +83,11 @@ def by_examples(
     """For each number of examples per rule, who stands for each family (or architecture) that was measured there."""
     fields = {}
     for size in sorted({size for variant in variants for size in variant.points}):
-        candidates: dict[str, list[tuple[str, Point]]] = {name: [] for name in groups(variants, by)}
+        candidates: dict[str, list[Candidate]] = {name: [] for name in groups(variants, by)}
         for variant in variants:
             name, point = getattr(variant.first, by), pick(variant, size)
             if name and point:
-                candidates[name].append((variant.label, point))
+                candidates[name].append(Candidate(variant.label, point, variant.points[size]))
         fields[size] = _field(candidates, metric)
     return {size: field for size, field in fields.items() if field}
 
@@ -85,24 +97,26 @@ def by_budget(variants: Sequence[Variant], samples: int, axis: str, metric: str)
 
     Within a budget is each training that ended within it, and each steady one at the checkpoints until then.
     """
-    spent: dict[str, list[tuple[float, str, Point]]] = {name: [] for name in groups(variants)}
+    spent: dict[str, list[tuple[float, Candidate]]] = {name: [] for name in groups(variants)}
     for variant in variants:
         points = (
             variant.along(samples, metric) if variant.is_steady else [p for p in [variant.points.get(samples)] if p]
         )
-        known = [(point.spent(axis), variant.label, point) for point in points if point.has(metric)]
-        if variant.first.family:
-            spent[variant.first.family] += [(cost, label, point) for cost, label, point in known if cost]
+        for point in points:
+            cost = point.spent(axis)
+            if variant.first.family and cost and point.has(metric):
+                candidate = Candidate(variant.label, point, variant.points[samples])
+                spent[variant.first.family].append((cost, candidate))
     if len(spent) < 2 or not all(spent.values()):
         return {}
-    low = max(min(cost for cost, _, _ in found) for found in spent.values())
-    high = min(max(cost for cost, _, _ in found) for found in spent.values())
+    low = max(min(cost for cost, _ in found) for found in spent.values())
+    high = min(max(cost for cost, _ in found) for found in spent.values())
     if low > high * SAME_BUDGET:
         return {}
     levels = np.geomspace(low, high, MAX_LEVELS) if high > low * SAME_BUDGET else np.array([max(low, high)])
     within = {
         float(level): {
-            name: [(label, point) for cost, label, point in found if cost <= level * SAME_BUDGET]
+            name: [candidate for cost, candidate in found if cost <= level * SAME_BUDGET]
             for name, found in spent.items()
         }
         for level in levels
@@ -110,7 +124,7 @@ def by_budget(variants: Sequence[Variant], samples: int, axis: str, metric: str)
     return {level: _field(candidates, metric) for level, candidates in within.items()}
 
 
-def _field(candidates: Mapping[str, Sequence[tuple[str, Point]]], metric: str) -> dict[str, Choice]:
+def _field(candidates: Mapping[str, Sequence[Candidate]], metric: str) -> dict[str, Choice]:
     chosen = {name: choose(points, metric) for name, points in candidates.items()}
     return {name: choice for name, choice in chosen.items() if choice}
 

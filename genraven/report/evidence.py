@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from genraven.report.contest import Field, by_examples, groups, winner
-from genraven.report.forecast import Forecast, forecast
-from genraven.report.points import Point, Variant, variants
+from genraven.report.forecast import Forecast
+from genraven.report.points import Point, Variant, foretell, variants
 from genraven.report.runs import Run
 from genraven.report.sentences import Question
 
@@ -39,8 +39,7 @@ class Evidence:
 
     def forecast(self, family: str) -> Forecast:
         """Of its score."""
-        metric = self.question.metric
-        return forecast({size: self.fields[size][family].point.value(metric) for size in self.measured(family)})
+        return foretell({size: self.fields[size][family].point for size in self.measured(family)}, self.question.metric)
 
 
 def gather(runs: Sequence[Run], question: Question) -> Evidence:

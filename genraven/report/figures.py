@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from genraven.report.sentences import short
 from genraven.report.statistics import Interval
 
 # Told apart with any colour vision (after Okabe and Ito 2008), dark enough for text.
@@ -129,14 +130,6 @@ def _decade_ticks(axes: Axes, values: Iterable[float]) -> None:
     axes.xaxis.set_major_locator(FixedLocator(places))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
-
-
-def short(value: float) -> str:
-    """``400``, ``10k``, ``1.2M``; small numbers with two digits."""
-    for factor, letter in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= factor:
-            return f"{value / factor:.3g}{letter}"
-    return f"{value:.2g}" if value < 100 else f"{value:.0f}"
 
 
 def per_rule(shares: Mapping[str, tuple[float, float]], look: tuple[str, str]) -> str:

@@ -1,7 +1,8 @@
 """A forecast that can be wrong: the score with more examples than were measured, shown only where it has proved itself.
 
 The simplest curve that the points carry: log odds of the score on a straight line over the logarithm of the number of
-examples, by least squares, with the t interval of a new point. It has proved itself where, with the largest measured
+examples, by least squares, with the t interval of a new point; points that lie on a line by luck are no more exact than
+they were measured. It has proved itself where, with the largest measured
 size hidden, its 80% interval there is narrower than 0.3, holds what was measured, and its middle is nearer to that than
 "the same as the last" is.
 """
@@ -28,20 +29,22 @@ class Line:
     middle: tuple[float, float]
     """Means of both."""
     sd: float
-    """Of the residuals."""
+    """Of the residuals, or of the measurements where these are less exact."""
     num_points: int
     spread: float
     """Sum of squares of log examples about their mean."""
 
     @classmethod
-    def fit(cls, scores: Mapping[int, float]) -> "Line":
-        """To three points or more."""
-        x, y = np.log(list(scores)), logit(np.clip(list(scores.values()), EDGE, 1 - EDGE))
+    def fit(cls, scores: Mapping[int, float], errors: Mapping[int, float]) -> "Line":
+        """To three points or more with these standard errors."""
+        shares = np.clip(list(scores.values()), EDGE, 1 - EDGE)
+        x, y = np.log(list(scores)), logit(shares)
         spread = float(((x - x.mean()) ** 2).sum())
         slope = float(((x - x.mean()) * (y - y.mean())).sum() / spread)
         rest = y - y.mean() - slope * (x - x.mean())
-        return cls(slope, (float(x.mean()), float(y.mean())), float(np.sqrt((rest**2).sum() / (len(x) - 2))), len(x),
-                   spread)  # fmt: skip
+        measured = np.array([errors[size] for size in scores]) / (shares * (1 - shares))
+        sd = max(np.sqrt((rest**2).sum() / (len(x) - 2)), np.sqrt((measured**2).mean()))
+        return cls(slope, (float(x.mean()), float(y.mean())), float(sd), len(x), spread)
 
     def at(self, examples: float) -> Interval:
         """The score there, with its 80% interval."""
@@ -79,13 +82,13 @@ class Forecast:
         return not self.refusal
 
 
-def forecast(scores: Mapping[int, float]) -> Forecast:
-    """Of the scores at ascending numbers of examples."""
+def forecast(scores: Mapping[int, float], errors: Mapping[int, float]) -> Forecast:
+    """Of the scores, with their standard errors, at ascending numbers of examples."""
     if len(scores) < MIN_SIZES:
         return Forecast(scores, None, f"only {len(scores)} numbers of examples were measured, and it takes {MIN_SIZES}")
     *before, last = scores
-    hidden, truth = Line.fit({size: scores[size] for size in before}).at(last), scores[last]
-    width, line = hidden.high - hidden.low, Line.fit(scores)
+    hidden, truth = Line.fit({size: scores[size] for size in before}, errors).at(last), scores[last]
+    width, line = hidden.high - hidden.low, Line.fit(scores, errors)
     told = f"with {last:,} examples hidden it gives {hidden.value:.2f} ({hidden.low:.2f} to {hidden.high:.2f})"
     if width >= WIDEST:
         return Forecast(scores, line, f"{told}, an interval wider than {WIDEST}")

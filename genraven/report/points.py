@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from genraven.metrics.table import COMPLETED, SCORES
+from genraven.report.forecast import Forecast, forecast
 from genraven.report.runs import Result, Run
 from genraven.report.statistics import CONFIDENCE, Interval, Repeats, difference
 
@@ -104,6 +105,13 @@ def compare(a: Point, b: Point, metric: str, confidence: float = CONFIDENCE) -> 
 
 def _uncrossed(x: Repeats) -> Repeats:
     return Repeats(x.means, x.num_puzzles, None, x.are_shared)
+
+
+def foretell(points: Mapping[int, Point], metric: str) -> Forecast:
+    """The forecast from points by number of examples."""
+    known = {size: repeats for size, point in points.items() if (repeats := point.repeats(metric))}
+    means = {size: float(repeats.means.mean()) for size, repeats in known.items()}
+    return forecast(means, {size: float(repeats.standard_error) for size, repeats in known.items()})
 
 
 def _pairs(a: Point, b: Point) -> list[tuple[int, int]]:

@@ -8,9 +8,9 @@ from genraven.report import figures
 from genraven.report.collapse import collapses
 from genraven.report.contest import Choice, by_examples, groups
 from genraven.report.figures import Line, looks
-from genraven.report.forecast import Forecast, forecast
+from genraven.report.forecast import Forecast
 from genraven.report.page import Block, Panel, Picture, Table, Text
-from genraven.report.points import Point, Variant, compare
+from genraven.report.points import Point, Variant, compare, foretell
 from genraven.report.published import SOURCE, Published, published
 from genraven.report.runs import Run
 from genraven.report.sentences import Question
@@ -108,7 +108,7 @@ def forecasts(variants: Sequence[Variant], question: Question, prefix: str) -> l
         chosen = {n: choice.point for n, choice in standing_for(fields, name).items()}
         if not chosen:
             continue
-        one = forecast({n: point.value(metric) for n, point in chosen.items()})
+        one = foretell(chosen, metric)
         points = {float(n): interval for n, point in chosen.items() if (interval := point.interval(metric))}
         lines.append(Line(name, points, look[name]))
         if one.is_shown and one.line:

@@ -64,8 +64,10 @@ def recommend(runs: Sequence[Run], question: Question) -> Advice:
     ends = {name: _end(choice, evidence) for name, choice in nearest.items()}
     sure = [sentences.how_sure(fields, family, question)] if fields else []
     sure += [sentences.trained(ends, nearest, question.metric)] if ends else []
-    sure += _standings(evidence, question.examples)
-    findings = [*_budget_notes(evidence), *_crossings(found, question), *_later(evidence, future)]
+    standings = _standings(evidence, question.examples)
+    sure = sure or standings
+    findings = [*(standings if fields else []), *_budget_notes(evidence), *_crossings(found, question)]
+    findings += _later(evidence, future)
     steps = tuple(next_steps(evidence, fields, ends))
     if family is None:
         text = sentences.unclear_headline(later, future, bool(evidence.fields), question)
@@ -103,7 +105,8 @@ def _costs(evidence: Evidence, choices: Field) -> tuple[Finding, ...]:
     question, found = evidence.question, []
     for name, choice in choices.items():
         told = sentences.to_pay(bill(choice.point, question.goal, question.prices), question, choice)
-        found += [Finding(f"{name}, {choice.label}: {one.text}", one.runs) for one in told]
+        about = f"{name}: " if len(choices) > 1 else ""
+        found += [Finding(f"{about}{one.text}", one.runs) for one in told]
     return tuple(found)
 
 

@@ -147,18 +147,21 @@ def how_sure(fields: Sequence[Field], family: str | None, question: Question) ->
                     f"{one[second].point.value(question.metric):.2f}{about}: a difference of {gap}")  # fmt: skip
         runs += [one[first].point, one[second].point]
     numbers = sorted({len(point.runs) for point in runs})
-    text = f"{label(question.metric)}: {'; '.join(told)} (95%, over runs and puzzles; {_each(numbers)})."
+    text = f"{_first_upper(label(question.metric))}: {'; '.join(told)} (95%, over runs and puzzles; {_each(numbers)})."
     if family is not None:
-        return Finding(f"Sure: {text}", names(*runs))
+        return Finding(f"Beyond chance. {text}", names(*runs))
     if not all(can_decide(*one.values()) for one in fields):
         text = f"No verdict: it takes {MIN_REPEATS} repeats or more on each side. {_leaning(fields, question)}{text}"
         return Finding(text, names(*runs))
     return Finding(f"No verdict: the difference may be chance. {text}", names(*runs))
 
 
+def _first_upper(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
 def _each(numbers: Sequence[int]) -> str:
-    told = "one seed each, no interval over seeds" if list(numbers) == [1] else f"{span(numbers)} repeats each"
-    return told
+    return "one seed each, no interval over seeds" if list(numbers) == [1] else f"{span(numbers)} repeats each"
 
 
 def _leaning(fields: Sequence[Field], question: Question) -> str:
@@ -179,8 +182,9 @@ def trained(ends: Mapping[str, End], choices: Field, metric: str) -> Finding:
         "unknown": "not known to have been trained out, as only its end was scored",
     }
     text = "; ".join(f"{' and '.join(found)} {told[trend]}" for trend, found in by_trend.items())
-    budgets = {within(choices[name].point) for name in ends if within(choices[name].point)}
-    about = f" This is a verdict {' and '.join(sorted(budgets))}." if budgets and set(by_trend) != {"level"} else ""
+    budgets = [spent for name in ends if (spent := choices[name].point.spent("device_hours")) is not None]
+    between = " to ".join(dict.fromkeys(f"{spent:.2g}" for spent in (min(budgets), max(budgets)))) if budgets else ""
+    about = f" So this is about {between} device-hours of training." if between and set(by_trend) != {"level"} else ""
     changes = [f"{name} {end.change}" for name, end in ends.items() if end.change]
     since = f" (change of {label(metric)} over the last quarter or more: {', '.join(changes)})" if changes else ""
     return Finding(f"Trained or not: {text}{since}.{about}", names(*(choices[name].point for name in ends)))
@@ -233,7 +237,8 @@ def crossing_sentence(duel: Duel, axis: str) -> str:
     unit, it = AXES[axis], duel.crossing
     if not duel.values:
         return f"{duel.first} and {duel.second}: unknown, as no point has {MIN_REPEATS} repeats or more of both."
-    measured = f"{_amount(duel.values[0])} to {_amount(duel.values[-1])} {unit}"
+    ends = dict.fromkeys(_amount(value) for value in (duel.values[0], duel.values[-1]))
+    measured = f"{' to '.join(ends)} {unit}"
     if it.is_sure and it.low is not None and it.high is not None:
         return (f"{the(duel.name(it.after)).capitalize()} overtakes {the(duel.name(it.before))} between "
                 f"{_amount(it.low)} and {_amount(it.high)} {unit}.")  # fmt: skip
@@ -248,7 +253,15 @@ def crossing_sentence(duel: Duel, axis: str) -> str:
 
 
 def _amount(value: float) -> str:
-    return f"{value:,.0f}" if 100 <= value < 1e7 else f"{value:.2g}"
+    return f"{value:,.0f}" if 100 <= value < 1e6 else short(value)
+
+
+def short(value: float) -> str:
+    """``400``, ``10k``, ``1.2M``; small numbers with two digits."""
+    for factor, letter in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= factor:
+            return f"{value / factor:.3g}{letter}"
+    return f"{value:.2g}" if value < 100 else f"{value:.0f}"
 
 
 def year_note(crossing: float, question: Question) -> str:

@@ -72,6 +72,13 @@ class Repeats:
         """R."""
         return self.means.shape[-1]
 
+    @property
+    def standard_error(self) -> Any:
+        """Of the mean; of one run that of its puzzles."""
+        if self.num_runs > 1:
+            return np.sqrt(self.means.var(-1, ddof=1) / self.num_runs + _puzzle_variance(self))
+        return np.sqrt(self.means[..., 0] * (1 - self.means[..., 0]) / self.num_puzzles)
+
     def interval(self, confidence: float = CONFIDENCE) -> Interval:
         """Mean and interval. Of one run it is Wilson's, and knows nothing of other seeds."""
         value, count = self.means.mean(-1), self.num_runs * self.num_puzzles
