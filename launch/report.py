@@ -71,4 +71,4 @@ def _plain(section: Section) -> str:
 
 def _write(path: Path, text: str) -> None:
     with appears_whole(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")  # which a file's name may hold

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from genraven.report.points import Point, Variant, compare
+from genraven.report.points import Point, Variant, best_checkpoints, compare
 from genraven.report.statistics import CONFIDENCE, MIN_REPEATS, Crossing, Interval, crossing, per_point
 
 MAX_LEVELS = 5
@@ -21,6 +21,8 @@ class Choice:
 
     point: Point
     label: str
+    end: Point
+    """Of the same training."""
     num_others: int
     """That were not chosen."""
     by_validation: bool
@@ -57,7 +59,8 @@ def choose(candidates: Sequence[Candidate], metric: str) -> Choice | None:
             ranks = list(zip(scores, spent, strict=True))
             by_validation, place = len(having) > 1, ranks.index(max(ranks))
             break
-    return Choice(having[place].point, having[place].label, len(having) - 1, by_validation)
+    chosen = having[place]
+    return Choice(chosen.point, chosen.label, chosen.end, len(having) - 1, by_validation)
 
 
 By = Literal["family", "architecture"]
@@ -87,7 +90,9 @@ def by_examples(
         for variant in variants:
             name, point = getattr(variant.first, by), pick(variant, size)
             if name and point:
-                candidates[name].append(Candidate(variant.label, point, variant.points[size]))
+                candidates[name].append(Candidate(variant.label, point, end := variant.points[size]))
+                if point is end and (best := best_checkpoints(point, metric)):
+                    candidates[name].append(Candidate(f"{variant.label}, best checkpoint", best, end))
         fields[size] = _field(candidates, metric)
     return {size: field for size, field in fields.items() if field}
 

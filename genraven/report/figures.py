@@ -24,9 +24,10 @@ STYLE: Any = {
     "svg.hashsalt": "genraven", "svg.fonttype": "path", "font.family": "DejaVu Sans", "font.size": 9.5,
     "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#666666", "text.color": INK,
     "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "axes.grid": True, "grid.color": "#ececec",
-    "axes.axisbelow": True, "figure.constrained_layout.use": True,
+    "axes.axisbelow": True,
 }  # fmt: skip
 LABEL_GAP = 0.075  # of the height, between labels at the ends of lines
+WIDTH_OF_LETTER = 0.0175  # of the figure's, in these labels
 Kind = Literal["line", "broken", "marks", "dots", "reference", "band"]
 
 
@@ -53,6 +54,7 @@ def _panel(xlabel: str, ylabel: str, *, log: bool = True) -> Iterator[tuple[Axes
     """Axes to draw on, and what then gives the SVG."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(4.8, 3.5))
+        figure.subplots_adjust(left=0.125, bottom=0.14, top=0.97)
         axes = figure.add_subplot()
         axes.set(xlabel=xlabel, ylabel=ylabel, ylim=(-0.03, 1.03), xscale="log" if log else "linear")
 
@@ -111,6 +113,7 @@ def _label_ends(axes: Axes, ends: Mapping[str, tuple[float, float]], colors: Map
     for name in names:
         places.append(max(ends[name][1], places[-1] + gap if places else low))
     over = max(0.0, places[-1] - high) if places else 0.0
+    axes.figure.subplots_adjust(right=max(0.5, 0.97 - WIDTH_OF_LETTER * max(map(len, names), default=0)))
     for name, y in zip(names, places, strict=True):
         axes.annotate(name, ends[name], (1.02, (y - over - low) / height), textcoords="axes fraction", va="center",
                       color=colors[name], fontweight="bold", fontsize=8.5, annotation_clip=False)  # fmt: skip
@@ -120,7 +123,7 @@ def _decade_ticks(axes: Axes, values: Iterable[float]) -> None:
     """Limits around all values, and ticks at them, or at round numbers where these are many or near each other."""
     places = sorted(set(values))
     low, high = places[0], places[-1]
-    pad = (high / low) ** 0.06 if high > low else 2.0
+    pad = (high / low) ** 0.06 if high > 1.01 * low else 2.0
     axes.set_xlim(low / pad, high * pad)
     if len(places) > 5 or any(math.log(b / a) < 0.15 * math.log(high / low) for a, b in pairwise(places)):
         powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)

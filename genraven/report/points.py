@@ -83,6 +83,14 @@ class Point:
         return Point(self.runs, tuple(results[run.name] for run in self.runs))
 
 
+def best_checkpoints(point: Point, metric: str) -> Point | None:
+    """The same runs at their checkpoints that were best on validation puzzles; None where not scored, or the last."""
+    results = {run.name: run.best for run in point.runs}
+    best = point.at({name: result for name, result in results.items() if result and metric in result.scores})
+    same = best is None or all(b.step == r.step for b, r in zip(best.results, point.results, strict=True))
+    return None if same else best
+
+
 def _same_puzzles(results: Sequence[Result]) -> bool:
     """Also where it is not known, which widens intervals."""
     return len({result.puzzles for result in results}) == 1

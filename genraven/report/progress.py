@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from genraven.report.points import Point, Variant, compare
+from genraven.report.points import Point, Variant, best_checkpoints, compare
 from genraven.report.runs import Run
 from genraven.report.statistics import Interval
 
@@ -80,9 +80,6 @@ def _step(point: Point) -> float:
 
 def best_and_last(point: Point, metric: str) -> tuple[Point, Interval] | None:
     """The point of the best checkpoints, and how much better they are; None where not both are scored."""
-    results = {run.name: run.best for run in point.runs}
-    best = point.at({name: result for name, result in results.items() if result and metric in result.scores})
-    if best is None or all(b.step == r.step for b, r in zip(best.results, point.results, strict=True)):
-        return None
-    change = compare(best, point, metric)
-    return None if change is None else (best, change)
+    best = best_checkpoints(point, metric)
+    change = compare(best, point, metric) if best else None
+    return (best, change) if best and change else None

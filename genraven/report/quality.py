@@ -64,9 +64,9 @@ def against_examples(variants: Sequence[Variant], prefix: str) -> list[Block]:
     if not panels:
         return []
     caption = ("Look for the line that is highest at the examples you have, and for lines that cross. Each line joins "
-               "the means of an architecture's repeats, of the model chosen on validation puzzles; dots are single "
-               f"runs. {INTERVALS} Dashed, hollow: the study ({SOURCE}), its best models at 40 rules and a million "
-               "steps, without counts and without novel C3.")  # fmt: skip
+               "the means of an architecture's repeats, of the model and checkpoint chosen on validation puzzles; "
+               f"dots are single runs. {INTERVALS} Dashed, hollow: the study ({SOURCE}), its best models at 40 rules "
+               "and a million steps, without counts and without novel C3.")  # fmt: skip
     headings = ["model", "examples per rule", *map(label, MAIN), "runs", "puzzles", "of"]
     return [Picture(panels, caption, Table(headings, rows, "Every model and recipe: means of repeats."))]
 

@@ -131,10 +131,11 @@ def _is_number(cell: Any) -> bool:
 
 
 def _share(cell: Json, packed: str | None = None) -> Share:
+    hits, count = int(cell["hits"]), int(cell["count"])
     outcomes = None if packed is None else unpack_hits(packed)
-    if outcomes is not None and (len(outcomes), int(outcomes.sum())) != (cell["count"], cell["hits"]):
-        raise ValueError(f"hits of puzzles that do not add up to {cell['hits']} of {cell['count']}")
-    return Share(cell["hits"], cell["count"], outcomes)
+    if outcomes is not None and (len(outcomes), int(outcomes.sum())) != (count, hits):
+        raise ValueError(f"hits of puzzles that do not add up to {hits} of {count}")
+    return Share(hits, count, outcomes)
 
 
 def _number(cell: Any) -> Number:

@@ -84,8 +84,9 @@ def recommend(runs: Sequence[Run], question: Question) -> Advice:
 
 
 def _end(choice: Choice, evidence: Evidence) -> End:
-    variant = next(variant for variant in evidence.variants if variant.label == choice.label)
-    return end_of(variant, choice.point.samples or 0, evidence.question.metric)
+    samples = choice.point.samples or 0
+    variant = next(variant for variant in evidence.variants if variant.points.get(samples) is choice.end)
+    return end_of(variant, samples, evidence.question.metric)
 
 
 def _standings(evidence: Evidence, examples: float) -> list[Finding]:

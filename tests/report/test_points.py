@@ -89,6 +89,16 @@ def test_the_choice_is_never_by_the_test_score() -> None:
     assert (chosen.label, chosen.num_others, chosen.by_validation) == ("b", 2, True)
 
 
+def test_the_checkpoint_is_chosen_on_validation_puzzles_too() -> None:
+    both = (result(0.5), result(0.9, 40, checkpoint="best.ckpt"))
+    for value, says in ((0.7, "SiT, 10 M parameters, best checkpoint"), (0.1, "SiT, 10 M parameters")):
+        scored = (*both, result(0.3, split="val"), result(value, 40, split="val"))
+        runs = [run("diffusion", 400, 0.5, seed=seed, results=scored) for seed in range(3)]
+        assert by_examples(variants(runs), "completion")[400]["diffusion"].label == says
+    runs = [run("diffusion", 400, 0.5, seed=seed, results=both) for seed in range(3)]  # without: the most trained
+    assert by_examples(variants(runs), "completion")[400]["diffusion"].label == "SiT, 10 M parameters"
+
+
 def test_a_winner_needs_all_families() -> None:
     fields = by_examples(variants(table({400: 0.9}, {400: 0.1})), "completion")
     assert winner(fields[400], ["autoregressive", "diffusion"], "completion") == "autoregressive"
