@@ -122,11 +122,11 @@ def _ended(point: Point) -> str:
     return at + planned
 
 
-def against_cost(variants: Sequence[Variant], question: Question, prefix: str) -> list[Block]:
-    """Points by what their training cost, and what a year of use would."""
-    look, panels, points = looks_of(variants), [], []
-    for variant in variants:
-        points += [(variant, point) for point in variant.points.values() if point.has(question.metric)]
+def against_cost(variants: Sequence[Variant], samples: int, question: Question, prefix: str) -> list[Block]:
+    """Points at one number of examples by what their training cost, and what a year of use would."""
+    look, panels = looks_of(variants), []
+    points = [(variant, point) for variant in variants if (point := variant.points.get(samples))]
+    points = [(variant, point) for variant, point in points if point.has(question.metric)]
     for cost, xlabel in COSTS.items():
         lines = []
         for variant, point in points:
@@ -140,12 +140,12 @@ def against_cost(variants: Sequence[Variant], question: Question, prefix: str) -
     if not panels:
         return []
     rows = [_bill_row(variant, point, question) for variant, point in points]
-    headings = ["model", "examples per rule", label(question.metric), "FLOPs", "device-hours", "money",
-                "device-seconds a puzzle", "first year's total"]  # fmt: skip
+    headings = ["model", label(question.metric), "FLOPs", "device-hours", "money", "device-seconds a puzzle",
+                "first year's total"]  # fmt: skip
     missing = [xlabel for cost, xlabel in COSTS.items() if not any(point.spent(cost) for _, point in points)]
     absent = f" Not known of any run: {', '.join(missing)}." if missing else ""
-    caption = (f"Each mark is the mean of a model's repeats, of the cost of one training and {label(question.metric)}; "
-               f"up and to the left is better. {INTERVALS}{absent}")  # fmt: skip
+    caption = (f"On {samples:,} examples per rule. Each mark is the mean of a model's repeats, of the cost of one "
+               f"training and {label(question.metric)}; up and to the left is better. {INTERVALS}{absent}")  # fmt: skip
     return [Picture(panels, caption, Table(headings, rows)), Text(_formula(question))]
 
 
@@ -153,7 +153,7 @@ def _bill_row(variant: Variant, point: Point, question: Question) -> list[str]:
     of, each = bill(point, question.goal, question.prices), seconds_per_puzzle(point, question.goal)
     flops, money, total = point.spent("flops"), point.spent("money"), of.total
     return [
-        variant.label, f"{point.samples:,}" if point.samples else DASH, shown(point.interval(question.metric)),
+        variant.label, shown(point.interval(question.metric)),
         DASH if flops is None else short(flops),
         DASH if of.training_hours is None else hours(of.training_hours).removesuffix(" device-hours"),
         DASH if money is None else f"{money:,.2f}", DASH if each is None else f"{each:.2g}",

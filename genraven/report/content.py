@@ -89,7 +89,7 @@ def _part(runs: list[Run], question: Question, mark: str, home: Path, prefix: st
         (quality.by_rule(found, samples, metric, prefix), "Rules generated and rules completed"),
         (likelihood(found, samples), "Likelihood"),
         (quality.transfer(found), "Transfer"),
-        (budgets.against_cost(found, question, prefix), "Quality against cost"),
+        (budgets.against_cost(found, samples, question, prefix), "Quality against cost"),
         (quality.every_score(found), "Every score"),
         (_decodings(runs), "Ways of decoding"),
         (_apart_from_seeds(found), "Never averaged together"),

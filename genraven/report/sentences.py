@@ -244,12 +244,13 @@ def crossing_sentence(duel: Duel, axis: str) -> str:
                 f"{_amount(it.low)} and {_amount(it.high)} {unit}.")  # fmt: skip
     if not it.before or it.low is None:
         return f"{duel.first} and {duel.second}: no sure lead, so no crossing, in the range measured ({measured})."
-    ahead_until = _amount(it.low)
+    leader, last, first = the(duel.name(it.before)), _amount(it.low), it.since or duel.values[0]
+    below = f"below {_amount(first)} or " if first > duel.values[0] else ""
+    where = f"If they cross, then {below}above {last} {unit}."
     if it.low >= duel.values[-1]:
-        return (f"None in the range measured ({measured}): {the(duel.name(it.before))} is ahead wherever one surely "
-                f"is. If they cross, then above {ahead_until} {unit}.")  # fmt: skip
-    return (f"None sure in the range measured ({measured}): {the(duel.name(it.before))} is surely ahead up to "
-            f"{ahead_until}, and beyond nobody is. If they cross, then above {ahead_until} {unit}.")  # fmt: skip
+        return f"None in the range measured ({measured}): {leader} is ahead wherever one surely is. {where}"
+    return (f"None sure in the range measured ({measured}): {leader} is ahead up to {last}, and beyond nobody surely is, "
+            f"all {len(duel.values)} points tested together. {where}")  # fmt: skip
 
 
 def _amount(value: float) -> str:

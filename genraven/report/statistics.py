@@ -204,6 +204,8 @@ class Crossing:
     """The largest value at which the one before is surely ahead."""
     high: float | None
     """The smallest above it at which the other is."""
+    since: float | None = None
+    """The smallest at which anybody surely is ahead, where it is always the same."""
 
     @property
     def is_sure(self) -> bool:
@@ -230,4 +232,4 @@ def crossing(values: Sequence[float], signs: Sequence[int]) -> Crossing:
         if before != after:
             return Crossing(before, after, low, high)
     sign = sure[0][1]
-    return Crossing(sign, sign, sure[-1][0], None)
+    return Crossing(sign, sign, sure[-1][0], None, since=sure[0][0])

@@ -174,8 +174,8 @@ def test_values_that_are_no_shares() -> None:
         ((0, 0, 0, 0, 0), Crossing(0, 0, None, None)),
         ((1, 1, 0, -1, -1), Crossing(1, -1, 400, 6400)),
         ((-1, 0, 0, 0, 1), Crossing(-1, 1, 100, 25600)),
-        ((1, 1, 1, 0, 0), Crossing(1, 1, 1600, None)),
-        ((0, 0, 0, 0, -1), Crossing(-1, -1, 25600, None)),
+        ((1, 1, 1, 0, 0), Crossing(1, 1, 1600, None, since=100)),
+        ((0, 0, 0, 0, -1), Crossing(-1, -1, 25600, None, since=25600)),
     ],
 )
 def test_crossings_by_hand(signs: tuple[int, ...], found: Crossing) -> None:
