@@ -73,11 +73,28 @@ def default_examples(runs: Iterable[Run], metric: str) -> int | None:
 
 def _part(runs: list[Run], question: Question, mark: str, home: Path, prefix: str) -> list[Section]:
     """All sections of one data set."""
-    found, metric = variants(runs), question.metric
-    samples = quality.nearest(found, question.examples) or 0
+    found = variants(runs)
+    samples = quality.nearest(found, question.examples)
     advice = recommend(runs, question)
-    parts: list[tuple[list[Block], str]] = [
-        ([Items([_item(finding) for finding in advice.findings])] if advice.findings else [], "In more detail"),
+    detail: list[Block] = [Items([_item(finding) for finding in advice.findings])] if advice.findings else []
+    parts = [(detail, "In more detail")]
+    if samples is not None:
+        parts += _measured(found, samples, question, prefix)
+    parts += [
+        (_decodings(runs), "Ways of decoding"),
+        (_apart_from_seeds(found), "Never averaged together"),
+        (_table(runs, home), "All runs"),
+    ]
+    return [
+        _answer(runs, advice, question, mark),
+        *(Section(mark + title, blocks) for blocks, title in parts if blocks),
+    ]
+
+
+def _measured(found: Sequence[Variant], samples: int, question: Question, prefix: str) -> list[tuple[list[Block], str]]:
+    """The evidence, in parts."""
+    metric = question.metric
+    return [
         (quality.against_examples(found, prefix), "Quality against examples"),
         (budgets.crossings(found, samples, metric), "Where one family overtakes the other"),
         (quality.forecasts(found, question, prefix), "With more examples than were measured"),
@@ -91,13 +108,6 @@ def _part(runs: list[Run], question: Question, mark: str, home: Path, prefix: st
         (quality.transfer(found), "Transfer"),
         (budgets.against_cost(found, samples, question, prefix), "Quality against cost"),
         (quality.every_score(found), "Every score"),
-        (_decodings(runs), "Ways of decoding"),
-        (_apart_from_seeds(found), "Never averaged together"),
-        (_table(runs, home), "All runs"),
-    ]
-    return [
-        _answer(runs, advice, question, mark),
-        *(Section(mark + title, blocks) for blocks, title in parts if blocks),
     ]
 
 

@@ -56,7 +56,8 @@ def _panel(xlabel: str, ylabel: str, *, log: bool = True) -> Iterator[tuple[Axes
         figure = Figure(figsize=(4.8, 3.5))
         figure.subplots_adjust(left=0.125, bottom=0.14, top=0.97)
         axes = figure.add_subplot()
-        axes.set(xlabel=xlabel, ylabel=ylabel, ylim=(-0.03, 1.03), xscale="log" if log else "linear")
+        axes.set(xlabel=xlabel, ylabel=ylabel, ylim=(-0.03, 1.03), xscale="log" if log else "linear",
+                 autoscalex_on=False)  # fmt: skip
 
         def svg() -> str:
             file = io.StringIO()

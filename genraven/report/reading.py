@@ -29,6 +29,14 @@ INIT = "init_from"
 def read_run(name: str, path: Path, state: str, message: str = "") -> tuple[Run, list[str]]:
     """The run in folder ``path`` and what is wrong with its files; those that are broken are passed over."""
     notes: list[str] = []
+    try:
+        return _read(name, path, state, message, notes), notes
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        notes.append(f"{name} is passed over: its files hold what genraven does not write ({error}).")
+        return Run(name, state, path=path, message=message), notes
+
+
+def _read(name: str, path: Path, state: str, message: str, notes: list[str]) -> Run:
     summary = _read_object(path / SUMMARY, notes)
     config = next((found for file in CONFIGS if (found := _read_object(path / file, notes))), {})
     options = dict(_flat(config))
@@ -39,13 +47,13 @@ def read_run(name: str, path: Path, state: str, message: str = "") -> tuple[Run,
     if results and summary.get("step") not in (None, *(result.step for result in results)):
         notes.append(f"{name}: evaluated at step {results[-1].step}, trained to step {summary['step']}.")
     results += _validations(path, summary, notes)
-    run = Run(
+    return Run(
         name=name,
         state=state,
         family=facts.get("family"),
         architecture=facts.get("architecture"),
-        parameters=facts.get("parameters"),
-        samples_per_rule=facts.get("samples_per_rule") or options.get("data.samples_per_rule"),
+        parameters=_whole(facts.get("parameters")),
+        samples_per_rule=_whole(facts.get("samples_per_rule") or options.get("data.samples_per_rule")),
         num_rules=len(rules) if rules else None,
         results=tuple(results),
         device_hours=_hours(summary),
@@ -53,15 +61,14 @@ def read_run(name: str, path: Path, state: str, message: str = "") -> tuple[Run,
         puzzles=summary.get("puzzles") or _product(summary.get("step"), summary.get("global_batch_size")),
         price=summary.get("price_per_device_hour"),
         collapse=summary.get("collapse") or {},
-        step=summary.get("step"),
-        max_steps=summary.get("max_steps"),
+        step=_whole(summary.get("step")),
+        max_steps=_whole(summary.get("max_steps")),
         dataset=_dataset(options, facts, evaluations),
         settings=_settings(options, facts),
         seeds=_seeds(options, facts),
         path=path,
         message=message,
     )
-    return run, notes
 
 
 def _read_object(path: Path, notes: list[str]) -> dict[str, Any]:
@@ -172,6 +179,10 @@ def _hours(summary: Json) -> float | None:
     """Of training alone; runs that did not keep it count their validations, too."""
     seconds = summary.get("training_device_seconds", summary.get("device_seconds"))
     return None if seconds is None else seconds / SECONDS_PER_HOUR
+
+
+def _whole(value: Any) -> int | None:
+    return None if value is None else int(value)
 
 
 def _product(a: float | None, b: float | None) -> float | None:

@@ -54,7 +54,7 @@ def result(value: float, steps: int | None = None, *, step: int = 100, seed: int
 def make_run(
     folder: Path,
     family: str,
-    samples: int,
+    samples: int | None,
     value: float | None = None,
     *,
     state: str = "finished",

@@ -140,6 +140,15 @@ def test_what_is_missing_is_never_zero(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("quick")
+def test_nothing_to_compare_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_run(tmp_path / "stream", "diffusion", None, 0.5)
+    make_run(tmp_path / "new", "autoregressive", 400)
+    assert main(["report", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.startswith("Not enough evidence: no finished run that counts here has scores")
+    assert row_of((tmp_path / "report.md").read_text(), "stream")[6].startswith("0.500 [")
+
+
+@pytest.mark.usefixtures("quick")
 def test_runs_cut_by_a_time_limit_count_at_the_steps_they_reached(tmp_path: Path) -> None:
     for seed, step in enumerate((60, 70, 80)):
         make_run(tmp_path / f"cut{seed}", "diffusion", 400, seed=seed, state="stopped", step=step,

@@ -101,6 +101,15 @@ def test_a_broken_result_is_named_and_the_others_count(broken: Any, tmp_path: Pa
     assert notes[0].startswith("a: evaluation.json: result 0 is broken, and passed over")
 
 
+@pytest.mark.parametrize("odd", [{"metrics": [1]}, {"trained": 5}, {"step": "many"}, {"training_device_seconds": "x"}])
+def test_files_of_another_kind_cost_their_run_alone(odd: dict[str, Any], tmp_path: Path) -> None:
+    path = folder(tmp_path, [], **odd)
+    (path / "evaluation.json").unlink()
+    run, notes = read_run("a", path, "finished")
+    assert (run.name, run.is_evidence) == ("a", False)
+    assert notes[0].startswith("a is passed over: its files hold what genraven does not write")
+
+
 def test_the_curve_gives_validation_scores_at_earlier_steps(tmp_path: Path) -> None:
     path = folder(tmp_path, [OLD], metrics={"val/completion": 0.8, "val_count/completion": 10})
     (path / "curve.csv").write_text("step,val/completion,val_count/completion\n50,0.5,10\n60,,\n100,0.8,10\n")
