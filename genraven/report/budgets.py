@@ -41,7 +41,7 @@ def along_training(variants: Sequence[Variant], samples: int, metric: str, prefi
             panels.append(Panel(f"{prefix}along-{axis}", svg, alt))
     for variant in variants:
         for point in variant.along(samples, metric):
-            spent = [point.spent(axis) for axis in BUDGETS]
+            spent = [point.spent(axis) for axis in ("puzzles", *BUDGETS)]
             rows.append([variant.label, f"{max(result.step for result in point.results):,}",
                          *(DASH if cost is None else short(cost) for cost in spent), shown(point.interval(metric)),
                          point.split])  # fmt: skip
@@ -50,7 +50,7 @@ def along_training(variants: Sequence[Variant], samples: int, metric: str, prefi
     caption = (f"On {samples:,} examples per rule, means of repeats at the steps they have in common. Solid: the rate "
                "is constant and weights are averaged, so each point is what a training of that length gives. Dotted: "
                f"the rate decays, and only the end is. {INTERVALS}")  # fmt: skip
-    headings = ["model", "step", *(AXES[axis] for axis in BUDGETS), label(metric), "of"]
+    headings = ["model", "step", "puzzles seen", *(AXES[axis] for axis in BUDGETS), label(metric), "of"]
     return [Picture(panels, caption, Table(headings, rows))]
 
 
@@ -66,6 +66,9 @@ def crossings(variants: Sequence[Variant], samples: int, metric: str) -> list[Bl
     for axis in BUDGETS:
         told += [Item(f"In {AXES[axis]}, on {samples:,} examples per rule: {crossing_sentence(duel, axis)}")
                  for duel in duels(by_budget(variants, samples, axis, metric), metric)]  # fmt: skip
+    devices = sorted({run.device for variant in variants for run in variant.runs if run.device})
+    if told and len(devices) > 1:
+        told.append(Item(f"Device-hours are of different devices, and not comparable: {', '.join(devices)}."))
     return [Text(CLAIMED), Items(told)] if told else []
 
 

@@ -11,7 +11,7 @@ from genraven.report import budgets, quality
 from genraven.report.contest import by_examples, groups
 from genraven.report.likelihood import likelihood
 from genraven.report.page import Block, Cell, Facts, Item, Items, Link, Page, Section, Table, Text
-from genraven.report.points import Variant, size, variants
+from genraven.report.points import Variant, distinct, size, variants
 from genraven.report.quality import DASH, count, shown
 from genraven.report.recommend import Advice, recommend
 from genraven.report.runs import Result, Run
@@ -82,7 +82,7 @@ def _part(runs: list[Run], question: Question, mark: str, home: Path, prefix: st
         parts += _measured(found, samples, question, prefix)
     parts += [
         (_decodings(runs), "Ways of decoding"),
-        (_apart_from_seeds(found), "Never averaged together"),
+        ([*_apart_from_seeds(found), *_copies(runs)], "Never averaged together"),
         (_table(runs, home), "All runs"),
     ]
     return [
@@ -117,7 +117,8 @@ def _item(finding: Finding) -> Item:
 
 def _answer(runs: Sequence[Run], advice: Advice, question: Question, mark: str) -> Section:
     """What a manager reads: the answer, how sure, what it would cost, what to measure next."""
-    parts = {"How sure": advice.sure, "What it would cost": advice.cost, "What to measure next": advice.next_steps}
+    parts = {"How sure": advice.sure, "When switching pays": advice.switching, "What it would cost": advice.cost,
+             "What to measure next": advice.next_steps}  # fmt: skip
     facts = [(word, [_item(finding) for finding in found]) for word, found in parts.items() if found]
     budget = "" if question.budget is None else f", trained with at most {question.budget:g} {question.unit}"
     told = "; ".join(f"{word} {_brief(text)}" for word, text in runs[0].dataset.items()) or "data set not known"
@@ -141,6 +142,15 @@ def _apart_from_seeds(found: Sequence[Variant]) -> list[Block]:
             rows.append([own, apart, str(len(variant.runs))])
     caption = "Runs that differ in more than their seeds and number of examples are not repeats. They differ in:"
     return [Table(["model", "settings", "runs"], rows, caption)] if rows else []
+
+
+def _copies(runs: Sequence[Run]) -> list[Block]:
+    """Trainings that are there twice."""
+    evidence = [run for run in runs if run.is_evidence]
+    kept = {id(run) for run in distinct(evidence)}
+    names = [run.name for run in evidence if id(run) not in kept]
+    said = "Of the same settings, examples and seeds as another run, so the same training, and counted once: "
+    return [Text(f"{said}{', '.join(names)}.")] if names else []
 
 
 def _decodings(runs: Sequence[Run]) -> list[Block]:

@@ -59,16 +59,22 @@ def against_examples(variants: Sequence[Variant], prefix: str) -> list[Block]:
             panels.append(Panel(f"{prefix}examples-{metric}", svg, alt))
     for variant in variants:
         for n, point in variant.points.items():
-            rows.append([variant.label, f"{n:,}", *(shown(point.interval(metric)) for metric in MAIN),
-                         f"{len(point.runs)}", _puzzles(point), point.split])  # fmt: skip
+            scores = [shown(point.interval(metric)) for metric in MAIN]
+            rows.append([variant.label, f"{n:,}", count(_in_all(point)), *scores, f"{len(point.runs)}", _puzzles(point),
+                         point.split])  # fmt: skip
     if not panels:
         return []
     caption = ("Look for the line that is highest at the examples you have, and for lines that cross. Each line joins "
                "the means of an architecture's repeats, of the model and checkpoint chosen on validation puzzles; "
                f"dots are single runs. {INTERVALS} Dashed, hollow: the study ({SOURCE}), its best models at 40 rules "
                "and a million steps, without counts and without novel C3.")  # fmt: skip
-    headings = ["model", "examples per rule", *map(label, MAIN), "runs", "puzzles", "of"]
+    headings = ["model", "examples per rule", "in all", *map(label, MAIN), "runs", "puzzles", "of"]
     return [Picture(panels, caption, Table(headings, rows, "Every model and recipe: means of repeats."))]
+
+
+def _in_all(point: Point) -> int | None:
+    rules = point.first.num_rules
+    return point.samples * rules if point.samples and rules else None
 
 
 def _puzzles(point: Point) -> str:

@@ -66,6 +66,7 @@ def _read(name: str, path: Path, state: str, message: str, notes: list[str]) -> 
         dataset=_dataset(options, facts, evaluations),
         settings=_settings(options, facts),
         seeds=_seeds(options, facts),
+        device=facts.get("processor") or facts.get("device"),
         path=path,
         message=message,
     )

@@ -6,14 +6,14 @@ each; where not, or where nothing was measured, the answer is that the evidence 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from genraven.report import sentences
 from genraven.report.contest import Choice, Duel, Field, ahead, duels
 from genraven.report.evidence import Evidence, gather
-from genraven.report.forecast import Forecast, overtaking
+from genraven.report.forecast import overtaking
 from genraven.report.next_steps import next_steps
 from genraven.report.points import compare
 from genraven.report.progress import End, end_of
@@ -34,6 +34,8 @@ class Advice:
     headline: str
     sure: tuple[Finding, ...]
     """How sure it is."""
+    switching: tuple[Finding, ...]
+    """From how many examples on another family pays."""
     cost: tuple[Finding, ...]
     """What it would cost."""
     next_steps: tuple[Finding, ...]
@@ -66,21 +68,22 @@ def recommend(runs: Sequence[Run], question: Question) -> Advice:
     sure += [sentences.trained(ends, nearest, question.metric)] if ends else []
     standings = _standings(evidence, question.examples)
     sure = sure or standings
-    findings = [*(standings if fields else []), *_budget_notes(evidence), *_crossings(found, question)]
-    findings += _later(evidence, future)
+    findings = [*(standings if fields else []), *_budget_notes(evidence), *_later(evidence, future)]
+    switching = tuple(_switching(evidence, found))
     steps = tuple(next_steps(evidence, fields, ends))
     if family is None:
         text = sentences.unclear_headline(later, future, bool(evidence.fields), question)
-        return Advice("not enough evidence", text, tuple(sure), _costs(evidence, nearest), steps, tuple(findings),
-                      later=later, duels=found)  # fmt: skip
+        return Advice("not enough evidence", text, tuple(sure), switching, _costs(evidence, nearest), steps,
+                      tuple(findings), later=later, duels=found)  # fmt: skip
     choice = nearest[family]
     target, rises = _data_target(evidence, family)
     findings += [sentences.data_finding(family, evidence.measured(family), target, rises, question)]
     findings += [*_smaller(evidence, family, choice), _scope(evidence)]
     switches = later not in (None, family)
     text = sentences.headline(family, choice, later, _where(found, family, later), future, question)
-    return Advice("train, then switch" if switches else "train", text, tuple(sure), _costs(evidence, {family: choice}),
-                  steps, tuple(findings), family, choice, target, later, found)  # fmt: skip
+    return Advice("train, then switch" if switches else "train", text, tuple(sure), switching,
+                  _costs(evidence, {family: choice}), steps, tuple(findings), family, choice, target, later,
+                  found)  # fmt: skip
 
 
 def _end(choice: Choice, evidence: Evidence) -> End:
@@ -111,14 +114,29 @@ def _costs(evidence: Evidence, choices: Field) -> tuple[Finding, ...]:
     return tuple(found)
 
 
-def _crossings(found: Sequence[Duel], question: Question) -> list[Finding]:
-    """By examples."""
+def _switching(evidence: Evidence, found: Sequence[Duel]) -> list[Finding]:
+    """Where families cross as measured; where none surely do, what forecasts say that have proved themselves."""
     told = []
     for duel in found:
-        text = f"Crossing: {sentences.crossing_sentence(duel, 'examples')}"
         high = duel.crossing.high
-        told.append(Finding(text + (sentences.year_note(high, question) if duel.crossing.is_sure and high else "")))
+        when = sentences.year_note(high, evidence.question) if duel.crossing.is_sure and high else ""
+        told.append(Finding(f"{sentences.crossing_sentence(duel, 'examples')}{when}"))
+        told += [] if duel.crossing.is_sure else _foreseen(evidence, duel)
     return told
+
+
+def _foreseen(evidence: Evidence, duel: Duel) -> list[Finding]:
+    both = [n for n in evidence.measured(duel.first) if n in evidence.measured(duel.second)]
+    if not both:
+        return []
+    field = evidence.fields[max(both)]
+    front, behind = ahead({name: field[name] for name in (duel.first, duel.second)}, evidence.question.metric)
+    at = overtaking(evidence.forecast(front), evidence.forecast(behind), max(both), max(both) * HORIZON)
+    if at is None:
+        return []
+    text = (f"Forecast: {the(behind)} overtakes {the(front)} at about {at[0]:,.0f} examples per rule, 80% interval "
+            f"{at[1]:,.0f} to {at[2]:,.0f}.")  # fmt: skip
+    return [Finding(text + sentences.year_note(at[0], evidence.question))]
 
 
 def _where(found: Sequence[Duel], family: str, later: str | None) -> str:
@@ -143,20 +161,6 @@ def _later(evidence: Evidence, future: int) -> list[Finding]:
                                  f"{at.value:.2f}, 80% interval {at.low:.2f} to {at.high:.2f}."))  # fmt: skip
         else:
             found.append(Finding(f"No forecast of {the(name)} for {future:,} examples per rule: {one.refusal}."))
-    return found + _switching(evidence, forecasts)
-
-
-def _switching(evidence: Evidence, forecasts: Mapping[str, Forecast]) -> list[Finding]:
-    """The number of examples at which switching pays."""
-    last = max(evidence.fields)
-    order = ahead(evidence.fields[last], evidence.question.metric)
-    found = []
-    for behind in order[1:]:
-        at = overtaking(forecasts[order[0]], forecasts[behind], last, last * HORIZON)
-        if at:
-            found.append(Finding(f"Switching from {the(order[0])} to {the(behind)} pays from about {at[0]:,.0f} "
-                                 f"examples per rule (forecast, 80% interval {at[1]:,.0f} to {at[2]:,.0f})."
-                                 + sentences.year_note(at[0], evidence.question)))  # fmt: skip
     return found
 
 

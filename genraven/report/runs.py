@@ -118,6 +118,7 @@ class Run:
     settings: Mapping[str, str] = field(default_factory=dict)
     """All else that was set, but for seeds: runs that agree in it are repeats."""
     seeds: Seeds = Seeds()
+    device: str | None = None
     path: Path | None = None
     message: str = ""
 

@@ -55,7 +55,7 @@ def test_the_answer_comes_first(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert printed.startswith(answer)
     assert str(tmp_path / "report.html") in printed
     assert re.findall("<h2>(.*?)</h2>", page)[0] == re.findall("^## (.*)$", twin, re.M)[0] == answer
-    for word in ("How sure", "What it would cost", "What to measure next"):
+    for word in ("How sure", "When switching pays", "What it would cost", "What to measure next"):
         assert f"{word}: " in printed
         assert f"<dt>{word}</dt>" in page.partition("</section>")[0]
         assert f"- **{word}** " in twin.partition("\n## In more detail")[0]
@@ -156,7 +156,7 @@ def test_runs_cut_by_a_time_limit_count_at_the_steps_they_reached(tmp_path: Path
     assert main(["report", str(tmp_path)]) == 0
     twin = (tmp_path / "report.md").read_text()
     assert "at step 60 to 80 of 100, by a limit" in twin
-    assert "| SiT, 2 M parameters | 400 | 0.500 [" in twin
+    assert "| SiT, 2 M parameters | 400 | 1,600 | 0.500 [" in twin
 
 
 @pytest.mark.usefixtures("quick")
@@ -212,7 +212,7 @@ def test_a_steady_training_gives_a_curve(tmp_path: Path) -> None:
     assert main(["report", str(tmp_path)]) == 0
     twin = (tmp_path / "report.md").read_text()
     along = twin.partition("## Quality along the training")[2].partition("\n## ")[0]
-    assert "| SiT, 2 M parameters | 25 | 1 | 750T | 0.05 | 0.225 [" in along  # 1 600 puzzles of 4 x 400
+    assert "| SiT, 2 M parameters | 25 | 1.6k | 1 | 750T | 0.05 | 0.225 [" in along  # 1 600 puzzles of 4 x 400
     assert "| GPT-2, 2 M parameters | 400 | at step 100 | rises | 0.250 [" in twin
     assert "| SiT, 2 M parameters | completion 0.9 | 3P, 3 of 3 runs | 0.2, 3 of 3 runs |" in twin
     assert "| GPT-2, 2 M parameters | completion 0.9 | never in 3 of 3 runs, up to 3P |" in twin

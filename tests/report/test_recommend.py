@@ -1,5 +1,7 @@
 """The advice on made-up tables of runs whose right answer is known."""
 
+import math
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +16,7 @@ from genraven.report.spending import Prices
 
 
 def text_of(advice: Advice) -> str:
-    findings = (*advice.sure, *advice.cost, *advice.next_steps, *advice.findings)
+    findings = (*advice.sure, *advice.switching, *advice.cost, *advice.next_steps, *advice.findings)
     return " ".join([advice.headline, *(finding.text for finding in findings)])
 
 
@@ -58,6 +60,19 @@ def test_between_two_measured_sizes_both_must_agree() -> None:
     assert recommend(CROSSING, Question("completion", 1265)).family == "autoregressive"
     advice = recommend(CROSSING, Question("completion", 12650))  # led by one on the left, by the other on the right
     assert (advice.verdict, advice.family) == ("not enough evidence", None)
+
+
+def test_switching_is_foreseen_where_forecasts_have_proved_themselves() -> None:
+    """Log odds of 1 + 0.2 x and -1 + 0.5 x, over x = log(examples / 100): they meet at e^(2/0.3) times 100."""
+    sizes = (100, 400, 1600, 6400, 25600)
+    curves = ({n: 1 / (1 + math.exp(-a - b * math.log(n / 100))) for n in sizes} for a, b in ((1, 0.2), (-1, 0.5)))
+    advice = recommend(table(*curves), Question("completion", 25600, growth=10))
+    (crossing, foreseen) = advice.switching
+    assert crossing.text.startswith("None")
+    found = re.search(r"overtakes the autoregressive family at about ([\d,]+) examples per rule, 80%", foreseen.text)
+    assert found
+    assert int(found[1].replace(",", "")) == pytest.approx(100 * math.exp(2 / 0.3), rel=0.2)
+    assert "Forecast, not measured: with 256,000 examples per rule the diffusion family has 0.9" in text_of(advice)
 
 
 @pytest.mark.parametrize("num", [1, 2])
