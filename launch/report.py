@@ -27,7 +27,10 @@ def report(options: argparse.Namespace) -> None:
     runs, notes = _read(folders, options.price)
 
     def ask(group: Sequence[Run]) -> Question:
-        return replace(question, examples=options.examples or default_examples(group, question.metric) or 1)
+        examples = options.examples or default_examples(group, question.metric) or 1
+        noted = {run.price for run in group if run.price is not None}
+        price = noted.pop() if len(noted) == 1 else None
+        return replace(question, examples=examples, prices=replace(question.prices, device_hour=price))
 
     page = compose(runs, notes, ask, out.parent)
     pictures = writable_folder(out.parent / f"{out.stem}_figures", "--out")

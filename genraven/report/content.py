@@ -15,7 +15,7 @@ from genraven.report.points import Variant, distinct, size, variants
 from genraven.report.quality import DASH, count, shown
 from genraven.report.recommend import Advice, recommend
 from genraven.report.runs import Result, Run
-from genraven.report.sentences import Finding, Question, hours, short
+from genraven.report.sentences import Finding, Question, first_upper, hours, short
 
 Ask = Callable[[Sequence[Run]], Question]
 MANY = 8
@@ -123,7 +123,7 @@ def _answer(runs: Sequence[Run], advice: Advice, question: Question, mark: str) 
     budget = "" if question.budget is None else f", trained with at most {question.budget:g} {question.unit}"
     told = "; ".join(f"{word} {_brief(text)}" for word, text in runs[0].dataset.items()) or "data set not known"
     asked = (f"Asked: {question.goal}, {question.examples:,} examples per rule{_in_all(runs, question)}, times "
-             f"{question.growth:g} in a year{budget}. {told.capitalize()}.")  # fmt: skip
+             f"{question.growth:g} in a year{budget}. {first_upper(told)}.")  # fmt: skip
     return Section(mark + advice.headline, [Facts(facts), Text(asked)], is_answer=True)
 
 

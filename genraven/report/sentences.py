@@ -147,7 +147,7 @@ def how_sure(fields: Sequence[Field], family: str | None, question: Question) ->
                     f"{one[second].point.value(question.metric):.2f}{about}: a difference of {gap}")  # fmt: skip
         runs += [one[first].point, one[second].point]
     numbers = sorted({len(point.runs) for point in runs})
-    text = f"{_first_upper(label(question.metric))}: {'; '.join(told)} (95%, over runs and puzzles; {_each(numbers)})."
+    text = f"{first_upper(label(question.metric))}: {'; '.join(told)} (95% {_over(numbers)})."
     if family is not None:
         return Finding(f"Beyond chance. {text}", names(*runs))
     if not all(can_decide(*one.values()) for one in fields):
@@ -156,12 +156,16 @@ def how_sure(fields: Sequence[Field], family: str | None, question: Question) ->
     return Finding(f"No verdict: the difference may be chance. {text}", names(*runs))
 
 
-def _first_upper(text: str) -> str:
+def first_upper(text: str) -> str:
+    """``text`` as the beginning of a sentence."""
     return text[:1].upper() + text[1:]
 
 
-def _each(numbers: Sequence[int]) -> str:
-    return "one seed each, no interval over seeds" if list(numbers) == [1] else f"{span(numbers)} repeats each"
+def _over(numbers: Sequence[int]) -> str:
+    """What an interval is over, with so many runs on the sides."""
+    if max(numbers) == 1:
+        return "of the puzzles alone: one seed each, no interval over seeds"
+    return f"over runs and puzzles; {span(numbers)} repeats each"
 
 
 def _leaning(fields: Sequence[Field], question: Question) -> str:
@@ -195,9 +199,8 @@ def to_pay(of: Bill, question: Question, choice: Choice) -> list[Finding]:
     if of.training_hours is None:
         return [Finding("What its training took is not known.", names(choice.point))]
     money = "" if of.price is None else f", {of.price * of.training_hours:,.2f} of money"
-    found = [
-        Finding(f"Training took {hours(of.training_hours)}{money} ({repeats(choice.point)}).", names(choice.point))
-    ]
+    mean_of = f" (mean of {len(choice.point.runs)} repeats)" if len(choice.point.runs) > 1 else ""
+    found = [Finding(f"Training took {hours(of.training_hours)}{money}{mean_of}.", names(choice.point))]
     number, prices = question.prices.puzzles_per_year, question.prices
     if number is None:
         return found

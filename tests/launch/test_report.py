@@ -83,12 +83,20 @@ def test_a_year_of_puzzles_and_reviews_is_reckoned(tmp_path: Path, capsys: pytes
 
 
 @pytest.mark.usefixtures("quick")
+def test_a_price_that_the_runs_noted_is_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for family in ("autoregressive", "diffusion"):
+        make_run(tmp_path / family, family, 400, 0.5, price_per_device_hour=5.0)
+    assert main(["report", str(tmp_path)]) == 0
+    assert "diffusion: Training took 0.2 device-hours, 1.00 of money." in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("quick")
 def test_one_seed_each_is_no_verdict_and_said_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(make_sweep(tmp_path, repeats=1)), "--examples", "400"]) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("Not enough evidence")
     assert "it takes 3 repeats or more on each side. So far the autoregressive family looks ahead." in printed
-    assert "one seed each, no interval over seeds" in printed
+    assert "(95% of the puzzles alone: one seed each, no interval over seeds)" in printed
     assert "Train 2 more repeats of GPT-2" in printed
 
 
