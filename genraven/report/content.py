@@ -177,11 +177,11 @@ def _table(runs: Sequence[Run], home: Path) -> list[Block]:
     lines: list[list[Cell]] = []
     for run in sorted(runs, key=lambda run: (run.architecture or "~", run.parameters or 0, run.samples_per_rule or 0)):
         final = run.final
-        counted = max((share.count for share in final.scores.values()), default=None) if final else None
+        counts = [final.scores[metric].count for metric in MAIN if metric in final.scores] if final else []
         lines.append([
             _link(run, home), run.state if run.state != "new" else "never started", run.architecture or DASH,
             size(run.parameters).removesuffix(" parameters"), count(run.samples_per_rule), count(run.step),
-            *(shown(final.scores.get(metric) if final else None) for metric in MAIN), count(counted),
+            *(shown(final.scores.get(metric) if final else None) for metric in MAIN), count(max(counts, default=None)),
             final.split if final else DASH, _seeds(run),
             DASH if run.device_hours is None else hours(run.device_hours).removesuffix(" device-hours"),
             DASH if run.flops is None else short(run.flops),

@@ -42,8 +42,11 @@ def _read(name: str, path: Path, state: str, message: str, notes: list[str]) -> 
     options = dict(_flat(config))
     facts, evaluations = _read_evaluation(path, notes)
     facts = {key: value for key, value in summary.items() if value is not None} | dict(facts)
-    rules = facts.get("trained")
-    results = list(_results(evaluations, facts, options, f"{name}: {EVALUATION}", notes))
+    rules, dataset = facts.get("trained"), _dataset(options, facts, evaluations)
+    asked = [found for found in evaluations if _asks(found, dataset)]
+    if len(asked) < len(evaluations):
+        notes.append(f"{name}: {len(evaluations) - len(asked)} results are of other evaluation rules, and passed over.")
+    results = list(_results(asked, facts, options, f"{name}: {EVALUATION}", notes))
     if results and summary.get("step") not in (None, *(result.step for result in results)):
         notes.append(f"{name}: evaluated at step {results[-1].step}, trained to step {summary['step']}.")
     results += _validations(path, summary, notes)
@@ -63,7 +66,7 @@ def _read(name: str, path: Path, state: str, message: str, notes: list[str]) -> 
         collapse=summary.get("collapse") or {},
         step=_whole(summary.get("step")),
         max_steps=_whole(summary.get("max_steps")),
-        dataset=_dataset(options, facts, evaluations),
+        dataset=dataset,
         settings=_settings(options, facts),
         seeds=_seeds(options, facts),
         device=facts.get("processor") or facts.get("device"),
@@ -236,6 +239,12 @@ def _dataset(options: Json, facts: Json, evaluations: list[Any]) -> dict[str, st
     }
     words = {name: _told(value) or "none" for name, value in known.items() if value is not None}
     return words | ({"corruption": _told(corruption)} if corruption else {})
+
+
+def _asks(found: Any, dataset: Mapping[str, str]) -> bool:
+    """Is a result of the evaluation rules of ``dataset``? So is one that does not say."""
+    rules = found.get("eval_rules") if isinstance(found, dict) else None
+    return not rules or _told(_rule_names(rules)) == dataset.get("evaluated on")
 
 
 def _learned(options: Json, facts: Json) -> tuple[Any, Any]:

@@ -132,6 +132,15 @@ def settings(**model: Any) -> dict[str, Any]:
             "trainer": {"max_steps": 5}, "run_dir": "somewhere"}  # fmt: skip
 
 
+def test_results_of_other_evaluation_rules_are_no_results_of_these(tmp_path: Path) -> None:
+    other = {"eval_rules": ["color.constant"], "step": 200}
+    run, notes = read_run(
+        "a", folder(tmp_path, [OLD | {"eval_rules": [0]}, OLD | other], settings(), step=200), "finished"
+    )
+    assert [result.step for result in run.results] == [100]
+    assert notes[0] == "a: 1 results are of other evaluation rules, and passed over."
+
+
 def test_seeds_and_places_are_no_settings(tmp_path: Path) -> None:
     a, _ = read_run("a", folder(tmp_path / "a", [OLD], settings(seed=1, data_seed=4, weights=8)), "finished")
     b, _ = read_run("b", folder(tmp_path / "b", [OLD], settings(seed=2, data_seed=5, weights=9)), "finished")
