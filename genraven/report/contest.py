@@ -104,9 +104,8 @@ def by_budget(variants: Sequence[Variant], samples: int, axis: str, metric: str)
     """
     spent: dict[str, list[tuple[float, Candidate]]] = {name: [] for name in groups(variants)}
     for variant in variants:
-        points = (
-            variant.along(samples, metric) if variant.is_steady else [p for p in [variant.points.get(samples)] if p]
-        )
+        end = variant.points.get(samples)
+        points = variant.along(samples, metric) if variant.is_steady else [end] if end else []
         for point in points:
             cost = point.spent(axis)
             if variant.first.family and cost and point.has(metric):
