@@ -167,6 +167,8 @@ def _add_report_command(command: Callable[[str, str, str], argparse.ArgumentPars
                      "many as now")  # fmt: skip
     sub.add_argument("--budget", type=float, help="device-hours that a training may take; money where --price is given")
     sub.add_argument("--price", type=float, help="of a device-hour, instead of what the runs noted")
+    sub.add_argument("--puzzles-per-year", type=int, help="that the model will write, for the total cost of a year")
+    sub.add_argument("--review-price", type=float, help="of a puzzle that a person reviews, for the same")
     sub.add_argument("--out", type=Path, help="page to write, the Markdown beside it; default: report.html in FOLDER")
 
 

@@ -8,18 +8,18 @@ from pathlib import Path
 from genraven.errors import InputError
 from genraven.files import appears_whole, writable_folder
 from genraven.report.content import compose, default_examples
-from genraven.report.page import Section, panels, to_html, to_markdown
-from genraven.report.runs import Run, read_run
+from genraven.report.page import Facts, Section, to_html, to_markdown
+from genraven.report.reading import read_run
+from genraven.report.runs import Run
 from genraven.report.sentences import Question
+from genraven.report.spending import Prices
 from launch import scheduler
 from launch.status import named_runs, noted_jobs, read_status
 
 
 def report(options: argparse.Namespace) -> None:
     """Writes the page, its Markdown twin with the pictures, and prints the answer."""
-    question = _question(options, options.examples or 1)  # refused before anything is read
-    if options.examples is not None and options.examples < 1:
-        raise InputError(f"expected --examples above 0, got {options.examples}.")
+    question = _question(options)  # refused before anything is read
     folders = named_runs(options.folder)
     out = options.out or options.folder / "report.html"
     if out.suffix != ".html":
@@ -27,11 +27,14 @@ def report(options: argparse.Namespace) -> None:
     runs, notes = _read(folders, options.price)
 
     def ask(group: Sequence[Run]) -> Question:
-        return replace(question, examples=options.examples or default_examples(group, question.metric) or 1)
+        examples = options.examples or default_examples(group, question.metric) or 1
+        noted = {run.price for run in group if run.price is not None}
+        price = noted.pop() if len(noted) == 1 else None
+        return replace(question, examples=examples, prices=replace(question.prices, device_hour=price))
 
     page = compose(runs, notes, ask, out.parent)
     pictures = writable_folder(out.parent / f"{out.stem}_figures", "--out")
-    for panel in panels(page):
+    for panel in page.panels:
         _write(pictures / f"{panel.name}.svg", panel.svg)
     _write(out, to_html(page))
     _write(out.with_suffix(".md"), to_markdown(page, pictures.name))
@@ -41,10 +44,12 @@ def report(options: argparse.Namespace) -> None:
     print(f"{out}\n{out.with_suffix('.md')}")
 
 
-def _question(options: argparse.Namespace, examples: int) -> Question:
-    if options.price is not None and options.price < 0:
-        raise InputError(f"expected --price of 0 or more, got {options.price}.")
-    return Question(options.goal, examples, options.growth, options.budget, in_money=options.price is not None)
+def _question(options: argparse.Namespace) -> Question:
+    if options.examples is not None and options.examples < 1:
+        raise InputError(f"expected --examples above 0, got {options.examples}.")
+    prices = Prices(options.price, options.puzzles_per_year, options.review_price)
+    return Question(options.goal, options.examples or 1, options.growth, options.budget,
+                    in_money=options.price is not None, prices=prices)  # fmt: skip
 
 
 def _read(folders: dict[str, Path], price: float | None) -> tuple[list[Run], list[str]]:
@@ -53,9 +58,7 @@ def _read(folders: dict[str, Path], price: float | None) -> tuple[list[Run], lis
     for name, path in folders.items():
         status = read_status(path, jobs)
         run, wrong = read_run(name, path, status.state, status.message)
-        if price is not None:
-            run = replace(run, money=None if run.device_hours is None else price * run.device_hours)
-        runs.append(run)
+        runs.append(run if price is None else replace(run, price=price))
         notes += wrong
     return runs, notes
 
@@ -64,10 +67,11 @@ def _plain(section: Section) -> str:
     """The answer on the screen."""
     lines = [section.heading]
     for block in section.blocks:
-        lines += [f"- {text}" for text, _ in getattr(block, "items", ())]
+        if isinstance(block, Facts):
+            lines += [f"{word}: {item.text}" for word, items in block.facts for item in items]
     return "\n".join(lines)
 
 
 def _write(path: Path, text: str) -> None:
     with appears_whole(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")  # which a file's name may hold

@@ -1,9 +1,13 @@
 """``evaluation.json``: the scores of one run, for each checkpoint and way of sampling that was asked for."""
 
+import base64
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from genraven.errors import InputError
 from genraven.files import appears_whole
@@ -66,6 +70,30 @@ class Evaluation:
     def _refusal(self, reason: str) -> InputError:
         return InputError(f"expected an evaluation of version {VERSION} in {self.path}, got {reason}: move it away, or "
                           "give another --out.")  # fmt: skip
+
+
+def pack_hits(hits: ArrayLike) -> str:
+    """Hits (N,) of 0 and 1, one for each puzzle, as ``N:`` and the base64 of their bits, the first the highest.
+
+    Completed puzzles stand in the order of the evaluation set, by rule and index, so that runs with one ``eval_seed``
+    and as many puzzles can be compared puzzle by puzzle; generated ones in the order in which they were drawn.
+    """
+    flags = np.asarray(hits, bool)
+    return f"{len(flags)}:{base64.b64encode(np.packbits(flags).tobytes()).decode()}"
+
+
+def unpack_hits(text: str) -> NDArray[np.bool_]:
+    """What ``pack_hits`` was given.
+
+    Raises:
+        ValueError: something else.
+    """
+    number, _, code = text.partition(":")
+    bits = np.frombuffer(base64.b64decode(code, validate=True), np.uint8)
+    count = int(number)
+    if len(bits) != (count + 7) // 8:
+        raise ValueError(f"expected {count} bits, got {len(bits)} bytes")
+    return np.unpackbits(bits, count=count).astype(bool)
 
 
 def _short(value: Any) -> str:

@@ -1,34 +1,29 @@
 """Which family to invest in: a pure function of a table of runs and a question.
 
-A family is as good at N examples as its best run within the budget there, whatever its architecture and size. It wins
-where its 95% interval lies above that of every other family; where they overlap, or nothing was measured, the answer is
-that the evidence is not enough.
+A family is as good at N examples as the point that stands for it: the mean of the repeats of one model and recipe,
+chosen on validation puzzles. It wins where it is surely ahead of every other family, with three repeats or more of
+each; where not, or where nothing was measured, the answer is that the evidence is not enough, and what would be.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal
 
-from genraven.report.curves import Curve, Estimate, curve, estimate, plateau
+from genraven.report import sentences
+from genraven.report.contest import Choice, Duel, Field, ahead, duels
+from genraven.report.evidence import Evidence, gather
+from genraven.report.forecast import overtaking
+from genraven.report.next_steps import next_steps
+from genraven.report.points import compare
+from genraven.report.progress import End, end_of
 from genraven.report.runs import Run
-from genraven.report.sentences import (
-    FAMILIES,
-    Finding,
-    Question,
-    budget_notes,
-    data_finding,
-    family_finding,
-    headline,
-    overtaking,
-    scope,
-    size_finding,
-    unclear_headline,
-    why_unclear,
-)
+from genraven.report.sentences import Finding, Question, names, the
+from genraven.report.spending import bill
 
 Verdict = Literal["train", "train, then switch", "not enough evidence"]
+HORIZON = 100
+"""Times the most examples measured: no forecast looks further."""
 
 
 @dataclass(frozen=True)
@@ -37,87 +32,181 @@ class Advice:
 
     verdict: Verdict
     headline: str
+    sure: tuple[Finding, ...]
+    """How sure it is."""
+    switching: tuple[Finding, ...]
+    """From how many examples on another family pays."""
+    cost: tuple[Finding, ...]
+    """What it would cost."""
+    next_steps: tuple[Finding, ...]
+    """What to measure next."""
     findings: tuple[Finding, ...]
+    """All else."""
     family: str | None = None
     """To train now."""
-    run: Run | None = None
-    """Whose model to train: the smallest of the family that is not measurably worse than its best."""
+    choice: Choice | None = None
+    """What of it."""
     data_target: int | None = None
-    """Examples per rule above which the family gains nothing that was measurable."""
+    """Examples per rule above which the family gains nothing that is sure."""
     later: str | None = None
     """The winner with the examples of a year from now."""
-    crossing: float | None = None
-    """Examples per rule where the other family overtakes."""
+    duels: tuple[Duel, ...] = ()
+    """Pairs of families by examples."""
 
 
 def recommend(runs: Sequence[Run], question: Question) -> Advice:
     """The advice that ``runs``, all of one data set, give."""
-    affordable = [run for run in runs if question.affords(run)]
-    notes = budget_notes(runs, question)
-    curves = {name: curve([run for run in affordable if run.family == name], question.metric) for name in FAMILIES}
-    now = _estimates(curves, question.examples, question)
-    findings = [family_finding(name, now[name], curves[name], question.examples, question) for name in FAMILIES]
-    family = _winner(now)
-    future_examples = round(question.examples * question.growth)
-    future = _estimates(curves, future_examples, question)
-    later = _winner(future) if question.growth != 1 else family
-    findings += notes
-    if question.growth != 1:
-        findings += [family_finding(name, future[name], curves[name], future_examples, question) for name in FAMILIES]
+    evidence = gather(runs, question)
+    family, around = evidence.winner(question.examples), evidence.around(question.examples)
+    fields = [evidence.fields[size] for size in around if len(evidence.fields[size]) > 1]
+    future = round(question.examples * question.growth)
+    later = evidence.winner(future) if question.growth != 1 else family
+    found = tuple(duels(evidence.fields, question.metric))
+    nearest = fields[0] if fields else {}
+    ends = {name: _end(choice, evidence) for name, choice in nearest.items()}
+    sure = [sentences.how_sure(fields, family, question)] if fields else []
+    sure += [sentences.trained(ends, nearest, question.metric)] if ends else []
+    standings = _standings(evidence, question.examples)
+    sure = sure or standings
+    findings = [*(standings if fields else []), *_budget_notes(evidence), *_later(evidence, future)]
+    switching = tuple(_switching(evidence, found))
+    steps = tuple(next_steps(evidence, fields, ends))
     if family is None:
-        findings += [why_unclear(now, question)]
-        text = unclear_headline(later, future_examples, curves, question)
-        return Advice("not enough evidence", text, tuple(findings), later=later)
-    choice = _smallest_as_good(affordable, family, curves[family], question)
-    enough, still_rising = plateau(curves[family], question.metric)
-    crossing = _crossing(curves, family, question)
-    findings += [
-        size_finding(choice, family, affordable, question),
-        data_finding(family, curves[family], enough, still_rising, question),
-    ]
-    findings += [overtaking(crossing, family, question)] if crossing else []
-    findings += [scope(affordable)]
+        text = sentences.unclear_headline(later, future, bool(evidence.fields), question)
+        return Advice("not enough evidence", text, tuple(sure), switching, _costs(evidence, nearest), steps,
+                      tuple(findings), later=later, duels=found)  # fmt: skip
+    choice = nearest[family]
+    target, rises = _data_target(evidence, family)
+    findings += [sentences.data_finding(family, evidence.measured(family), target, rises, question)]
+    findings += [*_smaller(evidence, family, choice), _scope(evidence)]
     switches = later not in (None, family)
-    text = headline(family, choice, later, crossing, future_examples, question)
-    return Advice("train, then switch" if switches else "train", text, tuple(findings), family, choice, enough,
-                  later, crossing)  # fmt: skip
+    text = sentences.headline(family, choice, later, _where(found, family, later), future, question)
+    return Advice("train, then switch" if switches else "train", text, tuple(sure), switching,
+                  _costs(evidence, {family: choice}), steps, tuple(findings), family, choice, target, later,
+                  found)  # fmt: skip
 
 
-def _estimates(curves: Mapping[str, Curve], examples: float, question: Question) -> dict[str, Estimate | None]:
-    return {name: estimate(curve, examples, question.metric) for name, curve in curves.items()}
+def _end(choice: Choice, evidence: Evidence) -> End:
+    samples = choice.point.samples or 0
+    variant = next(variant for variant in evidence.variants if variant.points.get(samples) is choice.end)
+    return end_of(variant, samples, evidence.question.metric)
 
 
-def _winner(estimates: Mapping[str, Estimate | None]) -> str | None:
-    """The family above all others beyond doubt; None where there is none, or one of them is not known."""
-    known = {name: e for name, e in estimates.items() if e is not None}
-    if len(known) < len(estimates):
-        return None
-    best = max(known, key=lambda name: known[name].value)
-    return best if all(known[best].low > e.high for name, e in known.items() if name != best) else None
+def _standings(evidence: Evidence, examples: float) -> list[Finding]:
+    """How good each family is at ``examples``, or why that is not known."""
+    found, question = [], evidence.question
+    for name in evidence.names:
+        known = [evidence.fields[size][name] for size in evidence.around(examples) if name in evidence.fields[size]]
+        own = evidence.fields.get(round(examples), {}).get(name)
+        known = known or ([own] if own else [])
+        found += [sentences.standing(name, choice, question) for choice in known] or [
+            sentences.not_measured(name, evidence.measured(name), examples, question)
+        ]
+    return found
 
 
-def _smallest_as_good(runs: Sequence[Run], family: str, curve: Curve, question: Question) -> Run:
-    """Of the family's runs at the measured size of data next to the question's."""
-    metric = question.metric
-    nearest = min(curve, key=lambda n: abs(math.log(n / question.examples)))
-    best = curve[nearest].scores[metric]
-    peers = [
-        run
-        for run in runs
-        if run.family == family and run.samples_per_rule == nearest and run.is_evidence and metric in run.scores
-        if run.scores[metric].high >= best.low
-    ]
-    return min(peers, key=lambda run: (run.parameters or math.inf, -run.scores[metric].value))
+def _costs(evidence: Evidence, choices: Field) -> tuple[Finding, ...]:
+    question, found = evidence.question, []
+    for name, choice in choices.items():
+        told = sentences.to_pay(bill(choice.point, question.goal, question.prices), question, choice)
+        about = f"{name}: " if len(choices) > 1 else ""
+        found += [Finding(f"{about}{one.text}", one.runs) for one in told]
+    return tuple(found)
 
 
-def _crossing(curves: Mapping[str, Curve], family: str, question: Question) -> float | None:
-    """Examples, more than now, at which the other family's curve passes that of ``family`` and then clearly wins."""
-    other = next(name for name in curves if name != family)
-    points = sorted({question.examples, *(n for c in curves.values() for n in c if n > question.examples)})
-    estimates = [(n, _estimates(curves, n, question)) for n in points]
-    known = [(n, e) for n, e in estimates if None not in e.values()]
-    gaps = [(n, e[family].value - e[other].value, _winner(e)) for n, e in known]  # type: ignore[union-attr]
-    for (left, a, _), (right, b, _) in pairwise(gaps):
-        if a > 0 >= b and any(winner == other for n, _, winner in gaps if n >= right):
-            return float(left * (right / left) ** (a / (a - b)))
-    return None
+def _switching(evidence: Evidence, found: Sequence[Duel]) -> list[Finding]:
+    """Where families cross as measured; where none surely do, what forecasts say that have proved themselves."""
+    told = []
+    for duel in found:
+        high = duel.crossing.high
+        when = sentences.year_note(high, evidence.question) if duel.crossing.is_sure and high else ""
+        told.append(Finding(f"{sentences.crossing_sentence(duel, 'examples')}{when}"))
+        told += [] if duel.crossing.is_sure else _foreseen(evidence, duel)
+    return told
+
+
+def _foreseen(evidence: Evidence, duel: Duel) -> list[Finding]:
+    both = [n for n in evidence.measured(duel.first) if n in evidence.measured(duel.second)]
+    if not both:
+        return []
+    field = evidence.fields[max(both)]
+    front, behind = ahead({name: field[name] for name in (duel.first, duel.second)}, evidence.question.metric)
+    at = overtaking(evidence.forecast(front), evidence.forecast(behind), max(both), max(both) * HORIZON)
+    if at is None:
+        return []
+    text = (f"Forecast: {the(behind)} overtakes {the(front)} at about {at[0]:,.0f} examples per rule, 80% interval "
+            f"{at[1]:,.0f} to {at[2]:,.0f}.")  # fmt: skip
+    return [Finding(text + sentences.year_note(at[0], evidence.question))]
+
+
+def _where(found: Sequence[Duel], family: str, later: str | None) -> str:
+    for duel in found:
+        if {duel.first, duel.second} == {family, later} and duel.crossing.is_sure:
+            return f" between {duel.crossing.low:,.0f} and {duel.crossing.high:,.0f} examples per rule"
+    return ""
+
+
+def _later(evidence: Evidence, future: int) -> list[Finding]:
+    """Of a year from now: measured, else as forecast, else why not."""
+    question = evidence.question
+    if question.growth == 1 or not evidence.fields:
+        return []
+    if evidence.around(future):
+        return _standings(evidence, future)
+    found, forecasts = [], {name: evidence.forecast(name) for name in evidence.names}
+    for name, one in forecasts.items():
+        if one.is_shown and one.line:
+            at = one.line.at(future)
+            found.append(Finding(f"Forecast, not measured: with {future:,} examples per rule {the(name)} has "
+                                 f"{at.value:.2f}, 80% interval {at.low:.2f} to {at.high:.2f}."))  # fmt: skip
+        else:
+            found.append(Finding(f"No forecast of {the(name)} for {future:,} examples per rule: {one.refusal}."))
+    return found
+
+
+def _data_target(evidence: Evidence, family: str) -> tuple[int, bool]:
+    """The fewest examples at which the family is not surely worse than with the most; is it with the most only?"""
+    points = {size: evidence.fields[size][family].point for size in evidence.measured(family)}
+    last = points[max(points)]
+    gaps = {size: compare(last, point, evidence.question.metric) for size, point in points.items() if point is not last}
+    enough = min([size for size, gap in gaps.items() if gap and gap.sign <= 0] or [max(points)])
+    return enough, enough == max(points)
+
+
+def _smaller(evidence: Evidence, family: str, choice: Choice) -> list[Finding]:
+    """The smallest model of the family that is not surely worse than the one chosen."""
+    peers = [(variant.label, variant.points[choice.point.samples or 0]) for variant in evidence.variants
+             if variant.first.family == family and choice.point.samples in variant.points]  # fmt: skip
+    sizes = {point.first.parameters for _, point in peers}
+    if len(sizes) < 2:
+        return [Finding("Size: only one was measured at this number of examples; a larger model may do better.")]
+    metric, own = evidence.question.metric, choice.point.first.parameters or math.inf
+    for label, point in sorted(peers, key=lambda peer: peer[1].first.parameters or math.inf):
+        gap = compare(choice.point, point, metric) if (point.first.parameters or math.inf) < own else None
+        if gap and gap.sign <= 0:
+            return [Finding(f"Size: the smaller {label} is not surely worse (a difference of {gap}).", names(point))]
+    return [Finding(f"Size: {len(sizes)} were measured; every smaller one is surely worse than {choice.label}.")]
+
+
+def _budget_notes(evidence: Evidence) -> list[Finding]:
+    """What the budget leaves out."""
+    question = evidence.question
+    points = [point for variant in evidence.variants for point in variant.points.values()]
+    over = [point for point in points if question.affords(point) is False]
+    unknown = [point for point in points if question.affords(point) is None]
+    found = []
+    if over:
+        found.append(Finding(f"{len(over)} of {len(points)} points took more than {question.budget:g} {question.unit}: "
+                             "they count where an earlier checkpoint of a steady training is within.",
+                             names(*over)))  # fmt: skip
+    if unknown:
+        found.append(Finding(f"Of {len(unknown)} points the cost in {question.unit} is not known, so they do not count "
+                             "here.", names(*unknown)))  # fmt: skip
+    return found
+
+
+def _scope(evidence: Evidence) -> Finding:
+    runs = [run for variant in evidence.variants for run in variant.runs]
+    sizes = [run.samples_per_rule for run in runs if run.samples_per_rule]
+    return Finding(f"This rests on {len(runs)} trainings of {len(evidence.variants)} models and recipes on "
+                   f"{sentences.span(sizes)} examples per rule, and says nothing beyond.")  # fmt: skip

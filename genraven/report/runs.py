@@ -1,47 +1,88 @@
-"""Finished, failed and missing runs as one table: what ``summary.json`` and ``evaluation.json`` say of each."""
+"""Finished, failed and missing runs as one table: what the small files of each run folder say."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
-import yaml
+import numpy as np
+from numpy.typing import NDArray
 
-from genraven.errors import InputError
-from genraven.metrics.rates import Rate
-from genraven.report.evaluation import EVALUATION, Evaluation
+from genraven.report.statistics import wilson
 
-SUMMARY, CONFIGS = "summary.json", ("config.yaml", "job/config.yaml")
-METRICS = ("c3", "novel_c3", "completion", "completion_trained", "completion_held_out")
+BEST = "best.ckpt"
+EVIDENCE = ("finished", "stopped")
+"""States whose scores count: ``stopped`` by a time limit, at the step that was reached."""
 Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Score:
-    """A share of ``count`` puzzles with its 95% Wilson interval."""
+class Share:
+    """``hits`` of ``count``, of one run."""
 
-    value: float
-    low: float
-    high: float
+    hits: int
     count: int
+    outcomes: NDArray[np.bool_] | None = field(default=None, repr=False, compare=False)
+    """(count,), of each puzzle in a common order; None where only the count is known."""
 
-    @classmethod
-    def of(cls, hits: int, count: int) -> "Score":
-        """``hits`` of ``count``."""
-        rate = Rate(torch.tensor(hits), torch.tensor(count))
-        low, high = rate.interval()
-        return cls(rate.value.item(), low.item(), high.item(), count)
+    @property
+    def value(self) -> float:
+        """Between 0 and 1."""
+        return self.hits / self.count
 
-    @classmethod
-    def from_json(cls, cell: Json) -> "Score":
-        """As an evaluation has it."""
-        low, high = cell["interval95"]
-        return cls(cell["value"], low, high, cell["count"])
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95%, of the puzzles counted."""
+        low, high = wilson(self.value, self.count)
+        return float(low), float(high)
 
     def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        return "{:.3f} [{:.3f}, {:.3f}]".format(self.value, *self.interval)
+
+
+@dataclass(frozen=True)
+class Number:
+    """A score that is no share."""
+
+    value: float
+    standard_error: float | None = None
+    """Of its estimate by random draws."""
+    is_bound: bool = False
+    """It bounds what is meant from above."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One evaluation of one checkpoint in one way of decoding."""
+
+    step: int
+    scores: Mapping[str, Share]
+    numbers: Mapping[str, Number] = field(default_factory=dict)
+    split: str = "test"
+    checkpoint: str = ""
+    decoding: Json = field(default_factory=dict)
+    is_own: bool = True
+    """It decodes as the run's config has it."""
+    puzzles: str | None = None
+    """Names the evaluation puzzles: results with one name can be compared puzzle by puzzle."""
+    puzzles_per_rule: int = 0
+    per_rule: Mapping[str, tuple[Share, Share]] = field(default_factory=dict)
+    """C3 and completion of each rule that was completed."""
+    correlation: Json | None = None
+    seconds: Json = field(default_factory=dict)
+    passes: Json = field(default_factory=dict)
+    """Of the network, a puzzle."""
+    devices: int = 1
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """What tells repeats apart; None is not known."""
+
+    weights: int | None = None
+    noise: int | None = None
+    data: int | None = None
 
 
 @dataclass(frozen=True)
@@ -56,130 +97,80 @@ class Run:
     parameters: int | None = None
     samples_per_rule: int | None = None
     """None also for an endless stream."""
-    scores: Mapping[str, Score] = field(default_factory=dict)
-    """c3, novel_c3, completion, completion_trained, completion_held_out."""
+    num_rules: int | None = None
+    """That it learns."""
+    results: tuple[Result, ...] = ()
+    """Evaluations, and validations while training."""
     device_hours: float | None = None
-    """Of training."""
+    """Of training alone."""
     flops: float | None = None
     """Of training."""
-    money: float | None = None
-    """Of training, where a price was given."""
+    puzzles: float | None = None
+    """Seen in training."""
+    price: float | None = None
+    """Of a device-hour, where one was given."""
     collapse: Mapping[str, Json] = field(default_factory=dict)
     """Signals that crossed their threshold in training, with ``step``, ``value`` and ``threshold``."""
-    per_rule: Mapping[str, tuple[Score, Score]] = field(default_factory=dict)
-    """C3 and completion of each rule that was completed."""
-    correlation: Json | None = None
-    split: str | None = None
-    """``test`` or ``val``: the puzzles that ``scores`` are of."""
     step: int | None = None
-    dataset: str = ""
-    """What the run learns from but for the size: only runs of one data set are compared."""
+    max_steps: int | None = None
+    dataset: Mapping[str, str] = field(default_factory=dict)
+    """What is learned and asked, but for the number of examples: only runs that agree in it are compared."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """All else that was set, but for seeds: runs that agree in it are repeats."""
+    seeds: Seeds = Seeds()
+    device: str | None = None
     path: Path | None = None
-    evaluations: tuple[Json, ...] = ()
     message: str = ""
 
     @property
+    def money(self) -> float | None:
+        """Of training."""
+        return None if self.price is None or self.device_hours is None else self.price * self.device_hours
+
+    @property
     def is_evidence(self) -> bool:
-        """Has it finished, with scores?"""
-        return self.state == "finished" and bool(self.scores)
+        """Has it ended well, or at its time limit, with scores?"""
+        return self.state in EVIDENCE and self.final is not None
+
+    @cached_property
+    def final(self) -> Result | None:
+        """What is reported: test puzzles, the last checkpoint, the run's own decoding, the most puzzles."""
+        return max((result for result in self.results if result.scores), key=_preference, default=None)
+
+    @property
+    def best(self) -> Result | None:
+        """The same of the checkpoint that was best on validation puzzles, where that was evaluated."""
+        found = [result for result in self.results if result.checkpoint == BEST and result.split == "test"]
+        return max(found, key=_preference, default=None)
+
+    def validation(self, metric: str, of: Result) -> float | None:
+        """The score on validation puzzles at the checkpoint ``of``, to choose by."""
+        found = [r for r in self.results if r.split == "val" and r.step == of.step and r.is_own and metric in r.scores]
+        same = [r for r in found if (r.checkpoint == BEST) == (of.checkpoint == BEST)] or found
+        return max(same, key=lambda r: r.puzzles_per_rule).scores[metric].value if same else None
+
+    def series(self, metric: str) -> tuple[Result, ...]:
+        """The results along the training, by step: of test puzzles where several steps have them, else validation."""
+        for split in ("test", "val"):
+            at: dict[int, Result] = {}
+            for r in sorted(self.results, key=lambda r: (r.checkpoint != BEST, r.puzzles_per_rule)):
+                if r.split == split and r.is_own and metric in r.scores:
+                    at[r.step] = r
+            if len(at) > 1:
+                return tuple(at[step] for step in sorted(at))
+        return tuple(r for r in (self.final,) if r and metric in r.scores)
+
+    def spent(self, axis: str, step: int | None = None) -> float | None:
+        """Of ``axis`` (an attribute, or ``epochs``) up to ``step``, of the training alone."""
+        if axis == "epochs":
+            known = self.puzzles and self.samples_per_rule and self.num_rules
+            whole = self.puzzles / (self.samples_per_rule * self.num_rules) if known else None  # type: ignore[operator]
+        else:
+            whole = getattr(self, axis)
+        if whole is None or step is None or step == self.step or not self.step:
+            return whole
+        return whole * min(step / self.step, 1.0)
 
 
-def read_run(name: str, path: Path, state: str, message: str = "") -> tuple[Run, list[str]]:
-    """The run in folder ``path`` and what is wrong with its files; those that are broken are passed over."""
-    notes: list[str] = []
-    summary = _read_object(path / SUMMARY, notes)
-    config = next((found for file in CONFIGS if (found := _read_object(path / file, notes))), {})
-    facts, results = _read_evaluation(path, notes)
-    facts = {key: value for key, value in summary.items() if value is not None} | dict(facts)
-    best = max(results, key=_preference, default=None)
-    if best and summary.get("step") not in (None, best["step"]):
-        notes.append(f"{name}: evaluated at step {best['step']}, trained to step {summary['step']}.")
-    metrics = best["metrics"] if best else {}
-    scores = {metric: Score.from_json(cell) for metric in METRICS if (cell := metrics.get(metric))}
-    split = best["split"] if best else "val"
-    if not best:
-        scores = _validation_scores(summary.get("metrics") or {})
-    seconds = summary.get("device_seconds")
-    data = config.get("data") or {}
-    run = Run(
-        name=name,
-        state=state,
-        family=facts.get("family"),
-        architecture=facts.get("architecture"),
-        parameters=facts.get("parameters"),
-        samples_per_rule=facts.get("samples_per_rule") or data.get("samples_per_rule"),
-        scores=scores,
-        device_hours=None if seconds is None else seconds / 3600,
-        flops=summary.get("flops"),
-        money=summary.get("money"),
-        collapse=summary.get("collapse") or {},
-        per_rule=_per_rule(metrics.get("per_rule") or {}),
-        correlation=metrics.get("per_rule_correlation"),
-        split=split if scores else None,
-        step=summary.get("step"),
-        dataset=_dataset(data, facts),
-        path=path,
-        evaluations=tuple(results),
-        message=message,
-    )
-    return run, notes
-
-
-def _preference(result: Json) -> tuple[bool, int, bool, int]:
-    """Test puzzles before others, the newest checkpoint, the model's own sampling, then the most puzzles."""
-    return result["split"] == "test", result["step"], bool(result.get("own_sampling")), result["puzzles_per_rule"]
-
-
-def _read_object(path: Path, notes: list[str]) -> dict[str, Any]:
-    """The object in a JSON or YAML file; empty where there is none, with a note where it is broken."""
-    if not path.exists():
-        return {}
-    try:
-        text = path.read_text()
-        found = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError):
-        found = None
-    if isinstance(found, dict):
-        return found
-    notes.append(f"{path} is broken, and passed over.")
-    return {}
-
-
-def _read_evaluation(path: Path, notes: list[str]) -> tuple[Json, list[dict[str, Any]]]:
-    file = Evaluation(path / EVALUATION)
-    try:
-        return file.run(), file.results()
-    except InputError as error:
-        notes.append(f"{path / EVALUATION} is passed over: {error}")
-        return {}, []
-
-
-def _validation_scores(metrics: Json) -> dict[str, Score]:
-    """Of the last validation, which counts its puzzles."""
-    scores = {}
-    for metric in METRICS:
-        value, count = metrics.get(f"val/{metric}"), metrics.get(f"val_count/{metric}")
-        if value is not None and count:
-            scores[metric] = Score.of(round(value * count), round(count))
-    return scores
-
-
-def _per_rule(per_rule: Json) -> dict[str, tuple[Score, Score]]:
-    c3, completion = (per_rule.get(name) or {} for name in ("c3", "completion"))
-    return {rule: (Score.from_json(c3[rule]), Score.from_json(completion[rule])) for rule in completion if rule in c3}
-
-
-def _dataset(data: Json, facts: Json) -> str:
-    """What is learned, in words that tell data sets apart; empty where nothing is known."""
-    if not data and not facts.get("trained"):
-        return ""
-    words = []
-    for name, text in (("rules", "trained on"), ("held_out", "held out")):
-        value = data.get(name, facts.get({"rules": "trained"}.get(name, name)))
-        words.append(f"{text} {', '.join(map(str, value)) or 'none' if isinstance(value, list) else value}")
-    source, digest = data.get("source"), data.get("source_sha256") or facts.get("data_source")
-    if source or digest:  # the same name may be of two files, and the same file may have two names
-        words.append(f"from {source}" if not digest else f"from a file of SHA-256 {digest[:12]}")
-    corruption = {key: value for key, value in (data.get("corruption") or {}).items() if value}
-    words += [f"with corruption {corruption}"] if corruption else []
-    return "rules " + ", ".join(words)
+def _preference(result: Result) -> tuple[bool, bool, int, bool, int]:
+    return (result.split == "test", result.is_own, result.step, result.checkpoint != BEST, result.puzzles_per_rule)

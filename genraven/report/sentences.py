@@ -2,14 +2,17 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from genraven.errors import InputError
-from genraven.report.curves import LABELS, Curve, Estimate
-from genraven.report.runs import Run
+from genraven.metrics.table import label
+from genraven.report.contest import Choice, Duel, Field, ahead, can_decide, lead
+from genraven.report.points import Point
+from genraven.report.progress import End
+from genraven.report.spending import Bill, Prices
+from genraven.report.statistics import MIN_REPEATS
 
 GOALS = {"completion": "completion", "generation": "novel_c3"}
-FAMILIES = ("autoregressive", "diffusion")
 DOES = {
     "completion": "completes {} of puzzles by their rule",
     "generation": "generates a new consistent puzzle {} of the time",
@@ -33,6 +36,7 @@ class Question:
     budget: float | None = None
     """That a training may take, in device-hours; in money when ``in_money``."""
     in_money: bool = False
+    prices: Prices = field(default_factory=Prices)
 
     def __post_init__(self) -> None:
         if self.goal not in GOALS:
@@ -46,9 +50,14 @@ class Question:
         """The score that the goal is measured by."""
         return GOALS[self.goal]
 
-    def affords(self, run: Run) -> bool | None:
-        """Is the run's training within the budget? None where its cost is not known."""
-        cost = run.money if self.in_money else run.device_hours
+    @property
+    def unit(self) -> str:
+        """Of the budget."""
+        return "of money" if self.in_money else "device-hours"
+
+    def affords(self, point: Point) -> bool | None:
+        """Is the training within the budget? None where its cost is not known."""
+        cost = point.spent("money" if self.in_money else "device_hours")
         return True if self.budget is None else None if cost is None else cost <= self.budget
 
 
@@ -60,56 +69,32 @@ class Finding:
     runs: tuple[str, ...] = ()
 
 
-def names(runs: Sequence[Run]) -> tuple[str, ...]:
+def names(*points: Point) -> tuple[str, ...]:
     """Of runs."""
-    return tuple(run.name for run in runs)
+    return tuple(dict.fromkeys(run.name for point in points for run in point.runs))
 
 
-def describe(run: Run) -> str:
-    """Architecture and size of a run."""
-    return f"{run.architecture or 'unknown architecture'}, {size(run.parameters)}"
+def the(family: str) -> str:
+    """A family in a sentence."""
+    return f"the {family} family"
 
 
-def size(parameters: int | None) -> str:
-    """Parameters in words."""
-    if parameters is None:
-        return "size not known"
-    return f"{parameters / 1e3:.3g} k parameters" if parameters < 1e6 else f"{parameters / 1e6:.3g} M parameters"
+def repeats(point: Point) -> str:
+    """How many, and of what kind."""
+    num = len(point.runs)
+    if num == 1:
+        return "one seed: no interval over seeds, only of its puzzles"
+    known = {run.seeds.data for run in point.runs}
+    same = ", all of the same training puzzles" if len(known) == 1 and None not in known else ""
+    return f"mean of {num} repeats{same}"
 
 
-def family_finding(family: str, at: Estimate | None, curve: Curve, examples: float, question: Question) -> Finding:
-    """How good a family is at ``examples``, or why that is not known."""
-    if at is None:
-        if not curve:
-            return Finding(f"No finished {family} run counts here: its {LABELS[question.metric]} is missing.")
-        return Finding(f"The {family} family was measured with {min(curve):,} to {max(curve):,} examples per rule "
-                       f"only, and not with {examples:,.0f}.", names(list(curve.values())))  # fmt: skip
-    between = "" if len(at.runs) == 1 else " (between two measured sizes of data)"
-    best = max(at.runs, key=lambda run: run.scores[question.metric].value)
-    does = DOES[question.goal].format(f"{at.value:.3f}")
-    count = min(run.scores[question.metric].count for run in at.runs)
-    return Finding(f"With {examples:,.0f} examples per rule the best {family} run ({describe(best)}) "
-                   f"{does}{between}; 95% interval {at.low:.3f} to {at.high:.3f}, {count:,} puzzles.",
-                   names(at.runs))  # fmt: skip
-
-
-def why_unclear(now: Mapping[str, Estimate | None], question: Question) -> Finding:
-    """What would decide."""
-    missing = [name for name, at in now.items() if at is None]
-    if missing:
-        families = " and the ".join(missing)
-        return Finding(f"To decide, train and evaluate the {families} family at sizes of data on both sides of "
-                       f"{question.examples:,} examples per rule.")  # fmt: skip
-    known = [at for at in now.values() if at is not None]
-    runs = tuple(run for at in known for run in at.runs)
-    cheapest = min(runs, key=lambda run: run.device_hours if run.device_hours is not None else math.inf)
-    cost = (
-        ""
-        if cheapest.device_hours is None
-        else (f" The cheapest of these is {describe(cheapest)}, {hours(cheapest.device_hours)}.")
-    )
-    return Finding("Their 95% intervals overlap: more puzzles (genraven evaluate --puzzles-per-rule) or more seeds "
-                   f"could tell them apart.{cost}", names(runs))  # fmt: skip
+def within(point: Point) -> str:
+    """The budget that a score is about."""
+    spent = point.spent("device_hours")
+    if spent is not None:
+        return f"within {hours(spent)} of training"
+    return "" if point.first.step is None else f"within {point.first.step:,} steps of training"
 
 
 def hours(device_hours: float) -> str:
@@ -117,107 +102,201 @@ def hours(device_hours: float) -> str:
     return f"{device_hours:.2g} device-hours" if device_hours < 10 else f"{device_hours:,.0f} device-hours"
 
 
-def size_finding(choice: Run, family: str, runs: Sequence[Run], question: Question) -> Finding:
-    """How large a model to train."""
-    peers = [run for run in runs if run.family == family and run.samples_per_rule == choice.samples_per_rule]
-    sizes = sorted({run.parameters for run in peers if run.parameters and run.is_evidence})
-    score = choice.scores[question.metric]
-    if len(sizes) < 2:
-        text = f"Size: only {size(choice.parameters)} was measured at this size of data; a larger model may do better."
-    elif choice.parameters == sizes[-1]:
-        text = (f"Size: {describe(choice)} ({score}) is the largest of {len(sizes)} sizes measured and better than "
-                "the smaller ones; a larger one may do better still.")  # fmt: skip
-    else:
-        text = (f"Size: {describe(choice)} ({score}) is enough; larger models, up to {size(sizes[-1])}, were not "
-                "measurably better.")  # fmt: skip
-    cost = "" if choice.device_hours is None else f" Its training took {hours(choice.device_hours)}."
-    return Finding(text + cost, names([run for run in peers if run.is_evidence]))
+def standing(family: str, choice: Choice, question: Question) -> Finding:
+    """How good a family is at a measured number of examples."""
+    interval = choice.point.interval(question.metric)
+    assert interval is not None
+    does = DOES[question.goal].format(f"{interval.value:.3f}")
+    return Finding(f"With {choice.point.samples:,} examples per rule {the(family)} ({choice.label}) {does}; 95% "
+                   f"interval {interval.low:.3f} to {interval.high:.3f} ({repeats(choice.point)}){chosen(choice)}.",
+                   names(choice.point))  # fmt: skip
 
 
-def data_finding(family: str, curve: Curve, enough: int, still_rising: bool, question: Question) -> Finding:
-    """How many examples are worth having."""
-    ends = f"{curve[enough].scores[question.metric]} at {enough:,}"
-    if len(curve) == 1:
-        text = f"Data target: unknown, as only {enough:,} examples per rule were measured."
-    elif still_rising:
-        text = f"Data target: more than {enough:,} examples per rule; the {family} curve still rises there ({ends})."
-    else:
-        text = (f"Data target: about {enough:,} examples per rule; up to {max(curve):,} the {family} family gains "
-                f"nothing measurable beyond ({ends}).")  # fmt: skip
-    return Finding(text, names(list(curve.values())))
+def chosen(choice: Choice) -> str:
+    """Why this one stands for its family."""
+    if not choice.num_others:
+        return ""
+    how = "the best on validation puzzles" if choice.by_validation else (
+        "the most trained, as not all have validation scores to choose by")  # fmt: skip
+    return f", chosen of {choice.num_others + 1} as {how}"
 
 
-def overtaking(crossing: float, family: str, question: Question) -> Finding:
-    """When the other family becomes the better one."""
-    other = next(name for name in FAMILIES if name != family)
-    when = ""
-    if question.growth > 1:
-        years = math.log(crossing / question.examples) / math.log(question.growth)
-        when = f" At {question.growth:g} times a year you have these in about {_span(years)}."
-    return Finding(f"The {other} family overtakes at about {crossing:,.0f} examples per rule.{when}")
+def not_measured(family: str, measured: Sequence[int], examples: float, question: Question) -> Finding:
+    """Why a family's score is not known."""
+    if not measured:
+        return Finding(f"No finished {family} run counts here: its {label(question.metric)} is missing.")
+    return Finding(f"{the(family).capitalize()} was measured with {span(measured)} examples per rule only, and not "
+                   f"with {examples:,.0f}.")  # fmt: skip
 
 
-def _span(years: float) -> str:
-    return f"{years:.1f} years" if years >= 1.5 else f"{max(1, round(12 * years))} months"
-
-
-def scope(runs: Sequence[Run]) -> Finding:
-    """What the answer rests on, and where it ends."""
-    finished = [run for run in runs if run.is_evidence]
-    sizes = _range([size(n) for n in sorted(run.parameters for run in finished if run.parameters)])
-    data = _range([f"{n:,}" for n in sorted(run.samples_per_rule for run in finished if run.samples_per_rule)])
-    of = f"models of {sizes}" if sizes else "models of unknown size"
-    return Finding(f"This rests on {len(finished)} finished runs of {of} on {data} examples per rule and says nothing "
-                   "beyond. Intervals cover the puzzles counted, not the luck of a training.")  # fmt: skip
-
-
-def _range(ascending: Sequence[str]) -> str:
-    """From the first to the last, where they differ."""
-    ends = dict.fromkeys([*ascending[:1], *ascending[-1:]])
+def span(numbers: Sequence[float]) -> str:
+    """From the least to the most."""
+    ends = dict.fromkeys(f"{number:,.0f}" for number in (min(numbers), max(numbers)))
     return " to ".join(ends)
 
 
-def headline(
-    family: str, choice: Run, later: str | None, crossing: float | None, future: int, question: Question
-) -> str:
+def how_sure(fields: Sequence[Field], family: str | None, question: Question) -> Finding:
+    """What the answer rests on: the differences at the numbers of examples that bear on it."""
+    told, runs = [], []
+    for one in fields:
+        first, second, *_ = ahead(one, question.metric)
+        gap = lead(one[first], one[second], question.metric)
+        samples = one[first].point.samples
+        about = f" at {samples:,} examples" if len(fields) > 1 else ""
+        told.append(f"{first} {one[first].point.value(question.metric):.2f} against {second} "
+                    f"{one[second].point.value(question.metric):.2f}{about}: a difference of {gap}")  # fmt: skip
+        runs += [one[first].point, one[second].point]
+    numbers = sorted({len(point.runs) for point in runs})
+    text = f"{first_upper(label(question.metric))}: {'; '.join(told)} (95% {_over(numbers)})."
+    if family is not None:
+        return Finding(f"Beyond chance. {text}", names(*runs))
+    if not all(can_decide(*one.values()) for one in fields):
+        text = f"No verdict: it takes {MIN_REPEATS} repeats or more on each side. {_leaning(fields, question)}{text}"
+        return Finding(text, names(*runs))
+    return Finding(f"No verdict: the difference may be chance. {text}", names(*runs))
+
+
+def first_upper(text: str) -> str:
+    """``text`` as the beginning of a sentence."""
+    return text[:1].upper() + text[1:]
+
+
+def _over(numbers: Sequence[int]) -> str:
+    """What an interval is over, with so many runs on the sides."""
+    if max(numbers) == 1:
+        return "of the puzzles alone: one seed each, no interval over seeds"
+    return f"over runs and puzzles; {span(numbers)} repeats each"
+
+
+def _leaning(fields: Sequence[Field], question: Question) -> str:
+    leaders = {ahead(one, question.metric)[0] for one in fields}
+    return f"So far {the(leaders.pop())} looks ahead. " if len(leaders) == 1 else ""
+
+
+def trained(ends: Mapping[str, End], choices: Field, metric: str) -> Finding:
+    """Do the curves still rise at their ends? Then the answer is one about their budget."""
+    by_trend: dict[str, list[str]] = {}
+    for name, end in ends.items():
+        by_trend.setdefault(end.trend, []).append(name)
+    told = {
+        "rises": "still rising at the end",
+        "level": "level at the end",
+        "falls": "falling at the end: an earlier checkpoint was better",
+        "unclear": "not surely level at the end",
+        "unknown": "not known to have been trained out, as only its end was scored",
+    }
+    text = "; ".join(f"{' and '.join(found)} {told[trend]}" for trend, found in by_trend.items())
+    budgets = [spent for name in ends if (spent := choices[name].point.spent("device_hours")) is not None]
+    between = " to ".join(dict.fromkeys(f"{spent:.2g}" for spent in (min(budgets), max(budgets)))) if budgets else ""
+    about = f" So this is about {between} device-hours of training." if between and set(by_trend) != {"level"} else ""
+    changes = [f"{name} {end.change}" for name, end in ends.items() if end.change]
+    since = f" (change of {label(metric)} over the last quarter or more: {', '.join(changes)})" if changes else ""
+    return Finding(f"Trained or not: {text}{since}.{about}", names(*(choices[name].point for name in ends)))
+
+
+def to_pay(of: Bill, question: Question, choice: Choice) -> list[Finding]:
+    """Training, and a year of puzzles; what is left out is said."""
+    if of.training_hours is None:
+        return [Finding("What its training took is not known.", names(choice.point))]
+    money = "" if of.price is None else f", {of.price * of.training_hours:,.2f} of money"
+    mean_of = f" (mean of {len(choice.point.runs)} repeats)" if len(choice.point.runs) > 1 else ""
+    found = [Finding(f"Training took {hours(of.training_hours)}{money}{mean_of}.", names(choice.point))]
+    number, prices = question.prices.puzzles_per_year, question.prices
+    if number is None:
+        return found
+    if of.writing_hours is None:
+        text = f"Writing {number:,} puzzles a year: not known, since no evaluation was timed."
+    else:
+        money = "" if of.price is None else f", {of.price * of.writing_hours:,.2f} of money"
+        text = f"Writing {number:,} puzzles a year takes {hours(of.writing_hours)}{money}."
+    if prices.review_price is not None and of.reviewing is None:
+        text += (f" Review at {prices.review_price:g} each is left out: what share would be sent to it is not known "
+                 f"yet (all of them: {number * prices.review_price:,.0f}).")  # fmt: skip
+    total = "" if of.total is None else f" In all, for the first year{' without review' * (of.reviewing is None)}: "
+    return [*found, Finding(text + (f"{total}{of.total:,.2f}." if of.total is not None else ""))]
+
+
+def data_finding(family: str, sizes: Sequence[int], enough: int, rises: bool, question: Question) -> Finding:
+    """How many examples are worth having."""
+    if len(sizes) == 1:
+        return Finding(f"Data target: unknown, as only {enough:,} examples per rule were measured.")
+    if rises:
+        return Finding(f"Data target: more than {enough:,} examples per rule; {the(family)} is surely better there "
+                       "than with fewer.")  # fmt: skip
+    return Finding(f"Data target: about {enough:,} examples per rule; up to {max(sizes):,} {the(family)} gains nothing "
+                   "sure beyond.")  # fmt: skip
+
+
+AXES = {
+    "examples": "examples per rule",
+    "epochs": "epochs",
+    "flops": "FLOPs of training",
+    "device_hours": "device-hours of training",
+}
+
+
+def crossing_sentence(duel: Duel, axis: str) -> str:
+    """Where the lead changes, or why that is not known."""
+    unit, it = AXES[axis], duel.crossing
+    if not duel.values:
+        return f"{duel.first} and {duel.second}: unknown, as no point has {MIN_REPEATS} repeats or more of both."
+    ends = dict.fromkeys(_amount(value) for value in (duel.values[0], duel.values[-1]))
+    measured = f"{' to '.join(ends)} {unit}"
+    if it.is_sure and it.low is not None and it.high is not None:
+        return (f"{the(duel.name(it.after)).capitalize()} overtakes {the(duel.name(it.before))} between "
+                f"{_amount(it.low)} and {_amount(it.high)} {unit}.")  # fmt: skip
+    if not it.before or it.low is None:
+        return f"{duel.first} and {duel.second}: no sure lead, so no crossing, in the range measured ({measured})."
+    leader, last, first = the(duel.name(it.before)), _amount(it.low), it.since or duel.values[0]
+    below = f"below {_amount(first)} or " if first > duel.values[0] else ""
+    where = f"If they cross, then {below}above {last} {unit}."
+    if it.low >= duel.values[-1]:
+        return f"None in the range measured ({measured}): {leader} is ahead wherever one surely is. {where}"
+    return (f"None sure in the range measured ({measured}): {leader} is ahead up to {last}, and beyond nobody surely "
+            f"is, all {len(duel.values)} points tested together. {where}")  # fmt: skip
+
+
+def _amount(value: float) -> str:
+    return f"{value:,.0f}" if 100 <= value < 1e6 else short(value)
+
+
+def short(value: float) -> str:
+    """``400``, ``10k``, ``1.2M``; small numbers with two digits."""
+    for factor, letter in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= factor:
+            return f"{value / factor:.3g}{letter}"
+    return f"{value:.2g}" if value < 100 else f"{value:.0f}"
+
+
+def year_note(crossing: float, question: Question) -> str:
+    """When a number of examples is reached."""
+    if question.growth <= 1 or crossing <= question.examples:
+        return ""
+    years = math.log(crossing / question.examples) / math.log(question.growth)
+    when = f"{years:.1f} years" if years >= 1.5 else f"{max(1, round(12 * years))} months"
+    return f" At {question.growth:g} times a year you have these in about {when}."
+
+
+def headline(family: str, choice: Choice, later: str | None, where: str, future: int, question: Question) -> str:
     """The answer in one sentence."""
-    examples = f"{question.examples:,} examples per rule"
-    now = f"Train the {family} family ({describe(choice)}) for {question.goal} with {examples}"
+    about = within(choice.point)
+    now = (f"Train the {family} family ({choice.label}) for {question.goal} with {question.examples:,} examples per "
+           "rule" + (f", {about}" if about else ""))  # fmt: skip
     if question.growth == 1:
         return now + "."
-    ahead = f"{future:,} examples per rule in a year"
+    in_a_year = f"{future:,} examples per rule in a year"
     if later is None:
-        return f"{now}; for the {ahead} there is not enough evidence."
+        return f"{now}; for the {in_a_year} there is not enough evidence."
     if later == family:
-        return f"{now}, and stay with it for the {ahead}."
-    where = f" at about {crossing:,.0f} examples per rule" if crossing else ""
-    return f"{now}; change to the {later} family{where}, since it wins with the {ahead}."
+        return f"{now}, and stay with it for the {in_a_year}."
+    return f"{now}; change to {the(later)}{where}, since it wins with the {in_a_year}."
 
 
-def unclear_headline(later: str | None, future: int, curves: Mapping[str, Curve], question: Question) -> str:
+def unclear_headline(later: str | None, future: int, is_measured: bool, question: Question) -> str:
     """The same, where there is none."""
-    if not any(curves.values()):
-        return f"Not enough evidence: no finished run that counts here has scores of {LABELS[question.metric]}."
+    if not is_measured:
+        return f"Not enough evidence: no finished run that counts here has scores of {label(question.metric)}."
     text = f"Not enough evidence to choose a family for {question.goal} with {question.examples:,} examples per rule"
     if question.growth != 1 and later is not None:
-        return f"{text}; with the {future:,} of a year from now the {later} family wins."
+        return f"{text}; with the {future:,} of a year from now {the(later)} wins."
     return text + "."
-
-
-def budget_notes(runs: Sequence[Run], question: Question) -> list[Finding]:
-    """What the budget leaves out."""
-    if question.budget is None:
-        return []
-    unit = "money" if question.in_money else "device-hours"
-    finished = [run for run in runs if run.is_evidence]
-    over = [run for run in finished if question.affords(run) is False]
-    unknown = [run for run in finished if question.affords(run) is None]
-    found = []
-    if over:
-        found.append(Finding(f"{len(over)} of {len(finished)} finished runs took more than {question.budget:g} "
-                             f"{unit} and do not count here.", names(over)))  # fmt: skip
-    if unknown:
-        found.append(Finding(f"Of {len(unknown)} finished runs the cost in {unit} is not known, so they do not count "
-                             "here.",
-                             names(unknown)))  # fmt: skip
-    return found

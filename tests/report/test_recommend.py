@@ -1,66 +1,53 @@
-"""Made-up tables of runs whose right answer is known."""
+"""The advice on made-up tables of runs whose right answer is known."""
 
+import math
+import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from tables import CROSSING, STEADY, repeats, result, run, table, validated
 
 from genraven.errors import InputError
-from genraven.report.recommend import recommend
-from genraven.report.runs import Run, Score
+from genraven.report.recommend import Advice, recommend
+from genraven.report.runs import Run
 from genraven.report.sentences import Question
-
-COUNT = 1000
-ARCHITECTURES = {"autoregressive": "GPT-2", "diffusion": "SiT"}
+from genraven.report.spending import Prices
 
 
-def run(family: str, examples: int, value: float, parameters: int = 10_000_000, **more: Any) -> Run:
-    scores = {name: Score.of(round(value * COUNT), COUNT) for name in ("completion", "novel_c3", "c3")}
-    scores |= {name: Score.of(round(v * COUNT), COUNT) for name, v in more.pop("scores", {}).items()}
-    name = f"{family}-{parameters}-{examples}"
-    settings = {"device_hours": 1.0, **more}
-    return Run(name, family=family, architecture=ARCHITECTURES[family], parameters=parameters,
-               samples_per_rule=examples, scores=scores, **settings)  # fmt: skip
-
-
-def table(autoregressive: dict[int, float], diffusion: dict[int, float]) -> list[Run]:
-    return [
-        run(family, examples, value)
-        for family, curve in (("autoregressive", autoregressive), ("diffusion", diffusion))
-        for examples, value in curve.items()
-    ]
-
-
-CROSSING = table({400: 0.4, 4000: 0.5, 40000: 0.55}, {400: 0.05, 4000: 0.3, 40000: 0.8})
-
-
-def text_of(advice: Any) -> str:
-    return " ".join([advice.headline, *(finding.text for finding in advice.findings)])
+def text_of(advice: Advice) -> str:
+    findings = (*advice.sure, *advice.switching, *advice.cost, *advice.next_steps, *advice.findings)
+    return " ".join([advice.headline, *(finding.text for finding in findings)])
 
 
 def test_crossing_curves_few_examples() -> None:
     advice = recommend(CROSSING, Question("completion", 400))
     assert (advice.verdict, advice.family) == ("train", "autoregressive")
-    assert advice.headline.startswith(
-        "Train the autoregressive family (GPT-2, 10 M parameters) for completion with 400"
+    assert advice.headline == (
+        "Train the autoregressive family (GPT-2, 10 M parameters) for completion with 400 examples per rule, "
+        "within 1 device-hours of training."
     )
-    cited = {name for finding in advice.findings for name in finding.runs}
-    assert {"autoregressive-10000000-400", "diffusion-10000000-400"} <= cited
+    assert {"GPT-2-10000000-400-s0", "SiT-10000000-400-s2"} <= set(advice.sure[0].runs)
+    assert "autoregressive 0.40 against diffusion 0.05: a difference of 0.350" in text_of(advice)
 
 
 def test_crossing_curves_many_examples() -> None:
     advice = recommend(CROSSING, Question("generation", 40000))
-    assert (advice.verdict, advice.family) == ("train", "diffusion")
-    assert (advice.data_target, advice.crossing) == (40000, None)
-    assert "still rises" in text_of(advice)
+    assert (advice.verdict, advice.family, advice.data_target) == ("train", "diffusion", 40000)
+    assert "more than 40,000 examples per rule" in text_of(advice)
+
+
+def test_a_crossing_is_an_interval() -> None:
+    (duel,) = recommend(CROSSING, Question("completion", 400)).duels
+    assert (duel.name(duel.crossing.before), duel.name(duel.crossing.after)) == ("autoregressive", "diffusion")
+    assert (duel.crossing.low, duel.crossing.high) == (4000, 40000)
 
 
 def test_growth_leads_over_the_crossing() -> None:
     advice = recommend(CROSSING, Question("completion", 4000, growth=10))
     assert (advice.verdict, advice.family, advice.later) == ("train, then switch", "autoregressive", "diffusion")
-    # The gap is 0.2 at 4 000 and -0.25 at 40 000: zero after 0.2 / 0.45 of a decade.
-    assert advice.crossing == pytest.approx(4000 * 10 ** (0.2 / 0.45))
-    assert "in about 5 months" in text_of(advice)
-    assert "change to the diffusion family at about 11,1" in advice.headline
+    assert "change to the diffusion family between 4,000 and 40,000 examples per rule" in advice.headline
+    assert "in about 12 months" in text_of(advice)  # at 40 000, where the lead has surely changed
 
 
 def test_growth_that_does_not_reach_the_crossing_changes_nothing() -> None:
@@ -69,35 +56,101 @@ def test_growth_that_does_not_reach_the_crossing_changes_nothing() -> None:
     assert "stay with it" in advice.headline
 
 
-def test_between_two_measured_sizes_both_are_cited() -> None:
-    advice = recommend(CROSSING, Question("completion", 1265))  # half a decade above 400
-    assert advice.family == "autoregressive"
-    assert "completes 0.450 of puzzles by their rule (between two measured sizes of data)" in advice.findings[0].text
-    assert advice.findings[0].runs == ("autoregressive-10000000-400", "autoregressive-10000000-4000")
+def test_between_two_measured_sizes_both_must_agree() -> None:
+    assert recommend(CROSSING, Question("completion", 1265)).family == "autoregressive"
+    advice = recommend(CROSSING, Question("completion", 12650))  # led by one on the left, by the other on the right
+    assert (advice.verdict, advice.family) == ("not enough evidence", None)
+
+
+def test_switching_is_foreseen_where_forecasts_have_proved_themselves() -> None:
+    """Log odds of 1 + 0.2 x and -1 + 0.5 x, over x = log(examples / 100): they meet at e^(2/0.3) times 100."""
+    sizes = (100, 400, 1600, 6400, 25600)
+    curves = ({n: 1 / (1 + math.exp(-a - b * math.log(n / 100))) for n in sizes} for a, b in ((1, 0.2), (-1, 0.5)))
+    advice = recommend(table(*curves), Question("completion", 25600, growth=10))
+    (crossing, foreseen) = advice.switching
+    assert crossing.text.startswith("None")
+    found = re.search(r"overtakes the autoregressive family at about ([\d,]+) examples per rule, 80%", foreseen.text)
+    assert found
+    assert int(found[1].replace(",", "")) == pytest.approx(100 * math.exp(2 / 0.3), rel=0.2)
+    assert "Forecast, not measured: with 256,000 examples per rule the diffusion family has 0.9" in text_of(advice)
+
+
+@pytest.mark.parametrize("num", [1, 2])
+def test_a_verdict_takes_three_repeats_of_each(num: int) -> None:
+    many, few = repeats("autoregressive", 400, 0.9), repeats("diffusion", 400, 0.1)[:num]
+    advice = recommend([*many, *few], Question("completion", 400))
+    assert (advice.verdict, advice.family) == ("not enough evidence", None)
+    assert "it takes 3 repeats or more on each side. So far the autoregressive family looks ahead" in text_of(advice)
+    assert f"Train {3 - num} more repeat{'s' * (3 - num > 1)} of SiT, 10 M parameters on 400 examples" in (
+        advice.next_steps[0].text
+    )
+
+
+def test_a_lucky_run_does_not_win() -> None:
+    lucky = [run("diffusion", 400, value, seed=seed) for seed, value in enumerate((0.95, 0.3, 0.3))]
+    advice = recommend([*lucky, *repeats("autoregressive", 400, 0.4)], Question("completion", 400))
+    assert advice.verdict == "not enough evidence"
+    assert "the difference may be chance" in text_of(advice)
+
+
+def test_more_runs_are_no_advantage() -> None:
+    """Nine runs of one family, of which the best is above all of the other's."""
+    many = [run("diffusion", 400, 0.3 + 0.03 * seed, seed=seed) for seed in range(9)]
+    advice = recommend([*many, *repeats("autoregressive", 400, 0.5)], Question("completion", 400))
+    assert advice.family == "autoregressive" or advice.verdict == "not enough evidence"
+
+
+def test_the_model_is_chosen_on_validation_puzzles() -> None:
+    """Of two sizes the test scores prefer one, the validation scores the other."""
+    small = validated(repeats("diffusion", 400, 0.5, 1_000_000), 0.6)
+    large = validated(repeats("diffusion", 400, 0.9, 90_000_000), 0.2)
+    advice = recommend([*small, *large, *repeats("autoregressive", 400, 0.3)], Question("completion", 400))
+    assert advice.choice is not None
+    assert advice.choice.label == "SiT, 1 M parameters"
+    assert "chosen of 2 as the best on validation puzzles" in text_of(advice)
+
+
+def test_without_validation_scores_the_most_trained_is_chosen_and_said_so() -> None:
+    small, large = (
+        repeats("diffusion", 400, 0.9, 1_000_000, flops=1e14),
+        repeats("diffusion", 400, 0.5, 9_000_000, flops=1e16),
+    )
+    advice = recommend([*small, *large, *repeats("autoregressive", 400, 0.3)], Question("completion", 400))
+    assert advice.choice is not None
+    assert advice.choice.label == "SiT, 9 M parameters"
+    assert "as the most trained, as not all have validation scores" in text_of(advice)
+    assert "genraven evaluate --split val" in text_of(advice)
+
+
+def test_any_number_of_architectures_and_families() -> None:
+    runs = [
+        *validated(repeats("diffusion", 400, 0.6, architecture="Masked"), 0.7),
+        *validated(repeats("diffusion", 400, 0.2, architecture="SiT one-hot"), 0.1),
+        *repeats("autoregressive", 400, 0.4),
+        *repeats("copying", 400, 0.1, architecture="Copier"),
+    ]
+    advice = recommend(runs, Question("completion", 400))
+    assert advice.family == "diffusion"
+    assert advice.choice is not None
+    assert advice.choice.label.startswith("Masked")
+    assert len(advice.duels) == 3
 
 
 def test_a_model_that_memorises_does_not_win_generation() -> None:
-    runs = [*table({400: 0.3}, {}), run("diffusion", 400, 0.9, scores={"novel_c3": 0.01})]
+    runs = [*table({400: 0.3}, {}), *repeats("diffusion", 400, 0.9, scores={"novel_c3": 0.01})]
     assert recommend(runs, Question("generation", 400)).family == "autoregressive"
     assert recommend(runs, Question("completion", 400)).family == "diffusion"
 
 
-def test_a_family_that_collapses_to_nothing_loses() -> None:
-    advice = recommend(table({400: 0.4, 4000: 0.5}, {400: 0.0, 4000: 0.9}), Question("completion", 400))
-    assert advice.family == "autoregressive"
-    assert advice.crossing is not None
-
-
 def test_a_tie_is_not_enough_evidence() -> None:
-    runs = [*table({400: 0.40}, {}), run("diffusion", 400, 0.42, device_hours=0.5)]
-    advice = recommend(runs, Question("completion", 400))
-    assert (advice.verdict, advice.family, advice.run) == ("not enough evidence", None, None)
-    assert "intervals overlap" in text_of(advice)
-    assert "The cheapest of these is SiT, 10 M parameters, 0.5 device-hours" in text_of(advice)
+    runs = [run("diffusion", 400, value, seed=seed) for seed, value in enumerate((0.40, 0.44, 0.42))]
+    advice = recommend([*table({400: 0.40}, {}), *runs], Question("completion", 400))
+    assert (advice.verdict, advice.family, advice.choice) == ("not enough evidence", None, None)
+    assert "it takes about 7 repeats of each" in text_of(advice)
 
 
 def test_a_tie_now_and_a_winner_in_a_year() -> None:
-    advice = recommend(table({400: 0.40, 4000: 0.5}, {400: 0.42, 4000: 0.9}), Question("completion", 400, growth=10))
+    advice = recommend(table({400: 0.40, 4000: 0.5}, {400: 0.401, 4000: 0.9}), Question("completion", 400, growth=10))
     assert (advice.verdict, advice.later) == ("not enough evidence", "diffusion")
     assert "with the 4,000 of a year from now the diffusion family wins" in advice.headline
 
@@ -105,19 +158,26 @@ def test_a_tie_now_and_a_winner_in_a_year() -> None:
 def test_one_family_missing() -> None:
     advice = recommend(table({400: 0.9}, {}), Question("completion", 400))
     assert (advice.verdict, advice.family) == ("not enough evidence", None)
-    assert "No finished diffusion run counts here" in text_of(advice)
+    assert "Train a model of another family, too: only the autoregressive family has runs here" in text_of(advice)
+
+
+def test_a_family_whose_runs_failed() -> None:
+    runs = [*table({400: 0.9}, {}), *repeats("diffusion", 400, 0.1, state="failed")]
+    advice = recommend(runs, Question("completion", 400))
+    assert advice.verdict == "not enough evidence"
+    assert "No finished diffusion run counts here: its completion is missing." in text_of(advice)
 
 
 def test_nothing_finished() -> None:
     runs = [Run("a", state="failed", family="diffusion"), Run("b", state="new")]
     advice = recommend(runs, Question("completion", 400))
     assert advice.verdict == "not enough evidence"
-    assert "train and evaluate the autoregressive and the diffusion family" in text_of(advice)
+    assert "no finished run that counts here has scores of completion" in advice.headline
 
 
-def test_a_run_that_has_not_finished_is_no_evidence() -> None:
-    runs = [*table({400: 0.9}, {}), run("diffusion", 400, 0.1, state="failed")]
-    assert recommend(runs, Question("completion", 400)).verdict == "not enough evidence"
+def test_runs_stopped_by_a_limit_count_at_the_step_they_reached() -> None:
+    runs = [replace(one, state="stopped", step=60) for one in table({400: 0.9}, {400: 0.1})]
+    assert recommend(runs, Question("completion", 400)).family == "autoregressive"
 
 
 @pytest.mark.parametrize("examples", [100, 100_000])
@@ -125,47 +185,91 @@ def test_examples_outside_the_measured_range(examples: int) -> None:
     advice = recommend(CROSSING, Question("completion", examples))
     assert advice.verdict == "not enough evidence"
     assert f"400 to 40,000 examples per rule only, and not with {examples:,}" in text_of(advice)
+    assert f"on both sides of {examples:,} per rule" in text_of(advice)
 
 
 def test_a_year_outside_the_measured_range_leaves_today() -> None:
     advice = recommend(CROSSING, Question("completion", 40000, growth=10))
     assert (advice.verdict, advice.family, advice.later) == ("train", "diffusion", None)
     assert "there is not enough evidence" in advice.headline
+    assert "No forecast of the diffusion family for 400,000 examples per rule: only 3 numbers" in text_of(advice)
 
 
-def test_the_smallest_model_that_is_as_good() -> None:
-    sizes = {1_000_000: 0.5, 10_000_000: 0.79, 100_000_000: 0.8}
-    runs = [run("diffusion", 400, value, size) for size, value in sizes.items()] + table({400: 0.1}, {})
-    advice = recommend(runs, Question("completion", 400))
-    assert advice.run is not None
-    assert advice.run.parameters == 10_000_000
-    assert "is enough; larger models, up to 100 M parameters, were not measurably better" in text_of(advice)
+def test_a_smaller_model_that_is_not_surely_worse_is_named() -> None:
+    sizes = {1_000_000: 0.5, 10_000_000: 0.795, 100_000_000: 0.8}
+    runs = [one for n, value in sizes.items() for one in validated(repeats("diffusion", 400, value, n), value)]
+    advice = recommend([*runs, *table({400: 0.1}, {})], Question("completion", 400))
+    assert advice.choice is not None
+    assert advice.choice.point.first.parameters == 100_000_000
+    assert "Size: the smaller SiT, 10 M parameters is not surely worse" in text_of(advice)
 
 
 def test_the_data_target_is_where_nothing_is_gained() -> None:
-    curve = {400: 0.5, 4000: 0.89, 40000: 0.9}
+    curve = {400: 0.5, 4000: 0.895, 40000: 0.9}
     advice = recommend(table(curve, dict.fromkeys(curve, 0.1)), Question("completion", 400))
     assert advice.data_target == 4000
     assert "Data target: about 4,000 examples" in text_of(advice)
 
 
+def rising(value: float, earlier: float) -> Any:
+    return tuple(result(v, step) for v, step in ((earlier, 50), (value, 100)))
+
+
+def test_a_verdict_between_curves_that_still_rise_names_its_budget() -> None:
+    runs = [
+        *(run("autoregressive", 400, 0.9, seed=seed, results=rising(0.9 + 0.01 * seed, 0.9)) for seed in range(3)),
+        *(run("diffusion", 400, 0.3, seed=seed, results=rising(0.3 + 0.005 * seed, 0.1)) for seed in range(3)),
+    ]
+    advice = recommend(runs, Question("completion", 400))
+    assert advice.family == "autoregressive"
+    assert "diffusion still rising at the end" in text_of(advice)
+    assert "So this is about 1 device-hours of training." in text_of(advice)
+    assert "Train the diffusion family longer" in text_of(advice)
+
+
 def test_a_budget_leaves_out_what_is_dearer_or_of_unknown_cost() -> None:
     runs = [
         *table({400: 0.3}, {400: 0.1}),
-        run("diffusion", 400, 0.9, 90_000_000, device_hours=100.0),
-        run("diffusion", 400, 0.8, 80_000_000, device_hours=None),
+        *validated(repeats("diffusion", 400, 0.9, 90_000_000, device_hours=100.0), 0.9),
+        *repeats("diffusion", 400, 0.8, 80_000_000, device_hours=None),
     ]
-    assert recommend(runs, Question("completion", 400)).family == "diffusion"
     advice = recommend(runs, Question("completion", 400, budget=10))
     assert advice.family == "autoregressive"
-    assert "1 of 4 finished runs took more than 10 device-hours" in text_of(advice)
-    assert "Of 1 finished runs the cost in device-hours is not known" in text_of(advice)
+    assert "1 of 4 points took more than 10 device-hours" in text_of(advice)
+    assert "Of 1 points the cost in device-hours is not known" in text_of(advice)
+
+
+def test_a_steady_training_counts_at_the_checkpoint_within_the_budget() -> None:
+    steady = [
+        run("diffusion", 400, 0.9, seed=seed, settings=STEADY, device_hours=100.0, results=rising(0.9, 0.5))
+        for seed in range(3)
+    ]
+    advice = recommend([*steady, *table({400: 0.3}, {})], Question("completion", 400, budget=60))
+    assert advice.family == "diffusion"
+    assert advice.choice is not None
+    assert advice.choice.point.value("completion") == pytest.approx(0.5)
+    assert "within 50 device-hours" in advice.headline
 
 
 def test_a_budget_in_money() -> None:
-    runs = [run("autoregressive", 400, 0.3, money=2.0), run("diffusion", 400, 0.1, money=2.0)]
-    dear = run("diffusion", 400, 0.9, 90_000_000, money=50.0)
-    assert recommend([*runs, dear], Question("completion", 400, budget=10, in_money=True)).family == "autoregressive"
+    runs = table({400: 0.3}, {400: 0.1}, price=2.0)
+    dear = validated(repeats("diffusion", 400, 0.9, 90_000_000, price=50.0), 0.9)
+    assert recommend([*runs, *dear], Question("completion", 400, budget=10, in_money=True)).family == "autoregressive"
+
+
+def test_the_total_cost_leaves_review_out_and_says_so() -> None:
+    timed = {"complete": 36.0, "generate": 1.0}
+    runs = [
+        *repeats("autoregressive", 400, 0.9, results=(result(0.9, seconds=timed),)),
+        *repeats("diffusion", 400, 0.1),
+    ]
+    prices = Prices(device_hour=2.0, puzzles_per_year=100_000, review_price=0.5)
+    advice = recommend(runs, Question("completion", 400, prices=prices))
+    told = " ".join(finding.text for finding in advice.cost)
+    assert "Training took 1 device-hours, 2.00 of money" in told
+    assert "Writing 100,000 puzzles a year takes 1 device-hours, 2.00 of money." in told  # 0.036 s each
+    assert "what share would be sent to it is not known yet (all of them: 50,000)" in told
+    assert "for the first year without review: 4.00" in told
 
 
 @pytest.mark.parametrize(

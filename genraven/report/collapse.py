@@ -1,0 +1,61 @@
+"""Where a model collapses for want of examples."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from genraven.metrics.table import label
+from genraven.report.points import Point, Variant
+
+WATCHED = ("novel_c3", "completion")
+
+
+@dataclass(frozen=True)
+class Collapse:
+    """A point that came out far worse than its model can."""
+
+    label: str
+    point: Point
+    kind: str
+    """``falls`` below half of what more examples give, ``memorises`` (half of C3 or more is not new), or, of a run, a
+    signal that crossed its threshold while training."""
+    detail: str
+
+
+def collapses(variants: Iterable[Variant]) -> list[Collapse]:
+    """Every collapse, models in order, fewest examples first; beyond the 95% intervals."""
+    found = []
+    for variant in variants:
+        points = list(variant.points.values())
+        found += [one for metric in WATCHED for one in _falls(variant.label, points, metric)]
+        for point in points:
+            c3, novel = point.interval("c3"), point.interval("novel_c3")
+            if c3 and novel and novel.high < 0.5 * c3.low:
+                found.append(Collapse(variant.label, point, "memorises", f"C3 {c3}, of which new only {novel}"))
+            found += _signals(variant.label, point)
+    return found
+
+
+def _falls(name: str, points: Sequence[Point], metric: str) -> list[Collapse]:
+    found = []
+    for place, point in enumerate(points):
+        own = point.interval(metric)
+        more = [(other, interval) for other in points[place + 1 :] if (interval := other.interval(metric))]
+        above = [(other, interval) for other, interval in more if own and own.high < 0.5 * interval.low]
+        if own and above:
+            other, interval = above[-1]
+            detail = f"{label(metric)} {own}, with {other.samples:,} examples {interval}"
+            found.append(Collapse(name, point, "falls", detail))
+    return found
+
+
+def _signals(name: str, point: Point) -> list[Collapse]:
+    crossed: dict[str, list[str]] = {}
+    for run in point.runs:
+        for signal, crossing in run.collapse.items():
+            crossed.setdefault(signal, []).append(
+                f"{crossing.get('value')} crossed {crossing.get('threshold')} at step {crossing.get('step')}"
+            )
+    return [
+        Collapse(name, point, "while training", f"{signal} in {len(told)} of {len(point.runs)} runs: {'; '.join(told)}")
+        for signal, told in crossed.items()
+    ]

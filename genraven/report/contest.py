@@ -1,0 +1,188 @@
+"""Families against each other: who stands for each, who is surely ahead, where the lead changes."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+
+from genraven.report.points import Point, Variant, best_checkpoints, compare
+from genraven.report.statistics import CONFIDENCE, MIN_REPEATS, Crossing, Interval, crossing, per_point
+
+MAX_LEVELS = 5
+SAME_BUDGET = 1.1
+"""Budgets that differ by less are one."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Who stands for a family: chosen on validation puzzles; without, the most trained. Never by the test score."""
+
+    point: Point
+    label: str
+    end: Point
+    """Of the same training."""
+    num_others: int
+    """That were not chosen."""
+    by_validation: bool
+    """False where nothing was to choose, too."""
+
+
+Field = Mapping[str, Choice]
+"""By family."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Who could stand for a family."""
+
+    label: str
+    point: Point
+    end: Point
+    """Of the same training: the point itself, where that is not an earlier checkpoint."""
+
+
+def choose(candidates: Sequence[Candidate], metric: str) -> Choice | None:
+    """Of those that have the score: the best on validation puzzles at its point, else at its training's end.
+
+    Where not all have validation scores it is the most trained.
+    """
+    having = [one for one in candidates if one.point.has(metric)]
+    if not having:
+        return None
+    spent = [(one.point.spent("flops") or 0.0, one.point.first.parameters or 0) for one in having]
+    by_validation, place = False, spent.index(max(spent))
+    for points in ([one.point for one in having], [one.end for one in having]):
+        scores = [score for point in points if (score := point.validation(metric)) is not None]
+        if len(scores) == len(having):
+            ranks = list(zip(scores, spent, strict=True))
+            by_validation, place = len(having) > 1, ranks.index(max(ranks))
+            break
+    chosen = having[place]
+    return Choice(chosen.point, chosen.label, chosen.end, len(having) - 1, by_validation)
+
+
+By = Literal["family", "architecture"]
+
+
+def groups(variants: Iterable[Variant], by: By = "family") -> list[str]:
+    """Names of all families or architectures, in alphabetical order."""
+    return sorted({name for variant in variants if (name := getattr(variant.first, by))})
+
+
+Pick = Callable[[Variant, int], Point | None]
+"""The point of a variant that counts, of those on so many examples per rule."""
+
+
+def at_the_end(variant: Variant, samples: int) -> Point | None:
+    """Of its training."""
+    return variant.points.get(samples)
+
+
+def by_examples(
+    variants: Sequence[Variant], metric: str, pick: Pick = at_the_end, by: By = "family"
+) -> dict[int, dict[str, Choice]]:
+    """For each number of examples per rule, who stands for each family (or architecture) that was measured there."""
+    fields = {}
+    for size in sorted({size for variant in variants for size in variant.points}):
+        candidates: dict[str, list[Candidate]] = {name: [] for name in groups(variants, by)}
+        for variant in variants:
+            name, point = getattr(variant.first, by), pick(variant, size)
+            if name and point:
+                candidates[name].append(Candidate(variant.label, point, end := variant.points[size]))
+                if point is end and (best := best_checkpoints(point, metric)):
+                    candidates[name].append(Candidate(f"{variant.label}, best checkpoint", best, end))
+        fields[size] = _field(candidates, metric)
+    return {size: field for size, field in fields.items() if field}
+
+
+def by_budget(variants: Sequence[Variant], samples: int, axis: str, metric: str) -> dict[float, dict[str, Choice]]:
+    """The same for up to five budgets of ``axis``, spent by trainings on ``samples`` examples per rule.
+
+    Within a budget is each training that ended within it, and each steady one at the checkpoints until then.
+    """
+    spent: dict[str, list[tuple[float, Candidate]]] = {name: [] for name in groups(variants)}
+    for variant in variants:
+        end = variant.points.get(samples)
+        points = variant.along(samples, metric) if variant.is_steady else [end] if end else []
+        for point in points:
+            cost = point.spent(axis)
+            if variant.first.family and cost and point.has(metric):
+                candidate = Candidate(variant.label, point, variant.points[samples])
+                spent[variant.first.family].append((cost, candidate))
+    if len(spent) < 2 or not all(spent.values()):
+        return {}
+    low = max(min(cost for cost, _ in found) for found in spent.values())
+    high = min(max(cost for cost, _ in found) for found in spent.values())
+    if low > high * SAME_BUDGET:
+        return {}
+    levels = np.geomspace(low, high, MAX_LEVELS) if high > low * SAME_BUDGET else np.array([max(low, high)])
+    within = {
+        float(level): {
+            name: [candidate for cost, candidate in found if cost <= level * SAME_BUDGET]
+            for name, found in spent.items()
+        }
+        for level in levels
+    }
+    return {level: _field(candidates, metric) for level, candidates in within.items()}
+
+
+def _field(candidates: Mapping[str, Sequence[Candidate]], metric: str) -> dict[str, Choice]:
+    chosen = {name: choose(points, metric) for name, points in candidates.items()}
+    return {name: choice for name, choice in chosen.items() if choice}
+
+
+def can_decide(*choices: Choice) -> bool:
+    """Are there three repeats or more of each?"""
+    return all(len(choice.point.runs) >= MIN_REPEATS for choice in choices)
+
+
+def lead(a: Choice, b: Choice, metric: str, confidence: float = CONFIDENCE) -> Interval:
+    """``a`` less ``b``; both have the score."""
+    found = compare(a.point, b.point, metric, confidence)
+    assert found is not None
+    return found
+
+
+def winner(field: Field, names: Sequence[str], metric: str) -> str | None:
+    """The one of at least two families that is surely ahead of all others, by three repeats or more of each."""
+    if len(names) < 2 or any(name not in field for name in names) or not can_decide(*field.values()):
+        return None
+    confidence = 1 - (1 - CONFIDENCE) / (len(names) - 1)
+    return next((name for name in names if all(lead(field[name], field[other], metric, confidence).sign > 0
+                                               for other in names if other != name)), None)  # fmt: skip
+
+
+def ahead(field: Field, metric: str) -> list[str]:
+    """The families by their means, best first."""
+    return sorted(field, key=lambda name: -field[name].point.value(metric))
+
+
+@dataclass(frozen=True)
+class Duel:
+    """Two families along an axis."""
+
+    first: str
+    second: str
+    values: tuple[float, ...]
+    """Of the axis, at which both were measured, by three repeats or more of each."""
+    crossing: Crossing
+
+    def name(self, sign: int) -> str:
+        """The family that is ahead where the sign of the difference is this."""
+        return self.first if sign > 0 else self.second
+
+
+def duels(fields: Mapping[float, Field] | Mapping[int, Field], metric: str) -> list[Duel]:
+    """All pairs of families; a crossing is claimed falsely in at most 5% of the trials, over all points together."""
+    names = sorted({name for field in fields.values() for name in field})
+    found = []
+    for first, second in combinations(names, 2):
+        shared = {value: (field[first], field[second]) for value, field in sorted(fields.items())
+                  if first in field and second in field and can_decide(field[first], field[second])}  # fmt: skip
+        confidence = per_point(max(len(shared), 1))
+        signs = [int(lead(a, b, metric, confidence).sign) for a, b in shared.values()]
+        values = tuple(map(float, shared))
+        found.append(Duel(first, second, values, crossing(values, signs)))
+    return found

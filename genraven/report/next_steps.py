@@ -1,0 +1,78 @@
+"""What to measure next: the cheapest that would change the answer first."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from scipy.special import stdtrit
+
+from genraven.report.contest import Choice, Field, ahead, can_decide, lead
+from genraven.report.evidence import Evidence
+from genraven.report.points import Point
+from genraven.report.progress import End
+from genraven.report.sentences import Finding, Question, hours, names, the
+from genraven.report.statistics import MIN_REPEATS
+
+MAX_REPEATS = 30
+
+
+def next_steps(evidence: Evidence, fields: Sequence[Field], ends: Mapping[str, End]) -> list[Finding]:
+    """The cheapest that would change the answer first."""
+    question, found = evidence.question, []
+    if len(evidence.names) < 2:
+        have = f"only {the(evidence.names[0])} has runs" if evidence.names else "no run is of a known family"
+        return [Finding(f"Train a model of another family, too: {have} here.")]
+    if not fields:
+        missing = [name for name in evidence.names if not _surrounds(evidence.measured(name), question.examples)]
+        return [Finding(f"To decide, train and evaluate {' and '.join(map(the, missing or evidence.names))} at numbers "
+                        f"of examples on both sides of {question.examples:,} per rule.")]  # fmt: skip
+    for one in fields:
+        few = [choice for choice in one.values() if len(choice.point.runs) < MIN_REPEATS]
+        found += [_more_repeats(choice) for choice in few]
+        if not few:
+            found += _until_sure(one, question)
+    rising = [name for name, end in ends.items() if end.trend == "rises"]
+    if rising:
+        found.append(Finding(f"Train {' and '.join(map(the, rising))} longer: the curve still rises at its end."))
+    unknown = [name for name, end in ends.items() if end.trend == "unknown"]
+    if unknown:
+        found.append(Finding(f"Evaluate earlier checkpoints of {' and '.join(map(the, unknown))}, too: whether it is "
+                             "trained out is not known."))  # fmt: skip
+    if any(choice.num_others and not choice.by_validation for one in fields for choice in one.values()):
+        found.append(
+            Finding("Score validation puzzles (genraven evaluate --split val): then models are chosen by them.")
+        )
+    return found or [Finding("Nothing at this number of examples: more of them, or larger models, would be news.")]
+
+
+def _surrounds(sizes: Sequence[int], examples: float) -> bool:
+    return examples in sizes or (bool(sizes) and min(sizes) < examples < max(sizes))
+
+
+def _more_repeats(choice: Choice) -> Finding:
+    missing, spent = MIN_REPEATS - len(choice.point.runs), choice.point.spent("device_hours")
+    cost = "" if spent is None else f", {hours(spent)} each"
+    return Finding(f"Train {missing} more repeat{'s' * (missing > 1)} of {choice.label} on {choice.point.samples:,} "
+                   f"examples per rule{cost}, with other seeds of weights, noise and data.")  # fmt: skip
+
+
+def _until_sure(field: Field, question: Question) -> list[Finding]:
+    """Repeats that would decide, if the means and their spread stay as they are."""
+    first, second, *_ = ahead(field, question.metric)
+    gap = lead(field[first], field[second], question.metric)
+    if gap.sign or not can_decide(field[first], field[second]):
+        return []
+    spread = math.sqrt(sum(_variance(field[name].point, question.metric) for name in (first, second)))
+    enough = [n for n in range(MIN_REPEATS, MAX_REPEATS + 1)
+              if stdtrit(n - 1, 0.975) * spread / math.sqrt(n) < abs(gap.value)]  # fmt: skip
+    have = min(len(field[name].point.runs) for name in (first, second))
+    more = f"about {enough[0]} repeats of each" if enough else f"more than {MAX_REPEATS} repeats of each"
+    if enough and enough[0] <= have:
+        more = "more evaluation puzzles (genraven evaluate --puzzles-per-rule)"
+    return [Finding(f"To tell {first} from {second} at {field[first].point.samples:,} examples it takes {more}, if "
+                    "nothing else changes.", names(field[first].point, field[second].point))]  # fmt: skip
+
+
+def _variance(point: Point, metric: str) -> float:
+    repeats = point.repeats(metric)
+    return float(np.var(repeats.means, ddof=1)) if repeats else 0.0

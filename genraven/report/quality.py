@@ -1,0 +1,293 @@
+"""The page's parts on quality: against examples and size, forecast, collapse, rules, transfer, every score."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from genraven.metrics.table import MAIN, SCORES, label
+from genraven.report import figures
+from genraven.report.collapse import collapses
+from genraven.report.contest import Choice, by_examples, groups
+from genraven.report.figures import Line, looks
+from genraven.report.forecast import Forecast
+from genraven.report.page import Block, Panel, Picture, Table, Text
+from genraven.report.points import Point, Variant, compare, foretell
+from genraven.report.published import SOURCE, Published, published
+from genraven.report.runs import Run
+from genraven.report.sentences import Question
+from genraven.report.statistics import Interval
+
+INTERVALS = "Bars and brackets are 95% intervals over runs and puzzles; of one run, over its puzzles alone."
+DASH = "–"
+
+
+def shown(interval: object) -> str:
+    """A score in a table; a dash where it is missing."""
+    return DASH if interval is None else str(interval)
+
+
+def count(number: float | None) -> str:
+    """A whole number; a dash where it is missing."""
+    return DASH if number is None else f"{number:,.0f}"
+
+
+def looks_of(variants: Sequence[Variant]) -> dict[str, tuple[str, str]]:
+    """Colours and marks of these architectures and of the study's."""
+    return looks([*groups(variants, "architecture"), *(row.architecture for row in published())])
+
+
+def standing_for(fields: Mapping[int, Mapping[str, Choice]], name: str) -> dict[int, Choice]:
+    """By examples, who stands for one family or architecture."""
+    return {size: field[name] for size, field in fields.items() if name in field}
+
+
+# Examples ------------------------------------------------------------------------------------------------------------
+
+
+def against_examples(variants: Sequence[Variant], prefix: str) -> list[Block]:
+    """Each architecture's curve, all other points and runs as dots, the study's dashed."""
+    look, panels, rows = looks_of(variants), [], []
+    for metric in MAIN:
+        lines = _study_lines(metric, look)
+        fields, told = by_examples(variants, metric, by="architecture"), []
+        for name in groups(variants, "architecture"):
+            chosen = {size: choice.point for size, choice in standing_for(fields, name).items()}
+            points = {float(n): interval for n, point in chosen.items() if (interval := point.interval(metric))}
+            lines += [Line(name, points, look[name]), *_dots(variants, name, metric, look[name])]
+            told += [f"{name} {', '.join(f'{i.value:.2f} at {n:,.0f}' for n, i in points.items())}"] if points else []
+        if told and (svg := figures.chart(lines, "examples per rule", label(metric))):
+            alt = f"{label(metric)} against examples per rule: {'; '.join(told)}"
+            panels.append(Panel(f"{prefix}examples-{metric}", svg, alt))
+    for variant in variants:
+        for n, point in variant.points.items():
+            scores = [shown(point.interval(metric)) for metric in MAIN]
+            rows.append([variant.label, f"{n:,}", count(_in_all(point)), *scores, f"{len(point.runs)}", _puzzles(point),
+                         point.split])  # fmt: skip
+    if not panels:
+        return []
+    caption = ("Look for the line that is highest at the examples you have, and for lines that cross. Each line joins "
+               "the means of an architecture's repeats, of the model and checkpoint chosen on validation puzzles; "
+               f"dots are single runs. {INTERVALS} Dashed, hollow: the study ({SOURCE}), its best models at 40 rules "
+               "and a million steps, without counts and without novel C3.")  # fmt: skip
+    headings = ["model", "examples per rule", "in all", *map(label, MAIN), "runs", "puzzles", "of"]
+    return [Picture(panels, caption, Table(headings, rows, "Every model and recipe: means of repeats."))]
+
+
+def _in_all(point: Point) -> int | None:
+    rules = point.first.num_rules
+    return point.samples * rules if point.samples and rules else None
+
+
+def _puzzles(point: Point) -> str:
+    counts = {share.count for result in point.results for metric in MAIN if (share := result.scores.get(metric))}
+    return " / ".join(f"{number:,}" for number in sorted(counts)) + (" each" if len(point.runs) > 1 else "")
+
+
+def _dots(variants: Sequence[Variant], name: str, metric: str, look: tuple[str, str]) -> list[Line]:
+    return [
+        Line(name, {float(run.samples_per_rule): Interval(run.final.scores[metric].value, 0, 0)}, look, "dots")
+        for variant in variants
+        if variant.first.architecture == name
+        for run in variant.runs
+        if run.samples_per_rule and run.final and metric in run.final.scores
+    ]
+
+
+def _study_lines(metric: str, look: Mapping[str, tuple[str, str]]) -> list[Line]:
+    best: dict[str, dict[float, Interval]] = {}
+    for row in published():
+        value = row.scores.get(metric)
+        known = best.setdefault(row.architecture, {}).get(row.samples_per_rule)
+        if value is not None and (known is None or value > known.value):
+            best[row.architecture][row.samples_per_rule] = Interval(value, value, value)
+    return [Line(name, dict(sorted(points.items())), look[name], "reference") for name, points in best.items()]
+
+
+# Forecast ------------------------------------------------------------------------------------------------------------
+
+
+def forecasts(variants: Sequence[Variant], question: Question, prefix: str) -> list[Block]:
+    """Each family's line beyond what was measured, where it has proved itself."""
+    metric, fields = question.metric, by_examples(variants, question.metric)
+    look = looks(groups(variants))
+    lines, rows, told = [], [], []
+    for name in groups(variants):
+        chosen = {n: choice.point for n, choice in standing_for(fields, name).items()}
+        if not chosen:
+            continue
+        one = foretell(chosen, metric)
+        points = {float(n): interval for n, point in chosen.items() if (interval := point.interval(metric))}
+        lines.append(Line(name, points, look[name]))
+        if one.is_shown and one.line:
+            lines.append(Line(name, _ahead(one), look[name], "band"))
+        rows.append([name, *(_told(one, n) for n in _future(one, question)), one.refusal or "shown"])
+        told.append(f"{name}: {one.refusal or 'shown'}")
+    if not rows or not any(line.kind == "band" for line in lines):
+        return [Text("No forecast is shown. " + ". ".join(told) + ".")] if told else []
+    svg = figures.chart(lines, "examples per rule", label(metric))
+    assert svg is not None
+    alt = f"{label(metric)} against examples per rule, measured and forecast: {'; '.join(told)}"
+    caption = ("Dotted, with its 80% interval: what a straight line in log odds over the logarithm of examples says of "
+               "sizes not measured. Shown where it foretold the largest measured size, that one hidden.")  # fmt: skip
+    last = max(max(line.points) for line in lines if line.kind == "line")
+    headings = ["family", *(f"{n:,.0f} examples" for n in (2 * last, 4 * last)), "how it did"]
+    return [Picture([Panel(f"{prefix}forecast", svg, alt)], caption, Table(headings, rows))]
+
+
+def _future(one: Forecast, question: Question) -> tuple[float, float]:
+    last = max(one.scores)
+    return 2 * last, 4 * last
+
+
+def _told(one: Forecast, examples: float) -> str:
+    at = one.line.at(examples) if one.line and one.is_shown else None
+    return DASH if at is None else f"{at.value:.2f} [{at.low:.2f}, {at.high:.2f}]"
+
+
+def _ahead(one: Forecast) -> dict[float, Interval]:
+    last = max(one.scores)
+    assert one.line is not None
+    return {last * 2.0 ** (k / 4): one.line.at(last * 2.0 ** (k / 4)) for k in range(13)}
+
+
+# Size ----------------------------------------------------------------------------------------------------------------
+
+
+def nearest(variants: Sequence[Variant], examples: int) -> int | None:
+    """The measured number of examples next to the question's."""
+    sizes = {n for variant in variants for n in variant.points}
+    return min(sizes, key=lambda n: (abs(math.log(n / examples)), n), default=None)
+
+
+def against_size(variants: Sequence[Variant], samples: int, prefix: str) -> list[Block]:
+    """Points at one number of examples by parameters, the study's hollow."""
+    look, panels, rows = looks_of(variants), [], []
+    having = [(variant, variant.points[samples]) for variant in variants if samples in variant.points]
+    having = [(variant, point) for variant, point in having if variant.first.parameters]
+    for metric in MAIN:
+        lines, told = _study_marks(metric, samples, look), []
+        for variant, point in having:
+            interval, name = point.interval(metric), variant.first.architecture or ""
+            if interval:
+                lines.append(Line(name, {float(variant.first.parameters or 0): interval}, look[name], "marks"))
+                told.append(f"{variant.label} {interval.value:.2f}")
+        if told and (svg := figures.chart(lines, "parameters", label(metric))):
+            alt = f"{label(metric)} against parameters: {'; '.join(told)}"
+            panels.append(Panel(f"{prefix}size-{metric}", svg, alt))
+    for variant, point in having:
+        rows.append([variant.label, *(shown(point.interval(metric)) for metric in MAIN), str(len(point.runs))])
+    caption = (f"Models on {samples:,} examples per rule, the measured number nearest to the question's. Does a larger "
+               f"one of the same colour help? {INTERVALS} Hollow: the study's models at the nearest number of "
+               "examples, which are far larger and learned 40 rules.")  # fmt: skip
+    table = Table(["model", *map(label, MAIN), "runs"], rows)
+    return [Picture(panels, caption, table)] if panels else []
+
+
+def _study_marks(metric: str, samples: int, look: Mapping[str, tuple[str, str]]) -> list[Line]:
+    rows: list[Published] = [row for row in published() if row.parameters and metric in row.scores]
+    near = min({row.samples_per_rule for row in rows}, key=lambda n: abs(math.log(n / samples)), default=0)
+    return [
+        Line(row.architecture, {float(row.parameters or 0): Interval(*[row.scores[metric]] * 3)},
+             look[row.architecture], "reference")
+        for row in rows
+        if row.samples_per_rule == near
+    ]  # fmt: skip
+
+
+# Collapse, rules -----------------------------------------------------------------------------------------------------
+
+
+def collapsed(variants: Sequence[Variant]) -> list[Block]:
+    """A table, or that there was none."""
+    if not variants:
+        return []
+    rows = [[one.label, count(one.point.samples), one.kind, one.detail] for one in collapses(variants)]
+    if not rows:
+        return [Text("No model fell below half of what it reaches with more examples, none memorised half of its "
+                     "consistent puzzles, and no signal crossed its threshold in training.")]  # fmt: skip
+    caption = ("Falls: surely below half of what the same model reaches with more examples. Memorises: surely less "
+               "than half of C3 is new. While training: a signal of the collapse watch.")  # fmt: skip
+    return [Table(["model", "examples per rule", "what", "seen"], rows, caption)]
+
+
+def by_rule(variants: Sequence[Variant], samples: int, metric: str, prefix: str) -> list[Block]:
+    """One panel for each architecture: completion of each rule against how often it is generated."""
+    field = by_examples(variants, metric, by="architecture").get(samples, {})
+    panels, said, rows = [], [], []
+    for name, choice in field.items():
+        shares = _per_rule(choice.point)
+        if not shares:
+            continue
+        told = "; ".join(f"{rule} {c3:.2f}, {done:.2f}" for rule, (c3, done) in shares.items())
+        alt = f"{choice.label}: C3 and completion of each rule: {told}"
+        panels.append(Panel(f"{prefix}rules-{name}", figures.per_rule(shares, looks_of(variants)[name]), alt))
+        said.append(f"{choice.label}: {_correlations(choice.point.runs)}")
+        rows += [[choice.label, rule, f"{c3:.3f}", f"{done:.3f}"] for rule, (c3, done) in shares.items()]
+    caption = (f"One panel for each architecture on {samples:,} examples per rule, one mark for each rule, means of "
+               f"repeats. Does a model complete best what it generates most? Pearson's r: {'; '.join(said)}. The study "
+               "saw about 0.8 in its models.")  # fmt: skip
+    table = Table(["model", "rule", "C3", "completion"], rows)
+    return [Picture(panels, caption, table)] if panels else []
+
+
+def _per_rule(point: Point) -> dict[str, tuple[float, float]]:
+    """C3 and completion of each rule that all repeats were scored on."""
+    of_runs = [result.per_rule for result in point.results]
+    shared = [rule for rule in of_runs[0] if all(rule in found for found in of_runs)]
+    return {rule: (mean(found[rule][0].value for found in of_runs), mean(found[rule][1].value for found in of_runs))
+            for rule in shared}  # fmt: skip
+
+
+def mean(values: Iterable[float]) -> float:
+    """Of one value or more."""
+    listed = list(values)
+    return sum(listed) / len(listed)
+
+
+def _correlations(runs: Sequence[Run]) -> str:
+    found = [run.final.correlation for run in runs if run.final and run.final.correlation]
+    if not found:
+        return "none, since one of the two does not vary or there are fewer than three rules"
+    values = ", ".join(f"{r['value']:.2f}" for r in found)
+    return f"{values} over {found[0]['count']} rules"
+
+
+# Transfer, all scores -------------------------------------------------------------------------------------------------
+
+
+def transfer(variants: Sequence[Variant]) -> list[Block]:
+    """Completion from a trained model's weights beside that from nothing, by examples."""
+    rows = []
+    for begun in variants:
+        if "init_from" not in begun.first.settings:
+            continue
+        fresh = next((one for one in variants if "init_from" not in one.first.settings and
+                      (one.first.architecture, one.first.parameters)
+                      == (begun.first.architecture, begun.first.parameters)), None)  # fmt: skip
+        for n, point in begun.points.items():
+            other = fresh.points.get(n) if fresh else None
+            gap = compare(point, other, "completion") if other else None
+            rows.append([begun.label, f"{n:,}", shown(point.interval("completion")),
+                         shown(other.interval("completion") if other else None), shown(gap),
+                         str(len(point.runs))])  # fmt: skip
+    headings = ["model", "examples per rule", "completion from trained weights", "from nothing", "difference", "runs"]
+    return [Table(headings, rows, "Does what was learned of other rules help with these?")] if rows else []
+
+
+def every_score(variants: Sequence[Variant]) -> list[Block]:
+    """All that was counted, of each point."""
+    points = [(variant.label, n, point) for variant in variants for n, point in variant.points.items()]
+    counted = [name for name in SCORES if any(_score(point, name) != DASH for _, _, point in points)]
+    if not counted:
+        return []
+    rows = [[name, f"{n:,}", *(_score(point, score) for score in counted)] for name, n, point in points]
+    units = {name: f" ({SCORES[name].unit})" if SCORES[name].unit else "" for name in counted}
+    headings = ["model", "examples per rule", *(f"{label(name)}{units[name]}" for name in counted)]
+    about = "; ".join(f"{label(name)}: {SCORES[name].counted_over}, {SCORES[name].about}" for name in counted)
+    return [Table(headings, rows, f"Means of repeats. {about}.")]
+
+
+def _score(point: Point, name: str) -> str:
+    if SCORES[name].kind == "share":
+        return shown(point.interval(name))
+    values = [number.value for result in point.results if (number := result.numbers.get(name))]
+    return f"{mean(values):.3f}" if values else DASH

@@ -1,0 +1,274 @@
+"""A run folder's small files (``config.yaml``, ``summary.json``, ``evaluation.json``, ``curve.csv``) as a ``Run``."""
+
+import csv
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from genraven.errors import InputError
+from genraven.metrics.table import SCORES
+from genraven.puzzles.spec import RULES, resolve_rules, split_rules
+from genraven.report.evaluation import EVALUATION, Evaluation, unpack_hits
+from genraven.report.runs import Json, Number, Result, Run, Seeds, Share
+
+SUMMARY, CONFIGS, CURVE = "summary.json", ("config.yaml", "job/config.yaml"), "curve.csv"
+SEEDS = {"weights": "seed_everything", "noise": "model.init_args.seed", "data": "data.seed"}
+SETTINGS = ("model.", "data.", "trainer.max_steps", "trainer.precision", "trainer.gradient_clip_val")
+LEFT_OUT = (  # what is said elsewhere, or changes nothing that is learned
+    *SEEDS.values(), "data.samples_per_rule", "data.source", "data.rules", "data.held_out", "data.cache_dir",
+    "data.corruption", "data.eval_",
+)  # fmt: skip
+SECONDS_PER_HOUR = 3600
+INIT = "init_from"
+
+
+def read_run(name: str, path: Path, state: str, message: str = "") -> tuple[Run, list[str]]:
+    """The run in folder ``path`` and what is wrong with its files; those that are broken are passed over."""
+    notes: list[str] = []
+    try:
+        return _read(name, path, state, message, notes), notes
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        notes.append(f"{name} is passed over: its files hold what genraven does not write ({error}).")
+        return Run(name, state, path=path, message=message), notes
+
+
+def _read(name: str, path: Path, state: str, message: str, notes: list[str]) -> Run:
+    summary = _read_object(path / SUMMARY, notes)
+    config = next((found for file in CONFIGS if (found := _read_object(path / file, notes))), {})
+    options = dict(_flat(config))
+    facts, evaluations = _read_evaluation(path, notes)
+    facts = {key: value for key, value in summary.items() if value is not None} | dict(facts)
+    rules, dataset = facts.get("trained"), _dataset(options, facts, evaluations)
+    asked = [found for found in evaluations if _asks(found, dataset)]
+    if len(asked) < len(evaluations):
+        notes.append(f"{name}: {len(evaluations) - len(asked)} results are of other evaluation rules, and passed over.")
+    results = list(_results(asked, facts, options, f"{name}: {EVALUATION}", notes))
+    if results and summary.get("step") not in (None, *(result.step for result in results)):
+        notes.append(f"{name}: evaluated at step {results[-1].step}, trained to step {summary['step']}.")
+    results += _validations(path, summary, notes)
+    return Run(
+        name=name,
+        state=state,
+        family=facts.get("family"),
+        architecture=facts.get("architecture"),
+        parameters=_whole(facts.get("parameters")),
+        samples_per_rule=_whole(facts.get("samples_per_rule") or options.get("data.samples_per_rule")),
+        num_rules=len(rules) if rules else None,
+        results=tuple(results),
+        device_hours=_hours(summary),
+        flops=summary.get("flops"),
+        puzzles=summary.get("puzzles") or _product(summary.get("step"), summary.get("global_batch_size")),
+        price=summary.get("price_per_device_hour"),
+        collapse=summary.get("collapse") or {},
+        step=_whole(summary.get("step")),
+        max_steps=_whole(summary.get("max_steps")),
+        dataset=dataset,
+        settings=_settings(options, facts),
+        seeds=_seeds(options, facts),
+        device=facts.get("processor") or facts.get("device"),
+        path=path,
+        message=message,
+    )
+
+
+def _read_object(path: Path, notes: list[str]) -> dict[str, Any]:
+    """The object in a JSON or YAML file; empty where there is none, with a note where it is broken."""
+    if not path.exists():
+        return {}
+    try:
+        text = path.read_text(encoding="utf-8")
+        found = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError):
+        found = None
+    if isinstance(found, dict):
+        return found
+    notes.append(f"{path} is broken, and passed over.")
+    return {}
+
+
+def _read_evaluation(path: Path, notes: list[str]) -> tuple[Json, list[dict[str, Any]]]:
+    file = Evaluation(path / EVALUATION)
+    try:
+        return file.run(), file.results()
+    except InputError as error:
+        notes.append(f"{path / EVALUATION} is passed over: {error}")
+        return {}, []
+
+
+def _results(evaluations: list[Any], facts: Json, options: Json, place: str, notes: list[str]) -> Iterator[Result]:
+    for number, found in enumerate(evaluations):
+        try:
+            yield _result(found, facts, options)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            notes.append(f"{place}: result {number} is broken, and passed over ({type(error).__name__}: {error}).")
+
+
+def _result(found: Json, facts: Json, options: Json) -> Result:
+    metrics, packed = found["metrics"], found.get("hits") or {}
+    seed = found.get("eval_seed", options.get("data.eval_seed"))
+    seed = facts.get("data_seed") if seed is None else seed  # the evaluation's own, before it had one
+    asked = json.dumps(found.get("eval_rules", options.get("data.eval_rules")))
+    per_rule = found["metrics"].get("per_rule") or {}
+    c3, completion = (per_rule.get(name) or {} for name in ("c3", "completion"))
+    return Result(
+        step=found["step"],
+        scores={name: _share(metrics[name], packed.get(name)) for name in SCORES if _is_share(metrics.get(name))},
+        numbers={name: _number(metrics[name]) for name in SCORES if _is_number(metrics.get(name))},
+        split=found["split"],
+        checkpoint=found.get("checkpoint", ""),
+        decoding={**(found.get("sampling") or {}), **({"numerics": found["numerics"]} if "numerics" in found else {})},
+        is_own=bool(found.get("own_sampling")),
+        puzzles=None if seed is None else f"{found['split']} {seed} {found['puzzles_per_rule']} {asked}",
+        puzzles_per_rule=found["puzzles_per_rule"],
+        per_rule={rule: (_share(c3[rule]), _share(completion[rule])) for rule in completion if rule in c3},
+        correlation=metrics.get("per_rule_correlation"),
+        seconds=found.get("seconds") or {},
+        passes=found.get("network_passes_per_puzzle") or {},
+        devices=found.get("devices", 1),
+    )
+
+
+def _is_share(cell: Any) -> bool:
+    return isinstance(cell, dict) and bool(cell.get("count")) and "hits" in cell
+
+
+def _is_number(cell: Any) -> bool:
+    value = cell.get("value") if isinstance(cell, dict) and "hits" not in cell else cell
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _share(cell: Json, packed: str | None = None) -> Share:
+    hits, count = int(cell["hits"]), int(cell["count"])
+    outcomes = None if packed is None else unpack_hits(packed)
+    if outcomes is not None and (len(outcomes), int(outcomes.sum())) != (count, hits):
+        raise ValueError(f"hits of puzzles that do not add up to {hits} of {count}")
+    return Share(hits, count, outcomes)
+
+
+def _number(cell: Any) -> Number:
+    if not isinstance(cell, dict):
+        return Number(cell)
+    return Number(cell["value"], cell.get("standard_error"), cell.get("kind") == "bound")
+
+
+def _validations(path: Path, summary: Json, notes: list[str]) -> list[Result]:
+    """While training, of the curve where that was kept, and the last one of the summary."""
+    rows = [(summary.get("step"), summary.get("metrics") or {})]
+    if (path / CURVE).exists():
+        try:
+            with (path / CURVE).open(newline="", encoding="utf-8") as file:
+                found = list(csv.DictReader(file))
+            rows += [(int(float(row["step"])), {k: float(v) for k, v in row.items() if v and k}) for row in found]
+        except (OSError, KeyError, TypeError, ValueError):
+            notes.append(f"{path / CURVE} is broken, and passed over.")
+    results = {}
+    for step, metrics in reversed(rows):
+        scores, numbers = {}, {}
+        for metric in SCORES:
+            value, count = metrics.get(f"val/{metric}"), metrics.get(f"val_count/{metric}")
+            if value is not None and count:
+                scores[metric] = Share(round(value * count), round(count))
+            elif value is not None and SCORES[metric].kind == "number":
+                numbers[metric] = Number(value)
+        if scores and step is not None:
+            results[step] = Result(step, scores, numbers, split="val")
+    return list(results.values())
+
+
+def _hours(summary: Json) -> float | None:
+    """Of training alone; runs that did not keep it count their validations, too."""
+    seconds = summary.get("training_device_seconds", summary.get("device_seconds"))
+    return None if seconds is None else seconds / SECONDS_PER_HOUR
+
+
+def _whole(value: Any) -> int | None:
+    return None if value is None else int(value)
+
+
+def _product(a: float | None, b: float | None) -> float | None:
+    return a * b if a and b else None
+
+
+def _flat(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested settings under names such as ``model.init_args.network.init_args.width``."""
+    if isinstance(tree, dict) and tree:
+        for key, value in tree.items():
+            yield from _flat(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, tree
+
+
+def _settings(options: Json, facts: Json) -> dict[str, str]:
+    """What was set, but for seeds, data and places."""
+    kept = {
+        name: _told(value) or "none"
+        for name, value in options.items()
+        if name.startswith(SETTINGS) and not name.startswith(LEFT_OUT)
+    }
+    begun = facts.get("init_from")  # not the path, which repeats have each of their own
+    step = f" of step {begun['step']}" if isinstance(begun, dict) and "step" in begun else ""
+    return kept | ({INIT: f"trained weights{step}"} if begun or options.get(INIT) else {})
+
+
+def _seeds(options: Json, facts: Json) -> Seeds:
+    found: Mapping[str, Any] = {name: options.get(option) for name, option in SEEDS.items()}
+    noise, data = (facts.get(name) if found[kind] is None else found[kind]
+                   for kind, name in (("noise", "seed"), ("data", "data_seed")))  # fmt: skip
+    return Seeds(found["weights"], noise, data)
+
+
+def _dataset(options: Json, facts: Json, evaluations: list[Any]) -> dict[str, str]:
+    """What is learned and asked, in words that tell data sets apart; what is not known is absent."""
+    asked = next((r["eval_rules"] for r in evaluations if isinstance(r, dict) and r.get("eval_rules")), None)
+    trained, held_out = _learned(options, facts)
+    digest = facts.get("data_source") or options.get("data.source_sha256")  # a file may lie in several places
+    known = {
+        "trained on": trained,
+        "held out": held_out,
+        "evaluated on": _rule_names(asked or options.get("data.eval_rules")),
+        "source": None if digest else options.get("data.source"),
+        "digest of the source": digest,
+    }
+    corruption = {
+        name.removeprefix("data.corruption."): value
+        for name, value in options.items()
+        if name.startswith("data.corruption.") and value
+    }
+    words = {name: _told(value) or "none" for name, value in known.items() if value is not None}
+    return words | ({"corruption": _told(corruption)} if corruption else {})
+
+
+def _asks(found: Any, dataset: Mapping[str, str]) -> bool:
+    """Is a result of the evaluation rules of ``dataset``? So is one that does not say."""
+    rules = found.get("eval_rules") if isinstance(found, dict) else None
+    return not rules or _told(_rule_names(rules)) == dataset.get("evaluated on")
+
+
+def _learned(options: Json, facts: Json) -> tuple[Any, Any]:
+    """Rules trained on and held out, by name: of the config, which runs that were never started have, too."""
+    rules, held_out = options.get("data.rules"), options.get("data.held_out")
+    if rules is None:
+        return facts.get("trained"), facts.get("held_out")
+    try:
+        trained, apart = split_rules(rules, held_out or "none")
+    except (InputError, TypeError, ValueError):
+        return rules, held_out
+    return [RULES[rule].name for rule in trained], [RULES[rule].name for rule in apart]
+
+
+def _rule_names(rules: Any) -> Any:
+    """One name for each selection, however it was spelt."""
+    try:
+        return None if rules is None else [RULES[rule].name for rule in resolve_rules(rules)]
+    except (InputError, TypeError, ValueError):
+        return rules
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_told(one)}" for key, one in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else "" if value is None else str(value)

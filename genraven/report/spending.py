@@ -1,0 +1,76 @@
+"""What a choice costs: training, and a year of puzzles written and reviewed."""
+
+import math
+from dataclasses import dataclass
+
+from genraven.errors import InputError
+from genraven.report.points import Point
+
+TASKS = {"completion": ("complete", "completion"), "generation": ("generate", "c3")}
+"""For each goal: what is measured in seconds, and the score that counts how often it was done."""
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What is bought, and what it costs. None is not known, and left out.
+
+    Raises:
+        InputError: a number out of its range.
+    """
+
+    device_hour: float | None = None
+    puzzles_per_year: int | None = None
+    review_price: float | None = None
+    """Of one puzzle, by a person."""
+    review_share: float | None = None
+    """Of the puzzles written that are sent to one."""
+
+    def __post_init__(self) -> None:
+        named = {"price": self.device_hour, "puzzles-per-year": self.puzzles_per_year,
+                 "review-price": self.review_price}  # fmt: skip
+        for name, value in named.items():
+            if value is not None and not 0 <= value < math.inf:
+                raise InputError(f"expected --{name} of 0 or more, got {value}.")
+
+
+@dataclass(frozen=True)
+class Bill:
+    """In device-hours, and in money where a price is known."""
+
+    training_hours: float | None
+    writing_hours: float | None
+    """Of a year's puzzles."""
+    reviewing: float | None
+    """Money for a year; None where the share or the price is not known."""
+    price: float | None
+
+    @property
+    def total(self) -> float | None:
+        """Money: training + puzzles a year x cost of a puzzle written + share sent to review x price of a review.
+
+        Without what is not known; None where not even training is.
+        """
+        if self.price is None or self.training_hours is None:
+            return None
+        return self.price * (self.training_hours + (self.writing_hours or 0.0)) + (self.reviewing or 0.0)
+
+
+def bill(point: Point, goal: str, prices: Prices) -> Bill:
+    """Of training once as ``point`` was, and writing a year's puzzles with it."""
+    each, number = seconds_per_puzzle(point, goal), prices.puzzles_per_year
+    reviewing = None
+    if number is not None and prices.review_price is not None and prices.review_share is not None:
+        reviewing = number * prices.review_share * prices.review_price
+    writing = None if each is None or number is None else number * each / 3600
+    return Bill(point.spent("device_hours"), writing, reviewing, prices.device_hour)
+
+
+def seconds_per_puzzle(point: Point, goal: str) -> float | None:
+    """Device-seconds, the mean of the evaluations; None where they were not timed."""
+    task, metric = TASKS[goal]
+    known = [
+        result.seconds[task] * result.devices / result.scores[metric].count
+        for result in point.results
+        if result.seconds.get(task) is not None and metric in result.scores
+    ]
+    return sum(known) / len(known) if known else None

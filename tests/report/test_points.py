@@ -1,0 +1,186 @@
+"""Which runs are repeats of each other, who stands for a family, and where families cross."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tables import STEADY, repeats, result, run, table, validated
+
+from genraven.report.contest import Candidate, by_budget, by_examples, choose, duels, winner
+from genraven.report.points import Point, compare, differences, distinct, variants
+from genraven.report.progress import best_and_last, end_of, reach
+from genraven.report.runs import Result, Seeds, Share
+from genraven.report.sentences import crossing_sentence
+
+
+def test_runs_that_differ_in_seeds_alone_are_one_point() -> None:
+    (variant,) = variants(repeats("diffusion", 400, 0.5))
+    interval = variant.points[400].interval("completion")
+    assert interval is not None
+    assert interval.value == pytest.approx(0.5)
+    assert len(variant.points[400].runs) == 3
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"settings": {"model.init_args.dropout": "0.1"}},
+        {"parameters": 5},
+        {"architecture": "DiT"},
+        {"results": (result(0.5, decoding={"temperature": 0.7}),)},
+        {"results": (result(0.5, split="val"),)},
+    ],
+)
+def test_other_recipes_and_decodings_are_never_averaged(changed: dict[str, object]) -> None:
+    first, *_ = repeats("diffusion", 400, 0.5)
+    other = replace(first, name="other", seeds=Seeds(9, 9, 9), **changed)  # type: ignore[arg-type]
+    found = variants([first, other])
+    assert [len(variant.runs) for variant in found] == [1, 1]
+
+
+def test_what_sets_variants_apart_is_said() -> None:
+    plain = repeats("diffusion", 400, 0.5, settings={"model.init_args.dropout": "0.0", "trainer.max_steps": "100"})
+    dropped = repeats("diffusion", 400, 0.5, settings={"model.init_args.dropout": "0.1", "trainer.max_steps": "100"})
+    assert [variant.label for variant in variants([*plain, *dropped])] == [
+        "SiT, 10 M parameters, dropout 0.0",
+        "SiT, 10 M parameters, dropout 0.1",
+    ]
+    assert differences([plain, dropped]) == [{"dropout": "0.0"}, {"dropout": "0.1"}]
+
+
+def test_a_copy_of_a_training_is_no_repeat() -> None:
+    first, second, _ = repeats("diffusion", 400, 0.5)
+    copy = replace(first, name="copy")
+    assert distinct([first, copy, second]) == [first, second]
+    unknown = replace(first, seeds=Seeds())
+    assert len(distinct([unknown, replace(unknown, name="other")])) == 2
+
+
+def with_outcomes(seeds: range, right: float, puzzles: str) -> Point:
+    """Runs that got the first share of 400 puzzles right, and each a few others."""
+    runs, results = [], []
+    for seed in seeds:
+        flags = np.arange(400) < right * 400
+        flags[-1 - seed :] = True
+        results.append(Result(1, {"completion": Share(int(flags.sum()), 400, flags)}, puzzles=puzzles))
+        runs.append(run("diffusion", 400, right, seed=seed, results=(results[-1],)))
+    return Point(tuple(runs), tuple(results))
+
+
+def test_shared_puzzles_widen_a_mean_and_narrow_a_difference() -> None:
+    shared, apart = (with_outcomes(range(3), 0.5, name).interval("completion") for name in ("test 7", "own"))
+    assert shared is not None
+    assert apart is not None
+    assert shared.high - shared.low > 0.09  # of 400 puzzles, not of 1 200
+    a, b = with_outcomes(range(3), 0.6, "test 7"), with_outcomes(range(3), 0.5, "test 7")
+    gap, unpaired = compare(a, b, "completion"), compare(a, with_outcomes(range(3, 6), 0.5, "test 7"), "completion")
+    assert gap is not None
+    assert unpaired is not None
+    assert gap.high - gap.low < unpaired.high - unpaired.low
+
+
+def test_the_choice_is_never_by_the_test_score() -> None:
+    points = {
+        label: variants(validated(repeats("diffusion", 400, value, size), val))[0].points[400]
+        for label, value, size, val in (("a", 0.9, 1, 0.1), ("b", 0.2, 2, 0.6), ("c", 0.8, 3, 0.3))
+    }
+    chosen = choose([Candidate(label, point, point) for label, point in points.items()], "completion")
+    assert chosen is not None
+    assert (chosen.label, chosen.num_others, chosen.by_validation) == ("b", 2, True)
+
+
+def test_the_checkpoint_is_chosen_on_validation_puzzles_too() -> None:
+    both = (result(0.5), result(0.9, 40, checkpoint="best.ckpt"))
+    for value, says in ((0.7, "SiT, 10 M parameters, best checkpoint"), (0.1, "SiT, 10 M parameters")):
+        scored = (*both, result(0.3, split="val"), result(value, 40, split="val"))
+        runs = [run("diffusion", 400, 0.5, seed=seed, results=scored) for seed in range(3)]
+        assert by_examples(variants(runs), "completion")[400]["diffusion"].label == says
+    runs = [run("diffusion", 400, 0.5, seed=seed, results=both) for seed in range(3)]  # without: the most trained
+    assert by_examples(variants(runs), "completion")[400]["diffusion"].label == "SiT, 10 M parameters"
+
+
+def test_a_winner_needs_all_families() -> None:
+    fields = by_examples(variants(table({400: 0.9}, {400: 0.1})), "completion")
+    assert winner(fields[400], ["autoregressive", "diffusion"], "completion") == "autoregressive"
+    assert winner(fields[400], ["autoregressive", "diffusion", "third"], "completion") is None
+    assert winner(fields[400], ["autoregressive"], "completion") is None
+
+
+def steady(family: str, values: dict[int, float], flops: float = 1e15) -> list[object]:
+    return [
+        run(family, 400, values[100], seed=seed, flops=flops, settings=STEADY,
+            results=tuple(result(v + 0.002 * seed, step) for step, v in values.items()))
+        for seed in range(3)
+    ]  # fmt: skip
+
+
+def test_a_steady_training_gives_the_whole_curve_in_flops() -> None:
+    runs = [
+        *steady("autoregressive", {10: 0.3, 50: 0.4, 100: 0.45}),
+        *steady("diffusion", {10: 0.1, 50: 0.3, 100: 0.8}),
+    ]
+    found = variants(runs)  # type: ignore[arg-type]
+    (duel,) = duels(by_budget(found, 400, "flops", "completion"), "completion")
+    assert duel.crossing.is_sure
+    assert duel.crossing.low is not None
+    assert duel.crossing.high == pytest.approx(1e15)
+    assert 1e14 <= duel.crossing.low < 1e15
+    assert "The diffusion family overtakes the autoregressive family between" in crossing_sentence(duel, "flops")
+
+
+def test_a_decayed_training_counts_at_its_end() -> None:
+    runs = [replace(one, settings={}) for one in steady("diffusion", {10: 0.1, 50: 0.3, 100: 0.8})]  # type: ignore[type-var]
+    fields = by_budget(variants([*runs, *steady("autoregressive", {10: 0.3, 50: 0.4, 100: 0.45})]), 400, "epochs",
+                       "completion")  # type: ignore[list-item]  # fmt: skip
+    assert list(fields) == [pytest.approx(8.0)]  # 6 400 puzzles of 2 x 400
+
+
+def test_none_in_the_range_measured_is_an_answer() -> None:
+    curves = table({400: 0.6, 4000: 0.7, 40000: 0.8}, {400: 0.1, 4000: 0.2, 40000: 0.3})
+    (duel,) = duels(by_examples(variants(curves), "completion"), "completion")
+    assert not duel.crossing.is_sure
+    told = crossing_sentence(duel, "examples")
+    assert told.startswith("None in the range measured (400 to 40,000 examples per rule)")
+    assert told.endswith("If they cross, then above 40,000 examples per rule.")
+    few = [one for one in curves if one.seeds.data != 2]
+    (duel,) = duels(by_examples(variants(few), "completion"), "completion")
+    assert "unknown, as no point has 3 repeats or more of both" in crossing_sentence(duel, "examples")
+
+
+def test_runs_that_never_reach_a_score_are_counted_so() -> None:
+    runs = steady("diffusion", {10: 0.1, 50: 0.498, 100: 0.8})
+    found = reach(runs, "completion", 0.5, "flops")  # type: ignore[arg-type]
+    assert found is not None
+    assert found.costs == (pytest.approx(5e14), pytest.approx(5e14), pytest.approx(1e15))  # 0.498, 0.500, 0.502
+    never = reach(runs, "completion", 0.9, "flops")  # type: ignore[arg-type]
+    assert never is not None
+    assert (never.costs, never.num_runs, never.median) == ((), 3, float("inf"))
+    assert reach([replace(runs[0], flops=None)], "completion", 0.5, "flops") is None  # type: ignore[type-var]
+
+
+@pytest.mark.parametrize(
+    ("values", "trend"),
+    [
+        ({50: 0.3, 100: 0.5}, "rises"),
+        ({50: 0.5, 100: 0.3}, "falls"),
+        ({50: 0.5, 100: 0.501}, "unclear"),  # 1 000 puzzles cannot tell
+        ({90: 0.3, 100: 0.5}, "unknown"),
+        ({100: 0.5}, "unknown"),
+    ],
+)
+def test_how_a_curve_ends(values: dict[int, float], trend: str) -> None:
+    (variant,) = variants(steady("diffusion", values))  # type: ignore[arg-type]
+    assert end_of(variant, 400, "completion").trend == trend
+
+
+def test_the_best_checkpoint_beside_the_last() -> None:
+    runs = [
+        run("diffusion", 400, 0.5, seed=seed, results=(result(0.5), result(0.9, 40, checkpoint="best.ckpt")))
+        for seed in range(3)
+    ]
+    (variant,) = variants(runs)
+    found = best_and_last(variant.points[400], "completion")
+    assert found is not None
+    assert found[0].value("completion") == pytest.approx(0.9)
+    assert found[1].low > 0.3
+    assert best_and_last(variants(repeats("diffusion", 400, 0.5))[0].points[400], "completion") is None

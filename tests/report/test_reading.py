@@ -1,0 +1,169 @@
+"""What is read of run folders: new ones, old ones without hits and names, and broken ones."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from genraven.report.evaluation import pack_hits, unpack_hits
+from genraven.report.reading import read_run
+
+CELL = {"value": 0.75, "hits": 3, "count": 4, "interval95": [0.3, 0.95]}
+OLD: dict[str, Any] = {
+    "checkpoint": "step-00000100.ckpt", "step": 100, "split": "test", "seed": 0, "puzzles_per_rule": 4, "batch_size": 4,
+    "sampling": {}, "own_sampling": True, "metrics": {"completion": CELL, "rule_entropy_bits": 1.5},
+}  # fmt: skip
+
+
+def folder(path: Path, results: list[Any], config: dict[str, Any] | None = None, **summary: Any) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    facts = {"family": "diffusion", "architecture": "SiT", "parameters": 1000, "trained": ["shape.constant"],
+             "held_out": [], "data_seed": 3}  # fmt: skip
+    (path / "summary.json").write_text(json.dumps({"step": 100, "seed": 1, **facts, **summary}))
+    (path / "evaluation.json").write_text(json.dumps({"version": 1, "run": facts, "results": results}))
+    (path / "config.yaml").write_text(yaml.safe_dump(config or {}))
+    return path
+
+
+@pytest.mark.parametrize("num", [0, 1, 8, 13, 300])
+def test_hits_come_back(num: int) -> None:
+    hits = np.random.default_rng(num).random(num) < 0.5
+    text = pack_hits(hits)
+    assert (unpack_hits(text) == hits).all()
+    assert len(text) < num / 5 + 10
+
+
+def test_the_format_of_hits() -> None:
+    assert pack_hits([1, 0, 1, 1]) == "4:sA=="  # 1011 0000
+
+
+@pytest.mark.parametrize("text", ["", "4", "4:", "x:sA==", "40:sA==", "4:?"])
+def test_hits_that_are_none(text: str) -> None:
+    with pytest.raises(ValueError, match=r"expected|invalid|padding|base64|discontinuous|length|Only"):
+        unpack_hits(text)
+
+
+def test_hits_and_names_of_puzzles_are_read(tmp_path: Path) -> None:
+    new = OLD | {"hits": {"completion": pack_hits([1, 1, 0, 1])}, "eval_seed": 7, "eval_rules": ["shape.constant"]}
+    run, notes = read_run("a", folder(tmp_path, [new]), "finished")
+    assert notes == []
+    assert run.final is not None
+    outcomes = run.final.scores["completion"].outcomes
+    assert outcomes is not None
+    assert outcomes.tolist() == [True, True, False, True]
+    assert run.final.puzzles is not None
+    assert "7" in run.final.puzzles
+
+
+def test_old_files_still_read(tmp_path: Path) -> None:
+    run, notes = read_run("a", folder(tmp_path, [OLD], device_seconds=7200), "finished")
+    assert notes == []
+    assert run.final is not None
+    assert (run.final.scores["completion"].hits, run.final.scores["completion"].outcomes) == (3, None)
+    assert run.final.numbers["rule_entropy_bits"].value == 1.5
+    assert (run.device_hours, run.seeds.noise, run.seeds.data) == (2.0, 1, 3)
+    other, _ = read_run("b", folder(tmp_path / "b", [OLD]), "finished")
+    assert other.final is not None
+    assert other.final.puzzles == run.final.puzzles  # one seed of data: the same evaluation puzzles
+
+
+def test_device_hours_are_of_training_alone(tmp_path: Path) -> None:
+    run, _ = read_run("a", folder(tmp_path, [OLD], device_seconds=7200, training_device_seconds=3600), "finished")
+    assert run.device_hours == 1.0
+
+
+def test_likelihoods_are_read(tmp_path: Path) -> None:
+    cell = {"value": 1.25, "standard_error": 0.02, "kind": "bound", "count": 4}
+    metrics = {"completion": CELL, "nats_per_cell": cell}
+    run, _ = read_run("a", folder(tmp_path, [OLD | {"metrics": metrics}]), "finished")
+    assert run.final is not None
+    nats = run.final.numbers["nats_per_cell"]
+    assert (nats.value, nats.standard_error, nats.is_bound) == (1.25, 0.02, True)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"step": 100},
+        "text",
+        OLD | {"hits": {"completion": pack_hits([1, 0, 0, 0])}},  # of which 3 are said to be right
+        OLD | {"metrics": {"completion": {"hits": "many", "count": 4}}},
+    ],
+)
+def test_a_broken_result_is_named_and_the_others_count(broken: Any, tmp_path: Path) -> None:
+    run, notes = read_run("a", folder(tmp_path, [broken, OLD]), "finished")
+    assert run.final is not None
+    assert run.final.scores["completion"].hits == 3
+    assert len(notes) == 1
+    assert notes[0].startswith("a: evaluation.json: result 0 is broken, and passed over")
+
+
+@pytest.mark.parametrize("odd", [{"metrics": [1]}, {"trained": 5}, {"step": "many"}, {"training_device_seconds": "x"}])
+def test_files_of_another_kind_cost_their_run_alone(odd: dict[str, Any], tmp_path: Path) -> None:
+    path = folder(tmp_path, [], **odd)
+    (path / "evaluation.json").unlink()
+    run, notes = read_run("a", path, "finished")
+    assert (run.name, run.is_evidence) == ("a", False)
+    assert notes[0].startswith("a is passed over: its files hold what genraven does not write")
+
+
+def test_the_curve_gives_validation_scores_at_earlier_steps(tmp_path: Path) -> None:
+    path = folder(tmp_path, [OLD], metrics={"val/completion": 0.8, "val_count/completion": 10})
+    (path / "curve.csv").write_text("step,val/completion,val_count/completion\n50,0.5,10\n60,,\n100,0.8,10\n")
+    run, notes = read_run("a", path, "finished")
+    assert notes == []
+    assert run.final is not None
+    assert run.final.split == "test"
+    assert run.validation("completion", of=run.final) == 0.8
+    assert [(result.step, result.scores["completion"].value) for result in run.series("completion")] == [
+        (50, 0.5),
+        (100, 0.8),
+    ]
+    (path / "curve.csv").write_text("step\nnever\n")
+    assert read_run("a", path, "finished")[1] == [f"{path / 'curve.csv'} is broken, and passed over."]
+
+
+def settings(**model: Any) -> dict[str, Any]:
+    data = {"rules": "all", "held_out": "split0", "seed": model.pop("data_seed", 0), "eval_rules": [0]}
+    return {"seed_everything": model.pop("weights", 0), "model": {"init_args": model}, "data": data,
+            "trainer": {"max_steps": 5}, "run_dir": "somewhere"}  # fmt: skip
+
+
+def test_results_of_other_evaluation_rules_are_no_results_of_these(tmp_path: Path) -> None:
+    other = {"eval_rules": ["color.constant"], "step": 200}
+    run, notes = read_run(
+        "a", folder(tmp_path, [OLD | {"eval_rules": [0]}, OLD | other], settings(), step=200), "finished"
+    )
+    assert [result.step for result in run.results] == [100]
+    assert notes[0] == "a: 1 results are of other evaluation rules, and passed over."
+
+
+def test_seeds_and_places_are_no_settings(tmp_path: Path) -> None:
+    a, _ = read_run("a", folder(tmp_path / "a", [OLD], settings(seed=1, data_seed=4, weights=8)), "finished")
+    b, _ = read_run("b", folder(tmp_path / "b", [OLD], settings(seed=2, data_seed=5, weights=9)), "finished")
+    c, _ = read_run("c", folder(tmp_path / "c", [OLD], settings(seed=1, dropout=0.1)), "finished")
+    assert a.settings == b.settings != c.settings
+    assert (a.seeds.weights, a.seeds.noise, a.seeds.data) == (8, 1, 4)
+
+
+def test_data_sets_are_told_apart_however_they_are_spelt(tmp_path: Path) -> None:
+    def dataset(name: str, **changed: Any) -> Any:
+        config = settings()
+        config["data"] |= changed
+        summary = {"source_digest": changed.pop("digest")} if "digest" in changed else {}
+        return read_run(name, folder(tmp_path / name, [OLD], config, **summary), "finished")[0].dataset
+
+    same = dataset("a", eval_rules=["shape.constant"])
+    assert dataset("b") == same
+    others: list[dict[str, Any]] = [
+        {"eval_rules": [1]},
+        {"held_out": "none"},
+        {"corruption": {"noise": 0.1}},
+        {"source": "x.npy"},
+        {"digest": "ab"},
+    ]
+    for i, changed in enumerate(others):
+        assert dataset(f"other{i}", **changed) != same
