@@ -7,15 +7,17 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.tensorboard.summary import hparams
 from torch.utils.tensorboard.writer import SummaryWriter
 
-QUALITY = ("val/c3", "val/novel_c3", "val/any_valid", "val/completion_trained", "val/completion_held_out")
+from genraven.metrics.table import SCORES
+
+SHARES = [f"val/{score.name}" for score in SCORES.values() if score.kind == "share" and score.higher_is_better]
 LOSSES = ("train/loss", "val/loss")
 CHARTS = {
     "together": {
-        "C3, novel C3, AnyValid, completion": ["Multiline", [f"^{tag}$" for tag in QUALITY]],
+        "scores": ["Multiline", [f"^{tag}$" for tag in SHARES]],
         "training and validation loss": ["Multiline", [f"^{tag}$" for tag in LOSSES]],
     }
 }
-RESULTS = (*QUALITY, "val/completion", "val/loss")
+RESULTS = (*SHARES, "val/loss")
 
 
 def writer(trainer: L.Trainer) -> SummaryWriter | None:

@@ -16,6 +16,7 @@ from genraven.errors import InputError
 from genraven.formats.puzzles import UNKNOWN_RULE
 from genraven.metrics.completion import rule_holds
 from genraven.metrics.rates import Rate
+from genraven.metrics.table import SCORES, label
 from genraven.puzzles.heatmap import render_heatmap
 from genraven.puzzles.masks import last_panel_mask
 from genraven.puzzles.render import render_sheet
@@ -24,7 +25,6 @@ from genraven.puzzles.spec import RULES
 from lightning_modules.base import PuzzleModule, Sampled
 
 COLUMNS = 4
-HEATMAPS = {"c3": "C3 of each rule: share of generated puzzles", "completion": "completion of each rule: share correct"}
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class Pictures(L.Callback):
         maps = {}
         for name, rate in module.card.per_rule.items():
             values = rate.value.tolist()
-            title = f"{HEATMAPS[name]} (n = {_counted(name, rate)})"
+            title = f"{label(name)} of each rule, share of {SCORES[name].counted_over} (n = {_counted(name, rate)})"
             full = max(values) if name == "c3" else 1.0
             maps[f"rules/{name}"] = render_heatmap(values, title=title, framed=framed, full=full)
         return maps

@@ -24,12 +24,13 @@ from genraven.gradients import outside_inference_mode
 from genraven.methods.method import Draw, Family, Method, Sampling, Task, num_labels
 from genraven.metrics.memorization import TrainingIndex
 from genraven.metrics.scores import ScoreCard, Scores
+from genraven.metrics.table import SCORES
 from genraven.puzzles.masks import last_panel_mask
 from genraven.puzzles.spec import NUM_RULES
 from lightning_modules.averaging import ExponentialMovingAverage
 
 Schedule = Literal["constant", "linear", "cosine"]
-Purpose = Literal["train", "val", "test", "generate", "complete", "labels", "dropout", "probe"]
+Purpose = Literal["train", "val", "test", "likelihood", "generate", "complete", "labels", "dropout", "probe"]
 
 
 class Sampled(TypedDict):
@@ -309,6 +310,9 @@ class PuzzleModule(L.LightningModule, ABC):
         labels = self._labels(batch)
         draw = BatchDraw(batch, self.generator(purpose, batch.step))
         scores.add_losses(self.losses(batch.puzzles, labels, draw))
+        if self.method.likelihood:
+            draw = BatchDraw(batch, self.generator("likelihood", batch.step))
+            scores.add_likelihood(self.method.nats_per_cell(self.network, batch.puzzles, labels, draw))
         mask = last_panel_mask(len(batch.puzzles), self.device)
         with self.measured("complete"):
             completed = self.complete(batch.puzzles, mask, self.generator("complete", batch.step))
@@ -319,7 +323,7 @@ class PuzzleModule(L.LightningModule, ABC):
         return Sampled(generated=generated, completed=completed, rules=batch.rules)
 
     def _start_scoring(self) -> None:
-        self._scores = Scores(self._trained, self._index, self.device)
+        self._scores = Scores(self._trained, self._index, self.device, self.method.likelihood)
 
     def _score(self, batch: Batch, purpose: Purpose) -> Sampled | None:
         # In the step and not at the epoch's end, where averaged weights are already exchanged for the raw ones.
@@ -331,10 +335,12 @@ class PuzzleModule(L.LightningModule, ABC):
         self.card = card = self._scores.compute()
         self._scores = None
         for name, rate in card.rates.items():
-            self.log(f"{stage}/{name}", rate.value.float(), prog_bar=name in ("c3", "completion"))
+            self.log(f"{stage}/{name}", rate.value.float(), prog_bar=SCORES[name].is_main)
             self.log(f"{stage}_count/{name}", rate.total.float())
         for name, value in card.values.items():
             self.log(f"{stage}/{name}", value)
+        if card.likelihood is not None:
+            self.log(f"{stage}/nats_per_cell", card.likelihood.value)
 
     def on_validation_epoch_start(self) -> None:
         """Begins to count."""

@@ -53,7 +53,7 @@ class Autoregressive(Method):
 
     family = "autoregressive"
     settings = AutoregressiveSampling
-    likelihood = "exact"
+    likelihood = ("exact", 1)
     pools = ("mean", "last")
 
     def __init__(self, sampling: AutoregressiveSampling | None = None) -> None:

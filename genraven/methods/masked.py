@@ -25,7 +25,6 @@ from genraven.puzzles.spec import NUM_STATES, TOKENS_PER_PUZZLE
 Order = Literal["random", "confidence", "entropy", "margin"]
 Predict = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """Logits (B, P, V) at places (B, P), or of all L cells for None, from states (B, L) and which are masked (B, L)."""
-LIKELIHOOD_DRAWS = 8
 READ_AT = (0.1, 0.3, 0.5)
 
 
@@ -150,7 +149,7 @@ class MaskedDiffusion(Method):
 
     family = "diffusion"
     settings = MaskedSampling
-    likelihood = "bound"
+    likelihood = ("bound", 8)
 
     def __init__(self, masked_share: float = 0.0, sampling: MaskedSampling | None = None) -> None:
         super().__init__(sampling)
@@ -207,7 +206,8 @@ class MaskedDiffusion(Method):
         without guidance or remasking.
         """
         whole = torch.ones(len(puzzles), TOKENS_PER_PUZZLE, dtype=torch.bool, device=puzzles.device)
-        return torch.stack([self._nats(network, puzzles, whole, labels, draw) for _ in range(LIKELIHOOD_DRAWS)], 1)
+        num = self.likelihood[1]
+        return torch.stack([self._nats(network, puzzles, whole, labels, draw) for _ in range(num)], 1)
 
     def generate(
         self,

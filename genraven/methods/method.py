@@ -81,8 +81,9 @@ class Method(ABC):
     """What a user chooses between."""
     settings: ClassVar[type[Sampling]]
     """The class of ``sampling``."""
-    likelihood: ClassVar[Literal["exact", "bound"] | None] = None
-    """What ``nats_per_cell`` is: the negative log-likelihood, or a number that is not below it in expectation."""
+    likelihood: ClassVar[tuple[Literal["exact", "bound"], int] | None] = None
+    """What ``nats_per_cell`` is, the negative log-likelihood or a number that is not below it in expectation, and in
+    how many draws; None where there is none."""
     pools: ClassVar[tuple[Pool, ...]] = ("mean",)
     """How hidden states of all positions become one vector that means something."""
 
@@ -142,9 +143,9 @@ class Method(ABC):
                              "which reads them as they are: leave it out.")  # fmt: skip
         return [None]
 
-    def nats_per_cell(self, network: nn.Module, puzzles: Tensor, labels: Tensor | None, draw: Draw) -> Tensor | None:
-        """(B, D) D independent estimates of the negative log-likelihood in nats per cell; None where there is none."""
-        return None
+    def nats_per_cell(self, network: nn.Module, puzzles: Tensor, labels: Tensor | None, draw: Draw) -> Tensor:
+        """(B, D) D independent estimates of the negative log-likelihood in nats per cell, as ``likelihood`` says."""
+        raise NotImplementedError
 
 
 def num_labels(network: nn.Module) -> int:

@@ -11,6 +11,7 @@ from torchmetrics import MeanMetric, Metric
 
 from genraven.metrics.completion import PanelCompletion
 from genraven.metrics.consistency import RuleConsistency
+from genraven.metrics.likelihood import Kind, Likelihood, MeanLikelihood
 from genraven.metrics.memorization import Memorization, TrainingIndex
 from genraven.metrics.rates import Correlation, Rate
 from genraven.puzzles.spec import RULES
@@ -26,6 +27,7 @@ class ScoreCard:
     """``c3`` and ``completion`` of each rule, (40,)."""
     values: dict[str, float] = field(default_factory=dict)
     """``loss``, the mean of as many puzzles as were completed, and ``rule_entropy_bits`` of those with C3."""
+    likelihood: Likelihood | None = None
 
     @property
     def correlation(self) -> Correlation | None:
@@ -50,8 +52,10 @@ class ScoreCard:
             for name, rate in self.per_rule.items()
         }
         rates = {name: rate.as_json() for name, rate in self.rates.items()}
-        values = {name: value if math.isfinite(value) else None for name, value in self.values.items()}
+        values: dict[str, Any] = {name: v if math.isfinite(v) else None for name, v in self.values.items()}
         r = self.correlation
+        if self.likelihood is not None:
+            values["nats_per_cell"] = self.likelihood.as_json()
         return {**rates, **values, "per_rule_correlation": r.as_json() if r else None, "per_rule": per_rule}
 
 
@@ -62,19 +66,30 @@ class Scores:
         trained: ids of the rules that the model was trained on.
         index: of the training set; None where there is none to compare with.
         device: where the counts are kept.
+        likelihood: what kind of it the model says, in how many draws of a puzzle; None where it says none.
     """
 
     def __init__(
-        self, trained: Iterable[int], index: TrainingIndex | None = None, device: torch.device | str = "cpu"
+        self,
+        trained: Iterable[int],
+        index: TrainingIndex | None = None,
+        device: torch.device | str = "cpu",
+        likelihood: tuple[Kind, int] | None = None,
     ) -> None:
         self._loss = MeanMetric(nan_strategy="disable").to(device)
         self._consistency = RuleConsistency().to(device)
         self._completion = PanelCompletion(trained).to(device)
         self._memorization = Memorization(index).to(device) if index is not None else None
+        self._likelihood = MeanLikelihood(*likelihood).to(device) if likelihood else None
 
     def add_losses(self, losses: Tensor) -> None:
         """Counts losses (B,), one of each puzzle."""
         self._loss.update(losses.float())
+
+    def add_likelihood(self, nats: Tensor) -> None:
+        """Counts negative log-likelihoods (B, D) in nats per cell, D draws of each puzzle."""
+        assert self._likelihood is not None
+        self._likelihood.update(nats)
 
     def add_generated(self, puzzles: Tensor) -> None:
         """Counts generated ``puzzles`` (B, 3, 9, 9)."""
@@ -100,6 +115,8 @@ class Scores:
                 card.values["rule_entropy_bits"] = result["entropy"].item()
         if _any_process_counted(self._loss):
             card.values["loss"] = self._loss.compute().item()
+        if self._likelihood is not None and _any_process_counted(self._likelihood):
+            card.likelihood = self._likelihood.compute()
         return card
 
 

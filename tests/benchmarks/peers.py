@@ -13,7 +13,8 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).parents[1] / "networks"))
 import plain
 
-from genraven.networks.unet import Block, Convolution, UNet
+from genraven.networks.convolution import Convolution
+from genraven.networks.unet import Block, UNet
 from genraven.puzzles.spec import TOKENS_PER_PUZZLE
 
 

@@ -20,10 +20,11 @@ from genraven.methods.gaussian.edm import Edm
 from genraven.methods.gaussian.flow import Flow
 from genraven.networks import mamba
 from genraven.networks.compiling import compile_blocks
+from genraven.networks.convolution import Convolution
 from genraven.networks.dit import DiT
 from genraven.networks.mamba import Mamba
 from genraven.networks.transformer import Transformer
-from genraven.networks.unet import Convolution, UNet
+from genraven.networks.unet import UNet
 from genraven.puzzles.generate import generate
 from lightning_modules import AutoregressiveModule, DiffusionModule, PuzzleModule
 

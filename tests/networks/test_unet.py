@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from genraven.networks import unet
-from genraven.networks.unet import Block, Convolution, UNet
+from genraven.networks.convolution import Convolution
+from genraven.networks.unet import Block, UNet
 
 torch.set_num_threads(1)
 
