@@ -6,7 +6,7 @@ from pathlib import Path
 
 import lightning as L
 import torch
-from lightning.fabric.plugins.environments import SLURMEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from torch import Tensor
 
 from datamodules.batches import EvaluationLoader, FinitePool, GlobalOrder, Pool, Share, StreamPool, TrainLoader
