@@ -9,11 +9,11 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
 from genraven.diffusion import inpainting
+from genraven.diffusion.gradients import outside_inference_mode
 from genraven.diffusion.inpainting import ShownCells
 from genraven.diffusion.process import Process, TimedNetwork
 from genraven.diffusion.samplers import SAMPLERS, SamplerName
 from genraven.errors import InputError
-from genraven.gradients import outside_inference_mode
 from genraven.networks.cells import CellNetwork
 from genraven.puzzles import layout
 from genraven.puzzles.masks import NUM_DRAWS, random_masks
