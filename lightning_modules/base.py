@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from datamodules.batches import Batch
 from genraven.errors import InputError
 from genraven.formats.puzzles import UNKNOWN_RULE
-from genraven.gradients import outside_inference_mode
+from genraven.methods.gradients import outside_inference_mode
 from genraven.methods.method import Draw, Family, Method, Sampling, Task, num_labels
 from genraven.metrics.memorization import TrainingIndex
 from genraven.metrics.scores import ScoreCard, Scores

@@ -12,7 +12,6 @@ ROOMS = [  # from the bottom up
     "genraven.console",
     "genraven.signals",
     "genraven.states",
-    "genraven.gradients",
     "genraven.puzzles",
     "genraven.files",
     "genraven.formats",
