@@ -310,7 +310,7 @@ class PuzzleModule(L.LightningModule, ABC):
         labels = self._labels(batch)
         draw = BatchDraw(batch, self.generator(purpose, batch.step))
         scores.add_losses(self.losses(batch.puzzles, labels, draw))
-        if self.method.likelihood:
+        if scores.counts_likelihood:
             draw = BatchDraw(batch, self.generator("likelihood", batch.step))
             scores.add_likelihood(self.method.nats_per_cell(self.network, batch.puzzles, labels, draw))
         mask = last_panel_mask(len(batch.puzzles), self.device)

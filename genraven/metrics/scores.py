@@ -82,6 +82,11 @@ class Scores:
         self._memorization = Memorization(index).to(device) if index is not None else None
         self._likelihood = MeanLikelihood(*likelihood).to(device) if likelihood else None
 
+    @property
+    def counts_likelihood(self) -> bool:
+        """Was it asked for?"""
+        return self._likelihood is not None
+
     def add_losses(self, losses: Tensor) -> None:
         """Counts losses (B,), one of each puzzle."""
         self._loss.update(losses.float())

@@ -53,10 +53,10 @@ def diffusion(process: Process | None = None, **kwargs: Any) -> DiffusionModule:
     )
     with torch.no_grad():  # away from the zero output of a fresh network
         network.out.weight.normal_(std=0.1)
-    masked_share = kwargs.pop("masked_share", 0.0)
+    masked_share, label_dropout = kwargs.pop("masked_share", 0.0), kwargs.pop("label_dropout", 0.1)
     sampling = GaussianSampling(**{"num_steps": 2} | kwargs)
     method = GaussianDiffusion(process or Flow(), masked_share=masked_share, sampling=sampling)
-    return DiffusionModule(network, method, optimizer=OPTIMIZER, ema_decay=0.9)
+    return DiffusionModule(network, method, optimizer=OPTIMIZER, ema_decay=0.9, label_dropout=label_dropout)
 
 
 def autoregressive(**kwargs: Any) -> AutoregressiveModule:
