@@ -1,118 +1,68 @@
-"""``make demo``: both families trained on this machine's CPU and scored side by side, in about ten minutes.
+"""``make demo``: the product's question asked on this machine's CPU and answered on one page, in about ten minutes.
 
-``make families`` does the same with all five networks of the study, for as many puzzles each.
+It is a sweep, an evaluation and a report, as anybody would run them. ``make families`` trains every method instead.
 """
 
 import argparse
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import torch
-from torch import Tensor
-
+from datamodules.store import num_cpus
 from genraven.errors import InputError
 from genraven.files import appears_whole, writable_folder
-from genraven.metrics.scores import ScoreCard
-from genraven.puzzles.masks import last_panel_mask
-from genraven.puzzles.render import render_sheet
-from genraven.puzzles.rules import row_rules, rule_names, shared_rules
-from launch.evaluate import score_model
-from launch.identity import build
-from launch.inference import COLUMNS
-from launch.runs import load_run
-from launch.training import run
-from lightning_modules import PuzzleModule
+from genraven.metrics.table import label
+from genraven.report.evaluation import EVALUATION, Evaluation
 
-FOLDER = Path("demo")
-METRICS = ("c3", "novel_c3", "completion")
-TIME_LIMIT = ("--trainer.max_time", "00:00:04:20")  # for machines slower than the one that the steps were chosen on
+AT_ONCE = 2
+COLUMNS = 8
+SHOWN = ("completion", "c3", "novel_c3", "memorized_rows")
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One model of the demo."""
-
-    name: str
-    config: str
-    max_steps: int
-    options: tuple[str, ...] = TIME_LIMIT
-
-
-ENTRIES = (
-    Entry("autoregressive (GPT-2)", "model/gpt2_tiny.yaml", 1500),
-    Entry("diffusion (SiT)", "model/sit_tiny.yaml", 2700),
-)
-FAMILIES = tuple(
-    Entry(name, f"model/{stem}_tiny.yaml", 1000, ("--data.global_batch_size", "64"))
-    for name, stem in (
-        ("autoregressive (GPT-2)", "gpt2"),
-        ("autoregressive (Mamba)", "mamba"),
-        ("diffusion (SiT)", "sit"),
-        ("diffusion (DiT)", "dit"),
-        ("diffusion (EDM)", "edm"),
-    )
-)
-
-
-def faster_precision() -> str:
-    """``bf16-mixed`` where this CPU multiplies bf16 matrices faster than float32 ones, else ``32-true``."""
-    seconds = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        x, weight = torch.randn(2048, 192, dtype=dtype), torch.randn(192, 192, dtype=dtype)
-        torch.nn.functional.linear(x, weight)
-        start = time.perf_counter()
-        for _ in range(3):
-            torch.nn.functional.linear(x, weight)
-        seconds[dtype] = time.perf_counter() - start
-    return "bf16-mixed" if seconds[torch.bfloat16] < seconds[torch.float32] else "32-true"
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Trains, scores, prints the table, writes the pictures and says where to look."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Trains, scores, reports, prints the table, draws, and says where to look."""
     parser = argparse.ArgumentParser(prog="python -m launch.demo", description=main.__doc__)
-    parser.add_argument("--families", action="store_true", help="all five networks, for as many puzzles each")
+    parser.add_argument("--families", action="store_true", help="every method, for as many puzzles each")
+    parser.add_argument("--grid", default="", help="another grid than the shipped one")
     options = parser.parse_args(arguments)
-    entries, folder = (FAMILIES, FOLDER / "families") if options.families else (ENTRIES, FOLDER)
-    start = time.monotonic()
+    name = "families" if options.families else "demo"
+    folder, start = Path(name), time.monotonic()
     writable_folder(folder, "another working directory")
-    precision = faster_precision()
-    columns: list[tuple[str, ScoreCard, ScoreCard]] = []
-    runs = {entry: folder / Path(entry.config).stem for entry in entries}
-    for entry, run_folder in runs.items():
-        print(f"\n=== {entry.name}: {entry.max_steps} steps on the CPU, {precision} ===", flush=True)
-        run(
-            [
-                *(
-                    "fit",
-                    "-c",
-                    entry.config,
-                    "-c",
-                    "data/demo.yaml",
-                    "-c",
-                    "trainer/cpu.yaml",
-                    "--run_dir",
-                    str(run_folder),
-                ),
-                *("--trainer.max_steps", str(entry.max_steps)),
-                *("--trainer.precision", precision, "--trainer.val_check_interval", str(entry.max_steps // 2)),
-                *entry.options,
-            ]
-        )
-        trained, data, checkpoint = load_run(run_folder, "cpu")
-        torch.manual_seed(0)
-        untrained, _ = build(checkpoint["genraven_config"])
-        cards = [score_model(model.eval(), data, "test", data.eval_batch_size) for model in (untrained, trained)]
-        columns.append((entry.name, cards[0], cards[1]))
-        draw(trained, data.evaluation_puzzles("test")[0], run_folder)
-    print(f"\n{comparison(columns)}\n\n{where_to_look(list(runs.values()))}")
+    commands = [
+        ["sweep", options.grid or f"sweep/{name}.yaml", "--local", str(min(AT_ONCE, num_cpus())), "--out", str(folder)],
+        ["launch", "--devices", str(min(AT_ONCE, num_cpus())), "--", "evaluate", str(folder), "--device", "cpu"],
+        ["report", str(folder), "--out", str(folder / "report.html")],
+    ]
+    for command in commands:
+        if status := run(command):
+            return status
+    runs = sorted(path.parent for path in folder.glob(f"*/{EVALUATION}"))
+    for path in runs:
+        draw(path)
+    print(f"\n{comparison(runs)}\n\n{where_to_look(folder, runs)}")
     print(f"\n{(time.monotonic() - start) / 60:.1f} minutes in all")
+    return 0
 
 
-def draw(model: PuzzleModule, puzzles: Tensor, folder: Path) -> None:
-    """Sheets of generated and of completed puzzles with the rules that their rows share."""
-    puzzles = puzzles[: 2 * COLUMNS]
+def run(command: list[str]) -> int:
+    """A command of genraven as a user would give it; its exit status."""
+    from launch.cli import main as genraven
+
+    print(f"\n$ genraven {' '.join(command)}", flush=True)
+    return genraven(command)
+
+
+def draw(path: Path) -> None:
+    """Sheets of generated and of completed puzzles with the rules that their rows share, in the run's folder."""
+    from genraven.puzzles.masks import last_panel_mask
+    from genraven.puzzles.render import render_sheet
+    from genraven.puzzles.rules import row_rules, rule_names, shared_rules
+    from launch.runs import load_run
+
+    model, data, _ = load_run(path, "cpu")
+    puzzles = data.evaluation_puzzles("test")[0][: 2 * COLUMNS]
     mask = last_panel_mask(len(puzzles))
     sheets = {
         "samples.png": (model.generate(len(puzzles), None, model.generator("generate", 0)), None),
@@ -120,36 +70,39 @@ def draw(model: PuzzleModule, puzzles: Tensor, folder: Path) -> None:
     }
     for name, (sheet, marked) in sheets.items():
         titles = rule_names(shared_rules(row_rules(sheet)))
-        with appears_whole(folder / name) as temporary:
+        with appears_whole(path / name) as temporary:
             render_sheet(sheet, COLUMNS, titles=titles, marked=marked).save(temporary)
 
 
-def comparison(columns: list[tuple[str, ScoreCard, ScoreCard]]) -> str:
-    """One table: each score before and after training, with its 95% interval and count."""
-    lines = [f"{'test puzzles':24}{'before':>8}{'after':>9}   95% interval        of"]
-    for name, before, after in columns:
-        lines.append(name)
-        for metric in METRICS:
-            rate = after.rates[metric]
-            low, high = (x.item() for x in rate.interval())
-            lines.append(
-                f"  {metric:22}{before.rates[metric].value.item():8.3f}{rate.value.item():9.3f}"
-                f"   [{low:.3f}, {high:.3f}]{int(rate.total):10d}"
-            )
-    return "\n".join(lines)
+def comparison(runs: Sequence[Path]) -> str:
+    """One table: each run's scores on test puzzles with their hits, counts and 95% intervals."""
+    wide = max(map(len, ["run", *(path.name for path in runs)]))
+    lines = [f"{'run':{wide}}  " + "".join(f"{label(name):>34}" for name in SHOWN)]
+    for path in runs:
+        metrics = Evaluation(path / EVALUATION).results()[-1]["metrics"]
+        lines.append(f"{path.name:{wide}}  " + "".join(f"{_cell(metrics.get(name)):>34}" for name in SHOWN))
+    return "\n".join([*lines, "hits of count, share, 95% Wilson interval; all puzzles new to the models"])
 
 
-def where_to_look(folders: list[Path]) -> str:
+def _cell(score: dict[str, Any] | None) -> str:
+    if score is None:
+        return "-"
+    low, high = score["interval95"]
+    return f"{score['hits']} of {score['count']}: {score['value']:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def where_to_look(folder: Path, runs: Sequence[Path]) -> str:
     """The files that the demo wrote."""
-    lines = [f"generated puzzles    {folder / 'samples.png'}" for folder in folders]
-    lines += [f"completed puzzles    {folder / 'completed.png'}" for folder in folders]
-    lines += [f"curves               .venv/bin/tensorboard --logdir {FOLDER}"]
-    lines += [f"more of a model      .venv/bin/genraven sample {folders[0]} --num 64"]
+    lines = [f"the answer           {folder / 'report.html'}, {folder / 'report.md'}"]
+    lines += [f"generated puzzles    {path / 'samples.png'}" for path in runs]
+    lines += [f"completed puzzles    {path / 'completed.png'}" for path in runs]
+    lines += [f"curves               .venv/bin/tensorboard --logdir {folder}"]
+    lines += [f"more of a model      .venv/bin/genraven sample {runs[0]} --num 64"] if runs else []
     return "\n".join(lines)
 
 
 if __name__ == "__main__":
     try:
-        main()
+        sys.exit(main())
     except InputError as error:
         sys.exit(f"genraven: error: {error}")

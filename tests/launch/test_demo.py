@@ -1,46 +1,40 @@
 """The demo, made tiny."""
 
-from dataclasses import replace
+import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 
 from launch import demo
+from launch.shipped import CONFIGS
 
-DATA = ("--data.samples_per_rule", "20", "--data.eval_puzzles_per_rule", "2", "--data.global_batch_size", "4")
-FEW_STEPS = ("--model.method.sampling.num_steps", "2")
-SMALL = {
-    "model/gpt2_tiny.yaml": (*DATA, "--model.network.depth", "1"),
-    "model/mamba_tiny.yaml": (*DATA, "--model.network.depth", "1"),
-    "model/sit_tiny.yaml": (*DATA, *FEW_STEPS, "--model.network.depth", "1"),
-    "model/dit_tiny.yaml": (*DATA, *FEW_STEPS, "--model.network.depth", "1"),
-    "model/edm_tiny.yaml": (*DATA, *FEW_STEPS),
-}
+TINY = """ --trainer.max_steps 2 --trainer.val_check_interval 2 --data.eval_puzzles_per_rule 2
+ --data.global_batch_size 4 --model.network.depth 1"""
 
 
-@pytest.mark.parametrize(
-    ("arguments", "name", "folder"), [([], "ENTRIES", "demo"), (["--families"], "FAMILIES", "demo/families")]
-)
-def test_demo_trains_scores_and_draws(
-    arguments: list[str],
-    name: str,
-    folder: str,
-    in_tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+@pytest.mark.slow
+def test_the_demo_trains_scores_draws_and_reports(
+    in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    small = tuple(replace(entry, max_steps=2, options=SMALL[entry.config]) for entry in getattr(demo, name))
-    monkeypatch.setattr(demo, name, small)
-    demo.main(arguments)
-    shown = capsys.readouterr().out
-    for metric in demo.METRICS:
-        assert shown.count(f"  {metric} ") == len(small)
-    for entry in small:
-        assert entry.name in shown
-        for file in ("samples.png", "completed.png", "summary.json"):
-            assert (Path(folder) / Path(entry.config).stem / file).stat().st_size > 100
+    monkeypatch.setenv("GENRAVEN_CACHE", str(in_tmp_path / "cache"))
+    grid = yaml.safe_load((CONFIGS / "sweep" / "demo.yaml").read_text())
+    grid["base"] = " ".join(shlex.split(grid["base"] + TINY))
+    grid["axes"]["data.samples_per_rule"] = [20, 40]
+    Path("tiny.yaml").write_text(yaml.safe_dump(grid, sort_keys=False))
+    assert demo.main(["--grid", "tiny.yaml"]) == 0
+    shown = capfd.readouterr().out
+    runs = sorted(path.parent for path in Path("demo").glob("*/evaluation.json"))
+    assert [run.name for run in runs] == ["20-gpt2_tiny", "20-mdm_tiny", "40-gpt2_tiny", "40-mdm_tiny"]
+    for run in runs:
+        assert (run / "samples.png").stat().st_size > 100
+        assert (run / "completed.png").stat().st_size > 100
+        assert shown.count(f"\n{run.name} ") == 2  # as evaluated, and compared
+    assert "completion" in shown
+    assert "of 300: 0." in shown
+    assert Path("demo/report.html").stat().st_size > 1000
 
 
-def test_every_family_sees_as_many_puzzles() -> None:
-    assert len(demo.FAMILIES) == 5
-    assert len({(entry.max_steps, entry.options) for entry in demo.FAMILIES}) == 1
+def test_every_method_has_a_preset_in_the_grid_of_families() -> None:
+    models = yaml.safe_load((CONFIGS / "sweep" / "families.yaml").read_text())["axes"]["model"]
+    assert sorted(models) == sorted(path.stem for path in (CONFIGS / "model").glob("*_tiny.yaml"))
