@@ -60,11 +60,17 @@ def expand_configs(arguments: list[str]) -> list[str]:
 
 
 def _check_family(families: dict[str, str], name: str) -> None:
-    """Notes the family of a shipped model or recipe; raises InputError on a recipe for a model of another."""
+    """Notes the family of a shipped model or recipe; raises InputError on a recipe for a model of another.
+
+    A recipe that no model's name begins like is for any.
+    """
     kind, _, stem = name.partition("/")
     if name not in config_names() or kind not in ("model", "recipe"):
         return
-    families[kind] = stem.removesuffix(".yaml").split("_")[0]
+    family = stem.removesuffix(".yaml").split("_")[0]
+    if kind == "recipe" and not any(other.startswith(f"model/{family}_") for other in config_names()):
+        return
+    families[kind] = family
     model, recipe = families.get("model"), families.get("recipe")
     if kind == "recipe" and model not in (None, recipe):
         raise InputError(f"expected a recipe for {model}, got {name}: use recipe/{model}_fast.yaml.")

@@ -79,7 +79,7 @@ def num_parameters(path: Path) -> int:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in config_names() if name.startswith(("model/dit", "model/sit", "model/edm"))]
+    "name", [name for name in config_names() if name.startswith(("model/dit", "model/sit", "model/edm", "model/mdm"))]
 )
 def test_presets_have_the_parameters_that_they_say(name: str) -> None:
     said = re.search(r"([\d.]+) M parameters", (CONFIGS / name).read_text())
@@ -93,7 +93,8 @@ def test_presets_have_the_parameters_that_they_say(name: str) -> None:
 def test_every_shipped_config_runs(name: str, in_tmp_path: Path) -> None:
     """Beside configs of the other kinds, with less data and on the CPU, one step and one validation batch."""
     kind, stem = name.removesuffix(".yaml").split("/")
-    model = f"model/{stem.split('_')[0]}_tiny.yaml" if kind == "recipe" else "model/gpt2_tiny.yaml"
+    of_recipe = f"model/{stem.split('_')[0]}_tiny.yaml"
+    model = of_recipe if of_recipe in config_names() else "model/gpt2_tiny.yaml"
     configs = {"model": model, "data": "data/demo.yaml", "trainer": "trainer/cpu.yaml"} | {kind: name}
     finite = (yaml.safe_load((CONFIGS / configs["data"]).read_text())["data"])["samples_per_rule"]
     small = [
