@@ -24,7 +24,7 @@ def hidden_states(network: nn.Module) -> Iterator[dict[str, Tensor]]:
     """What each pass of ``network`` leaves in the block: (N, L, D) by layer, in the order in which they run.
 
     The layers are what the first of its ``blocks`` reads, named ``input``, and what each block returns, by the block's
-    name in the network. Pictures (N, D, S, S) become S * S positions.
+    name in the network. Fields (N, D, S, S) become S * S positions.
     """
     seen: dict[str, Tensor] = {}
     names = {module: name for name, module in network.named_modules()}

@@ -59,7 +59,7 @@ class BidirectionalTransformer(nn.Module):
     def _initialise(self, depth: int) -> None:
         """Weights by the number of inputs, smaller by sqrt(2 depth) where they feed the residual stream."""
         for table in (self.masked, self.label.weight, *self.positions, *(table.weight for table in self.embeddings)):
-            nn.init.normal_(table, std=0.5)
+            nn.init.normal_(table, std=0.5)  # type: ignore[arg-type]
         for table in self.head.tables:
             nn.init.normal_(table.weight, std=0.02)
         for name, module in self.named_modules():

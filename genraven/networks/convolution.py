@@ -1,6 +1,6 @@
-"""A 3 x 3 convolution of small pictures that spares the products whose outcome is known: what makes a U-Net fast here.
+"""A 3 x 3 convolution of small fields that spares the products whose outcome is known: what makes a U-Net fast here.
 
-B batch, C channels, S side of the picture, R repeats of a cell along a side.
+B batch, C channels, S side of the field, R repeats of a cell along a side.
 """
 
 import torch
@@ -17,7 +17,7 @@ _CELLS = torch.kron(_COEFFICIENTS, _COEFFICIENTS)
 
 
 class Convolution(nn.Conv2d):
-    """3 x 3 with zeros around the picture, without the products whose outcome padding or repetition tells.
+    """3 x 3 with zeros around the field, without the products whose outcome padding or repetition tells.
 
     The parameters and, but for rounding, the outputs of ``nn.Conv2d(channels_in, channels_out, 3, padding=1)``.
     """
@@ -47,7 +47,7 @@ class Convolution(nn.Conv2d):
 
     def _of_repeated(self, x: Tensor, repeats: int) -> Tensor:
         # A cell reaches R + 2 cells a side, each by a sum of weights: (R + 2)^2 products instead of (3 R)^2.
-        alone = x.shape[-1] == 1  # and then the outermost of these lie outside the picture
+        alone = x.shape[-1] == 1  # and then the outermost of these lie outside the field
         reach = self.weight.flip(2, 3)
         for _ in range(2):  # adds shifted copies along the last side, which becomes the first
             shifts = [(j - alone, repeats - 1 - j - alone) for j in range(repeats)]

@@ -1,6 +1,6 @@
 """Diffusion transformer with adaLN-zero conditioning (Peebles & Xie 2022, arXiv 2212.09748).
 
-B batch, C channels, S side of the picture, p side of a patch, L = (S / p)^2 patches, D width.
+B batch, C channels, S side of the field, p side of a patch, L = (S / p)^2 patches, D width.
 """
 
 import math
@@ -49,7 +49,7 @@ class Block(nn.Module):
 
 
 class DiT(nn.Module):
-    """A picture from a noisy picture, its time and an optional label.
+    """A field from a noisy field, its time and an optional label.
 
     Args:
         width: D, divisible by ``num_heads`` and by 4.
@@ -93,7 +93,7 @@ class DiT(nn.Module):
         self._initialise()
 
     def example_inputs(self, num_cells: int, device: torch.device | str) -> tuple[Tensor, ...]:
-        """What it reads of one puzzle of ``num_cells`` cells: a picture and its time."""
+        """What it reads of one puzzle of ``num_cells`` cells: a field and its time."""
         side = math.isqrt(num_cells)
         return torch.zeros(1, self.in_channels, side, side, device=device), torch.zeros(1, device=device)
 
@@ -109,7 +109,7 @@ class DiT(nn.Module):
             nn.init.normal_(embedding.weight, std=0.02)
 
     def forward(self, x: Tensor, times: Tensor, labels: Tensor | None = None) -> Tensor:
-        """(B, out_channels, S, S) from noisy pictures (B, in_channels, S, S).
+        """(B, out_channels, S, S) from noisy fields (B, in_channels, S, S).
 
         Args:
             times: (B,) in [0, 1].

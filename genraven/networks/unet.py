@@ -1,6 +1,6 @@
 """A U-Net with residual blocks and attention: EDM's DDPM++ (Song et al. 2021, Karras et al. 2022, arXiv 2206.00364).
 
-B batch, C channels, S side of the picture, E width of the embedded condition. Pictures of 9 x 9 cells are resampled by
+B batch, C channels, S side of the field, E width of the embedded condition. Fields of 9 x 9 cells are resampled by
 3, the side of a panel: 9 -> 3 -> 1.
 """
 
@@ -79,7 +79,7 @@ class Block(nn.Module):
 
 
 class UNet(nn.Module):
-    """A picture from a noisy picture, the condition of its noise and an optional label.
+    """A field from a noisy field, the condition of its noise and an optional label.
 
     The encoder has ``num_blocks`` blocks a level. The decoder has one more, and each reads what the encoder wrote at
     its level too. At the sides named, every encoder block and the last decoder block attend; of the two blocks between
@@ -92,7 +92,7 @@ class UNet(nn.Module):
         attention_sides: sides of the levels with attention.
         factor: of resampling.
         dropout: inside each block.
-        in_channels, out_channels: of the picture before and after.
+        in_channels, out_channels: of the field before and after.
         side: S.
         num_labels: classes of the optional label; 0 makes an unconditional network.
         time_scale: times are multiplied by it before their sines are taken (periods 2 pi to 20 000 pi).
@@ -165,7 +165,7 @@ class UNet(nn.Module):
         return ordered
 
     def example_inputs(self, num_cells: int, device: torch.device | str) -> tuple[Tensor, ...]:
-        """What it reads of one puzzle of ``num_cells`` cells: a picture and its time."""
+        """What it reads of one puzzle of ``num_cells`` cells: a field and its time."""
         side = math.isqrt(num_cells)
         return torch.zeros(1, self.in_channels, side, side, device=device), torch.zeros(1, device=device)
 
@@ -183,7 +183,7 @@ class UNet(nn.Module):
                 self.label.weight[self.num_labels] = 0
 
     def forward(self, x: Tensor, times: Tensor, labels: Tensor | None = None) -> Tensor:
-        """(B, out_channels, S, S) from noisy pictures (B, in_channels, S, S).
+        """(B, out_channels, S, S) from noisy fields (B, in_channels, S, S).
 
         Args:
             times: (B,) the condition of the noise, any real number: ln(sigma) / 4 for EDM.

@@ -38,21 +38,21 @@ _MEAN, _SCALE = (1.5, 2.5, 2.5), (2.5, 3.5, 3.5)
 
 @cache
 def rows_order(device: torch.device) -> Tensor:
-    """(243,) int64: for each number of a rows layout its place in the picture."""
-    picture = torch.arange(NUM_ATTRIBUTES * TOKENS_PER_PUZZLE, device=device)
-    cells = picture.view(NUM_ATTRIBUTES, NUM_ROWS, 3, NUM_PANELS, 3)  # attribute, row, cell row, panel, cell column
+    """(243,) int64: for each number of a rows layout its place in the puzzle."""
+    puzzle = torch.arange(NUM_ATTRIBUTES * TOKENS_PER_PUZZLE, device=device)
+    cells = puzzle.view(NUM_ATTRIBUTES, NUM_ROWS, 3, NUM_PANELS, 3)  # attribute, row, cell row, panel, cell column
     return cells.permute(1, 3, 2, 4, 0).flatten()
 
 
 @cache
-def picture_order(device: torch.device) -> Tensor:
-    """(243,) int64: for each number of a picture its place in the rows layout."""
+def puzzle_order(device: torch.device) -> Tensor:
+    """(243,) int64: for each number of a puzzle its place in the rows layout."""
     return rows_order(device).argsort()
 
 
 @cache
 def token_places() -> NDArray[np.int64]:
-    """(81,) int64: for each cell of a picture, read line by line, its token."""
+    """(81,) int64: for each cell of a puzzle, read line by line, its token."""
     return rows_order(torch.device("cpu")).view(-1, NUM_ATTRIBUTES)[:, 0].argsort().numpy()
 
 
@@ -68,7 +68,7 @@ def puzzles_to_rows(puzzles: Tensor) -> Tensor:
 
 def rows_to_puzzles(rows: Tensor) -> Tensor:
     """(B, A, 9, 9) from (B, R, P, k, A)."""
-    return _reorder(rows, picture_order(rows.device), PUZZLE_SHAPE)
+    return _reorder(rows, puzzle_order(rows.device), PUZZLE_SHAPE)
 
 
 def puzzles_to_tokens(puzzles: Tensor) -> Tensor:

@@ -109,7 +109,7 @@ def test_settings_are_changed_one_by_one_from_the_methods_own() -> None:
 def test_a_method_belongs_to_a_module_of_its_family() -> None:
     with pytest.raises(InputError, match="a method of the diffusion family, got Autoregressive"):
         DiffusionModule(DiT(width=24, depth=1, num_heads=2), Autoregressive())
-    with pytest.raises(InputError, match="network of noisy pictures.*got Transformer"):
+    with pytest.raises(InputError, match="network of noisy fields.*got Transformer"):
         DiffusionModule(Transformer(width=24, depth=1, num_heads=2), GaussianDiffusion(Flow()))
     with pytest.raises(InputError, match="predicts each next cell.*got DiT"):
         AutoregressiveModule(DiT(width=24, depth=1, num_heads=2))

@@ -51,7 +51,7 @@ def test_tokens() -> None:
 
 
 def test_the_orders_undo_each_other() -> None:
-    rows, picture = layout.rows_order(torch.device("cpu")), layout.picture_order(torch.device("cpu"))
+    rows, picture = layout.rows_order(torch.device("cpu")), layout.puzzle_order(torch.device("cpu"))
     assert torch.equal(rows[picture], torch.arange(243))
     assert torch.equal(picture[rows], torch.arange(243))
     assert not torch.equal(rows, picture)

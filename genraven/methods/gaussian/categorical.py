@@ -1,6 +1,6 @@
 """A softmax at the end of a Gaussian process, for data that are one-hot codes.
 
-B batch, n_a symbols of attribute a; pictures are (B, sum of n_a, S, S), each attribute's code in its own channels.
+B batch, n_a symbols of attribute a; fields are (B, sum of n_a, S, S), each attribute's code in its own channels.
 """
 
 import math

@@ -1,6 +1,6 @@
 """DDPM (Ho et al. 2020) with the learned variance of Nichol & Dhariwal 2021, as DiT (Peebles & Xie 2022) trains it.
 
-B batch; pictures are (B, C, S, S). Steps k = 1 .. num_steps; the time is k / num_steps, and 0 is x0.
+B batch; fields are (B, C, S, S). Steps k = 1 .. num_steps; the time is k / num_steps, and 0 is x0.
 x_k = sqrt(abar_k) x0 + sqrt(1 - abar_k) noise, abar_k the product of 1 - beta_i over i <= k.
 """
 
@@ -45,7 +45,7 @@ class Ddpm(Process):
         spacing: sampling times are u ** spacing for evenly spaced u: above 1, more of the steps are near the data.
         last_time: of the step that ends at the data; null leaves it to the even u.
         training_spacing: training times are u ** training_spacing for uniform u: above 1, more of them are near the
-            data, where an error in the noise is the largest error in the picture.
+            data, where an error in the noise is the largest error in the field.
 
     Raises:
         InputError: settings out of range.

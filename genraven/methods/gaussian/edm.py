@@ -1,6 +1,6 @@
 """EDM (Karras et al. 2022, "Elucidating the design space of diffusion-based generative models", table 1).
 
-B batch; pictures are (B, C, S, S). x_t = x0 + t noise: the time is sigma itself.
+B batch; fields are (B, C, S, S). x_t = x0 + t noise: the time is sigma itself.
 """
 
 import copy

@@ -1,6 +1,6 @@
 """The linear-path flow (Liu et al. 2022; Lipman et al. 2022; SiT, Ma et al. 2024): t = 0 is data, t = 1 is noise.
 
-B batch; pictures are (B, C, S, S). x_t = (1 - t) x0 + t noise, velocity = dx_t / dt = noise - x0.
+B batch; fields are (B, C, S, S). x_t = (1 - t) x0 + t noise, velocity = dx_t / dt = noise - x0.
 """
 
 from typing import Literal

@@ -1,7 +1,7 @@
 """Completion with a diffusion model: some cells are given, the others are sampled from the model's belief about them.
 
-B batch, K particles a puzzle; pictures are (B, C, S, S), ``open_cells`` (B, 1, S, S) bool, true where the model writes.
-What stands in ``given`` under open cells is never read. Every function returns pictures with the given cells as given.
+B batch, K particles a puzzle; fields are (B, C, S, S), ``open_cells`` (B, 1, S, S) bool, true where the model writes.
+What stands in ``given`` under open cells is never read. Every function returns fields with the given cells as given.
 """
 
 from dataclasses import dataclass
@@ -29,11 +29,11 @@ def replacement(process: Process, given: Tensor, noise: Tensor, open_cells: Tens
 
 @dataclass(frozen=True)
 class ShownCells:
-    """A network that was trained with masks, and is shown them: given cells stand clean in its picture, and one more
+    """A network that was trained with masks, and is shown them: given cells stand clean in its field, and one more
     channel says where it writes. What it predicts of given cells means nothing.
 
     Args:
-        network: of one channel more than the picture has.
+        network: of one channel more than the field has.
         given: (B, C, S, S), or broadcast to it.
         open_cells: (B, 1, S, S) bool, or broadcast to it.
     """
@@ -43,7 +43,7 @@ class ShownCells:
     open_cells: Tensor
 
     def __call__(self, x: Tensor, times: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The network's output for noisy pictures (B, C, S, S) at ``times`` (B,)."""
+        """The network's output for noisy fields (B, C, S, S) at ``times`` (B,)."""
         channel = self.open_cells.to(x.dtype).expand(len(x), -1, *x.shape[2:])
         return self.network(torch.cat([x.where(self.open_cells, self.given), channel], 1), times, labels)
 

@@ -1,6 +1,6 @@
 """Gaussian diffusion: a whole puzzle is repaired step by step, from noise.
 
-B puzzles; pictures (B, C, 9, 9) are the puzzles' numbers, C = 3, or their one-hot code, C = 30.
+B puzzles; fields (B, C, 9, 9) are the puzzles' numbers, C = 3, or their one-hot code, C = 30.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -34,7 +34,7 @@ NOISE = (0.1, 0.3, 1.0)
 
 @dataclass(frozen=True)
 class Code:
-    """How puzzles become pictures, and back."""
+    """How puzzles become fields, and back."""
 
     channels: int
     encode: Callable[[Tensor], Tensor]
@@ -74,7 +74,7 @@ class GaussianSampling(Sampling):
 
 
 class GaussianDiffusion(Method):
-    """A network that predicts a picture from a noisy one, and the process that says what is predicted.
+    """A network that predicts a field from a noisy one, and the process that says what is predicted.
 
     Args:
         process: noise path, loss and denoiser: Flow, Edm or Ddpm.
@@ -111,10 +111,10 @@ class GaussianDiffusion(Method):
         return ARCHITECTURES.get(names, " + ".join(names)) + (" one-hot" if self.code_name == "onehot" else "")
 
     def check_network(self, network: nn.Module) -> None:
-        """Raises InputError unless it reads pictures of this code and time."""
+        """Raises InputError unless it reads fields of this code and time."""
         channels = getattr(network, "in_channels", 0 if hasattr(network, "symbols") else None)
         if channels == 0:
-            raise InputError("expected a network of noisy pictures, such as genraven.networks.dit.DiT, got "
+            raise InputError("expected a network of noisy fields, such as genraven.networks.dit.DiT, got "
                              f"{type(network).__name__}, one of cells: use it with another method.")  # fmt: skip
         wanted = self.code.channels + bool(self.masked_share)
         if channels not in (None, wanted):
@@ -184,7 +184,7 @@ class GaussianDiffusion(Method):
         shown = ShownCells(network, given, open_cells) if completion == "learned" else self._unmasked(network)
         denoiser = process.denoiser(shown)
         if completion == "tds":
-            pictures = inpainting.complete_by_tds(
+            fields = inpainting.complete_by_tds(
                 process,
                 denoiser,
                 given,
@@ -194,7 +194,7 @@ class GaussianDiffusion(Method):
                 generator=generator,
             )
         else:
-            pictures = inpainting.complete_by_guidance(
+            fields = inpainting.complete_by_guidance(
                 process,
                 SAMPLERS[self._sampler(sampling)].sample,
                 denoiser,
@@ -206,7 +206,7 @@ class GaussianDiffusion(Method):
                 num_resamples=1 if completion == "learned" else sampling.num_resamples,
                 generator=generator,
             )
-        return self.code.decode(pictures).where(open_cells, puzzles)
+        return self.code.decode(fields).where(open_cells, puzzles)
 
     def evaluations(
         self, network: nn.Module, sampling: GaussianSampling, task: Task, num_open: int, *, labels: bool

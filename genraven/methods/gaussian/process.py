@@ -1,6 +1,6 @@
 """What every diffusion process shares: a Gaussian path x_t = alpha(t) x0 + sigma(t) noise from data to noise.
 
-B batch; pictures are (B, C, S, S); a time is a scalar tensor for the whole batch or (B,). Each process chooses its
+B batch; fields are (B, C, S, S); a time is a scalar tensor for the whole batch or (B,). Each process chooses its
 clock: Flow and Ddpm run from 0 (data) to 1 (noise), Edm's time is sigma itself.
 """
 
@@ -19,7 +19,7 @@ Denoiser = Callable[[Tensor, Tensor], Tensor]  # (x_t, t) -> estimate of x0; t i
 
 
 class TimedNetwork(Protocol):
-    """What a process asks of a network: a picture from (B, C, S, S), times (B,) and labels (B,)."""
+    """What a process asks of a network: a field from (B, C, S, S), times (B,) and labels (B,)."""
 
     def __call__(self, x: Tensor, times: Tensor, labels: Tensor | None = None) -> Tensor: ...
 
@@ -59,7 +59,7 @@ class Process(ABC):
     is_linear_path: bool = False
     """Are alpha = 1 - t and sigma = t?"""
     learned_variance: bool = False
-    """Does the network say how wide a step back is, in as many channels again as the picture has?"""
+    """Does the network say how wide a step back is, in as many channels again as the field has?"""
 
     @abstractmethod
     def alpha(self, t: Tensor) -> Tensor:
@@ -82,7 +82,7 @@ class Process(ABC):
         """Times (B,) to train at, from draws ``uniform`` (B,) on [0, 1)."""
 
     def as_read(self, x: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
-        """What a network is given for x_t at ``times`` (B,): the picture, and what tells its noise."""
+        """What a network is given for x_t at ``times`` (B,): the field, and what tells its noise."""
         return x, times
 
     def for_data(self, deviation: float) -> "Process":

@@ -1,6 +1,6 @@
 """Samplers that carry noise to data: functions of a process, its denoiser, a start and the times.
 
-B batch; pictures are (B, C, S, S), ``x`` at ``times[0]`` in and at ``times[-1]`` out, x0 where the times end at the
+B batch; fields are (B, C, S, S), ``x`` at ``times[0]`` in and at ``times[-1]`` out, x0 where the times end at the
 data. ``denoiser(x, t)`` estimates x0 at a scalar t. ``project(x, s)`` may change the state after each step: how given
 cells are held (inpainting.py). ODE samplers draw no noise.
 """
