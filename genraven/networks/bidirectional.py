@@ -58,10 +58,11 @@ class BidirectionalTransformer(nn.Module):
 
     def _initialise(self, depth: int) -> None:
         """Weights by the number of inputs, smaller by sqrt(2 depth) where they feed the residual stream."""
-        for table in (self.masked, self.label.weight, *self.positions, *(table.weight for table in self.embeddings)):
-            nn.init.normal_(table, std=0.5)  # type: ignore[arg-type]
+        embeddings = [module.weight for module in self.embeddings if isinstance(module, nn.Embedding)]
+        for table in (self.masked, self.label.weight, *self.positions, *embeddings):
+            nn.init.normal_(table, std=0.5)
         for table in self.head.tables:
-            nn.init.normal_(table.weight, std=0.02)
+            nn.init.normal_(table.weight, std=0.02)  # type: ignore[arg-type]
         for name, module in self.named_modules():
             if isinstance(module, nn.Linear):
                 smaller = 2 * depth if name.endswith(RESIDUAL) else 1
