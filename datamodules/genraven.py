@@ -1,8 +1,6 @@
 """GenRAVENDataModule: files or stream, splits, order."""
 
-import os
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import lightning as L
 import torch
@@ -12,14 +10,10 @@ from datamodules.batches import EvaluationLoader, FinitePool, GlobalOrder, Pool,
 from datamodules.store import PuzzleSource, generated_source, num_cpus, open_index, open_set, published_source
 from genraven.errors import InputError
 from genraven.metrics.memorization import TrainingIndex
+from genraven.paths import default_cache_dir, user_path
 from genraven.puzzles.corrupt import Corruption
 from genraven.puzzles.generate import generate
 from genraven.puzzles.spec import resolve_rules, split_rules
-
-
-def default_cache_dir() -> Path:
-    """``GENRAVEN_CACHE``, or ``~/.cache/genraven``."""
-    return Path(os.environ.get("GENRAVEN_CACHE", Path.home() / ".cache" / "genraven"))
 
 
 class GenRAVENDataModule(L.LightningDataModule):
@@ -79,7 +73,7 @@ class GenRAVENDataModule(L.LightningDataModule):
         self.eval_puzzles_per_rule, self.eval_batch_size = eval_puzzles_per_rule, eval_batch_size
         self.corruption = corruption or Corruption()
         self.corruption.check()
-        self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
+        self.cache_dir = user_path(cache_dir) if cache_dir else default_cache_dir()
         self._pool: Pool | None = None
         self._prepared = False
 
@@ -90,7 +84,7 @@ class GenRAVENDataModule(L.LightningDataModule):
 
     def _source(self) -> PuzzleSource:
         if self.source is not None:
-            return published_source(Path(self.source).expanduser(), self.samples_per_rule, self.seed, self.corruption)
+            return published_source(user_path(self.source), self.samples_per_rule, self.seed, self.corruption)
         assert self.samples_per_rule is not None
         return generated_source(self.samples_per_rule, self.seed, self.corruption)
 

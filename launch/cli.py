@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from genraven.errors import InputError
+from genraven.paths import user_path
 from genraven.signals import REQUEUE, Preempted, noted_signals
 from launch.settings import add_cluster_arguments
 
@@ -56,25 +57,25 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--split", default="train", help="train, val or test")
     sub.add_argument("--layout", choices=["puzzles", "published"], default="puzzles",
                      help="(B, 3, 9, 9), rule by rule; or the study's (40, rows, 3, 9, 3), of all rules")  # fmt: skip
-    sub.add_argument("--out", type=Path, default=Path("puzzles.npy"), help="array file to write")
-    sub.add_argument("--picture", type=Path, help="PNG of the first few of each rule, with rule names")
+    sub.add_argument("--out", type=_path, default=Path("puzzles.npy"), help="array file to write")
+    sub.add_argument("--picture", type=_path, help="PNG of the first few of each rule, with rule names")
 
     sub = command("sample", "launch.inference:sample", "generate puzzles with a trained model")
     _add_model_arguments(sub)
     _add_guidance_argument(sub)
     sub.add_argument("--num", type=int, default=64, help="puzzles to generate")
     sub.add_argument("--rules", nargs="+", help="rules to ask a network with labels for, in turn")
-    sub.add_argument("--out", type=Path, default=Path("samples.npy"), help="array file to write, (num, 3, 9, 9) int8")
-    sub.add_argument("--picture", type=Path, help="PNG of them, with the rules their rows share; default beside --out")
+    sub.add_argument("--out", type=_path, default=Path("samples.npy"), help="array file to write, (num, 3, 9, 9) int8")
+    sub.add_argument("--picture", type=_path, help="PNG of them, with the rules their rows share; default beside --out")
 
     sub = command("complete", "launch.inference:complete", "complete puzzles with a trained model")
     _add_model_arguments(sub)
     _add_completion_arguments(sub)
-    sub.add_argument("puzzles", type=Path, help="array file (B, 3, 9, 9) of integers")
-    sub.add_argument("--mask", type=Path, help="bool array file (9, 9) or (B, 9, 9), true where to write; "
+    sub.add_argument("puzzles", type=_path, help="array file (B, 3, 9, 9) of integers")
+    sub.add_argument("--mask", type=_path, help="bool array file (9, 9) or (B, 9, 9), true where to write; "
                      "default: the last panel")  # fmt: skip
-    sub.add_argument("--out", type=Path, default=Path("completed.npy"), help="array file to write, (B, 3, 9, 9) int8")
-    sub.add_argument("--picture", type=Path, help="PNG of them, written cells tinted; default beside --out")
+    sub.add_argument("--out", type=_path, default=Path("completed.npy"), help="array file to write, (B, 3, 9, 9) int8")
+    sub.add_argument("--picture", type=_path, help="PNG of them, written cells tinted; default beside --out")
 
     _add_evaluate_command(command)
     _add_report_command(command)
@@ -98,7 +99,7 @@ def _add_evaluate_command(command: Callable[[str, str, str], argparse.ArgumentPa
     sub.add_argument("--puzzles-per-rule", type=int, default=100, help="held-back puzzles to complete of each rule; "
                      "as many are generated")  # fmt: skip
     sub.add_argument("--split", choices=["val", "test"], default="test")
-    sub.add_argument("--out", type=Path, help="JSON to add to; default: evaluation.json of the run folder")
+    sub.add_argument("--out", type=_path, help="JSON to add to; default: evaluation.json of the run folder")
 
 
 def _add_probe_and_export_commands(command: Callable[[str, str, str], argparse.ArgumentParser]) -> None:
@@ -110,19 +111,19 @@ def _add_probe_and_export_commands(command: Callable[[str, str, str], argparse.A
     sub.add_argument("--puzzles-per-rule", type=int, default=100, help="test puzzles of each rule to score it on")
     sub.add_argument("--noise", type=float, nargs="+", help="levels at which a diffusion model reads puzzles: sigma / "
                      "alpha, where next shapes are 0.4 apart, sizes and colors 0.29; default: 0.1 0.3 1")  # fmt: skip
-    sub.add_argument("--out", type=Path, help="JSON to write; default probe.json in the run folder")
-    sub.add_argument("--picture", type=Path, help="PNG of accuracy by layer; default beside --out")
+    sub.add_argument("--out", type=_path, help="JSON to write; default probe.json in the run folder")
+    sub.add_argument("--picture", type=_path, help="PNG of accuracy by layer; default beside --out")
 
     sub = command("export", "launch.export:export", "write a trained model as safetensors with a JSON card, for "
                   "sample, complete, evaluate, probe and fit --init-from")  # fmt: skip
-    sub.add_argument("run", type=Path, help="run folder, or a checkpoint of it")
-    sub.add_argument("--out", type=Path, help="folder to write, not there yet; default: export in the run folder")
+    sub.add_argument("run", type=_path, help="run folder, or a checkpoint of it")
+    sub.add_argument("--out", type=_path, help="folder to write, not there yet; default: export in the run folder")
 
 
 def _add_report_command(command: Callable[[str, str, str], argparse.ArgumentParser]) -> None:
     sub = command("report", "launch.report:report", "say which family to invest in, from the runs of a folder: one "
                   "page of HTML, the same in Markdown")  # fmt: skip
-    sub.add_argument("folder", type=Path, help="folder of runs, best evaluated before: genraven evaluate FOLDER")
+    sub.add_argument("folder", type=_path, help="folder of runs, best evaluated before: genraven evaluate FOLDER")
     sub.add_argument("--goal", default="completion", help="what the model is for: completion or generation")
     sub.add_argument("--examples", type=int, help="examples you have of each rule; default: the most that all families "
                      "were trained on")  # fmt: skip
@@ -130,7 +131,7 @@ def _add_report_command(command: Callable[[str, str, str], argparse.ArgumentPars
                      "many as now")  # fmt: skip
     sub.add_argument("--budget", type=float, help="device-hours that a training may take; money where --price is given")
     sub.add_argument("--price", type=float, help="of a device-hour, instead of what the runs noted")
-    sub.add_argument("--out", type=Path, help="page to write, the Markdown beside it; default: report.html in FOLDER")
+    sub.add_argument("--out", type=_path, help="page to write, the Markdown beside it; default: report.html in FOLDER")
 
 
 def _add_cluster_commands(command: Callable[[str, str, str], argparse.ArgumentParser]) -> None:
@@ -145,18 +146,18 @@ def _add_cluster_commands(command: Callable[[str, str, str], argparse.ArgumentPa
     sub.add_argument("grid", help="YAML file of axes, or the name of a shipped one: sweep/study.yaml")
     sub.add_argument("--local", type=int, metavar="N", help="train on this machine, N runs at a time")
     sub.add_argument("--max-parallel", type=int, metavar="N", help="runs of the array at the same time")
-    sub.add_argument("--out", type=Path, help="folder of the runs; default runs/<name of the grid>")
+    sub.add_argument("--out", type=_path, help="folder of the runs; default runs/<name of the grid>")
     sub.add_argument("--dry-run", action="store_true", help="list the runs to start, and write nothing")
     add_cluster_arguments(sub)
 
     sub = command("status", "launch.status:status", "show every run of a folder in one table")
-    sub.add_argument("folder", type=Path, help="folder of runs")
+    sub.add_argument("folder", type=_path, help="folder of runs")
 
 
 def _add_run_arguments(parser: argparse.ArgumentParser, seed_of: str, *, many: bool = False) -> None:
     """With ``many``, a folder of runs can be named, too."""
     what = "run folder, a checkpoint of it, or what `genraven export` wrote"
-    parser.add_argument("run", type=Path, help=what + ", or a folder of runs" * many)
+    parser.add_argument("run", type=_path, help=what + ", or a folder of runs" * many)
     parser.add_argument("--seed", type=int, default=0, help=seed_of)
     parser.add_argument("--batch-size", type=int, default=250, help="puzzles at once")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
@@ -174,6 +175,13 @@ def _add_model_arguments(parser: argparse.ArgumentParser, *, many: bool = False)
     parser.add_argument(
         "--top-k", type=int, help="likeliest symbols to draw from (autoregressive); default: the model's"
     )
+
+
+def _path(text: str) -> Path:
+    try:
+        return user_path(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _sampler(name: str) -> str:

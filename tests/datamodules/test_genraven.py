@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from datamodules import GenRAVENDataModule
-from datamodules.genraven import default_cache_dir
 from genraven.errors import InputError
 from genraven.puzzles import layout
 from genraven.puzzles.corrupt import Corruption
@@ -142,10 +141,3 @@ def test_bad_settings_are_refused_in_one_line(tmp_path: Path, settings: dict[str
 def test_a_stream_without_an_end_asks_for_max_steps(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="trainer.max_steps"):
         make(tmp_path, samples_per_rule=None).train_dataloader()
-
-
-def test_the_cache_folder_is_named_by_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("GENRAVEN_CACHE", str(tmp_path))
-    assert default_cache_dir() == tmp_path
-    monkeypatch.delenv("GENRAVEN_CACHE")
-    assert default_cache_dir() == Path.home() / ".cache" / "genraven"
