@@ -10,16 +10,11 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from genraven.errors import InputError
 from genraven.files import appears_whole
+from genraven.run_folder import step_checkpoints, step_name
 from genraven.signals import Preempted
 
-PATTERN = "step-*.ckpt"
 WRITER_ERRORS = ("PytorchStreamWriter", "inline_container", "iostream")  # in torch's messages of a full disk
 REPEATED = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
-
-
-def step_name(step: int) -> str:
-    """The file name of the checkpoint of ``step``."""
-    return f"step-{step:08d}.ckpt"
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
@@ -147,8 +142,8 @@ class StepCheckpoint(Checkpoint):
 
     def _remove_before(self, step: int) -> None:
         """Removes checkpoints older than that of ``step``, the last one that is whole beside the new one."""
-        for path in self.folder.glob(PATTERN):
-            if path.name < step_name(step):
+        for of_step, path in step_checkpoints(self.folder).items():
+            if of_step < step:
                 path.unlink(missing_ok=True)
 
     def _raise_together(self, trainer: L.Trainer) -> None:

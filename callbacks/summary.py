@@ -20,6 +20,7 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from genraven.errors import InputError
 from genraven.files import appears_whole
 from genraven.puzzles.spec import RULES
+from genraven.run_folder import SUMMARY
 from genraven.signals import Preempted
 
 CUMULATIVE = ("wall_seconds", "device_seconds", "puzzles")
@@ -60,7 +61,7 @@ class RunSummary(L.Callback):
     """
 
     def __init__(self, folder: Path, origin: Origin) -> None:
-        self.path, self.origin = folder / "summary.json", origin
+        self.path, self.origin = folder / SUMMARY, origin
         self._earlier: dict[str, float] = dict.fromkeys(CUMULATIVE, 0)
         self._facts: dict[str, Any] = {}
         self._started = self._written = time.monotonic()

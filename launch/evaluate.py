@@ -20,10 +20,11 @@ from genraven.errors import InputError
 from genraven.files import writable_folder
 from genraven.metrics.scores import ScoreCard, Scores
 from genraven.puzzles.spec import RULES
-from genraven.report.evaluation import EVALUATION, Evaluation
+from genraven.report.evaluation import Evaluation
+from genraven.run_folder import EVALUATION, home
 from launch.card import is_export
 from launch.inference import OPTIONS, apply_sampling
-from launch.runs import find_checkpoint, home, load_run
+from launch.runs import find_checkpoint, load_run
 from launch.status import named_runs
 from launch.world import World, joined_world
 from lightning_modules import PuzzleModule

@@ -8,11 +8,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 from types import FrameType
 from typing import IO
 
 from genraven.errors import InputError
+from genraven.paths import user_path
+from genraven.run_folder import CHECKPOINTS, step_checkpoints
 from genraven.signals import REQUEUE, SIGNALS
 
 FINISHED, BAD_INPUT, INTERRUPTED = 0, 2, 130
@@ -63,7 +64,7 @@ def newest_checkpoint(run_dir: str | None) -> str | None:
     """The name of the newest checkpoint of a run."""
     if run_dir is None:
         return None
-    return max((path.name for path in Path(run_dir).glob("checkpoints/step-*.ckpt")), default=None)
+    return next((path.name for path in step_checkpoints(user_path(run_dir) / CHECKPOINTS).values()), None)
 
 
 def shared_environment(num: int) -> dict[str, str]:

@@ -14,15 +14,23 @@ import torch
 import yaml
 from lightning.pytorch.utilities import rank_zero_warn
 
-from callbacks.checkpoint import PATTERN
 from datamodules import GenRAVENDataModule
 from genraven.errors import InputError
 from genraven.files import appears_whole, remove_unfinished, writable_folder
+from genraven.run_folder import (
+    BEST,
+    CHECKPOINTS,
+    CONFIG,
+    JOB,
+    STEP_NAMES,
+    TENSORBOARD,
+    step_checkpoints,
+    step_of,
+)
 from launch.card import WEIGHTS, is_export, read_export
 from launch.identity import build, refuse_other
 from lightning_modules import PuzzleModule
 
-CHECKPOINTS, BEST, CONFIG, TENSORBOARD = "checkpoints", "best.ckpt", "config.yaml", "tensorboard"
 STARTED = "GENRAVEN_STARTED"  # names a new run's folder, the same one in all of its processes
 
 
@@ -42,8 +50,7 @@ class RunFolder:
 
         What is broken is named and passed over.
         """
-        candidates = sorted(self.checkpoints.glob(PATTERN), reverse=True)
-        for path in [*candidates, *self.checkpoints.glob(BEST)]:
+        for path in [*step_checkpoints(self.checkpoints).values(), *self.checkpoints.glob(BEST)]:
             if is_whole(path):
                 return path
             rank_zero_warn(f"{path} is torn or corrupt, and passed over.")
@@ -56,7 +63,7 @@ class RunFolder:
 
     def git_commit(self) -> str | None:
         """Of the code that trains: as `genraven submit` noted it, else of the repository that the code stands in."""
-        note = self.path / "job" / "commit.txt"
+        note = self.path / JOB / "commit.txt"
         if note.exists():
             return note.read_text().strip() or None
         root = Path(__file__).resolve().parents[1]
@@ -94,9 +101,9 @@ class RunFolder:
             writable_folder(folder, "--run_dir")
         for folder in (self.path, self.checkpoints):
             remove_unfinished(folder)
-        newest = Path(resume_from).name if resume_from and self.owns(resume_from) else ""
-        for path in self.checkpoints.glob(PATTERN):
-            if path.name > newest:
+        newest = step_of(Path(resume_from)) if resume_from and self.owns(resume_from) else None
+        for step, path in step_checkpoints(self.checkpoints).items():
+            if newest is None or step > newest:
                 path.rename(path.with_name(f"{path.name}.torn"))
         with appears_whole(self.path / CONFIG) as temporary:
             temporary.write_text(yaml.safe_dump(config, sort_keys=False))
@@ -156,15 +163,9 @@ def find_checkpoint(run: Path | str) -> Path:
         return run / WEIGHTS
     newest = RunFolder(run).newest_whole()
     if newest is None:
-        raise InputError(f"expected a run folder with {CHECKPOINTS}/{PATTERN}, got {run} without a whole one: train it "
-                         "first.")  # fmt: skip
+        raise InputError(f"expected a run folder with {CHECKPOINTS}/{STEP_NAMES}, got {run} without a whole one: train "
+                         "it first.")  # fmt: skip
     return newest
-
-
-def home(checkpoint: Path) -> Path:
-    """The run folder of a checkpoint; where it stands in none, as exported weights do, its own folder."""
-    folder = checkpoint.absolute().parent
-    return folder.parent if folder.name == CHECKPOINTS else folder
 
 
 def load_run(run: Path | str, device: str = "auto") -> tuple[PuzzleModule, GenRAVENDataModule, dict[str, Any]]:

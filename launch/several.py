@@ -11,9 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from genraven.run_folder import FROZEN, JOB, NOTE, REFUSAL
 from launch.local import shared_environment
-from launch.slurm import REFUSAL
-from launch.submit import CONFIG, JOB, SPEC
 
 GRACE_S = 60
 LOG = "local.out"
@@ -74,13 +73,13 @@ def surroundings(code: Path, slot: int, gpus: list[str], num_at_once: int) -> di
 
 def _start(folder: Path, slot: int, environment: dict[str, str]) -> Child:
     environment["GENRAVEN_REFUSAL"] = str(folder / REFUSAL)
-    command = [sys.executable, "-P", "-m", "launch.cli", "fit", "-c", str(folder / JOB / CONFIG), "--run_dir"]
+    command = [sys.executable, "-P", "-m", "launch.cli", "fit", "-c", str(folder / FROZEN), "--run_dir"]
     with (folder / JOB / LOG).open("ab") as log:
         # In a session of its own, so that Ctrl-C comes to the children through _end only, once.
         process = subprocess.Popen([*command, str(folder)], stdin=subprocess.DEVNULL, stdout=log,
                                    stderr=subprocess.STDOUT, env=environment, start_new_session=True)  # fmt: skip
     note = {"job": None, "pid": process.pid, "host": platform.node()}
-    (folder / JOB / SPEC).write_text(json.dumps(note, indent=2) + "\n")
+    (folder / NOTE).write_text(json.dumps(note, indent=2) + "\n")
     return Child(folder, slot, process)
 
 

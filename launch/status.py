@@ -1,7 +1,6 @@
 """``genraven status``: every run of a folder in one table. Reads small files only, and imports nothing heavy."""
 
 import argparse
-import json
 import os
 import platform
 import time
@@ -11,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from genraven.errors import InputError
+from genraven.run_folder import JOB, NOTE, REFUSAL, SUMMARY, is_run, read_json
 from launch import scheduler
-from launch.slurm import REFUSAL
 
-SUMMARY, NOTE, FROZEN = "summary.json", "job/spec.json", "job/config.yaml"
 DEPTH = 4  # of folders within folders
 SILENT_AFTER_S = 900
 COLUMNS = ("run", "state", "step", "C3", "completion", "puzzles/s", "left", "message")
@@ -34,15 +32,6 @@ class RunStatus:
     def is_busy(self) -> bool:
         """Is a process or the queue taking care of it?"""
         return self.state not in ("finished", "failed", "interrupted", "preempted", "gone", "new")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in ``path``; empty where there is none that can be read."""
-    try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def noted_jobs(runs: Iterable[Path]) -> list[str]:
@@ -102,13 +91,13 @@ def _refusal(run: Path) -> str:
 
 
 def _last_log(run: Path) -> str:
-    logs = sorted((run / "job").glob("*.out"), key=lambda log: log.stat().st_mtime)
-    return str(logs[-1] if logs else run / "job")
+    logs = sorted((run / JOB).glob("*.out"), key=lambda log: log.stat().st_mtime)
+    return str(logs[-1] if logs else run / JOB)
 
 
 def find_runs(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
     """Run folders at and below ``folder``, sorted."""
-    if (folder / SUMMARY).exists() or (folder / FROZEN).exists() or (folder / "checkpoints").is_dir():
+    if is_run(folder):
         yield folder
     elif depth:
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):

@@ -15,13 +15,14 @@ from typing import Any
 import yaml
 
 from genraven.errors import InputError
+from genraven.run_folder import CONFIG, JOB, SCRIPT
 from launch import scheduler
 from launch.freeze import CODE, COMMIT, exclusive, freeze_code, no_interrupt, replaced
 from launch.settings import read_cluster
 from launch.shipped import find_config
 from launch.slurm import Cluster, JobSpec, render_sbatch
 from launch.status import noted_jobs, read_status
-from launch.submit import CONFIG, JOB, SCRIPT, check_run, placed, write_note
+from launch.submit import check_run, placed, write_note
 
 KINDS = ("model", "data", "trainer")
 SEEDS = ("seed_everything", "model.seed")

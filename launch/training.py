@@ -22,18 +22,21 @@ from callbacks.summary import Origin
 from datamodules import GenRAVENDataModule
 from genraven.errors import InputError
 from genraven.networks.compiling import compile_blocks
+from genraven.paths import user_path
+from genraven.run_folder import TENSORBOARD
 from launch import watching
 from launch.card import WEIGHTS
 from launch.complaints import one_line
 from launch.data import save_array
 from launch.ends import named_ends, unwrapped_errors
 from launch.identity import config_hash, identity, refuse_other
-from launch.runs import TENSORBOARD, RunFolder, default_run_folder, find_checkpoint, read_checkpoint
+from launch.runs import RunFolder, default_run_folder, find_checkpoint, read_checkpoint
 from launch.shipped import expand_configs
 from launch.transfer import load_initial
 from lightning_modules import PuzzleModule
 
 PREDICTIONS = Path("predictions.npy")
+PATHS = ("run_dir", "init_from", "ckpt_path", "data.source", "data.cache_dir")
 
 
 class GenravenCLI(LightningCLI):
@@ -67,6 +70,9 @@ class GenravenCLI(LightningCLI):
             options = self._subcommand_parsers[args[0]]._option_string_actions
             raise InputError(one_line(str(error), args[0], options)) from error
         options = self.config[args[0]]
+        for name in PATHS:
+            if options.get(name):
+                options[name] = str(user_path(options[name]))
         for name in ("checkpoint_every_n_steps", "max_batch_per_device", "timeout_s"):
             value = options[name]
             if value is not None and value < 1:

@@ -9,6 +9,8 @@ ROOT = Path(__file__).parents[1]
 ROOMS = [  # from the bottom up
     "genraven.errors",
     "genraven.signals",
+    "genraven.paths",
+    "genraven.run_folder",
     "genraven.particles",
     "genraven.puzzles",
     "genraven.files",

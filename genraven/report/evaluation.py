@@ -8,7 +8,7 @@ from typing import Any
 from genraven.errors import InputError
 from genraven.files import appears_whole
 
-EVALUATION, VERSION = "evaluation.json", 1
+VERSION = 1
 KEY = ("checkpoint", "step", "split", "seed", "puzzles_per_rule", "batch_size", "sampling")
 """What tells one result from another; all else is its outcome."""
 

@@ -11,9 +11,9 @@ import yaml
 
 from genraven.errors import InputError
 from genraven.metrics.rates import Rate
-from genraven.report.evaluation import EVALUATION, Evaluation
+from genraven.report.evaluation import Evaluation
+from genraven.run_folder import CONFIG, EVALUATION, FROZEN, SUMMARY
 
-SUMMARY, CONFIGS = "summary.json", ("config.yaml", "job/config.yaml")
 METRICS = ("c3", "novel_c3", "completion", "completion_trained", "completion_held_out")
 Json = Mapping[str, Any]
 
@@ -88,7 +88,7 @@ def read_run(name: str, path: Path, state: str, message: str = "") -> tuple[Run,
     """The run in folder ``path`` and what is wrong with its files; those that are broken are passed over."""
     notes: list[str] = []
     summary = _read_object(path / SUMMARY, notes)
-    config = next((found for file in CONFIGS if (found := _read_object(path / file, notes))), {})
+    config = next((found for file in (CONFIG, FROZEN) if (found := _read_object(path / file, notes))), {})
     facts, results = _read_evaluation(path, notes)
     facts = {key: value for key, value in summary.items() if value is not None} | dict(facts)
     best = max(results, key=_preference, default=None)

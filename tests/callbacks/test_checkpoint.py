@@ -76,3 +76,11 @@ def test_a_loss_that_is_not_finite_before_any_checkpoint(tmp_path: Path) -> None
     with pytest.raises(InputError, match="none was written yet"):
         fit(Line(broken=0), StepCheckpoint(tmp_path, 4, 1))
     assert not list(tmp_path.iterdir())
+
+
+def test_only_its_own_names_are_removed(tmp_path: Path) -> None:
+    kept = ["step-00000001-keep.ckpt", "step-final.ckpt", "step-1.ckpt"]
+    for name in (*kept, "step-00000001.ckpt"):
+        (tmp_path / name).touch()
+    fit(Line(), StepCheckpoint(tmp_path, 5))
+    assert names(tmp_path) == sorted(["step-00000005.ckpt", "step-00000010.ckpt", *kept])
