@@ -11,13 +11,12 @@ import lightning as L
 import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from callbacks import InitialWeights, KeepConfig, RunGuard, RunSummary, StepCheckpoint, WholeCheckpointIO
+from callbacks import BestCheckpoint, InitialWeights, KeepConfig, RunGuard, RunSummary, StepCheckpoint, WholeCheckpointIO
 from callbacks.summary import Origin
 from datamodules import GenRAVENDataModule
 from genraven.errors import InputError
@@ -176,9 +175,7 @@ class GenravenCLI(LightningCLI):
             *watching.watchers(self.resolved, options, self.summary, is_new=is_new),
             self.initial,
             KeepConfig(identity(self.resolved)),
-            ModelCheckpoint(  # before the other, which so knows what is the best
-                self.run_folder.checkpoints, "best", monitor="val/loss", mode="min", enable_version_counter=False
-            ),
+            BestCheckpoint(self.run_folder.checkpoints),  # before the other, which so knows what is the best
             steps,
             RunGuard(steps, timedelta(seconds=self._options.timeout_s)),
         ]
