@@ -11,6 +11,7 @@ ROOMS = [  # from the bottom up
     "genraven.signals",
     "genraven.paths",
     "genraven.run_folder",
+    "genraven.locks",
     "genraven.particles",
     "genraven.puzzles",
     "genraven.files",
