@@ -124,7 +124,7 @@ def plan(points: list[Point], out: Path, cluster: Cluster | None, jobs: schedule
             status = read_status(folder, jobs)
             if status.is_busy:
                 continue
-            done = status.state == "finished" and status.summary.get("max_steps") == config["trainer"]["max_steps"]
+            done = status.is_done and status.summary.get("max_steps") == config["trainer"]["max_steps"]
             check_run(folder, config, cluster.time_s if cluster and not done else None, jobs)
         except InputError as error:
             raise InputError(f"run {point.name}: {error}") from None

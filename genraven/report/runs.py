@@ -80,8 +80,8 @@ class Run:
 
     @property
     def is_evidence(self) -> bool:
-        """Has it finished, with scores?"""
-        return self.state == "finished" and bool(self.scores)
+        """Has it ended by itself, with scores? One that stopped before its last step speaks for the steps it did."""
+        return self.state in ("finished", "stopped") and bool(self.scores)
 
 
 def read_run(name: str, path: Path, state: str, message: str = "") -> tuple[Run, list[str]]:
@@ -94,6 +94,9 @@ def read_run(name: str, path: Path, state: str, message: str = "") -> tuple[Run,
     best = max(results, key=_preference, default=None)
     if best and summary.get("step") not in (None, best["step"]):
         notes.append(f"{name}: evaluated at step {best['step']}, trained to step {summary['step']}.")
+    if state == "stopped":
+        notes.append(f"{name}: counts as trained to step {summary.get('step')} of {summary.get('max_steps')}, where it "
+                     f"stopped: {message}.")  # fmt: skip
     metrics = best["metrics"] if best else {}
     scores = {metric: Score.from_json(cell) for metric in METRICS if (cell := metrics.get(metric))}
     split = best["split"] if best else "val"
@@ -132,11 +135,11 @@ def _preference(result: Json) -> tuple[bool, int, bool, int]:
 
 def _read_object(path: Path, notes: list[str]) -> dict[str, Any]:
     """The object in a JSON or YAML file; empty where there is none, with a note where it is broken."""
-    if not path.exists():
-        return {}
     try:
         text = path.read_text()
         found = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except FileNotFoundError:
+        return {}
     except (OSError, ValueError, yaml.YAMLError):
         found = None
     if isinstance(found, dict):
