@@ -92,8 +92,18 @@ class GenRAVENDataModule(L.LightningDataModule):
         """Makes the files of a finite set and of its index, where they are missing or broken."""
         if not self.is_stream and not self._prepared:
             open_set(self._source(), self.trained, self.cache_dir, verify=True)
-            open_index(self._source(), self.trained, self.cache_dir)
+            open_index(self._source(), self.trained, self.cache_dir, verify=True)
             self._prepared = True
+
+    def wait_for_data(self) -> None:
+        """Waits at their lock until the files are there; at a barrier of processes it would be a limited time.
+
+        They are opened in ``setup``, when ``prepare_data`` has verified them in another process and, where they were
+        broken, put others in their place.
+        """
+        if not self.is_stream:
+            open_set(self._source(), self.trained, self.cache_dir, verify=False)
+            open_index(self._source(), self.trained, self.cache_dir, verify=False)
 
     def setup(self, stage: str) -> None:
         """Opens the training set."""
@@ -109,7 +119,7 @@ class GenRAVENDataModule(L.LightningDataModule):
         """Hashes of the training set for ``Memorization``; None for a stream."""
         if self.is_stream:
             return None
-        return open_index(self._source(), self.trained, self.cache_dir)
+        return open_index(self._source(), self.trained, self.cache_dir, verify=False)
 
     def evaluation_puzzles(self, split: str) -> tuple[Tensor, Tensor]:
         """(N, 3, 9, 9) int8 puzzles of ``split`` (``val`` or ``test``) and their rules (N,) int64, which take turns."""

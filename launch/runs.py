@@ -75,9 +75,25 @@ class RunFolder:
         return commit if Path(top) == root else None  # else it is installed within somebody's other repository
 
     def config(self) -> dict[str, Any]:
-        """As it was resolved when the run was last started; empty where it never was."""
+        """As it was resolved when the run was last started; empty where it never was, or where it is torn.
+
+        Raises:
+            InputError: it cannot be read.
+        """
         note = self.path / CONFIG
-        return (yaml.safe_load(note.read_text()) or {}) if note.exists() else {}
+        try:
+            found = yaml.safe_load(note.read_text())
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise InputError(f"expected a config that can be read, got {note} ({error.strerror}): see to its file "
+                             "system.") from None  # fmt: skip
+        except (ValueError, yaml.YAMLError):
+            found = None
+        if isinstance(found, dict) and isinstance(found.get("trainer"), dict):
+            return found
+        rank_zero_warn(f"{note} is torn, and passed over; the checkpoints say which run it is.")
+        return {}
 
     def check_owner(self, config: dict[str, Any]) -> None:
         """Raises InputError when the folder belongs to another model or data config."""
@@ -111,8 +127,10 @@ class RunFolder:
 
 def default_run_folder(config: dict[str, Any]) -> Path:
     """``runs/<network>-<time>``: a new folder."""
+    if not os.environ.get(STARTED):
+        os.environ[STARTED] = time.strftime("%Y%m%d-%H%M%S")
     network = config["model"]["init_args"]["network"]["class_path"].rsplit(".", 1)[-1].lower()
-    return Path("runs") / f"{network}-{os.environ.setdefault(STARTED, time.strftime('%Y%m%d-%H%M%S'))}"
+    return Path("runs") / f"{network}-{os.environ[STARTED]}"
 
 
 def is_whole(path: Path) -> bool:
@@ -166,6 +184,25 @@ def find_checkpoint(run: Path | str) -> Path:
         raise InputError(f"expected a run folder with {CHECKPOINTS}/{STEP_NAMES}, got {run} without a whole one: train "
                          "it first.")  # fmt: skip
     return newest
+
+
+def given_checkpoint(path: Path | str | None, *, exported: bool = False) -> str | None:
+    """The checkpoint that an option names, if any.
+
+    Args:
+        path: value of the option.
+        exported: may it be an exported model?
+
+    Raises:
+        InputError: there is none, or it is an exported model.
+    """
+    if not path:
+        return None
+    found = find_checkpoint(path)
+    if found.name == WEIGHTS and not exported:
+        raise InputError(f"expected a run folder or a checkpoint for --ckpt_path, got the exported {found}: "
+                         "give it to --init-from, or to `genraven evaluate`.")  # fmt: skip
+    return str(found.absolute())
 
 
 def load_run(run: Path | str, device: str = "auto") -> tuple[PuzzleModule, GenRAVENDataModule, dict[str, Any]]:

@@ -3,6 +3,7 @@
 import logging
 import warnings
 from argparse import ArgumentError
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,21 @@ import lightning as L
 import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from callbacks import BestCheckpoint, InitialWeights, KeepConfig, RunGuard, RunSummary, StepCheckpoint, WholeCheckpointIO
+from callbacks import (
+    BestCheckpoint,
+    InitialWeights,
+    KeepConfig,
+    RunGuard,
+    RunSummary,
+    StepCheckpoint,
+    WholeCheckpointIO,
+)
 from callbacks.summary import Origin
 from datamodules import GenRAVENDataModule
 from genraven.errors import InputError
@@ -24,13 +34,14 @@ from genraven.networks.compiling import compile_blocks
 from genraven.paths import user_path
 from genraven.run_folder import TENSORBOARD
 from launch import watching
-from launch.card import WEIGHTS
+from launch.agreement import agreed
 from launch.complaints import one_line
 from launch.data import save_array
 from launch.ends import named_ends, unwrapped_errors
-from launch.identity import config_hash, identity, refuse_other
-from launch.runs import RunFolder, default_run_folder, find_checkpoint, read_checkpoint
+from launch.identity import config_hash, identity
+from launch.runs import RunFolder, given_checkpoint, read_checkpoint
 from launch.shipped import expand_configs
+from launch.starting import Start, given_start, open_run
 from launch.transfer import load_initial
 from lightning_modules import PuzzleModule
 
@@ -118,24 +129,21 @@ class GenravenCLI(LightningCLI):
         return began or fits
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
-        """The trainer, its logger and callbacks pointed at the run folder."""
+        """The trainer, as yet without a run folder."""
         trainer_config = self._get(self.config_init, "trainer")
         plugins = trainer_config.plugins or []
         plugins = plugins if isinstance(plugins, list) else [plugins]
         if SLURMEnvironment.detect():
             plugins = [*plugins, SLURMEnvironment(auto_requeue=False)]  # its own requeueing hangs: see RunGuard
-        if self._is_real_fit:
-            self.run_folder = RunFolder(Path(self._options.run_dir or default_run_folder(self.resolved)))
-            self.run_folder.check_owner(self.resolved)
-            self._find_checkpoint_to_resume()
-            plugins = [*plugins, WholeCheckpointIO()]
-            kwargs["default_root_dir"] = str(self.run_folder.path)
-            if trainer_config.logger in (None, True):
-                kwargs["logger"] = self._logger()
-            trainer_config.callbacks = [*(trainer_config.callbacks or []), *self._callbacks()]
-            trainer_config.callbacks += watching.progress_bar(trainer_config)
-        elif trainer_config.logger in (None, True):
+        self._own_logger = trainer_config.logger in (None, True)
+        if self._own_logger:
             kwargs["logger"] = False
+        if self._is_real_fit:
+            plugins = [*plugins, WholeCheckpointIO()]
+            trainer_config.callbacks = [*(trainer_config.callbacks or [])]
+            trainer_config.callbacks += watching.progress_bar(trainer_config)
+            # Ours come with the run folder, which the first of the processes chooses: see _enter.
+            kwargs["enable_checkpointing"] = any(isinstance(known, Checkpoint) for known in trainer_config.callbacks)
         with unwrapped_errors(MisconfigurationException, ValueError, TypeError):  # such as more devices than there are
             trainer = super().instantiate_trainer(plugins=plugins, **kwargs)
         if isinstance(trainer.strategy, DDPStrategy) and isinstance(trainer_config.strategy, str):
@@ -146,18 +154,15 @@ class GenravenCLI(LightningCLI):
     def _is_real_fit(self) -> bool:
         return self.subcommand == "fit" and not self._options.trainer.fast_dev_run
 
-    def _find_checkpoint_to_resume(self) -> None:
-        """The newest of the folder, at its first start the one that was asked for; it must be of the config given."""
-        path, given = self.run_folder.newest_whole(), self._options.ckpt_path
-        if given and self.run_folder.owns(given):
-            raise InputError(f"expected --ckpt_path of another run, got {given}, of this run folder itself: leave it "
-                             "out to go on from the newest, or give another --run_dir.")  # fmt: skip
-        path = path or given  # once the run has its own, a restart goes on from these
-        self.resume_from, self.resume_step = str(path) if path else None, 0
-        if path:
-            checkpoint = read_checkpoint(Path(path))
-            refuse_other(checkpoint["genraven_config"], self.resolved, Path(path))
-            self.resume_step = checkpoint["global_step"]
+    def _enter(self, start: Start) -> None:
+        """Points the trainer, its logger and callbacks at the run folder."""
+        trainer, self.run_folder, self.resume_step = self.trainer, RunFolder(start.folder), start.step
+        # Where Lightning looks for checkpoints of its own, and profilers write.
+        trainer._default_root_dir = str(start.folder)  # type: ignore[attr-defined]
+        if self._own_logger:
+            trainer.logger = self._logger()
+        callbacks = [*trainer.callbacks, *self._callbacks()]  # type: ignore[attr-defined]
+        trainer.callbacks = sorted(callbacks, key=lambda callback: isinstance(callback, Checkpoint))  # type: ignore[attr-defined]
 
     def _logger(self) -> TensorBoardLogger:
         # purge_step hides what a run logged after the checkpoint that it goes on from.
@@ -187,29 +192,37 @@ class GenravenCLI(LightningCLI):
         """
         datamodule.trainer = self.trainer
         self._divide_batch(datamodule)
-        if self._is_real_fit:
-            kwargs["ckpt_path"] = self.resume_from
-        self._check_checkpoint(kwargs.get("ckpt_path"))
-        if self._options.init_from and not kwargs.get("ckpt_path"):  # at the first start
-            self.initial.origin = load_initial(model, self._options.init_from, self.resolved)
-        if self.trainer.local_rank == 0:
-            datamodule.prepare_data()
-        else:  # waits for the files at their lock: where processes wait for each other, it would be at most timeout_s
-            datamodule.setup("fit")
-            datamodule.training_index()
-        if not self._is_real_fit:
-            self.trainer.fit(model, datamodule=datamodule, **kwargs)
-            return
-        if self.trainer.is_global_zero:
+        with ExitStack() as stack:  # holds the run folder
+            if self._is_real_fit:
+                start = agreed(self.trainer, lambda: open_run(self._options, self.resolved, stack))
+                self._enter(start)
+            else:
+                start = agreed(self.trainer, lambda: given_start(self._options))
+            self._check_checkpoint(start.checkpoint)
+            if start.initial:
+                self.initial.origin = load_initial(model, start.initial, self.resolved)
+            if self.trainer.local_rank == 0:
+                datamodule.prepare_data()
+            else:
+                datamodule.wait_for_data()
+            if self._is_real_fit:
+                self._train(model, datamodule, start)
+            else:
+                self.trainer.fit(model, datamodule=datamodule, ckpt_path=start.checkpoint)
+
+    def _train(self, model: PuzzleModule, datamodule: GenRAVENDataModule, start: Start) -> None:
+        def claim() -> None:
             with named_ends(self.run_folder.path):
-                self.run_folder.claim(self.resolved, self.resume_from)
+                self.run_folder.claim(self.resolved, start.checkpoint)
+
+        agreed(self.trainer, claim)
         on_gpu = self.trainer.strategy.root_device.type == "cuda"
         if on_gpu if self._options.compile is None else self._options.compile:
             compile_blocks(model.network)
-        resuming = f", going on from {kwargs['ckpt_path']}" if kwargs["ckpt_path"] else ""
+        resuming = f", going on from {start.checkpoint}" if start.checkpoint else ""
         rank_zero_info(f"run folder {self.run_folder.path}{resuming}")
         with self.summary.closing(), named_ends(self.run_folder.path):
-            self.trainer.fit(model, datamodule=datamodule, **kwargs)
+            self.trainer.fit(model, datamodule=datamodule, ckpt_path=start.checkpoint)
         rank_zero_info(f"run folder {self.run_folder.path}: tensorboard --logdir {self.run_folder.path}")
 
     def _divide_batch(self, datamodule: GenRAVENDataModule) -> None:
@@ -249,10 +262,10 @@ class GenravenCLI(LightningCLI):
 
     def _need_checkpoint(self, kwargs: dict[str, Any]) -> None:
         """Finds the weights to use: --ckpt_path, else the last of --run_dir."""
-        if kwargs.get("ckpt_path") is None:
-            if self._options.run_dir is None:
-                raise InputError(f"expected --ckpt_path or --run_dir with {self.subcommand}, got neither: name a run.")
-            kwargs["ckpt_path"] = str(find_checkpoint(self._options.run_dir))
+        named = kwargs.get("ckpt_path") or self._options.run_dir
+        if named is None:
+            raise InputError(f"expected --ckpt_path or --run_dir with {self.subcommand}, got neither: name a run.")
+        kwargs["ckpt_path"] = agreed(self.trainer, lambda: given_checkpoint(named))
         self._check_checkpoint(kwargs["ckpt_path"])
 
     def _check_checkpoint(self, path: str | None) -> None:
@@ -261,16 +274,11 @@ class GenravenCLI(LightningCLI):
             self.model.on_load_checkpoint(read_checkpoint(Path(path)))
 
     def _parse_ckpt_path(self) -> None:
-        """Resolves paths; the config given beats the checkpoint's, so nothing is read from it."""
+        """Makes paths absolute; the config given beats the checkpoint's, so nothing is read from it."""
         options = self.config[self.config.subcommand]
-        if options.get("ckpt_path"):
-            found = find_checkpoint(Path(options.ckpt_path))
-            if found.name == WEIGHTS:
-                raise InputError(f"expected a run folder or a checkpoint for --ckpt_path, got the exported {found}: "
-                                 "give it to --init-from, or to `genraven evaluate`.")  # fmt: skip
-            options.ckpt_path = str(found.absolute())
-        if options.get("init_from"):
-            options.init_from = str(Path(options.init_from).absolute())
+        for name in ("ckpt_path", "init_from"):
+            if options.get(name):
+                options[name] = str(Path(options[name]).absolute())
 
 
 def default_precision(accelerator: str) -> str:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from datamodules import store
+from datamodules import GenRAVENDataModule, store
 from datamodules.store import generated_source, open_set, published_source
 from genraven.errors import InputError
 from genraven.puzzles import layout
@@ -268,3 +268,15 @@ def test_a_cache_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"data\.cache_dir") as caught:
         open_generated(tmp_path / "file" / "cache")
     assert "\n" not in str(caught.value)
+
+
+def test_a_broken_index_is_named_and_made_again(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    """A changed hash says of a memorised puzzle that it is new."""
+    data = GenRAVENDataModule(samples_per_rule=20, rules=[0, 17], held_out="none", cache_dir=str(tmp_path))
+    data.prepare_data()
+    (path,) = tmp_path.glob("*-rows.npy")
+    good = path.read_bytes()
+    path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    GenRAVENDataModule(samples_per_rule=20, rules=[0, 17], held_out="none", cache_dir=str(tmp_path)).prepare_data()
+    assert path.read_bytes() == good
+    assert [str(w.message) for w in recwarn if f"{path} is broken" in str(w.message)]
