@@ -162,7 +162,7 @@ def all_methods() -> list[type[Method]]:
     package = importlib.import_module(__package__)
     for found in pkgutil.walk_packages(package.__path__, f"{__package__}."):
         importlib.import_module(found.name)
-    waiting, methods = [Method], list[type[Method]]()
+    waiting, methods = Method.__subclasses__(), list[type[Method]]()
     while waiting:
         cls = waiting.pop()
         waiting += cls.__subclasses__()

@@ -60,8 +60,8 @@ class BidirectionalTransformer(nn.Module):
         """Weights by the number of inputs, smaller by sqrt(2 depth) where they feed the residual stream."""
         for table in (self.masked, self.label.weight, *self.positions, *(table.weight for table in self.embeddings)):
             nn.init.normal_(table, std=0.5)
-        for table in self.head.tables:
-            nn.init.normal_(table.weight, std=0.02)
+        for table in self.head.tables.parameters():
+            nn.init.normal_(table, std=0.02)
         for name, module in self.named_modules():
             if isinstance(module, nn.Linear):
                 smaller = 2 * depth if name.endswith(RESIDUAL) else 1

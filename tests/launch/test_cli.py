@@ -287,7 +287,7 @@ FIT = ["fit", "-c", "model/gpt2_tiny.yaml", *TINY, *QUICK, "--run_dir", "r"]
         ([*FIT, "--trainer.devices", "-3"], "`devices` selected with `CPUAccelerator` should be an int > 0"),
         ([*FIT, "--trainer.strategy", "ddpp"], "invalid strategy name: `strategy='ddpp'`"),
         (["fit", *FAMILIES["diffusion"], "--model.ema_decay", "1"], "expected ema_decay from 0 to below 1, or null"),
-        (["fit", "-c", "model/sit_tiny.yaml", *QUICK, "-c", "cells.yaml"], "got Transformer, one of cells: use it with"),
+        (["fit", "-c", "model/sit_tiny.yaml", *QUICK, "-c", "cells.yaml"], "one of cells: use it with another method"),
         ([*FIT, "--run_dir"], "--run_dir: expected one argument"),
         ([*FIT, "-c", "wrong_class.yaml"], "got lightning_modules.Autoregressive (module 'lightning_modules' has no"),
         ([*FIT, "-c", "wrong_key.yaml"], "an option of fit, got trainer.max_step: did you mean trainer.max_steps?"),
