@@ -1,7 +1,7 @@
 """Callbacks: what watches a run and keeps it."""
 
 from callbacks.board import RunBoard
-from callbacks.checkpoint import StepCheckpoint, WholeCheckpointIO
+from callbacks.checkpoint import BestCheckpoint, StepCheckpoint, WholeCheckpointIO
 from callbacks.collapse import CollapseLimits, CollapseWatch
 from callbacks.cost import Cost, CostOptions
 from callbacks.guard import RunGuard
@@ -11,6 +11,7 @@ from callbacks.progress import ProgressLines
 from callbacks.summary import RunSummary
 
 __all__ = [
+    "BestCheckpoint",
     "CollapseLimits",
     "CollapseWatch",
     "Cost",

@@ -6,20 +6,15 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
 from genraven.errors import InputError
 from genraven.files import appears_whole
+from genraven.run_folder import BEST, step_checkpoints, step_name
 from genraven.signals import Preempted
 
-PATTERN = "step-*.ckpt"
 WRITER_ERRORS = ("PytorchStreamWriter", "inline_container", "iostream")  # in torch's messages of a full disk
 REPEATED = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
-
-
-def step_name(step: int) -> str:
-    """The file name of the checkpoint of ``step``."""
-    return f"step-{step:08d}.ckpt"
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
@@ -54,6 +49,48 @@ class WholeCheckpointIO(TorchCheckpointIO):
         error, self.error = self.error, None
         if error is not None:
             raise InputError(f"{error}: make room, and start the same command again.")
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Keeps the checkpoint of the lowest ``val/loss`` as ``best.ckpt``, wherever the folder is moved.
+
+    Lightning's own keeps the score under the absolute path of the file and forgets it when that has changed, so that
+    the next validation, however bad, takes the place of the best.
+
+    Args:
+        folder: of the checkpoints.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, Path(BEST).stem, monitor="val/loss", mode="min", enable_version_counter=False)
+        self._is_there = False
+
+    @property
+    def state_key(self) -> str:
+        """That of Lightning's own, whose score is read, too."""
+        return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__)
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Looks, for all processes, whether there is a best one already."""
+        super().setup(trainer, pl_module, stage)
+        self._is_there = trainer.strategy.broadcast(self._path.exists())
+
+    @property
+    def _path(self) -> Path:
+        return Path(str(self.dirpath)) / BEST
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best score."""
+        return {"best_model_score": self.best_model_score}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes up the best score, as long as its checkpoint is there."""
+        score = state_dict["best_model_score"]
+        if self._is_there and score is not None:
+            path = str(self._path)
+            self.best_model_score = self.kth_value = score
+            self.best_model_path = self.kth_best_model_path = path
+            self.best_k_models = {path: score}
 
 
 class StepCheckpoint(Checkpoint):
@@ -147,8 +184,8 @@ class StepCheckpoint(Checkpoint):
 
     def _remove_before(self, step: int) -> None:
         """Removes checkpoints older than that of ``step``, the last one that is whole beside the new one."""
-        for path in self.folder.glob(PATTERN):
-            if path.name < step_name(step):
+        for of_step, path in step_checkpoints(self.folder).items():
+            if of_step < step:
                 path.unlink(missing_ok=True)
 
     def _raise_together(self, trainer: L.Trainer) -> None:

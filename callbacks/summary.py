@@ -15,11 +15,13 @@ from typing import Any, Protocol, runtime_checkable
 import lightning as L
 import torch
 import torch.distributed as dist
+from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 from genraven.errors import InputError
 from genraven.files import appears_whole
 from genraven.puzzles.spec import RULES
+from genraven.run_folder import SUMMARY, read_json
 from genraven.signals import Preempted
 
 SECONDS = ("wall_seconds", "device_seconds", "training_seconds", "training_device_seconds")
@@ -62,7 +64,7 @@ class RunSummary(L.Callback):
     """
 
     def __init__(self, folder: Path, origin: Origin) -> None:
-        self.path, self.origin = folder / "summary.json", origin
+        self.path, self.origin = folder / SUMMARY, origin
         self._earlier: dict[str, float] = dict.fromkeys(CUMULATIVE, 0)
         self._facts: dict[str, Any] = {}
         self._started = self._written = time.monotonic()
@@ -71,6 +73,8 @@ class RunSummary(L.Callback):
         self._trained_s = 0.0
         self._training_since: float | None = None
         self._reporters: list[Reporter] = []
+        self._max_steps = -1
+        self._cut: str | None = None
 
     def state_dict(self) -> dict[str, Any]:
         """Seconds and puzzles so far."""
@@ -98,14 +102,30 @@ class RunSummary(L.Callback):
             raise
         self._end("finished", None)
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Notes how long the run is to be, also where nothing is left to train."""
+        self._max_steps = trainer.max_steps
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Notes the last step, and what ended the training before its time; what comes after is no training."""
+        self._pause()
+        if self._facts:
+            self._facts["step"] = trainer.global_step
+        if any((timer.time_remaining() or 0) < 0 for timer in trainer.callbacks if isinstance(timer, Timer)):  # type: ignore[attr-defined]
+            self._cut = "trainer.max_time is over"
+
     def _end(self, state: str, reason: str | None) -> None:
         if not self._facts:  # training never began: what an earlier start wrote still holds
             self._facts = self._read()
-            if not self._facts or state != "finished":
+            if "step" not in self._facts or state != "finished":
                 return
-            self._earlier, self._started = {name: self._facts.get(name, 0) for name in CUMULATIVE}, time.monotonic()
+            self._earlier |= {name: self._facts.get(name, 0) for name in CUMULATIVE}
+            self._started = time.monotonic()
+        if state == "finished" and (self._cut or self._facts["step"] < self._max_steps):
+            why = self._cut or self._reports()["stopped"] or self._facts.get("stopped") or "training ended early"
+            state, reason = "stopped", f"{why}: step {self._facts['step']} of {self._max_steps}"
         try:
-            self._write(state=state, reason=reason)
+            self._write(state=state, reason=reason, max_steps=self._max_steps)
         except OSError as error:  # such as the full disk that ends the run
             rank_zero_warn(f"{self.path} could not be written ({error.strerror}).")
 
@@ -125,14 +145,15 @@ class RunSummary(L.Callback):
     def _restarts(self, earlier: dict[str, Any], trainer: L.Trainer) -> list[dict[str, Any]]:
         if not earlier:
             return []
-        ended = UNKNOWN_END if earlier["state"] == "running" else earlier.get("reason") or earlier["state"]
+        state = earlier.get("state", "running")
+        ended = UNKNOWN_END if state == "running" else earlier.get("reason") or state
         now = {
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
             "step": trainer.global_step,
             "reason": ended,
             "hosts": self._facts["hosts"],
             "devices": trainer.world_size,
-            "job": _job(),
+            "job": slurm_job(),
         }
         return [*earlier.get("restarts", []), now]
 
@@ -187,10 +208,6 @@ class RunSummary(L.Callback):
         """Nor is the writing of a checkpoint."""
         self._pause()
 
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Nor is what comes after the last step."""
-        self._pause()
-
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -227,7 +244,10 @@ class RunSummary(L.Callback):
 
     def _read(self) -> dict[str, Any]:
         """What an earlier start of the run wrote; nothing where there was none."""
-        return json.loads(self.path.read_text()) if self.path.exists() else {}
+        facts = read_json(self.path)
+        if not facts and self.path.exists():
+            rank_zero_warn(f"{self.path} is torn, and passed over: what it said of earlier starts is lost.")
+        return facts
 
 
 def _state_of(error: BaseException) -> tuple[str, str]:
@@ -249,7 +269,7 @@ def _hosts() -> list[str]:
     return sorted(set(names))
 
 
-def _job() -> str | None:
+def slurm_job() -> str | None:
     """Of SLURM: its number, with the task's within an array."""
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")

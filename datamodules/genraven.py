@@ -1,9 +1,7 @@
 """GenRAVENDataModule: files or stream, splits, order."""
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from pathlib import Path
 
 import lightning as L
 import torch
@@ -18,20 +16,10 @@ from genraven.errors import InputError
 from genraven.formats.read import open_puzzles
 from genraven.metrics.census import leaked, repeated
 from genraven.metrics.memorization import TrainingIndex
+from genraven.paths import default_cache_dir, user_path
 from genraven.puzzles.corrupt import Corruption
 from genraven.puzzles.generate import generate
 from genraven.puzzles.spec import resolve_rules, split_rules
-
-
-def default_cache_dir() -> Path:
-    """``GENRAVEN_CACHE``, or ``~/.cache/genraven``."""
-    named = os.environ.get("GENRAVEN_CACHE")
-    try:
-        return Path(named or "~/.cache/genraven").expanduser()
-    except RuntimeError:
-        raise InputError(
-            "expected a home folder for the cache, got none: set data.cache_dir or GENRAVEN_CACHE."
-        ) from None
 
 
 class GenRAVENDataModule(L.LightningDataModule):
@@ -101,7 +89,7 @@ class GenRAVENDataModule(L.LightningDataModule):
         self.eval_puzzles_per_rule, self.eval_batch_size = eval_puzzles_per_rule, eval_batch_size
         self.corruption = corruption or Corruption()
         self.corruption.check()
-        self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
+        self.cache_dir = user_path(cache_dir) if cache_dir else default_cache_dir()
         self._pool: Pool | None = None
         self._prepared = False
 
@@ -115,14 +103,14 @@ class GenRAVENDataModule(L.LightningDataModule):
         """Digest of what ``source`` holds, of which nothing is read where it was noted; None without a source."""
         if self.source is None:
             return None
-        return self._noted_digest or content_digest(Path(self.source).expanduser(), self.source_split)
+        return self._noted_digest or content_digest(user_path(self.source), self.source_split)
 
     @cached_property
     def _source(self) -> PuzzleSource:
         if self.source is None:
             assert self.samples_per_rule is not None
             return generated_source(self.samples_per_rule, self.seed, self.corruption)
-        file = open_puzzles(Path(self.source).expanduser(), split=self.source_split)
+        file = open_puzzles(user_path(self.source), split=self.source_split)
         selection = Selection(self.trained, self.held_out)
         return file_source(
             file,
@@ -143,9 +131,19 @@ class GenRAVENDataModule(L.LightningDataModule):
         """Makes the files of a finite set and of its index, where they are missing or broken."""
         if not self.is_stream and not self._prepared:
             open_set(self._source, self._groups, self.cache_dir, verify=True)
-            index = open_index(self._source, self._groups, self.cache_dir)
+            index = open_index(self._source, self._groups, self.cache_dir, verify=True)
             self._count_copies(index)
             self._prepared = True
+
+    def wait_for_data(self) -> None:
+        """Waits at their lock until the files are there; at a barrier of processes it would be a limited time.
+
+        They are opened in ``setup``, when ``prepare_data`` has verified them in another process and, where they were
+        broken, put others in their place.
+        """
+        if not self.is_stream:
+            open_set(self._source, self._groups, self.cache_dir, verify=False)
+            open_index(self._source, self._groups, self.cache_dir, verify=False)
 
     def _count_copies(self, index: TrainingIndex) -> None:
         """Says what comes more than once in the training set, and warns of what evaluation shares with it."""
@@ -183,7 +181,7 @@ class GenRAVENDataModule(L.LightningDataModule):
         """Hashes of the training set for ``Memorization``; None for a stream."""
         if self.is_stream:
             return None
-        return open_index(self._source, self._groups, self.cache_dir)
+        return open_index(self._source, self._groups, self.cache_dir, verify=False)
 
     def evaluation_puzzles(self, split: str) -> tuple[Tensor, Tensor]:
         """(N, 3, 9, 9) int8 puzzles of ``split`` (``val`` or ``test``) and their rules (N,) int64, which take turns.
@@ -192,7 +190,7 @@ class GenRAVENDataModule(L.LightningDataModule):
         """
         n = self.eval_puzzles_per_rule
         if self.eval_source is not None:
-            file = open_puzzles(Path(self.eval_source).expanduser())
+            file = open_puzzles(user_path(self.eval_source))
             return evaluation_part(file, split, self.eval_rules, n)
         with ThreadPoolExecutor(self._num_workers) as pool:
             made = pool.map(lambda rule: generate(rule, 0, n, seed=self.seed, split=split), self.eval_rules)

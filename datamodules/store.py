@@ -172,20 +172,21 @@ def _note(path: Path, checksum: str) -> None:
         temporary.write_text(json.dumps({"sha256": checksum}))
 
 
-def open_index(source: PuzzleSource, rules: tuple[int, ...], folder: Path) -> TrainingIndex:
+def open_index(source: PuzzleSource, rules: tuple[int, ...], folder: Path, *, verify: bool) -> TrainingIndex:
     """Hashes of all puzzles, rows and panels of a set, memory-mapped; made once, after ``open_set`` has made the set.
 
     Args:
         source: of the set.
         rules: ids.
         folder: of the files.
+        verify: as for ``open_set``.
     """
     selection = hashlib.sha256(repr(rules).encode()).hexdigest()[:12]
     stem = f"v{FORMAT}-{source.name}-n{source.samples_per_rule}-rules{selection}"
     paths = {level: folder / f"{stem}-{level}.npy" for level in INDEXED}
-    if not all(_is_whole(path, verify=False) for path in paths.values()):
+    if not all(_is_whole(path, verify=verify) for path in paths.values()):
         with _locked(folder / f"{stem}.lock"):
-            if not all(_is_whole(path, verify=False) for path in paths.values()):
+            if not all(_is_whole(path, verify=True) for path in paths.values()):
                 _make_index(open_set(source, rules, folder, verify=False), paths)
     return TrainingIndex(**{level: torch.from_numpy(np.load(path, mmap_mode="c")) for level, path in paths.items()})
 

@@ -1,7 +1,9 @@
 """Writing files that a user names: nothing half written."""
 
 import os
+import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,17 +15,27 @@ UNFINISHED = ".unfinished-"  # in names of temporary files
 PICTURES = (".png", ".jpg", ".webp")
 
 
+def _beside(path: Path) -> Path:
+    """A new name beside ``path``."""
+    return path.with_name(f".{path.name}{UNFINISHED}{secrets.token_hex(4)}{path.suffix}")
+
+
 @contextmanager
 def appears_whole(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place when the block ends well, and is removed when not."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}{UNFINISHED}", suffix=path.suffix)
+    """A temporary path beside ``path`` that takes its place when the block ends well, and is removed when not.
+
+    It may be read and written by whom the umask, or the folder's own default, allows to.
+    """
+    temporary = _beside(path)
+    # Made here: to ask for the umask is to set it, for all threads; and some writers make files for the owner only.
+    handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    mode = stat.S_IMODE(os.fstat(handle).st_mode)
     os.close(handle)
-    temporary = Path(name)
     try:
         yield temporary
+        temporary.chmod(mode)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -33,16 +45,21 @@ def appears_whole(path: Path) -> Iterator[Path]:
 def folder_appears_whole(folder: Path, option: str) -> Iterator[Path]:
     """A temporary folder beside ``folder`` that takes its place when the block ends well, and is removed when not.
 
+    It and the files in it are open to those whom the umask allows.
+
     Raises:
         InputError: ``folder`` is there already, or cannot be written; ``option`` is named as what to change.
     """
     if folder.exists():
         raise InputError(f"expected a folder that is not there yet, got {folder}: set {option}, or remove it.")
     parent = writable_folder(folder.absolute().parent, option)
-    temporary = Path(tempfile.mkdtemp(dir=parent, prefix=f".{folder.name}{UNFINISHED}"))
+    temporary = _beside(parent / folder.name)
     try:
+        temporary.mkdir()
         yield temporary
-        temporary.chmod(0o755)
+        mode = stat.S_IMODE(temporary.stat().st_mode)
+        for path in temporary.rglob("*"):
+            path.chmod(mode if path.is_dir() else mode & 0o666)
         temporary.rename(folder)
     except OSError as error:
         raise InputError(

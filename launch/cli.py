@@ -11,6 +11,7 @@ from typing import Any
 
 from genraven.console import settle_console
 from genraven.errors import InputError
+from genraven.paths import user_path
 from genraven.signals import REQUEUE, Preempted, noted_signals
 from launch import plugins
 from launch.settings import add_cluster_arguments
@@ -74,8 +75,8 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--layout", choices=LAYOUTS, default="puzzles", help="(B, 3, 9, 9), rule by rule; the same with "
                      "the rules; the study's (40, rows, 3, 9, 3), of all rules; a folder of a file for each rule; the "
                      "study's (35, rows, 3, 9, 3) without the rules of the split named in --out")  # fmt: skip
-    sub.add_argument("--out", type=Path, help="file or folder to write, an array as .npy or .pt; default: puzzles")
-    sub.add_argument("--picture", type=Path, help="PNG of the first few of each rule, with rule names")
+    sub.add_argument("--out", type=_path, help="file or folder to write, an array as .npy or .pt; default: puzzles")
+    sub.add_argument("--picture", type=_path, help="PNG of the first few of each rule, with rule names")
 
     _add_file_commands(command)
 
@@ -83,16 +84,16 @@ def build_parser() -> argparse.ArgumentParser:
     _add_model_arguments(sub)
     sub.add_argument("--num", type=int, default=64, help="puzzles to generate")
     sub.add_argument("--rules", nargs="+", help="rules to ask a network with labels for, in turn")
-    sub.add_argument("--out", type=Path, default=Path("samples.npy"), help="array file to write, (num, 3, 9, 9) int8")
-    sub.add_argument("--picture", type=Path, help="PNG of them, with the rules their rows share; default beside --out")
+    sub.add_argument("--out", type=_path, default=Path("samples.npy"), help="array file to write, (num, 3, 9, 9) int8")
+    sub.add_argument("--picture", type=_path, help="PNG of them, with the rules their rows share; default beside --out")
 
     sub = command("complete", "launch.inference:complete", "complete puzzles with a trained model")
     _add_model_arguments(sub)
-    sub.add_argument("puzzles", type=Path, help="file of puzzles: `genraven describe` says what it holds")
-    sub.add_argument("--mask", type=Path, help="bool array file (9, 9) or (B, 9, 9), true where to write; "
+    sub.add_argument("puzzles", type=_path, help="file of puzzles: `genraven describe` says what it holds")
+    sub.add_argument("--mask", type=_path, help="bool array file (9, 9) or (B, 9, 9), true where to write; "
                      "default: the last panel")  # fmt: skip
-    sub.add_argument("--out", type=Path, default=Path("completed.npy"), help="array file to write, (B, 3, 9, 9) int8")
-    sub.add_argument("--picture", type=Path, help="PNG of them, written cells tinted; default beside --out")
+    sub.add_argument("--out", type=_path, default=Path("completed.npy"), help="array file to write, (B, 3, 9, 9) int8")
+    sub.add_argument("--picture", type=_path, help="PNG of them, written cells tinted; default beside --out")
 
     _add_evaluate_command(command)
     _add_report_command(command)
@@ -111,18 +112,18 @@ def _add_file_commands(command: Callable[[str, str, str], argparse.ArgumentParse
     sub = command("describe", "launch.files:describe", "say what a file of puzzles holds: rules that hold, C3, ranges, "
                   "gaps, and what comes more than once")  # fmt: skip
     _add_puzzle_file_arguments(sub)
-    sub.add_argument("--against", type=Path, help="another file: how much of it stands in this one, too")
-    sub.add_argument("--picture", type=Path, help="PNG of some puzzles, with the rules that their rows share")
+    sub.add_argument("--against", type=_path, help="another file: how much of it stands in this one, too")
+    sub.add_argument("--picture", type=_path, help="PNG of some puzzles, with the rules that their rows share")
 
     sub = command("import", "launch.files:import_puzzles", "turn a file of puzzles into ours, and say what was read, "
                   "dropped and could not be mapped")  # fmt: skip
     _add_puzzle_file_arguments(sub)
-    sub.add_argument("--out", type=Path, required=True, help=".npz to write: puzzles (B, 3, 9, 9) int8, rules (B,), -1 "
-                     "where none is stated, and known (B, 9, 9) where cells are missing")  # fmt: skip
+    sub.add_argument("--out", type=_path, required=True, help=".npz to write: puzzles (B, 3, 9, 9) int8, rules (B,), "
+                     "-1 where none is stated, and known (B, 9, 9) where cells are missing")  # fmt: skip
 
 
 def _add_puzzle_file_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, help=".npy, .npz or .pt file, or a folder of one for each rule")
+    parser.add_argument("file", type=_path, help=".npy, .npz or .pt file, or a folder of one for each rule")
     parser.add_argument("--source-split", help="split whose rules a file of 35 rules leaves out; default: the one in "
                         "its name, or that its puzzles tell")  # fmt: skip
 
@@ -134,7 +135,7 @@ def _add_evaluate_command(command: Callable[[str, str, str], argparse.ArgumentPa
     sub.add_argument("--puzzles-per-rule", type=int, default=100, help="held-back puzzles to complete of each rule; "
                      "as many are generated")  # fmt: skip
     sub.add_argument("--split", choices=["val", "test"], default="test")
-    sub.add_argument("--out", type=Path, help="JSON to add to; default: evaluation.json of the run folder")
+    sub.add_argument("--out", type=_path, help="JSON to add to; default: evaluation.json of the run folder")
 
 
 def _add_probe_and_export_commands(command: Callable[[str, str, str], argparse.ArgumentParser]) -> None:
@@ -147,19 +148,19 @@ def _add_probe_and_export_commands(command: Callable[[str, str, str], argparse.A
     sub.add_argument("--noise", type=float, nargs="+", help="levels at which a diffusion model reads puzzles: sigma / "
                      "alpha of a Gaussian process, where next shapes are 0.4 apart, sizes and colors 0.29; share of "
                      "masked cells in masked diffusion; default: the method's")  # fmt: skip
-    sub.add_argument("--out", type=Path, help="JSON to write; default probe.json in the run folder")
-    sub.add_argument("--picture", type=Path, help="PNG of accuracy by layer; default beside --out")
+    sub.add_argument("--out", type=_path, help="JSON to write; default probe.json in the run folder")
+    sub.add_argument("--picture", type=_path, help="PNG of accuracy by layer; default beside --out")
 
     sub = command("export", "launch.export:export", "write a trained model as safetensors with a JSON card, for "
                   "sample, complete, evaluate, probe and fit --init-from")  # fmt: skip
-    sub.add_argument("run", type=Path, help="run folder, or a checkpoint of it")
-    sub.add_argument("--out", type=Path, help="folder to write, not there yet; default: export in the run folder")
+    sub.add_argument("run", type=_path, help="run folder, or a checkpoint of it")
+    sub.add_argument("--out", type=_path, help="folder to write, not there yet; default: export in the run folder")
 
 
 def _add_report_command(command: Callable[[str, str, str], argparse.ArgumentParser]) -> None:
     sub = command("report", "launch.report:report", "say which family to invest in, from the runs of a folder: one "
                   "page of HTML, the same in Markdown")  # fmt: skip
-    sub.add_argument("folder", type=Path, help="folder of runs, best evaluated before: genraven evaluate FOLDER")
+    sub.add_argument("folder", type=_path, help="folder of runs, best evaluated before: genraven evaluate FOLDER")
     sub.add_argument("--goal", default="completion", help="what the model is for: completion or generation")
     sub.add_argument("--examples", type=int, help="examples you have of each rule; default: the most that all families "
                      "were trained on")  # fmt: skip
@@ -169,7 +170,7 @@ def _add_report_command(command: Callable[[str, str, str], argparse.ArgumentPars
     sub.add_argument("--price", type=float, help="of a device-hour, instead of what the runs noted")
     sub.add_argument("--puzzles-per-year", type=int, help="that the model will write, for the total cost of a year")
     sub.add_argument("--review-price", type=float, help="of a puzzle that a person reviews, for the same")
-    sub.add_argument("--out", type=Path, help="page to write, the Markdown beside it; default: report.html in FOLDER")
+    sub.add_argument("--out", type=_path, help="page to write, the Markdown beside it; default: report.html in FOLDER")
 
 
 def _add_cluster_commands(command: Callable[[str, str, str], argparse.ArgumentParser]) -> None:
@@ -184,18 +185,18 @@ def _add_cluster_commands(command: Callable[[str, str, str], argparse.ArgumentPa
     sub.add_argument("grid", help="YAML file of axes, or the name of a shipped one: sweep/study.yaml")
     sub.add_argument("--local", type=int, metavar="N", help="train on this machine, N runs at a time")
     sub.add_argument("--max-parallel", type=int, metavar="N", help="runs of the array at the same time")
-    sub.add_argument("--out", type=Path, help="folder of the runs; default runs/<name of the grid>")
+    sub.add_argument("--out", type=_path, help="folder of the runs; default runs/<name of the grid>")
     sub.add_argument("--dry-run", action="store_true", help="list the runs to start, and write nothing")
     add_cluster_arguments(sub)
 
     sub = command("status", "launch.status:status", "show every run of a folder in one table")
-    sub.add_argument("folder", type=Path, help="folder of runs")
+    sub.add_argument("folder", type=_path, help="folder of runs")
 
 
 def _add_run_arguments(parser: argparse.ArgumentParser, seed_of: str, *, many: bool = False) -> None:
     """With ``many``, a folder of runs can be named, too."""
     what = "run folder, a checkpoint of it, or what `genraven export` wrote"
-    parser.add_argument("run", type=Path, help=what + ", or a folder of runs" * many)
+    parser.add_argument("run", type=_path, help=what + ", or a folder of runs" * many)
     parser.add_argument("--seed", type=int, default=0, help=seed_of)
     parser.add_argument("--batch-size", type=int, default=250, help="puzzles at once")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
@@ -212,6 +213,13 @@ def _add_model_arguments(parser: argparse.ArgumentParser, *, many: bool = False)
 
     assert isinstance(parser, LateParser)
     parser.later = add_sampling
+
+
+def _path(text: str) -> Path:
+    try:
+        return user_path(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _leave_reason(error: InputError) -> None:

@@ -5,6 +5,7 @@ import itertools
 import platform
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ from genraven.errors import InputError
 from genraven.files import writable_folder
 from genraven.metrics.scores import ScoreCard, Scores
 from genraven.puzzles.spec import NUM_CELLS, RULES
-from genraven.report.evaluation import EVALUATION, Evaluation
+from genraven.report.evaluation import Evaluation
+from genraven.run_folder import EVALUATION, home
 from genraven.timing import SamplingTimer
 from launch.card import is_export
+from launch.ends import named_ends
 from launch.numerics import Numerics
-from launch.runs import find_checkpoint, home, load_run
+from launch.runs import find_checkpoint, load_run
 from launch.sampling import flag, given_sampling, sample_by
 from launch.status import named_runs
 from launch.world import World, joined_world
@@ -35,12 +38,9 @@ def evaluate(options: argparse.Namespace) -> int:
     for name in ("puzzles_per_rule", "batch_size"):
         if (value := getattr(options, name)) < 1:
             raise InputError(f"expected --{name.replace('_', '-')} to be 1 or more, got {value}.")
-    is_one = not options.run.is_dir() or is_export(options.run)
-    runs = {str(options.run): options.run} if is_one else named_runs(options.run)
-    if options.out is not None and len(runs) > 1:
-        raise InputError(f"expected one run with --out, got {len(runs)}: leave it out, each run has its own file.")
     passed_over, rows = 0, []
     with joined_world() as world:
+        runs = world.agreed(lambda: _find_runs(options))
         for name, run in runs.items():
             try:
                 results = evaluate_run(run, options, world, alone=len(runs) == 1)
@@ -58,6 +58,15 @@ def evaluate(options: argparse.Namespace) -> int:
     return int(passed_over > 0)
 
 
+def _find_runs(options: argparse.Namespace) -> dict[str, Path]:
+    """What to evaluate, by name."""
+    is_one = not options.run.is_dir() or is_export(options.run)
+    runs = {str(options.run): options.run} if is_one else named_runs(options.run)
+    if options.out is not None and len(runs) > 1:
+        raise InputError(f"expected one run with --out, got {len(runs)}: leave it out, each run has its own file.")
+    return runs
+
+
 def evaluate_run(run: Path, options: argparse.Namespace, world: World, *, alone: bool) -> list[dict[str, Any]]:
     """The results of ``run`` for all ways of sampling; those that its file has are taken from there.
 
@@ -70,19 +79,20 @@ def evaluate_run(run: Path, options: argparse.Namespace, world: World, *, alone:
     Raises:
         InputError: nothing to evaluate, options that make no sense, or a file that belongs to another run.
     """
-    path = world.agreed(find_checkpoint(run))
+    path = world.agreed(lambda: find_checkpoint(run))
     file = Evaluation(options.out or home(path) / EVALUATION)
-    writable_folder(file.path.absolute().parent, "--out")
-    model, data, checkpoint = load_run(path, world.device(options.device))
-    numerics = Numerics.of(checkpoint, model.device, options.precision)
-    numerics.prepare(model)
-    model.seed, data.eval_puzzles_per_rule = options.seed, options.puzzles_per_rule
-    facts = run_facts(model, data)
-    file.check_owner(facts)
-    own, results = asdict(model.method.sampling), []
-    ways = _ways(given_sampling(options), model, alone=alone)
-    for way in ways:  # all are checked before any is scored
-        sample_by(model, way)
+    with world.together(), named_ends(file.path.parent):
+        writable_folder(file.path.absolute().parent, "--out")
+        model, data, checkpoint = load_run(path, world.device(options.device))
+        numerics = Numerics.of(checkpoint, model.device, options.precision)
+        numerics.prepare(model)
+        model.seed, data.eval_puzzles_per_rule = options.seed, options.puzzles_per_rule
+        facts = run_facts(model, data)
+        file.check_owner(facts)
+        own, results = asdict(model.method.sampling), list[dict[str, Any]]()
+        ways = _ways(given_sampling(options), model, alone=alone)
+        for way in ways:  # all are checked before any is scored
+            sample_by(model, way)
     for way in ways:
         sample_by(model, way)
         key = {
@@ -95,13 +105,12 @@ def evaluate_run(run: Path, options: argparse.Namespace, world: World, *, alone:
             "sampling": asdict(model.sampling),
             "numerics": numerics.as_json(),
         }
-        result = world.agreed(file.find(key))
+        result = world.agreed(partial(file.find, key))
         if result is None:
             with numerics.at_work(model.device):
                 scored = _score(model, data, options, world)
-            result = key | {"own_sampling": key["sampling"] == own} | scored
-            if world.rank == 0:
-                file.add(facts, result)
+            scored = key | {"own_sampling": key["sampling"] == own} | scored
+            result = world.agreed(partial(file.add, facts, scored))
         results.append(result)
     world.say(f"{file.path}")
     return results
@@ -150,14 +159,15 @@ def score_model(
     Processes score whole batches in turn, each drawn by its number alone: any number of them gives the same scores.
     """
     world = world or World()
-    data.prepare_data()
-    puzzles, rules = data.evaluation_puzzles(split)
-    scores = Scores(data.trained, data.training_index(), model.device)
-    loader = EvaluationLoader(puzzles, rules, batch_size, rank=world.rank, world_size=world.size)
-    for batch in tqdm(loader, unit="batch", desc=f"score {model.family}", disable=world.rank > 0 or None):
-        if batch.total:
-            here = batch._replace(puzzles=batch.puzzles.to(model.device), rules=batch.rules.to(model.device))
-            model.score(scores, here, "test")
+    with world.together():
+        data.prepare_data()
+        puzzles, rules = data.evaluation_puzzles(split)
+        scores = Scores(data.trained, data.training_index(), model.device)
+        loader = EvaluationLoader(puzzles, rules, batch_size, rank=world.rank, world_size=world.size)
+        for batch in tqdm(loader, unit="batch", desc=f"score {model.family}", disable=world.rank > 0 or None):
+            if batch.total:
+                here = batch._replace(puzzles=batch.puzzles.to(model.device), rules=batch.rules.to(model.device))
+                model.score(scores, here, "test")
     return scores.compute()
 
 

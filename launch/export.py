@@ -7,9 +7,9 @@ from typing import Any
 from datamodules import GenRAVENDataModule
 from genraven.errors import InputError
 from genraven.puzzles.spec import RULES
+from genraven.run_folder import EVALUATION, EXPORT, SUMMARY, home, read_json
 from launch.card import CARD, FORMAT, WEIGHTS, write_export
-from launch.runs import find_checkpoint, home, load_run
-from launch.status import read_json
+from launch.runs import find_checkpoint, load_run
 from lightning_modules import PuzzleModule
 
 VALUE, COUNT = "val/", "val_count/"  # of metrics in a summary
@@ -20,7 +20,7 @@ def export(options: argparse.Namespace) -> None:
     path = find_checkpoint(options.run)
     if path.name == WEIGHTS:
         raise InputError(f"expected a run folder or a checkpoint of one, got {options.run}, exported already: copy it.")
-    folder = options.out or home(path) / "export"
+    folder = options.out or home(path) / EXPORT
     model, data, checkpoint = load_run(path, "cpu")
     card = make_card(model, data, checkpoint, home(path))
     weights = model.state_dict()
@@ -30,7 +30,7 @@ def export(options: argparse.Namespace) -> None:
 
 def make_card(model: PuzzleModule, data: GenRAVENDataModule, checkpoint: dict[str, Any], run: Path) -> dict[str, Any]:
     """What the weights are, what they learned from and how well; ``run`` is the folder of their run."""
-    summary, step = read_json(run / "summary.json"), checkpoint["global_step"]
+    summary, step = read_json(run / SUMMARY), checkpoint["global_step"]
     config = checkpoint["genraven_config"]
     return {
         "format": FORMAT,
@@ -48,7 +48,7 @@ def make_card(model: PuzzleModule, data: GenRAVENDataModule, checkpoint: dict[st
             "held_out_rules": [RULES[r].name for r in data.held_out],
         },
         "validation": _validation(summary) if summary.get("step") == step else None,
-        "evaluations": _evaluations(run / "evaluation.json", step),
+        "evaluations": _evaluations(run / EVALUATION, step),
         "numerics": checkpoint.get("numerics"),
         "init_from": summary.get("init_from"),
         "git_commit": summary.get("git_commit"),

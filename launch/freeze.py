@@ -84,6 +84,20 @@ def exclusive(wanted: Path) -> Iterator[Path]:
         InputError: it cannot be made.
     """
     made = [parent for parent in wanted.parents if not parent.exists()]
+    folder = new_folder(wanted)
+    try:
+        yield folder
+    except BaseException:
+        _take_back(folder, made)
+        raise
+
+
+def new_folder(wanted: Path) -> Path:
+    """Makes ``wanted``, or ``wanted-2`` and so on where there is one.
+
+    Raises:
+        InputError: it cannot be made.
+    """
     for number in itertools.count(1):
         folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
         try:
@@ -94,11 +108,7 @@ def exclusive(wanted: Path) -> Iterator[Path]:
         except OSError as error:
             raise InputError(f"expected a folder that can be written, got {folder} ({error.strerror}): choose "
                              "another.") from None  # fmt: skip
-    try:
-        yield folder
-    except BaseException:
-        _take_back(folder, made)
-        raise
+    return folder
 
 
 def _take_back(folder: Path, made: list[Path]) -> None:

@@ -12,6 +12,7 @@ from jsonargparse import ArgumentParser
 
 from datamodules import GenRAVENDataModule
 from genraven.errors import InputError, shown
+from genraven.paths import user_path
 from launch.registry import check_config, classes, only_classes
 from launch.upgrade import upgraded
 from lightning_modules import PuzzleModule
@@ -65,7 +66,7 @@ def _with_notes(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     noted = {SEED: now.get(SEED)} | before
     data, given = noted.get("data"), now.get("data") or {}
     if isinstance(data, dict) and isinstance(data.get("source"), str) and not data.get("source_sha256"):
-        source = str(Path(data["source"]).expanduser().absolute())
+        source = str(user_path(data["source"]).absolute())
         same = {"source_sha256": given.get("source_sha256")} if source == given.get("source") else {}
         noted["data"] = data | {"source": source} | same
     return noted

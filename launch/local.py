@@ -9,12 +9,13 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
-from pathlib import Path
 from types import FrameType
 from typing import IO
 
 from genraven.__main__ import command
 from genraven.errors import InputError
+from genraven.paths import user_path
+from genraven.run_folder import CHECKPOINTS, step_checkpoints
 from genraven.signals import REQUEUE, SIGNALS, handled_signals
 from launch.plugins import plugin_options
 from launch.starter import BY_HAND, RANKS, TASKS
@@ -67,7 +68,7 @@ def newest_checkpoint(run_dir: str | None) -> str | None:
     """The name of the newest checkpoint of a run."""
     if run_dir is None:
         return None
-    return max((path.name for path in Path(run_dir).glob("checkpoints/step-*.ckpt")), default=None)
+    return next((path.name for path in step_checkpoints(user_path(run_dir) / CHECKPOINTS).values()), None)
 
 
 def shared_environment(num: int) -> dict[str, str]:

@@ -17,9 +17,10 @@ from genraven.metrics.rates import Rate
 from genraven.probe import Features, Pool, accuracy, fit_linear, gather
 from genraven.puzzles.generate import generate
 from genraven.puzzles.spec import NUM_RULES, RULES
+from genraven.run_folder import PROBE, home
 from launch.identity import build
 from launch.numerics import Numerics
-from launch.runs import find_checkpoint, home, load_run
+from launch.runs import find_checkpoint, load_run
 from lightning_modules import PuzzleModule
 
 GROUPS = ("trained", "held_out")
@@ -59,7 +60,7 @@ def probe(options: argparse.Namespace) -> None:
         if (value := getattr(options, name)) < 1:
             raise InputError(f"expected --{name.replace('_', '-')} to be 1 or more, got {value}.")
     path = find_checkpoint(options.run)
-    out = options.out or home(path) / "probe.json"
+    out = options.out or home(path) / PROBE
     picture = options.picture or out.with_suffix(".png")
     check_outputs(out, picture)
     model, data, checkpoint = load_run(path, options.device)

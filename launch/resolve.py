@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from launch.ends import refused_by_constructors, unwrapped_errors
+from launch.runs import given_checkpoint
 from launch.shipped import expand_configs
 from launch.training import GenravenCLI, quiet_lightning
 
@@ -32,7 +33,7 @@ class Resolver(GenravenCLI):
         """
         with unwrapped_errors(*COMPLAINTS):
             self.parse_arguments(self.parser, expand_configs(arguments))
-            self._parse_ckpt_path()
+            self.config.fit.ckpt_path = given_checkpoint(self.config.fit.ckpt_path)
             with torch.device("meta"), refused_by_constructors():
                 self.parser.instantiate_classes(self.config)
             dumped = self.parser.dump(self.config, skip_none=False, skip_validation=True, format="json")

@@ -14,16 +14,24 @@ import torch
 import yaml
 from lightning.pytorch.utilities import rank_zero_warn
 
-from callbacks.checkpoint import PATTERN
 from datamodules import GenRAVENDataModule
 from genraven.errors import InputError
 from genraven.files import appears_whole, remove_unfinished, writable_folder
+from genraven.run_folder import (
+    BEST,
+    CHECKPOINTS,
+    CONFIG,
+    JOB,
+    STEP_NAMES,
+    TENSORBOARD,
+    step_checkpoints,
+    step_of,
+)
 from launch.card import WEIGHTS, is_export, read_export
 from launch.identity import build, refuse_other
 from launch.registry import is_plain
 from lightning_modules import PuzzleModule
 
-CHECKPOINTS, BEST, CONFIG, TENSORBOARD = "checkpoints", "best.ckpt", "config.yaml", "tensorboard"
 STARTED = "GENRAVEN_STARTED"  # names a new run's folder, the same one in all of its processes
 
 
@@ -43,8 +51,7 @@ class RunFolder:
 
         What is broken is named and passed over.
         """
-        candidates = sorted(self.checkpoints.glob(PATTERN), reverse=True)
-        for path in [*candidates, *self.checkpoints.glob(BEST)]:
+        for path in [*step_checkpoints(self.checkpoints).values(), *self.checkpoints.glob(BEST)]:
             if is_whole(path):
                 return path
             rank_zero_warn(f"{path} is torn or corrupt, and passed over.")
@@ -57,7 +64,7 @@ class RunFolder:
 
     def git_commit(self) -> str | None:
         """Of the code that trains: as `genraven submit` noted it, else of the repository that the code stands in."""
-        note = self.path / "job" / "commit.txt"
+        note = self.path / JOB / "commit.txt"
         if note.exists():
             return note.read_text().strip() or None
         root = Path(__file__).resolve().parents[1]
@@ -69,9 +76,25 @@ class RunFolder:
         return commit if Path(top) == root else None  # else it is installed within somebody's other repository
 
     def config(self) -> dict[str, Any]:
-        """As it was resolved when the run was last started; empty where it never was."""
+        """As it was resolved when the run was last started; empty where it never was, or where it is torn.
+
+        Raises:
+            InputError: it cannot be read.
+        """
         note = self.path / CONFIG
-        return (yaml.safe_load(note.read_text()) or {}) if note.exists() else {}
+        try:
+            found = yaml.safe_load(note.read_text())
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except OSError as error:
+            raise InputError(f"expected a config that can be read, got {note} ({error.strerror}): see to its file "
+                             "system.") from None  # fmt: skip
+        except (ValueError, yaml.YAMLError):
+            found = None
+        if isinstance(found, dict) and isinstance(found.get("trainer"), dict):
+            return found
+        rank_zero_warn(f"{note} is torn, and passed over; the checkpoints say which run it is.")
+        return {}
 
     def check_owner(self, config: dict[str, Any]) -> None:
         """Raises InputError when the folder belongs to another model or data config."""
@@ -95,9 +118,9 @@ class RunFolder:
             writable_folder(folder, "--run_dir")
         for folder in (self.path, self.checkpoints):
             remove_unfinished(folder)
-        newest = Path(resume_from).name if resume_from and self.owns(resume_from) else ""
-        for path in self.checkpoints.glob(PATTERN):
-            if path.name > newest:
+        newest = step_of(Path(resume_from)) if resume_from and self.owns(resume_from) else None
+        for step, path in step_checkpoints(self.checkpoints).items():
+            if newest is None or step > newest:
                 path.rename(path.with_name(f"{path.name}.torn"))
         with appears_whole(self.path / CONFIG) as temporary:
             temporary.write_text(yaml.safe_dump(config, sort_keys=False))
@@ -105,8 +128,10 @@ class RunFolder:
 
 def default_run_folder(config: dict[str, Any]) -> Path:
     """``runs/<network>-<time>``: a new folder."""
+    if not os.environ.get(STARTED):
+        os.environ[STARTED] = time.strftime("%Y%m%d-%H%M%S")
     network = config["model"]["init_args"]["network"]["class_path"].rsplit(".", 1)[-1].lower()
-    return Path("runs") / f"{network}-{os.environ.setdefault(STARTED, time.strftime('%Y%m%d-%H%M%S'))}"
+    return Path("runs") / f"{network}-{os.environ[STARTED]}"
 
 
 def is_whole(path: Path) -> bool:
@@ -158,15 +183,28 @@ def find_checkpoint(run: Path | str) -> Path:
         return run / WEIGHTS
     newest = RunFolder(run).newest_whole()
     if newest is None:
-        raise InputError(f"expected a run folder with {CHECKPOINTS}/{PATTERN}, got {run} without a whole one: train it "
-                         "first.")  # fmt: skip
+        raise InputError(f"expected a run folder with {CHECKPOINTS}/{STEP_NAMES}, got {run} without a whole one: train "
+                         "it first.")  # fmt: skip
     return newest
 
 
-def home(checkpoint: Path) -> Path:
-    """The run folder of a checkpoint; where it stands in none, as exported weights do, its own folder."""
-    folder = checkpoint.absolute().parent
-    return folder.parent if folder.name == CHECKPOINTS else folder
+def given_checkpoint(path: Path | str | None, *, exported: bool = False) -> str | None:
+    """The checkpoint that an option names, if any.
+
+    Args:
+        path: value of the option.
+        exported: may it be an exported model?
+
+    Raises:
+        InputError: there is none, or it is an exported model.
+    """
+    if not path:
+        return None
+    found = find_checkpoint(path)
+    if found.name == WEIGHTS and not exported:
+        raise InputError(f"expected a run folder or a checkpoint for --ckpt_path, got the exported {found}: "
+                         "give it to --init-from, or to `genraven evaluate`.")  # fmt: skip
+    return str(found.absolute())
 
 
 def load_run(run: Path | str, device: str = "auto") -> tuple[PuzzleModule, GenRAVENDataModule, dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from genraven.errors import InputError, suggestion
+from genraven.paths import user_path
 from launch.shipped import find_config
 from launch.slurm import Cluster, flag
 
@@ -37,6 +38,9 @@ def read_cluster(options: argparse.Namespace) -> Cluster:
             value = getattr(options, item.name)
             many = isinstance(item.default, tuple)
             settings[item.name] = (*settings.get(item.name, ()), *value) if many else value
+    for name in ("venv", "python"):  # quoted in the job script, where no shell expands ~
+        if settings.get(name):
+            settings[name] = str(user_path(settings[name]))
     return Cluster(**settings)
 
 

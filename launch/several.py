@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from genraven.__main__ import command
+from genraven.run_folder import FROZEN, JOB, NOTE, REFUSAL
 from genraven.signals import handled_signals
 from launch.local import shared_environment
 from launch.plugins import plugin_options
-from launch.slurm import REFUSAL
-from launch.submit import CONFIG, JOB, SPEC
 
 GRACE_S, POLL_S = 60, 0.2
 LOG = "local.out"
@@ -74,13 +73,13 @@ def surroundings(slot: int, gpus: list[str], num_at_once: int) -> dict[str, str]
 
 def _start(folder: Path, code: Path, slot: int, environment: dict[str, str]) -> Child:
     environment["GENRAVEN_REFUSAL"] = str(folder / REFUSAL)
-    words = [*command(code), "fit", "-c", str(folder / JOB / CONFIG), "--run_dir", str(folder)]
+    words = [*command(code), "fit", "-c", str(folder / FROZEN), "--run_dir", str(folder)]
     with (folder / JOB / LOG).open("ab") as log:
         # In a session of its own, so that Ctrl-C comes to the children through _end only, once.
         process = subprocess.Popen([*words, *plugin_options()], stdin=subprocess.DEVNULL, stdout=log,
                                    stderr=subprocess.STDOUT, env=environment, start_new_session=True)  # fmt: skip
     note = {"job": None, "pid": process.pid, "host": platform.node()}
-    (folder / JOB / SPEC).write_text(json.dumps(note, indent=2) + "\n")
+    (folder / NOTE).write_text(json.dumps(note, indent=2) + "\n")
     return Child(folder, slot, process)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import yaml
 
 from genraven.errors import InputError, suggestion
+from genraven.paths import user_path
 from launch.upgrade import moved_options
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -21,8 +22,8 @@ def find_config(name: str) -> str:
     Raises:
         InputError: neither exists; the nearest name is suggested.
     """
-    if Path(name).is_file():
-        return name
+    if user_path(name).is_file():
+        return str(user_path(name))
     if (CONFIGS / name).is_file():
         return str(CONFIGS / name)
     hint = suggestion(name, config_names(), "`genraven configs` lists those shipped.", cutoff=0.4)

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from genraven.errors import InputError
+from genraven.run_folder import CHECKPOINTS, FROZEN, REFUSAL
 from launch.plugins import plugin_options
 from launch.starter import RANKS
 
-REFUSAL = "job/refused.txt"
-"""Where in a run folder a process that is refused leaves its reason."""
 SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 OWNED = {  # sbatch options that the script's own logic depends on, or that have a setting
     *("account", "array", "constraint", "cpus-per-task", "error", "export", "gpus", "gpus-per-node", "gpus-per-task"),
@@ -166,7 +165,7 @@ def _step(spec: JobSpec) -> str:
     words = ["srun --kill-on-bad-exit=1", *(shlex.quote(word) for word in cluster.srun)]
     words += [cluster.container] if cluster.container else []
     words += [shlex.quote(python), "-P -m genraven fit", *map(shlex.quote, plugin_options(spec.plugins))]
-    return f'{" ".join(words)} \\\n    -c "$run_dir/job/config.yaml" --run_dir "$run_dir" || code=$?'
+    return f'{" ".join(words)} \\\n    -c "$run_dir/{FROZEN}" --run_dir "$run_dir" || code=$?'
 
 
 def render_sbatch(spec: JobSpec) -> str:
@@ -182,6 +181,7 @@ def render_sbatch(spec: JobSpec) -> str:
         if spec.run_dir
         else MANY_RUNS.format(runs=shlex.quote(str(spec.folder / "runs.txt"))),
         max_requeues=cluster.max_requeues,
+        checkpoints=CHECKPOINTS,
         refusal=REFUSAL,
         leftovers=" ".join(("MASTER_ADDR", *RANKS)),
         environment="\n".join(_environment(spec)),
@@ -207,7 +207,9 @@ max_requeues={max_requeues}
 restarts=${{SLURM_RESTART_COUNT:-0}}
 
 say() {{ echo "$(date '+%F %T') genraven: $*"; }}
-newest() {{ find "$run_dir/checkpoints" -name 'step-*.ckpt' -printf '%f\\n' 2>/dev/null | sort | tail -n 1; }}
+newest() {{
+    find "$run_dir/{checkpoints}" -regex '.*/step-[0-9]+\\.ckpt' -printf '%f\\n' 2>/dev/null | sort | tail -n 1
+}}
 trap 'say "stopped: this line failed: $BASH_COMMAND"' ERR
 set -e
 

@@ -1,9 +1,9 @@
 """``genraven status``: every run of a folder in one table. Reads small files only, and imports nothing heavy."""
 
 import argparse
-import json
 import os
 import platform
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from genraven.errors import InputError
+from genraven.locks import holder
+from genraven.run_folder import JOB, LOCK, NOTE, REFUSAL, SUMMARY, is_run, read_json
 from launch import scheduler
-from launch.slurm import REFUSAL
 
-SUMMARY, NOTE, FROZEN = "summary.json", "job/spec.json", "job/config.yaml"
 DEPTH = 4  # of folders within folders
 SILENT_AFTER_S = 900
 COLUMNS = ("run", "state", "step", "C3", "completion", "puzzles/s", "left", "message")
@@ -26,23 +26,20 @@ class RunStatus:
     """How one run stands."""
 
     state: str
-    """SLURM's, lower case, while it is in the queue; else summary.json's, or ``gone``, ``unknown``, ``new``."""
+    """SLURM's, lower case, while it is in the queue; else summary.json's: ``finished`` at its last step, ``stopped``
+    before it by its own options, ``failed``, ``interrupted``, ``preempted``; or ``gone``, ``unknown``, ``new``."""
     summary: dict[str, Any]
     message: str = ""
 
     @property
     def is_busy(self) -> bool:
         """Is a process or the queue taking care of it?"""
-        return self.state not in ("finished", "failed", "interrupted", "preempted", "gone", "new")
+        return self.state not in ("finished", "stopped", "failed", "interrupted", "preempted", "gone", "new")
 
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in ``path``; empty where there is none that can be read."""
-    try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    @property
+    def is_done(self) -> bool:
+        """Has it trained for as long as it is meant to: to its last step, or to a collapse that is to stop it?"""
+        return self.state == "finished" or (self.state == "stopped" and bool(self.summary.get("stopped")))
 
 
 def noted_jobs(runs: Iterable[Path]) -> list[str]:
@@ -52,6 +49,13 @@ def noted_jobs(runs: Iterable[Path]) -> list[str]:
 
 def read_status(run: Path, jobs: scheduler.Jobs | None) -> RunStatus:
     """State of ``run``; ``jobs`` are those in the queue, None where that is not known."""
+    try:
+        return _read_status(run, jobs)
+    except OSError as error:
+        return RunStatus("unknown", {}, f"cannot be read: {error.strerror}")
+
+
+def _read_status(run: Path, jobs: scheduler.Jobs | None) -> RunStatus:
     summary, note = read_json(run / SUMMARY), read_json(run / NOTE)
     told = str(summary.get("state", ""))
     state, message = told.partition(":")[0], str(summary.get("reason") or told.partition(": ")[2])
@@ -61,6 +65,8 @@ def read_status(run: Path, jobs: scheduler.Jobs | None) -> RunStatus:
         slurm, reason = jobs[str(job)]
         name = IN_QUEUE.get(slurm, slurm.lower())
         return RunStatus(name, summary, f"job {job}" + ("" if reason == "None" else f": {reason}"))
+    if (who := holder(run / LOCK)) is not None:
+        return RunStatus("running", summary, "" if state == "running" else f"started by {who}")
     if refusal := _refusal(run):
         return RunStatus("failed", summary, refusal)
     if state == "running":
@@ -102,29 +108,38 @@ def _refusal(run: Path) -> str:
 
 
 def _last_log(run: Path) -> str:
-    logs = sorted((run / "job").glob("*.out"), key=lambda log: log.stat().st_mtime)
-    return str(logs[-1] if logs else run / "job")
+    logs = sorted((run / JOB).glob("*.out"), key=lambda log: log.stat().st_mtime)
+    return str(logs[-1] if logs else run / JOB)
 
 
 def find_runs(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
-    """Run folders at and below ``folder``, sorted."""
-    if (folder / SUMMARY).exists() or (folder / FROZEN).exists() or (folder / "checkpoints").is_dir():
+    """Run folders at and below ``folder``, sorted. What cannot be read is named and passed over."""
+    try:
+        found = is_run(folder)
+        inner = [] if found or not depth else sorted(path for path in folder.iterdir() if path.is_dir())
+    except OSError as error:
+        print(f"genraven: {folder} passed over: {error.strerror}", file=sys.stderr)
+        return
+    if found:
         yield folder
-    elif depth:
-        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-            if entry.is_dir() and not entry.name.startswith("."):
-                yield from find_runs(Path(entry.path), depth - 1)
+    for path in inner:
+        if not path.name.startswith("."):
+            yield from find_runs(path, depth - 1)
 
 
 def named_runs(folder: Path) -> dict[str, Path]:
-    """Run folders at and below ``folder`` by their path from there.
+    """Run folders at and below ``folder`` by their path from there; one that links lead to as well is there once.
 
     Raises:
         InputError: there is none.
     """
     if not folder.is_dir():
         raise InputError(f"expected a folder of runs, got {folder}: name one that `genraven fit` or `sweep` wrote.")
-    runs = {str(run.relative_to(folder)) if run != folder else run.resolve().name: run for run in find_runs(folder)}
+    found, place = list(find_runs(folder)), folder.resolve()
+    links_last = sorted(found, key=lambda run: (run.resolve() != place / run.relative_to(folder), len(run.parts)))
+    once = {run.resolve(): run for run in reversed(links_last)}
+    kept = [run for run in found if once[run.resolve()] == run]
+    runs = {str(run.relative_to(folder)) if run != folder else run.resolve().name: run for run in kept}
     if not runs:
         raise InputError(f"expected runs in {folder}, got none: name the folder above them.")
     return runs

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from genraven.errors import InputError
+from genraven.run_folder import CONFIG, JOB, SCRIPT
 from launch import scheduler
 from launch.freeze import CODE, COMMIT, exclusive, freeze_code, no_interrupt, replaced
 from launch.plugins import named_plugins, plugin_options
@@ -22,7 +23,7 @@ from launch.settings import read_cluster
 from launch.shipped import find_config
 from launch.slurm import Cluster, JobSpec, render_sbatch
 from launch.status import noted_jobs, read_status
-from launch.submit import CONFIG, JOB, SCRIPT, check_run, placed, write_note
+from launch.submit import check_run, placed, write_note
 
 KINDS = ("model", "data", "trainer")
 SEEDS = ("seed_everything", "model.seed")
@@ -124,7 +125,7 @@ def plan(points: list[Point], out: Path, cluster: Cluster | None, jobs: schedule
             status = read_status(folder, jobs)
             if status.is_busy:
                 continue
-            done = status.state == "finished" and status.summary.get("max_steps") == config["trainer"]["max_steps"]
+            done = status.is_done and status.summary.get("max_steps") == config["trainer"]["max_steps"]
             check_run(folder, config, cluster.time_s if cluster and not done else None, jobs)
         except InputError as error:
             raise InputError(f"run {point.name}: {error}") from None

@@ -3,6 +3,7 @@
 import logging
 import warnings
 from argparse import ArgumentError
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,28 +11,38 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from callbacks import InitialWeights, KeepConfig, RunGuard, RunSummary, StepCheckpoint, WholeCheckpointIO
+from callbacks import (
+    BestCheckpoint,
+    InitialWeights,
+    KeepConfig,
+    RunGuard,
+    RunSummary,
+    StepCheckpoint,
+    WholeCheckpointIO,
+)
 from callbacks.summary import Origin
 from datamodules import GenRAVENDataModule
-from datamodules.sources import content_digest
 from genraven.errors import InputError
 from genraven.formats.write import save_array
 from genraven.networks.compiling import compile_blocks
+from genraven.run_folder import TENSORBOARD
 from launch import watching
-from launch.card import WEIGHTS
+from launch.agreement import agreed
 from launch.complaints import one_line
 from launch.ends import named_ends, refused_by_constructors, unwrapped_errors
-from launch.identity import config_hash, identity, refuse_other
+from launch.identity import config_hash, identity
 from launch.numerics import Numerics
-from launch.runs import TENSORBOARD, RunFolder, default_run_folder, find_checkpoint, read_checkpoint
+from launch.options import add_options, default_precision, settle_options
+from launch.runs import RunFolder, given_checkpoint, read_checkpoint
 from launch.shipped import expand_configs
 from launch.starter import check_size
+from launch.starting import Start, given_start, open_run
 from launch.transfer import load_initial
 from launch.world import cluster_plugins
 from lightning_modules import PuzzleModule
@@ -74,32 +85,11 @@ class GenravenCLI(LightningCLI):
         except ArgumentError as error:
             options = self._subcommand_parsers[args[0]]._option_string_actions
             raise InputError(one_line(str(error), args[0], options)) from error
-        options = self.config[args[0]]
-        for name in ("checkpoint_every_n_steps", "max_batch_per_device", "timeout_s"):
-            value = options[name]
-            if value is not None and value < 1:
-                raise InputError(f"expected --{name} to be 1 or more, got {value}.")
-        interval = options.trainer.val_check_interval
-        if isinstance(interval, int | float) and interval <= 0:
-            raise InputError(f"expected trainer.val_check_interval, in steps, to be 1 or more, got {interval}: "
-                             "trainer.limit_val_batches 0 trains without validation.")  # fmt: skip
+        settle_options(self.config[args[0]])
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds what a run folder needs."""
-        parser.add_argument("--run_dir", type=str | None, default=None, help="Folder of the run; default: "
-                            "runs/<network>-<time>.")  # fmt: skip
-        parser.add_argument("--init_from", "--init-from", type=str | None, default=None, help="Run folder, checkpoint "
-                            "or exported model to begin with the (averaged) weights of, at step 0.")  # fmt: skip
-        parser.add_argument("--checkpoint_every_n_steps", type=int, default=1000, help="Steps between checkpoints.")
-        parser.add_argument("--max_batch_per_device", type=int | None, default=None, help="Puzzles that fit on a device"
-                            " at once: as few batches as that allows are accumulated; null accumulates none. "
-                            "trainer.accumulate_grad_batches above 1 sets them by hand.")  # fmt: skip
-        parser.add_argument("--compile", type=bool | None, default=None, help="Compile the network with torch.compile; "
-                            "null does so on GPUs, where it soon pays.")  # fmt: skip
-        parser.add_argument("--timeout_s", type=int, default=600, help="Seconds after which a process that does not "
-                            "answer ends the others.")  # fmt: skip
-        for name, options in watching.OPTIONS.items():
-            parser.add_class_arguments(options, name)
+        add_options(parser)
 
     def before_instantiate_classes(self) -> None:
         """Resolves the config into plain values."""
@@ -129,23 +119,19 @@ class GenravenCLI(LightningCLI):
         self.trainer = self.instantiate_trainer()
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
-        """The trainer, its logger and callbacks pointed at the run folder."""
+        """The trainer, as yet without a run folder."""
         trainer_config = self._get(self.config_init, "trainer")
         plugins = trainer_config.plugins or []
         plugins = [*plugins] if isinstance(plugins, list) else [plugins]
         plugins += cluster_plugins(trainer_config.num_nodes)
-        if self._is_real_fit:
-            self.run_folder = RunFolder(Path(self._options.run_dir or default_run_folder(self.resolved)))
-            self.run_folder.check_owner(self.resolved)
-            self._find_checkpoint_to_resume()
-            plugins = [*plugins, WholeCheckpointIO()]
-            kwargs["default_root_dir"] = str(self.run_folder.path)
-            if trainer_config.logger in (None, True):
-                kwargs["logger"] = self._logger()
-            trainer_config.callbacks = [*(trainer_config.callbacks or []), *self._callbacks()]
-        elif trainer_config.logger in (None, True):
+        self._own_logger = trainer_config.logger in (None, True)
+        if self._own_logger:
             kwargs["logger"] = False
         trainer_config.callbacks = [*(trainer_config.callbacks or []), *watching.progress_bar(trainer_config)]
+        if self._is_real_fit:
+            plugins = [*plugins, WholeCheckpointIO()]
+            # Ours come with the run folder, which the first of the processes chooses: see _enter.
+            kwargs["enable_checkpointing"] = any(isinstance(known, Checkpoint) for known in trainer_config.callbacks)
         with unwrapped_errors(MisconfigurationException, ValueError, TypeError):  # such as more devices than there are
             trainer = super().instantiate_trainer(plugins=plugins, **kwargs)
         check_size(trainer.world_size)
@@ -158,18 +144,15 @@ class GenravenCLI(LightningCLI):
     def _is_real_fit(self) -> bool:
         return self.subcommand == "fit" and not self._options.trainer.fast_dev_run
 
-    def _find_checkpoint_to_resume(self) -> None:
-        """The newest of the folder, at its first start the one that was asked for; it must be of the config given."""
-        path, given = self.run_folder.newest_whole(), self._options.ckpt_path
-        if given and self.run_folder.owns(given):
-            raise InputError(f"expected --ckpt_path of another run, got {given}, of this run folder itself: leave it "
-                             "out to go on from the newest, or give another --run_dir.")  # fmt: skip
-        path = path or given  # once the run has its own, a restart goes on from these
-        self.resume_from, self.resume_step = str(path) if path else None, 0
-        if path:
-            checkpoint = read_checkpoint(Path(path))
-            refuse_other(checkpoint["genraven_config"], self.resolved, Path(path))
-            self.resume_step = checkpoint["global_step"]
+    def _enter(self, start: Start) -> None:
+        """Points the trainer, its logger and callbacks at the run folder."""
+        trainer, self.run_folder, self.resume_step = self.trainer, RunFolder(start.folder), start.step
+        # Where Lightning looks for checkpoints of its own, and profilers write.
+        trainer._default_root_dir = str(start.folder)  # type: ignore[attr-defined]
+        if self._own_logger:
+            trainer.logger = self._logger()
+        callbacks = [*trainer.callbacks, *self._callbacks()]  # type: ignore[attr-defined]
+        trainer.callbacks = sorted(callbacks, key=lambda callback: isinstance(callback, Checkpoint))  # type: ignore[attr-defined]
 
     def _logger(self) -> TensorBoardLogger:
         # purge_step hides what a run logged after the checkpoint that it goes on from.
@@ -187,9 +170,7 @@ class GenravenCLI(LightningCLI):
             *watching.watchers(self.resolved, options, self.summary, is_new=is_new),
             self.initial,
             KeepConfig(identity(self.resolved), self.numerics.as_json()),
-            ModelCheckpoint(  # before the other, which so knows what is the best
-                self.run_folder.checkpoints, "best", monitor="val/loss", mode="min", enable_version_counter=False
-            ),
+            BestCheckpoint(self.run_folder.checkpoints),  # before the other, which so knows what is the best
             steps,
             RunGuard(steps, timedelta(seconds=self._options.timeout_s)),
         ]
@@ -204,28 +185,36 @@ class GenravenCLI(LightningCLI):
         with unwrapped_errors(ValueError, TypeError):
             model.configure_optimizers()
         self._divide_batch(datamodule)
-        if self._is_real_fit:
-            kwargs["ckpt_path"] = self.resume_from
-        self._check_checkpoint(kwargs.get("ckpt_path"))
-        if self._options.init_from and not kwargs.get("ckpt_path"):  # at the first start
-            self.initial.origin = load_initial(model, self._options.init_from, self.resolved)
-        if self.trainer.local_rank == 0:
-            datamodule.prepare_data()
-        else:  # waits for the files at their lock: where processes wait for each other, it would be at most timeout_s
-            datamodule.setup("fit")
-            datamodule.training_index()
-        if not self._is_real_fit:
-            self.trainer.fit(model, datamodule=datamodule, **kwargs)
-            return
-        if self.trainer.is_global_zero:
+        with ExitStack() as stack:  # holds the run folder
+            if self._is_real_fit:
+                start = agreed(self.trainer, lambda: open_run(self._options, self.resolved, stack))
+                self._enter(start)
+            else:
+                start = agreed(self.trainer, lambda: given_start(self._options))
+            self._check_checkpoint(start.checkpoint)
+            if start.initial:
+                self.initial.origin = load_initial(model, start.initial, self.resolved)
+            if self.trainer.local_rank == 0:
+                datamodule.prepare_data()
+            else:
+                datamodule.wait_for_data()
+            if self._is_real_fit:
+                self._train(model, datamodule, start)
+            else:
+                self.trainer.fit(model, datamodule=datamodule, ckpt_path=start.checkpoint)
+
+    def _train(self, model: PuzzleModule, datamodule: GenRAVENDataModule, start: Start) -> None:
+        def claim() -> None:
             with named_ends(self.run_folder.path):
-                self.run_folder.claim(self.resolved, self.resume_from)
+                self.run_folder.claim(self.resolved, start.checkpoint)
+
+        agreed(self.trainer, claim)
         if self.numerics.compiled:
             compile_blocks(model.network)
-        resuming = f", going on from {kwargs['ckpt_path']}" if kwargs["ckpt_path"] else ""
+        resuming = f", going on from {start.checkpoint}" if start.checkpoint else ""
         rank_zero_info(f"run folder {self.run_folder.path}{resuming}")
         with self.summary.closing(), named_ends(self.run_folder.path):
-            self.trainer.fit(model, datamodule=datamodule, **kwargs)
+            self.trainer.fit(model, datamodule=datamodule, ckpt_path=start.checkpoint)
         curves = any(isinstance(logger, TensorBoardLogger) for logger in self.trainer.loggers)
         rank_zero_info(f"run folder {self.run_folder.path}" + f": tensorboard --logdir {self.run_folder.path}" * curves)
 
@@ -266,10 +255,10 @@ class GenravenCLI(LightningCLI):
 
     def _need_checkpoint(self, kwargs: dict[str, Any]) -> None:
         """Finds the weights to use: --ckpt_path, else the last of --run_dir."""
-        if kwargs.get("ckpt_path") is None:
-            if self._options.run_dir is None:
-                raise InputError(f"expected --ckpt_path or --run_dir with {self.subcommand}, got neither: name a run.")
-            kwargs["ckpt_path"] = str(find_checkpoint(self._options.run_dir))
+        named = kwargs.get("ckpt_path") or self._options.run_dir
+        if named is None:
+            raise InputError(f"expected --ckpt_path or --run_dir with {self.subcommand}, got neither: name a run.")
+        kwargs["ckpt_path"] = agreed(self.trainer, lambda: given_checkpoint(named))
         self._check_checkpoint(kwargs["ckpt_path"])
 
     def _check_checkpoint(self, path: str | None) -> None:
@@ -278,27 +267,7 @@ class GenravenCLI(LightningCLI):
             self.model.on_load_checkpoint(read_checkpoint(Path(path)))
 
     def _parse_ckpt_path(self) -> None:
-        """Resolves paths; the config given beats the checkpoint's, so nothing is read from it."""
-        options = self.config[self.config.subcommand]
-        if options.data.source:
-            path = Path(options.data.source).expanduser().absolute()
-            options.data.source = str(path)
-            if path.exists() and options.data.source_sha256 is None:  # else it is what the data module complains of
-                options.data.source_sha256 = content_digest(path, options.data.source_split)
-        if options.get("ckpt_path"):
-            found = find_checkpoint(Path(options.ckpt_path))
-            if found.name == WEIGHTS:
-                raise InputError(f"expected a run folder or a checkpoint for --ckpt_path, got the exported {found}: "
-                                 "give it to --init-from, or to `genraven evaluate`.")  # fmt: skip
-            options.ckpt_path = str(found.absolute())
-        if options.get("init_from"):
-            options.init_from = str(Path(options.init_from).absolute())
-
-
-def default_precision(accelerator: str) -> str:
-    """``bf16-mixed`` where the device computes in bf16 by itself, else ``32-true``."""
-    on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+        """Nothing: the config given beats the checkpoint's."""
 
 
 def quiet_lightning() -> None:

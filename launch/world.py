@@ -1,7 +1,7 @@
 """The processes of one evaluation: started by ``genraven launch``, torchrun or srun, and joined here."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -38,12 +38,43 @@ class World:
             return f"cuda:{self.local_rank % torch.cuda.device_count()}"
         return name
 
-    def agreed(self, value: T) -> T:
-        """The first process's ``value``. A collective."""
-        values = [value]
+    def agreed(self, decide: Callable[[], T]) -> T:
+        """What ``decide`` gives in the first process; the others only hear of it. A collective.
+
+        Raises:
+            Exception: see ``together``.
+        """
+        decisions: list[T | None] = [None]
+        with self.together():
+            if self.rank == 0:
+                decisions = [decide()]
         if self.size > 1:
-            dist.broadcast_object_list(values)
-        return values[0]
+            dist.broadcast_object_list(decisions)
+        return decisions[0]  # type: ignore[return-value]
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What one process raises within the block, all do at its end. A collective; in the block there is none.
+
+        Raises:
+            Exception: this process's own; else an InputError where another's is one, and a RuntimeError of all else.
+        """
+        error: Exception | None = None
+        try:
+            yield
+        except Exception as raised:
+            error = raised
+        told: list[tuple[bool, str] | None] = [None] * self.size
+        mine = None if error is None else (isinstance(error, InputError), f"{type(error).__name__}: {error}")
+        if self.size > 1:
+            dist.all_gather_object(told, mine)
+        if error is not None:
+            raise error
+        for rank, of_rank in enumerate(told):
+            if of_rank is not None:
+                is_input, text = of_rank
+                message = text.removeprefix(f"{InputError.__name__}: ")
+                raise InputError(message) if is_input else RuntimeError(f"process {rank} failed: {text}")
 
     def say(self, text: str) -> None:
         """Prints, once for all processes."""

@@ -1,3 +1,4 @@
+import os
 import stat
 from pathlib import Path
 
@@ -56,6 +57,27 @@ def test_a_folder_appears_when_the_block_ends(tmp_path: Path) -> None:
     assert names(folder.parent) == ["result"]
     with pytest.raises(InputError, match="not there yet"), folder_appears_whole(folder, "--out"):
         pass
+
+
+@pytest.mark.parametrize("umask", [0o002, 0o022, 0o077])
+def test_files_and_folders_are_open_to_whom_the_umask_allows(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        with appears_whole(tmp_path / "kept.json") as temporary:
+            temporary.write_text("written into")
+        with appears_whole(tmp_path / "made.json") as temporary:
+            temporary.unlink()
+            os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY, 0o600))  # as some writers do
+        with folder_appears_whole(tmp_path / "result", "--out") as folder:
+            (folder / "weights").touch(0o600)
+            (folder / "inner").mkdir(0o700)
+        assert os.umask(umask) == umask
+    finally:
+        os.umask(before)
+    for name in ("kept.json", "made.json", "result/weights"):
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o666 & ~umask, name
+    for name in ("result", "result/inner"):
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o777 & ~umask, name
 
 
 @pytest.mark.parametrize(("error", "seen"), [(OSError(28, "No space left"), InputError), (ValueError(), ValueError)])

@@ -11,8 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from genraven.errors import InputError
 from genraven.files import appears_whole
+from genraven.locks import locked
 
-EVALUATION, VERSION = "evaluation.json", 1
+VERSION = 1
+LOCK_S = 600.0  # a lock is held for as long as it takes to write the file
 KEY = ("checkpoint", "step", "split", "seed", "puzzles_per_rule", "batch_size", "sampling", "numerics")
 """What tells one result from another; all else is its outcome."""
 
@@ -47,12 +49,20 @@ class Evaluation:
         """The result of ``key``, where there is one."""
         return next((result for result in self.results() if all(result.get(k) == key[k] for k in KEY)), None)
 
-    def add(self, run: dict[str, Any], result: dict[str, Any]) -> None:
-        """Writes ``result`` behind the others."""
-        self.check_owner(run)
-        whole = {"version": VERSION, "run": run, "results": [*self.results(), result]}
-        with appears_whole(self.path) as temporary:
-            temporary.write_text(json.dumps(whole, indent=2) + "\n")
+    def add(self, run: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+        """Writes ``result`` behind the others, one process at a time.
+
+        Returns:
+            ``result``, or what another process has found meanwhile for the same.
+        """
+        with locked(self.path.with_name(f".{self.path.name}.lock"), lambda holder: LOCK_S):
+            self.check_owner(run)
+            if (known := self.find(result)) is not None:
+                return known
+            whole = {"version": VERSION, "run": run, "results": [*self.results(), result]}
+            with appears_whole(self.path) as temporary:
+                temporary.write_text(json.dumps(whole, indent=2) + "\n")
+            return result
 
     def _read(self) -> dict[str, Any]:
         try:

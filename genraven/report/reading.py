@@ -12,10 +12,10 @@ import yaml
 from genraven.errors import InputError
 from genraven.metrics.table import SCORES
 from genraven.puzzles.spec import RULES, resolve_rules, split_rules
-from genraven.report.evaluation import EVALUATION, Evaluation, unpack_hits
+from genraven.report.evaluation import Evaluation, unpack_hits
 from genraven.report.runs import Json, Number, Result, Run, Seeds, Share
+from genraven.run_folder import CONFIG, CURVE, EVALUATION, FROZEN, SUMMARY
 
-SUMMARY, CONFIGS, CURVE = "summary.json", ("config.yaml", "job/config.yaml"), "curve.csv"
 SEEDS = {"weights": "seed_everything", "noise": "model.init_args.seed", "data": "data.seed"}
 SETTINGS = ("model.", "data.", "trainer.max_steps", "trainer.precision", "trainer.gradient_clip_val")
 LEFT_OUT = (  # what is said elsewhere, or changes nothing that is learned
@@ -38,7 +38,7 @@ def read_run(name: str, path: Path, state: str, message: str = "") -> tuple[Run,
 
 def _read(name: str, path: Path, state: str, message: str, notes: list[str]) -> Run:
     summary = _read_object(path / SUMMARY, notes)
-    config = next((found for file in CONFIGS if (found := _read_object(path / file, notes))), {})
+    config = next((found for file in (CONFIG, FROZEN) if (found := _read_object(path / file, notes))), {})
     options = dict(_flat(config))
     facts, evaluations = _read_evaluation(path, notes)
     facts = {key: value for key, value in summary.items() if value is not None} | dict(facts)
@@ -77,11 +77,11 @@ def _read(name: str, path: Path, state: str, message: str, notes: list[str]) -> 
 
 def _read_object(path: Path, notes: list[str]) -> dict[str, Any]:
     """The object in a JSON or YAML file; empty where there is none, with a note where it is broken."""
-    if not path.exists():
-        return {}
     try:
         text = path.read_text(encoding="utf-8")
         found = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except FileNotFoundError:
+        return {}
     except (OSError, ValueError, yaml.YAMLError):
         found = None
     if isinstance(found, dict):
@@ -158,13 +158,14 @@ def _number(cell: Any) -> Number:
 def _validations(path: Path, summary: Json, notes: list[str]) -> list[Result]:
     """While training, of the curve where that was kept, and the last one of the summary."""
     rows = [(summary.get("step"), summary.get("metrics") or {})]
-    if (path / CURVE).exists():
-        try:
-            with (path / CURVE).open(newline="", encoding="utf-8") as file:
-                found = list(csv.DictReader(file))
-            rows += [(int(float(row["step"])), {k: float(v) for k, v in row.items() if v and k}) for row in found]
-        except (OSError, KeyError, TypeError, ValueError):
-            notes.append(f"{path / CURVE} is broken, and passed over.")
+    try:
+        with (path / CURVE).open(newline="", encoding="utf-8") as file:
+            found = list(csv.DictReader(file))
+        rows += [(int(float(row["step"])), {k: float(v) for k, v in row.items() if v and k}) for row in found]
+    except FileNotFoundError:
+        pass
+    except (OSError, KeyError, TypeError, ValueError):
+        notes.append(f"{path / CURVE} is broken, and passed over.")
     results = {}
     for step, metrics in reversed(rows):
         scores, numbers = {}, {}

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genraven.report.statistics import wilson
+from genraven.run_folder import BEST
 
-BEST = "best.ckpt"
 EVIDENCE = ("finished", "stopped")
-"""States whose scores count: ``stopped`` by a time limit, at the step that was reached."""
+"""States whose scores count: ``stopped`` before its last step, at the step that was reached."""
 Json = Mapping[str, Any]
 
 

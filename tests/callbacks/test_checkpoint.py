@@ -6,8 +6,9 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 
-from callbacks import StepCheckpoint
+from callbacks import BestCheckpoint, StepCheckpoint
 from genraven.errors import InputError
 
 
@@ -76,3 +77,82 @@ def test_a_loss_that_is_not_finite_before_any_checkpoint(tmp_path: Path) -> None
     with pytest.raises(InputError, match="none was written yet"):
         fit(Line(broken=0), StepCheckpoint(tmp_path, 4, 1))
     assert not list(tmp_path.iterdir())
+
+
+def test_only_its_own_names_are_removed(tmp_path: Path) -> None:
+    kept = ["step-00000001-keep.ckpt", "step-final.ckpt", "step-1.ckpt"]
+    for name in (*kept, "step-00000001.ckpt"):
+        (tmp_path / name).touch()
+    fit(Line(), StepCheckpoint(tmp_path, 5))
+    assert names(tmp_path) == sorted(["step-00000005.ckpt", "step-00000010.ckpt", *kept])
+
+
+class Scored(Line):
+    """Its validations find ``losses`` one after the other."""
+
+    def __init__(self, *losses: float) -> None:
+        super().__init__()
+        self.losses = list(losses)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val/loss", self.losses[0])
+
+    def on_validation_epoch_end(self) -> None:
+        self.losses.pop(0)
+
+    def train_dataloader(self) -> Any:
+        return torch.utils.data.DataLoader(range(100))  # type: ignore[arg-type]
+
+    def val_dataloader(self) -> Any:
+        return torch.utils.data.DataLoader(range(1))  # type: ignore[arg-type]
+
+
+def fit_scored(folder: Path, best: ModelCheckpoint, max_steps: int, *losses: float) -> None:
+    """Goes on to ``max_steps`` with a validation every 5."""
+    newest = max(folder.glob("step-*.ckpt"), default=None)
+    settings: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
+    trainer = L.Trainer(
+        accelerator="cpu", max_steps=max_steps, val_check_interval=5, num_sanity_val_steps=0,
+        callbacks=[best, StepCheckpoint(folder, 5)], **settings,
+    )  # fmt: skip
+    trainer.fit(Scored(*losses), ckpt_path=newest)
+
+
+@pytest.mark.parametrize("kept_by", [BestCheckpoint, ModelCheckpoint])
+def test_the_best_stays_the_best_when_the_folder_is_moved(kept_by: type[ModelCheckpoint], tmp_path: Path) -> None:
+    """Also where an earlier version began the run, with Lightning's own callback."""
+
+    def best(folder: Path) -> ModelCheckpoint:
+        if kept_by is BestCheckpoint:
+            return BestCheckpoint(folder)
+        return ModelCheckpoint(folder, "best", monitor="val/loss", mode="min", enable_version_counter=False)
+
+    before, now = tmp_path / "before", tmp_path / "now"
+    fit_scored(before, best(before), 10, 0.1, 0.5)
+    assert step_of(before / "best.ckpt") == 5
+    before.rename(now)
+    fit_scored(now, BestCheckpoint(now), 15, 0.3)
+    assert step_of(now / "best.ckpt") == 5
+    assert names(now) == ["best.ckpt", "step-00000010.ckpt", "step-00000015.ckpt"]
+    fit_scored(now, BestCheckpoint(now), 20, 0.05)
+    assert step_of(now / "best.ckpt") == 20
+    (now / "best.ckpt").unlink()
+    fit_scored(now, BestCheckpoint(now), 25, 0.4)
+    assert step_of(now / "best.ckpt") == 25  # the best of those that there are
+
+
+def test_another_run_has_its_own_best(tmp_path: Path) -> None:
+    """One that begins with a checkpoint of the first."""
+    one, other = tmp_path / "one", tmp_path / "other"
+    fit_scored(one, BestCheckpoint(one), 5, 0.1)
+    other.mkdir()
+    (other / "step-00000005.ckpt").write_bytes((one / "step-00000005.ckpt").read_bytes())
+    fit_scored(other, BestCheckpoint(other), 10, 0.3)
+    assert step_of(other / "best.ckpt") == 10
+    assert step_of(one / "best.ckpt") == 5
+
+
+def test_the_state_of_the_best_has_no_path_in_it(tmp_path: Path) -> None:
+    fit_scored(tmp_path, BestCheckpoint(tmp_path), 5, 0.1)
+    states = torch.load(tmp_path / "step-00000005.ckpt", weights_only=True)["callbacks"]
+    assert str(tmp_path) not in repr(states)

@@ -158,3 +158,37 @@ def test_seconds_of_training_leave_out_validations_and_checkpoints_and_add_up(tm
     again, in_all = train(8, tmp_path / "end.ckpt")
     assert again >= trained + 2 * 0.02
     assert in_all >= again + 4 * 0.3
+
+
+@pytest.mark.parametrize("text", ["", '{"state": "runn', "[1, 2]", '{"step": 3}', "{}"])
+def test_a_torn_summary_does_not_stop_a_run(text: str, tmp_path: Path) -> None:
+    (tmp_path / "summary.json").write_text(text)
+    summary = start(tmp_path)
+    assert (summary["state"], summary["step"]) == ("finished", 5)
+    assert len(summary["restarts"]) == (text == '{"step": 3}')
+
+
+def test_a_torn_summary_of_a_run_that_has_nothing_left_to_do(tmp_path: Path) -> None:
+    (tmp_path / "summary.json").write_text("")
+    with RunSummary(tmp_path, Origin("x", None)).closing():
+        pass
+    assert (tmp_path / "summary.json").read_text() == ""
+
+
+class Slow(L.Callback):
+    """Lets the time run out in the third step."""
+
+    def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
+        if trainer.global_step == 3:
+            time.sleep(1.1)
+
+
+def test_a_run_that_is_cut_is_not_finished(tmp_path: Path) -> None:
+    summary = RunSummary(tmp_path, Origin("0123456789ab", "c0ffee"))
+    trainer = L.Trainer(max_steps=5, max_time={"seconds": 1}, callbacks=[Slow(), summary], **SETTINGS)
+    with summary.closing():
+        trainer.fit(Line())
+    found = read(tmp_path)
+    assert trainer.global_step == found["step"] < 5
+    assert (found["state"], found["reason"]) == ("stopped", f"trainer.max_time is over: step {found['step']} of 5")
+    assert start(tmp_path)["restarts"][0]["reason"] == found["reason"]

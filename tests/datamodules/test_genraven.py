@@ -9,7 +9,6 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
 from datamodules import GenRAVENDataModule
-from datamodules.genraven import default_cache_dir
 from genraven.errors import InputError
 from genraven.puzzles import layout
 from genraven.puzzles.corrupt import Corruption
@@ -145,25 +144,6 @@ def test_bad_settings_are_refused_in_one_line(tmp_path: Path, settings: dict[str
 def test_a_stream_without_an_end_asks_for_max_steps(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="trainer.max_steps"):
         make(tmp_path, samples_per_rule=None).train_dataloader()
-
-
-def test_the_cache_folder_is_named_by_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("GENRAVEN_CACHE", str(tmp_path))
-    assert default_cache_dir() == tmp_path
-    monkeypatch.delenv("GENRAVEN_CACHE")
-    assert default_cache_dir() == Path.home() / ".cache" / "genraven"
-
-
-def test_a_named_cache_needs_no_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def no_home(*arguments: object) -> str:
-        return "~"  # as os.path.expanduser says it of a user without one
-
-    monkeypatch.setattr("os.path.expanduser", no_home)
-    monkeypatch.setenv("GENRAVEN_CACHE", str(tmp_path))
-    assert default_cache_dir() == tmp_path
-    monkeypatch.delenv("GENRAVEN_CACHE")
-    with pytest.raises(InputError, match="^expected a home folder for the cache, got none: set data.cache_dir or"):
-        default_cache_dir()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import torch
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from datamodules import store
+from datamodules import GenRAVENDataModule, store
 from datamodules.store import generated_source, open_set
 from genraven.errors import InputError
 from genraven.puzzles.corrupt import Corruption
@@ -186,3 +186,15 @@ def test_a_signal_is_heeded_while_data_is_made(tmp_path: Path, monkeypatch: pyte
     assert blocks == [(RULES[0], 0)]
     assert not [name for name in visible(tmp_path) if "unfinished" in name]
     assert len(open_set(source, RULES, tmp_path, verify=True)[1]) == 2 * BLOCK
+
+
+def test_a_broken_index_is_named_and_made_again(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    """A changed hash says of a memorised puzzle that it is new."""
+    data = GenRAVENDataModule(samples_per_rule=20, rules=[0, 17], held_out="none", cache_dir=str(tmp_path))
+    data.prepare_data()
+    (path,) = tmp_path.glob("*-rows.npy")
+    good = path.read_bytes()
+    path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    GenRAVENDataModule(samples_per_rule=20, rules=[0, 17], held_out="none", cache_dir=str(tmp_path)).prepare_data()
+    assert path.read_bytes() == good
+    assert [str(w.message) for w in recwarn if f"{path} is broken" in str(w.message)]

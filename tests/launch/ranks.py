@@ -1,7 +1,7 @@
 """Processes of runs, forked from one that has imported all: a start takes a moment instead of many seconds.
 
 Run as a script with the beginning of the names of log files; each line of stdin is JSON of [number of processes,
-arguments of genraven], and answered by the list of their exit codes.
+arguments of genraven, and the name of one of LATE, if any], and answered by the list of their exit codes.
 """
 
 import json
@@ -10,13 +10,43 @@ import os
 import socket
 import sys
 import time
+from pathlib import Path
 
 TIMEOUT_S = 90.0
 GRACE_S = 3.0  # for the others when one has ended
 
 
-def rank(number: int, port: int, arguments: list[str], log: str) -> None:
+def look_late(number: int) -> None:
+    """Processes but the first look at a checkpoint only when the first has renamed the torn one."""
+    look = launch.runs.is_whole
+
+    def late(path: Path) -> bool:
+        deadline = time.monotonic() + 20
+        while number and not list(path.parent.glob("*.torn")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return look(path)
+
+    launch.runs.is_whole = late
+
+
+def verify_late(number: int) -> None:
+    """The first process verifies the data when the other has opened them."""
+    prepare = GenRAVENDataModule.prepare_data
+
+    def late(data: GenRAVENDataModule) -> None:
+        time.sleep(2)
+        prepare(data)
+
+    GenRAVENDataModule.prepare_data = late
+
+
+LATE = {"look": look_late, "verify": verify_late}
+
+
+def rank(number: int, port: int, arguments: list[str], log: str, late: str | None) -> None:
     """One process of a run."""
+    if late:
+        LATE[late](number)
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
@@ -24,14 +54,14 @@ def rank(number: int, port: int, arguments: list[str], log: str) -> None:
     sys.exit(main(arguments))
 
 
-def start(num: int, arguments: list[str]) -> list[int]:
+def start(num: int, arguments: list[str], late: str | None = None) -> list[int]:
     """Exit codes of all processes of one start, killed when they take too long."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [*arguments, f"--trainer.devices={num}"]
     context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=rank, args=(n, port, command, f"{LOG}-{n}.txt")) for n in range(num)]
+    processes = [context.Process(target=rank, args=(n, port, command, f"{LOG}-{n}.txt", late)) for n in range(num)]
     for process in processes:
         process.start()
     multiprocessing.connection.wait([process.sentinel for process in processes], TIMEOUT_S)
@@ -49,7 +79,9 @@ if __name__ == "__main__":
     import torch
 
     torch.set_num_threads(1)
-    import launch.training  # noqa: F401
+    import launch.runs
+    import launch.training
+    from datamodules import GenRAVENDataModule
     from launch.cli import main
 
     for line in sys.stdin:

@@ -156,7 +156,8 @@ def test_a_recipe_of_another_family_is_refused(in_tmp_path: Path, capsys: pytest
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_run_lives_in_one_folder(family: str, runs: dict[str, Path]) -> None:
     run = runs[family]
-    assert {path.name for path in run.iterdir()} == {"checkpoints", "config.yaml", "summary.json", "tensorboard"}
+    kept = {"checkpoints", "config.yaml", "run.lock", "summary.json", "tensorboard"}
+    assert {path.name for path in run.iterdir()} == kept
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"step-00000004.ckpt", "best.ckpt"}
     summary = json.loads((run / "summary.json").read_text())
     assert summary["state"] == "finished"
@@ -269,7 +270,8 @@ FIT = ["fit", "-c", "model/gpt2_tiny.yaml", *TINY, *QUICK, "--run_dir", "r"]
         ([*FIT, "--model.network.width", "wide"], "expected model.network.width to be int, got wide"),
         ([*FIT, "--model.network.dept", "2"], "an option of Transformer, got model.network.dept: did you mean depth?"),
         ([*FIT, "--model.width", "9"], "option of AutoregressiveModule, got model.width: known are network,"),
-        ([*FIT, "--model.network", "UNet"], "expected model.network to be a class path, got UNet"),
+        ([*FIT, "--model.network", "UNett"], "expected model.network to be a class path, got UNett"),
+        ([*FIT, "--model.network", "genraven.networks.unet.UNet"], "for an autoregressive model, got UNet: give it to"),
         ([*FIT, "--model.optimizer.lrr", "1"], "an option of AdamW, got model.optimizer.lrr: did you mean lr?"),
         ([*FIT, "--model.optimizer.lr", "high"], "expected model.optimizer.lr to be float or a class path, got high:"),
         ([*FIT, "--model.optimizer", "torch.optim.SGDD"], "has no attribute 'SGDD'): did you mean SGD?"),
@@ -286,7 +288,7 @@ FIT = ["fit", "-c", "model/gpt2_tiny.yaml", *TINY, *QUICK, "--run_dir", "r"]
         ([*FIT, "--trainer.devices", "-3"], "`devices` selected with `CPUAccelerator` should be an int > 0"),
         ([*FIT, "--trainer.strategy", "ddpp"], "invalid strategy name: `strategy='ddpp'`"),
         (["fit", *FAMILIES["diffusion"], "--model.ema_decay", "1"], "expected ema_decay from 0 to below 1, or null"),
-        (["fit", "-c", "model/sit_tiny.yaml", *QUICK, "-c", "cells.yaml"], "got Transformer, one of cells: give it to"),
+        (["fit", "-c", "model/sit_tiny.yaml", *QUICK, "-c", "cells.yaml"], "one of cells: use it with another method"),
         ([*FIT, "--run_dir"], "--run_dir: expected one argument"),
         ([*FIT, "-c", "wrong_class.yaml"], "got lightning_modules.Autoregressive (module 'lightning_modules' has no"),
         ([*FIT, "-c", "wrong_key.yaml"], "an option of fit, got trainer.max_step: did you mean trainer.max_steps?"),

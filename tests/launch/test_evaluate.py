@@ -1,7 +1,9 @@
 """``genraven evaluate``: the same results however many processes score, and however often it is broken off."""
 
 import json
+import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +13,10 @@ import pytest
 from tiny import fit
 
 import launch.evaluate
+from genraven.report.evaluation import Evaluation
 from launch.cli import main
 
+ROOT = Path(__file__).parents[2]
 OPTIONS = ["--puzzles-per-rule", "4", "--batch-size", "5"]
 GRID = ["--sampler", "euler,heun", "--steps", "1,2"]
 
@@ -95,3 +99,57 @@ def test_a_run_that_cannot_be_scored_is_passed_over(runs: Path, capsys: pytest.C
     assert "diffusion: passed over: " in capsys.readouterr().out
     assert len(results(runs / "autoregressive")) == 1
     assert not (runs / "diffusion" / "evaluation.json").exists()
+
+
+def test_evaluations_at_once_lose_no_result(tmp_path: Path) -> None:
+    """Each process adds ten to one file, two of which both have found."""
+    code = """
+import sys
+from pathlib import Path
+from genraven.report.evaluation import KEY, Evaluation
+file = Evaluation(Path(sys.argv[1]))
+for seed in range(int(sys.argv[2]), int(sys.argv[2]) + 10):
+    file.add({}, dict.fromkeys(KEY, 0) | {"seed": seed})
+"""
+    path = tmp_path / "evaluation.json"
+    processes = [subprocess.Popen([sys.executable, "-c", code, str(path), str(first)]) for first in (0, 8, 16)]
+    assert [process.wait(60) for process in processes] == [0, 0, 0]
+    assert sorted(result["seed"] for result in Evaluation(path).results()) == list(range(26))
+
+
+@pytest.mark.parametrize(("kind", "code"), [("InputError", 2), ("MemoryError", 1)])
+def test_an_error_of_one_process_reaches_all(kind: str, code: int, runs: Path, tmp_path: Path) -> None:
+    """None waits for the one that has failed."""
+    script = tmp_path / "failing.py"
+    script.write_text(f"""
+import os, sys
+import launch.evaluate
+from genraven.errors import InputError
+from genraven.report.evaluation import Evaluation
+from launch.cli import main
+
+def fail(*arguments):
+    if os.environ["RANK"] == "1":
+        raise {kind}("too large")
+    return score(*arguments)
+
+score = launch.evaluate.EvaluationLoader.__iter__
+launch.evaluate.EvaluationLoader.__iter__ = fail
+sys.exit(main(sys.argv[1:]))
+""")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    common["PYTHONPATH"] = str(ROOT)
+    command = [sys.executable, str(script), "evaluate", str(runs / "autoregressive"), *OPTIONS]
+    processes = [
+        subprocess.Popen(command, env=common | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, stderr=subprocess.PIPE,
+                         text=True)
+        for rank in range(2)
+    ]  # fmt: skip
+    errors = [process.communicate(timeout=150)[1] for process in processes]
+    assert [process.returncode for process in processes] == [code, code]
+    assert "too large" in errors[0]
+    assert "too large" in errors[1]
+    assert not (runs / "autoregressive" / "evaluation.json").exists()

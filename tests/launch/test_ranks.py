@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tiny import MAX_STEPS, assert_same_run, curves, fault, fit, last_state, leftovers, steps
 
@@ -23,7 +25,7 @@ PLAIN = [  # Adam makes large steps of gradients that are nothing but rounding
 ]
 
 
-Starts = list[tuple[int, list[str]]]
+Starts = list[tuple[int, list[str]] | tuple[int, list[str], str]]
 RunAll = Callable[[Starts], list[list[int]]]
 
 
@@ -158,3 +160,29 @@ def test_weights_that_are_not_finite_end_all_processes(run_all: RunAll, tmp_path
     assert summary["state"] == "failed"
     assert "the last checkpoint is of step 10" in summary["reason"]
     assert summary["max_steps"] == MAX_STEPS
+
+
+def test_the_first_process_chooses_the_checkpoint_for_all(run_all: RunAll, whole: Path, tmp_path: Path) -> None:
+    """Past a torn one, which it renames before the other would look."""
+    run = tmp_path / "run"
+    assert run_all([(2, fit(run, *fault("SignalInStep", step=11)))]) == [[REQUEUE, REQUEUE]]
+    newest = max((run / "checkpoints").glob("step-*.ckpt"))
+    assert steps(run)[0] == 10
+    newest.write_bytes(newest.read_bytes()[:1000])
+    assert run_all([(2, fit(run), "look")]) == [[0, 0]]
+    assert json.loads((run / "summary.json").read_text())["restarts"][0]["step"] == 10
+    assert_same_run(run, whole)
+
+
+def test_all_processes_train_on_verified_puzzles(
+    run_all: RunAll, whole: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Where one has found the files broken when the other had opened them already."""
+    cache = tmp_path / "cache"
+    shutil.copytree(tmp_path_factory.getbasetemp() / "cache", cache)
+    for path in cache.glob("*-n30.npy"):
+        puzzles = np.load(path)
+        np.save(path, puzzles[::-1])
+    run = tmp_path / "run"
+    assert run_all([(2, fit(run, "--data.cache_dir", str(cache)), "verify")]) == [[0, 0]]
+    assert_same_run(run, whole)

@@ -10,7 +10,7 @@ import torch
 import yaml
 from tiny import fit, steps
 
-from genraven.report.runs import read_run
+from genraven.report.reading import read_run
 from launch.cli import main
 from launch.identity import config_hash, refuse_other
 from launch.runs import RunFolder
@@ -93,12 +93,11 @@ def test_the_file_is_told_by_what_it_holds(tmp_path: Path) -> None:
 
 
 def test_scores_and_report_tell_files_apart(capsys: pytest.CaptureFixture[str]) -> None:
-    datasets = set()
+    names = {}
     for run, source in {"a": "rows.npy", "c": "other/rows.npy"}.items():
         assert main(command(source, run)) == 0
         assert main(["evaluate", run, "--puzzles-per-rule", "1"]) == 0
-        datasets.add((run, read_run(run, Path(run), "finished")[0].dataset))
-    names = dict(datasets)
+        names[run] = read_run(run, Path(run), "finished")[0].dataset
     assert names["a"] != names["c"]
     facts = {run: json.loads(Path(run, "evaluation.json").read_text())["run"]["data_source"] for run in "ac"}
     assert facts["a"] != facts["c"]

@@ -1,7 +1,9 @@
 """The table of runs."""
 
+import errno
 import json
 import os
+import pathlib
 import platform
 import subprocess
 import sys
@@ -12,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from genraven.locks import locked
 from launch.cli import main
-from launch.status import COLUMNS, read_status
+from launch.status import COLUMNS, named_runs, read_status
 
 ROOT = Path(__file__).parents[2]
 
@@ -110,3 +113,66 @@ def test_a_hundred_runs_without_a_heavy_import(tmp_path: Path) -> None:
     command = [sys.executable, "-c", code, str(tmp_path)]
     shown = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     assert len(shown.splitlines()) == 101
+
+
+def test_a_link_to_a_run_does_not_count_it_twice(tmp_path: Path) -> None:
+    """Whatever the name of the link; one that leads out of the folder counts."""
+    make_run(tmp_path / "runs" / "b", {"state": "finished"})
+    elsewhere = make_run(tmp_path / "scratch" / "c", {"state": "finished"})
+    for link, target in {"a": "b", "latest": "b", "c": elsewhere, "c2": elsewhere, "again": "."}.items():
+        (tmp_path / "runs" / link).symlink_to(target)
+    (tmp_path / "runs" / "nowhere").symlink_to("missing")
+    assert list(named_runs(tmp_path / "runs")) == ["b", "c"]
+    assert list(named_runs(tmp_path / "runs" / "latest")) == ["b"]
+
+
+def test_a_folder_that_cannot_be_read_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(tmp_path / "good", {"state": "finished", "step": 3})
+    make_run(tmp_path / "secret", {"state": "finished"})
+    (tmp_path / "private").mkdir()
+    scan, look = os.scandir, os.stat
+
+    def guarded(call: Callable[..., Any], name: str) -> Callable[..., Any]:
+        def guard(path: Any, *more: Any, **named: Any) -> Any:
+            if f"/{name}" in str(path) and str(path) != str(tmp_path / "secret"):
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return call(path, *more, **named)
+
+        return guard
+
+    for module in (os, pathlib.os):  # type: ignore[attr-defined]
+        monkeypatch.setattr(module, "scandir", guarded(scan, "private"))
+        monkeypatch.setattr(module, "stat", guarded(look, "secret"))
+    monkeypatch.setattr(os, "listdir", guarded(os.listdir, "private"))
+    assert main(["status", str(tmp_path)]) == 0
+    shown = capsys.readouterr()
+    assert [line.split()[:3] for line in shown.out.splitlines()[1:]] == [["good", "finished", "3"]]
+    for name in ("private", "secret"):
+        assert f"genraven: {tmp_path / name} passed over: Permission denied" in shown.err
+
+
+def test_a_run_whose_files_cannot_be_read_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: Any) -> Any:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    monkeypatch.setattr("launch.status._refusal", fail)
+    status = read_status(make_run(tmp_path / "run", {"state": "finished"}), {})
+    assert (status.state, status.message) == ("unknown", "cannot be read: Stale file handle")
+
+
+def test_a_run_that_holds_its_lock_is_running(tmp_path: Path) -> None:
+    """Whatever its summary says, which an earlier start may have written."""
+    run = make_run(tmp_path / "run", {"state": "preempted", "reason": "signal SIGTERM"})
+    with locked(run / "run.lock", lambda note: 0, "process 5"):
+        assert read_status(run, {}).state == "running"
+    assert read_status(run, {}).state == "preempted"
+
+
+def test_what_stopped_by_its_own_options_is_not_at_work(tmp_path: Path) -> None:
+    cut = make_run(tmp_path / "a", {"state": "stopped", "reason": "trainer.max_time is over: step 3 of 9"})
+    status = read_status(cut, {})
+    assert (status.message, status.is_busy, status.is_done) == ("trainer.max_time is over: step 3 of 9", False, False)
+    collapsed = read_status(make_run(tmp_path / "b", {"state": "stopped", "stopped": "collapse: x"}), {})
+    assert collapsed.is_done

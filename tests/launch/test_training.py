@@ -15,8 +15,8 @@ from callbacks.collapse import Reading
 from genraven.errors import InputError
 from launch.cli import main
 from launch.identity import config_hash
+from launch.options import default_precision
 from launch.runs import STARTED, RunFolder, default_run_folder
-from launch.training import default_precision
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,8 @@ def test_a_collapse_may_stop_a_run_which_keeps_its_last_state(tmp_path: Path, mo
     for option, last_step in (("true", 8), ("true", 8), ("false", 24)):  # the second finds nothing left to do
         assert main(fit(run, "--collapse.stop", option)) == 0
         summary = json.loads((run / "summary.json").read_text())
-        assert (summary["state"], summary["step"], last_state(run)["global_step"]) == ("finished", last_step, last_step)
+        state = "stopped" if last_step == 8 else "finished"
+        assert (summary["state"], summary["step"], last_state(run)["global_step"]) == (state, last_step, last_step)
         assert summary["collapse"] == {"novel_c3": {"step": 8, "value": 0.1, "threshold": 0.2}}
         assert summary["stopped"] == (
             "collapse: novel_c3 is 0.1 at step 8, beyond its threshold of 0.2" if option == "true" else None
@@ -174,7 +175,7 @@ def test_a_run_of_an_older_version_is_gone_on_with(tmp_path: Path, capsys: pytes
 
 
 def test_a_config_that_today_cannot_read_is_compared_as_it_stands(tmp_path: Path) -> None:
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(CONFIG | {"data": {"seed": 0, "gone": 1}}))
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(CONFIG | {"trainer": {}, "data": {"seed": 0, "gone": 1}}))
     with pytest.raises(InputError, match="data.gone 1 instead of None"):
         RunFolder(tmp_path).check_owner(CONFIG)
     RunFolder(tmp_path).check_owner(CONFIG | {"data": {"seed": 0, "gone": 1, "cache_dir": "x"}})

@@ -153,7 +153,7 @@ def test_data_sets_are_told_apart_however_they_are_spelt(tmp_path: Path) -> None
     def dataset(name: str, **changed: Any) -> Any:
         config = settings()
         config["data"] |= changed
-        summary = {"source_digest": changed.pop("digest")} if "digest" in changed else {}
+        summary = {"data_source": changed.pop("digest")} if "digest" in changed else {}
         return read_run(name, folder(tmp_path / name, [OLD], config, **summary), "finished")[0].dataset
 
     same = dataset("a", eval_rules=["shape.constant"])

@@ -1,0 +1,86 @@
+"""Locks on files, which end with the process that holds them. Imports nothing heavy."""
+
+import errno
+import fcntl
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+"""What file systems say that have none, such as some mounts of NFS and Lustre."""
+POLL_S = 0.2
+
+
+class Held(Exception):
+    """Another process holds the lock; the message is what it noted of itself."""
+
+
+@contextmanager
+def locked(path: Path, patience_s: Callable[[str], float], note: str = "") -> Iterator[bool]:
+    """Holds a lock on ``path``, made where it is missing, within the block; it ends with the process at the latest.
+
+    Args:
+        path: stays when the lock is given back, empty: to remove it would let two hold a lock of one name.
+        patience_s: seconds to wait for the holder, given what it has noted.
+        note: for others, beside the name of this machine.
+
+    Yields:
+        Is it held? Not where the file system has no locks.
+
+    Raises:
+        Held: the patience is over.
+        OSError: ``path`` cannot be written.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        is_held = _wait(handle, patience_s)
+        if is_held:
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"{platform.node()} {note}".encode(), 0)
+        yield is_held
+        if is_held:
+            os.ftruncate(handle, 0)
+    finally:
+        os.close(handle)  # gives it back
+
+
+def holder(path: Path) -> str | None:
+    """What the process that holds the lock on ``path`` has noted; None where nobody does, as far as can be seen."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)  # given back at once; who wants it meanwhile tries again
+    except BlockingIOError:
+        return _note(handle)
+    except OSError:
+        return None
+    finally:
+        os.close(handle)
+    return None
+
+
+def _wait(handle: int, patience_s: Callable[[str], float]) -> bool:
+    start = time.monotonic()
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            note = _note(handle)
+            if time.monotonic() - start > patience_s(note):
+                raise Held(note) from None
+            time.sleep(POLL_S)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            return False
+        else:
+            return True
+
+
+def _note(handle: int) -> str:
+    return os.pread(handle, 1000, 0).decode(errors="replace")

@@ -1,0 +1,68 @@
+"""A lock that ends with its process."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from genraven.locks import Held, holder, locked
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from genraven.locks import locked
+with locked(Path(sys.argv[1]), lambda note: 0, "job 7"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_killed_process_gives_its_lock_back(tmp_path: Path) -> None:
+    path = tmp_path / "run.lock"
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    with process:
+        assert process.stdout.readline() == "held\n"
+        assert str(holder(path)).endswith(" job 7")
+        with pytest.raises(Held, match=" job 7$"), locked(path, lambda note: 0):
+            pass
+        process.send_signal(signal.SIGKILL)
+    assert holder(path) is None
+    with locked(path, lambda note: 0) as is_held:
+        assert is_held
+
+
+def test_one_that_waits_is_next(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    asked: list[str] = []
+    with locked(path, lambda note: 0, "first") as first:
+
+        def patience(note: str) -> float:
+            asked.append(note)
+            if len(asked) == 2:
+                stack.__exit__(None, None, None)
+            return 60.0
+
+        stack = locked(tmp_path / "other", lambda note: 0)
+        assert first
+        with pytest.raises(Held), locked(path, lambda note: 0):
+            pass
+    stack = locked(path, lambda note: 0, "second")
+    stack.__enter__()
+    with locked(path, patience, "third") as third:
+        assert third
+    assert [note.split(" ")[1] for note in asked] == ["second", "second"]
+    assert path.read_bytes() == b""
+
+
+def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OSError(37, os.strerror(37))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with locked(tmp_path / "lock", lambda note: 0) as is_held:
+        assert not is_held
+    assert holder(tmp_path / "lock") is None
