@@ -14,7 +14,8 @@ from datamodules.store import num_cpus
 from genraven.errors import InputError
 from genraven.files import appears_whole, writable_folder
 from genraven.metrics.table import label
-from genraven.report.evaluation import EVALUATION, Evaluation
+from genraven.report.evaluation import Evaluation
+from genraven.run_folder import EVALUATION
 
 AT_ONCE = 2
 COLUMNS = 8

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from datamodules.genraven import default_cache_dir
 from genraven.files import appears_whole
+from genraven.paths import default_cache_dir
 
 FILE = "cpu_precision.json"
 ROUNDS = 5
