@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -20,7 +20,10 @@ from torch import Tensor
 from genraven.errors import InputError
 from genraven.puzzles.corrupt import Corruption, corrupt
 from genraven.puzzles.generate import BLOCK, Draws, generate
+from genraven.puzzles.spec import NUM_ROWS
 
+Augment = Literal["rows"]
+ROW_ORDERS = np.array(list(itertools.permutations(range(NUM_ROWS))))
 PUZZLES_AHEAD = 8_192
 """Gathered at once, since a look-up in the file of each rule costs more than a puzzle: 2 MB."""
 IN_MEMORY = 512 << 20
@@ -131,24 +134,40 @@ class StreamPool:
 
 
 class GlobalOrder:
-    """The training sequence: at position p stands place ``order[p mod size]`` of pass p // size."""
+    """The training sequence: at position p stands place ``order[p mod size]`` of pass p // size.
 
-    def __init__(self, pool: Pool, seed: int) -> None:
-        self.pool = pool
+    Args:
+        pool: what is gone through.
+        seed: of the order.
+        augment: ``rows`` puts the rows of each puzzle in an order of their own, another in each pass.
+    """
+
+    def __init__(self, pool: Pool, seed: int, augment: Augment | None = None) -> None:
+        self.pool, self.augment = pool, augment
         self._order = lru_cache(maxsize=2)(
             lambda turn: Draws(seed, "order", turn).permutation(pool.size)
         )  # the last batch of a pass may reach into the next
+        self._row_orders = lru_cache(maxsize=2)(
+            lambda turn: Draws(seed, "rows", turn).below(len(ROW_ORDERS), (pool.size,))
+        )
 
     def at(self, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Puzzles (n, 3, 9, 9) int8 and rules (n,) int64 at ascending ``positions`` (n,)."""
         passes, places = np.divmod(positions, self.pool.size)
         turns, begins = np.unique(passes, return_index=True)
         parts = [
-            self.pool.take(turn, self._order(turn)[mine])
-            for turn, mine in zip(turns.tolist(), np.split(places, begins[1:]), strict=True)
+            self._take(turn, mine) for turn, mine in zip(turns.tolist(), np.split(places, begins[1:]), strict=True)
         ]
         puzzles, rules = (part[0] if len(part) == 1 else np.concatenate(part) for part in zip(*parts, strict=True))
         return torch.from_numpy(puzzles), torch.from_numpy(rules)
+
+    def _take(self, turn: int, places: NDArray[np.int64]) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
+        puzzles, rules = self.pool.take(turn, self._order(turn)[places])
+        if self.augment == "rows":
+            rows = puzzles.reshape(len(puzzles), puzzles.shape[1], NUM_ROWS, -1)
+            order = ROW_ORDERS[self._row_orders(turn)[places]]
+            puzzles = np.take_along_axis(rows, order[:, None, :, None], 2).reshape(puzzles.shape)
+        return puzzles, rules
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
-from datamodules.batches import EvaluationLoader, FinitePool, GlobalOrder, Pool, Share, StreamPool, TrainLoader
+from datamodules.batches import Augment, EvaluationLoader, FinitePool, GlobalOrder, Pool, Share, StreamPool, TrainLoader
 from datamodules.sources import Selection, content_digest, evaluation_part, file_source
 from datamodules.store import PuzzleSource, generated_source, num_cpus, open_index, open_set
 from genraven.errors import InputError
@@ -42,7 +42,9 @@ class GenRAVENDataModule(L.LightningDataModule):
         eval_puzzles_per_rule: validation (and test) puzzles of each rule.
         eval_batch_size: puzzles of a validation batch.
         corruption: noise and exceptions in the training puzzles.
-        seed: of the data: puzzles, their order and their corruption.
+        seed: of the training data: puzzles, their order and their corruption.
+        eval_seed: of the validation and test puzzles, apart, so that runs on different data are scored on the same.
+        augment: ``rows`` shows the rows of a training puzzle in a new order each time; null as they are.
         cache_dir: where finite sets are kept; default GENRAVEN_CACHE, or ~/.cache/genraven.
 
     Raises:
@@ -65,6 +67,8 @@ class GenRAVENDataModule(L.LightningDataModule):
         cache_dir: str | None = None,
         source_split: str | None = None,
         eval_source: str | None = None,
+        eval_seed: int = 0,
+        augment: Augment | None = None,
     ) -> None:
         super().__init__()
         sizes = {
@@ -76,13 +80,15 @@ class GenRAVENDataModule(L.LightningDataModule):
         for name, size in sizes.items():
             if size is not None and size < 1:
                 raise InputError(f"expected data.{name} to be 1 or more, got {size}.")
-        if seed < 0:
-            raise InputError(f"expected data.seed to be 0 or more, got {seed}.")
+        for name, value in {"seed": seed, "eval_seed": eval_seed}.items():
+            if value < 0:
+                raise InputError(f"expected data.{name} to be 0 or more, got {value}.")
         self.trained, self.held_out = split_rules(rules, held_out)
         self.eval_rules = resolve_rules(eval_rules)
         if not self.eval_rules:
             raise InputError("expected rules to evaluate on, got an empty selection: name some in data.eval_rules.")
         self.samples_per_rule, self.source, self.seed = samples_per_rule, source, seed
+        self.eval_seed, self.augment = eval_seed, augment
         self._noted_digest = source_sha256
         self.source_split, self.eval_source = source_split, eval_source
         self.global_batch_size = global_batch_size
@@ -193,7 +199,7 @@ class GenRAVENDataModule(L.LightningDataModule):
             file = open_puzzles(user_path(self.eval_source))
             return evaluation_part(file, split, self.eval_rules, n)
         with ThreadPoolExecutor(self._num_workers) as pool:
-            made = pool.map(lambda rule: generate(rule, 0, n, seed=self.seed, split=split), self.eval_rules)
+            made = pool.map(lambda rule: generate(rule, 0, n, seed=self.eval_seed, split=split), self.eval_rules)
             puzzles = torch.stack(list(made), 1)
         return puzzles.flatten(0, 1), torch.tensor(self.eval_rules).repeat(n)
 
@@ -225,7 +231,7 @@ class GenRAVENDataModule(L.LightningDataModule):
             self._pool = self._open_pool()
         max_steps = self.trainer.max_steps if self.trainer is not None else -1
         num_steps = max_steps if max_steps > 0 else -(-self._pool.size // self.global_batch_size)
-        order, trainer = GlobalOrder(self._pool, self.seed), self.trainer
+        order, trainer = GlobalOrder(self._pool, self.seed, self.augment), self.trainer
         if trainer is None:
             return TrainLoader(order, self.share(), num_steps, lambda: 0)
         device = trainer.strategy.root_device

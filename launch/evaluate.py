@@ -16,9 +16,11 @@ from datamodules import GenRAVENDataModule
 from datamodules.batches import EvaluationLoader
 from genraven.errors import InputError
 from genraven.files import writable_folder
+from genraven.metrics.outcomes import BatchOutcomes, Flags, in_order, outcomes
 from genraven.metrics.scores import ScoreCard, Scores
+from genraven.metrics.table import MAIN
 from genraven.puzzles.spec import NUM_CELLS, RULES
-from genraven.report.evaluation import Evaluation
+from genraven.report.evaluation import Evaluation, pack_hits
 from genraven.run_folder import EVALUATION, home
 from genraven.timing import SamplingTimer
 from launch.card import is_export
@@ -29,8 +31,6 @@ from launch.sampling import flag, given_sampling, sample_by
 from launch.status import named_runs
 from launch.world import World, joined_world
 from lightning_modules import PuzzleModule
-
-SHOWN = ("c3", "novel_c3", "completion")
 
 
 def evaluate(options: argparse.Namespace) -> int:
@@ -133,6 +133,7 @@ def run_facts(model: PuzzleModule, data: GenRAVENDataModule) -> dict[str, Any]:
         "held_out": [RULES[rule].name for rule in data.held_out],
         "eval_rules": [RULES[rule].name for rule in data.eval_rules],
         "data_seed": data.seed,
+        "eval_seed": data.eval_seed,
         "data_source": data.source_sha256,
     }
 
@@ -140,7 +141,7 @@ def run_facts(model: PuzzleModule, data: GenRAVENDataModule) -> dict[str, Any]:
 def _score(model: PuzzleModule, data: GenRAVENDataModule, options: argparse.Namespace, world: World) -> dict[str, Any]:
     start = time.perf_counter()
     model.measured = timer = SamplingTimer(model.device)
-    card = score_model(model, data, options.split, options.batch_size, world)
+    card, hits = score_model(model, data, options.split, options.batch_size, world)
     is_cuda = model.device.type == "cuda"
     return {
         "seconds": {**timer.seconds, "all": time.perf_counter() - start},
@@ -148,13 +149,14 @@ def _score(model: PuzzleModule, data: GenRAVENDataModule, options: argparse.Name
         "device": torch.cuda.get_device_name(model.device) if is_cuda else f"cpu, {platform.machine()}",
         "devices": world.size,
         "metrics": card.as_json(),
+        "hits": {name: pack_hits(flags) for name, flags in hits.items()},
     }
 
 
 def score_model(
     model: PuzzleModule, data: GenRAVENDataModule, split: str, batch_size: int, world: World | None = None
-) -> ScoreCard:
-    """Scores of ``model`` on the evaluation puzzles of ``data``, with as many puzzles generated.
+) -> tuple[ScoreCard, dict[str, Flags]]:
+    """Scores of ``model`` on the evaluation puzzles of ``data``, with as many generated; each puzzle's own outcome.
 
     Processes score whole batches in turn, each drawn by its number alone: any number of them gives the same scores.
     """
@@ -162,13 +164,15 @@ def score_model(
     with world.together():
         data.prepare_data()
         puzzles, rules = data.evaluation_puzzles(split)
-        scores = Scores(data.trained, data.training_index(), model.device)
+        index, parts = data.training_index(), list[BatchOutcomes]()
+        scores = Scores(data.trained, index, model.device, model.method.likelihood)
         loader = EvaluationLoader(puzzles, rules, batch_size, rank=world.rank, world_size=world.size)
         for batch in tqdm(loader, unit="batch", desc=f"score {model.family}", disable=world.rank > 0 or None):
             if batch.total:
                 here = batch._replace(puzzles=batch.puzzles.to(model.device), rules=batch.rules.to(model.device))
-                model.score(scores, here, "test")
-    return scores.compute()
+                made = model.score(scores, here, "test")
+                parts.append(outcomes(batch.step, made["completed"], here.rules, made["generated"], index))
+    return scores.compute(), in_order(world.gathered(parts))
 
 
 def table(metrics: dict[str, Any]) -> str:
@@ -180,6 +184,9 @@ def table(metrics: dict[str, Any]) -> str:
             lines.append(f"{name:22}{cell['value']:8.4f}  [{low:.4f}, {high:.4f}] {cell['hits']:7d} of {cell['count']}")
         elif isinstance(cell, float):
             lines.append(f"{name:22}{cell:8.4f}")
+        elif isinstance(cell, dict) and "kind" in cell:
+            error = "" if cell["standard_error"] is None else f" +- {cell['standard_error']:.4f}"
+            lines.append(f"{name:22}{cell['value']:8.4f}{error}  {cell['kind']}, of {cell['count']}")
     if r := metrics.get("per_rule_correlation"):
         lines.append(f"{'per_rule_correlation':22}{r['value']:8.4f}  of C3 and completion over {r['count']} rules")
     return "\n".join(lines)
@@ -190,11 +197,11 @@ def overview(rows: list[tuple[str, dict[str, Any]]]) -> str:
     width = max(len(name) for name, _ in rows)
     ways = [_differences([result["sampling"] for _, result in rows], result["sampling"]) for _, result in rows]
     wide = max(map(len, [*ways, "sampling"]))
-    titles = "".join(f"{name:>24}" for name in SHOWN)
+    titles = "".join(f"{name:>24}" for name in MAIN)
     lines = [f"{'run':{width}}  {'step':>8}  {'sampling':{wide}}{titles}{'of':>7}{'seconds':>9}"]
     for (name, result), way in zip(rows, ways, strict=True):
         metrics = result["metrics"]
-        cells = "".join(f"{_with_interval(metrics.get(metric)):>24}" for metric in SHOWN)
+        cells = "".join(f"{_with_interval(metrics.get(metric)):>24}" for metric in MAIN)
         count = (metrics.get("c3") or {}).get("count", "")
         seconds = result["seconds"]["all"]
         lines.append(f"{name:{width}}  {result['step']:8d}  {way:{wide}}{cells}{count:>7}{seconds:9.1f}")

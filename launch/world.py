@@ -52,6 +52,14 @@ class World:
             dist.broadcast_object_list(decisions)
         return decisions[0]  # type: ignore[return-value]
 
+    def gathered(self, mine: list[T]) -> list[T]:
+        """The items of all processes, those of the first before those of the next. A collective."""
+        if self.size == 1:
+            return mine
+        of_all: list[list[T]] = [[] for _ in range(self.size)]
+        dist.all_gather_object(of_all, mine)
+        return [item for items in of_all for item in items]
+
     @contextmanager
     def together(self) -> Iterator[None]:
         """What one process raises within the block, all do at its end. A collective; in the block there is none.

@@ -18,10 +18,10 @@ def rule_holds(puzzles: Tensor, rules: Tensor) -> Tensor:
 
     Where the rule is ``UNKNOWN_RULE``: does one that the first two rows share?
     """
-    return _asked_and_held(puzzles, rules)[1]
+    return asked_and_held(puzzles, rules)[1]
 
 
-def _asked_and_held(puzzles: Tensor, rules: Tensor) -> tuple[Tensor, Tensor]:
+def asked_and_held(puzzles: Tensor, rules: Tensor) -> tuple[Tensor, Tensor]:
     """(B,) bool each: is there a rule to ask for, and does the last row obey it?"""
     masks = row_rules(puzzles)
     shared = masks[:, 0] & masks[:, 1]
@@ -51,7 +51,7 @@ class PanelCompletion(Metric):
 
     def update(self, puzzles: Tensor, rules: Tensor) -> None:
         """Counts completed ``puzzles`` (B, 3, 9, 9) that were made by ``rules`` (B,) int64."""
-        asked, held = _asked_and_held(puzzles, rules)
+        asked, held = asked_and_held(puzzles, rules)
         places = rules % (NUM_RULES + 1)
         self.correct += torch.bincount(places[held], minlength=NUM_RULES + 1)
         self.total += torch.bincount(places[asked], minlength=NUM_RULES + 1)

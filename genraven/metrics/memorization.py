@@ -87,6 +87,11 @@ class TrainingIndex:
         return (known[place] == query).to(hashes.device)
 
 
+def is_novel(puzzles: Tensor, index: TrainingIndex) -> Tensor:
+    """(B,) bool: has a generated puzzle C3, and does none of its rows stand in the training set?"""
+    return (shared_rules(row_rules(puzzles)) != 0) & ~index.contains("rows", fingerprints(puzzles)["rows"]).any(1)
+
+
 class Memorization(Metric):
     """Share of generated puzzles, rows and panels that stand in the training set, and novel C3.
 

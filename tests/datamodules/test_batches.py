@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from datamodules.batches import Batch, EvaluationLoader, FinitePool, GlobalOrder, Share, StreamPool, TrainLoader
 from genraven.errors import InputError
+from genraven.puzzles import layout
 from genraven.puzzles.corrupt import Corruption, corrupt
 from genraven.puzzles.generate import BLOCK, generate
 
@@ -181,3 +182,22 @@ def test_the_fewest_batches_that_fit_on_a_device_and_divide(
 def test_the_nearest_sizes_that_divide_are_named(size: int, nearest: str) -> None:
     with pytest.raises(InputError, match=f"got {size}: use a multiple of 2.*{nearest}"):
         Share(size, world_size=2)
+
+
+def test_rows_are_put_in_an_order_of_their_own_in_each_pass() -> None:
+    puzzles = [generate(rule, 0, 20).numpy() for rule in (3, 8)]
+    pool = FinitePool((3, 8), puzzles)
+    plain, augmented = GlobalOrder(pool, 0), GlobalOrder(pool, 0, "rows")
+    seen = []
+    for turn in (0, 1):
+        positions = np.arange(40 * turn, 40 * turn + 40)
+        (before, rules), (after, same) = plain.at(positions), augmented.at(positions)
+        assert torch.equal(rules, same)
+        rows = [layout.puzzles_to_rows(some).flatten(2).tolist() for some in (before, after)]
+        assert all(sorted(a) == sorted(b) for a, b in zip(*rows, strict=True))
+        orders = [tuple(a.index(row) for row in b) for a, b in zip(*rows, strict=True)]
+        assert len(set(orders)) == 6
+        seen.append(orders)
+    assert seen[0] != seen[1]
+    some = augmented.at(np.arange(7, 12))[0]
+    assert torch.equal(some, augmented.at(np.arange(40))[0][7:12])  # whoever asks, and for how much

@@ -65,7 +65,7 @@ def test_validation_and_test_are_of_all_rules_and_never_trained_on(tmp_path: Pat
 
 
 def test_evaluation_puzzles_of_chosen_rules(tmp_path: Path) -> None:
-    data = make(tmp_path, eval_rules=["number"], eval_puzzles_per_rule=3, seed=2)
+    data = make(tmp_path, eval_rules=["number"], eval_puzzles_per_rule=3, seed=7, eval_seed=2)
     puzzles, rules = data.evaluation_puzzles("val")
     assert rules.tolist() == list(range(30, 37)) * 3
     assert torch.equal(puzzles[rules == 32], generate(32, 0, 3, seed=2, split="val"))
@@ -132,6 +132,7 @@ def test_a_source_is_trained_on_rule_by_rule(tmp_path: Path) -> None:
         ({"eval_puzzles_per_rule": -1}, "data.eval_puzzles_per_rule to be 1 or more, got -1"),
         ({"eval_batch_size": 0}, "data.eval_batch_size to be 1 or more, got 0"),
         ({"seed": -1}, "data.seed to be 0 or more, got -1"),
+        ({"eval_seed": -1}, "data.eval_seed to be 0 or more, got -1"),
     ],
 )
 def test_bad_settings_are_refused_in_one_line(tmp_path: Path, settings: dict[str, Any], said: str) -> None:

@@ -39,7 +39,7 @@ def test_the_loss_of_the_last_validation_comes_back_in_its_own_precision_alone(r
         numerics = Numerics.of(checkpoint, model.device, precision)
         numerics.prepare(model)
         with numerics.at_work(model.device):
-            return score_model(model, data, "val", data.eval_batch_size).values["loss"]
+            return score_model(model, data, "val", data.eval_batch_size)[0].values["loss"]
 
     assert loss(None) == pytest.approx(validated, rel=1e-7)
     for other in ("32-true", "bf16-true"):
