@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch.cli import LightningArgumentParser
 
 from datamodules.sources import content_digest
@@ -56,9 +55,3 @@ def settle_options(options: Any) -> None:
     if isinstance(interval, int | float) and interval <= 0:
         raise InputError(f"expected trainer.val_check_interval, in steps, to be 1 or more, got {interval}: "
                          "trainer.limit_val_batches 0 trains without validation.")  # fmt: skip
-
-
-def default_precision(accelerator: str) -> str:
-    """``bf16-mixed`` where the device computes in bf16 by itself, else ``32-true``."""
-    on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"

@@ -1,4 +1,4 @@
-"""In which precision a CPU computes fastest: measured once, and kept."""
+"""The precision that suits a device; a CPU's is measured once, and kept."""
 
 import json
 import platform
@@ -12,6 +12,13 @@ from genraven.paths import default_cache_dir
 
 FILE = "cpu_precision.json"
 ROUNDS = 5
+
+
+def default_precision(accelerator: str) -> str:
+    """``bf16-mixed`` where the device computes fast in bf16 by itself, else ``32-true``."""
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    return faster_precision() if accelerator in ("auto", "cpu") else "32-true"
 
 
 def faster_precision() -> str:

@@ -38,7 +38,8 @@ from launch.complaints import one_line
 from launch.ends import named_ends, refused_by_constructors, unwrapped_errors
 from launch.identity import config_hash, identity
 from launch.numerics import Numerics
-from launch.options import add_options, default_precision, settle_options
+from launch.options import add_options, settle_options
+from launch.precision import default_precision
 from launch.runs import RunFolder, given_checkpoint, read_checkpoint
 from launch.shipped import expand_configs
 from launch.starter import check_size

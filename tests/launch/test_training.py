@@ -25,8 +25,9 @@ from launch.runs import STARTED, RunFolder, default_run_folder
         ("gpu", True, True, "bf16-mixed"),
         ("auto", True, True, "bf16-mixed"),
         ("gpu", True, False, "32-true"),
-        ("cpu", True, True, "32-true"),
-        ("auto", False, False, "32-true"),
+        ("cpu", True, True, "as measured"),
+        ("auto", False, False, "as measured"),
+        ("mps", False, False, "32-true"),
     ],
 )
 def test_bf16_where_the_device_has_it(
@@ -34,7 +35,19 @@ def test_bf16_where_the_device_has_it(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bf16 or including_emulation)
+    monkeypatch.setattr("launch.precision.faster_precision", lambda: "as measured")
     assert default_precision(accelerator) == precision
+
+
+def test_a_cpu_is_measured_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GENRAVEN_CACHE", str(tmp_path))
+    answers = iter(["bf16-mixed", "32-true", "32-true"])
+    monkeypatch.setattr("launch.precision._measured", lambda: next(answers))
+    assert [faster_precision(), faster_precision()] == ["bf16-mixed"] * 2
+    (tmp_path / "cpu_precision.json").write_text("torn")
+    assert faster_precision() == "32-true"
+    monkeypatch.setattr("launch.precision._processor", lambda: "another")
+    assert faster_precision() == "32-true"
 
 
 def test_a_run_keeps_its_first_precision(
