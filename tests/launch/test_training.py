@@ -15,7 +15,7 @@ from callbacks.collapse import Reading
 from genraven.errors import InputError
 from launch.cli import main
 from launch.identity import config_hash
-from launch.options import default_precision
+from launch.precision import default_precision, faster_precision
 from launch.runs import STARTED, RunFolder, default_run_folder
 
 
@@ -58,7 +58,8 @@ def test_a_run_keeps_its_first_precision(
     with pytest.MonkeyPatch.context() as other_device:
         other_device.setattr("launch.training.default_precision", lambda accelerator: "bf16-mixed")
         assert main(fit(run, *SHORT)) == 0
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO), pytest.MonkeyPatch.context() as this_device:
+        this_device.setattr("launch.training.default_precision", lambda accelerator: "32-true")
         assert main(fit(run, *SHORT, "--trainer.max_steps", "9")) == 0
     assert "bf16-mixed on cpu" in caplog.text
     assert [str(w.message) for w in recwarn if "goes on in bf16-mixed, as it began" in str(w.message)]
