@@ -103,13 +103,13 @@ def test_a_job_imports_it(fake_slurm: Callable[..., Path], capsys: pytest.Captur
     cluster = ["--gpus-per-node", "0", "--plugin", "my_networks"]
     command = ["submit", *cluster, "--", *fit(Path("run").absolute(), *MINE)]
     assert main([*command[:1], "--dry-run", *command[1:]]) == 0
-    assert "-P -m launch.cli fit --plugin my_networks \\\n" in capsys.readouterr().out
+    assert "-P -m genraven fit --plugin my_networks \\\n" in capsys.readouterr().out
     assert main(command) == 0
     assert "resume  genraven submit --gpus-per-node=0 --plugin my_networks -- fit" in capsys.readouterr().out
     Path("grid.yaml").write_text("base: -c model/gpt2_tiny.yaml -c data/demo.yaml\naxes: {seed: [0]}")
     assert main(["sweep", "grid.yaml", *cluster, "--out", "out"]) == 0
     (script,) = Path("out/jobs").glob("*/job.sbatch")
-    assert "-P -m launch.cli fit --plugin my_networks \\\n" in script.read_text()
+    assert "-P -m genraven fit --plugin my_networks \\\n" in script.read_text()
 
 
 def test_processes_here_import_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,6 +128,6 @@ def test_processes_here_import_it(monkeypatch: pytest.MonkeyPatch) -> None:
     take_plugins(["--plugin", "my_networks"])
     assert Ranks(["fit"], 2).wait() == 0
     Path("run/job").mkdir(parents=True)
-    several._start(Path("run"), 0, {})
+    several._start(Path("run"), Path("code"), 0, {})
     assert len(started) == 3
     assert all("--plugin my_networks" in " ".join(command) for command in started)
