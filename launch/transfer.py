@@ -8,9 +8,10 @@ from lightning.pytorch.utilities import rank_zero_info
 from genraven.errors import InputError, shown
 from launch.identity import flat
 from launch.runs import find_checkpoint, read_checkpoint
+from launch.upgrade import upgraded
 from lightning_modules import PuzzleModule
 
-NETWORK, PROCESS = "model.init_args.network.", "model.init_args.process.class_path"
+NETWORK, METHOD = "model.init_args.network.", "model.init_args.method."
 
 
 def read_initial(path: Path | str, config: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
@@ -53,6 +54,8 @@ def _structure(config: dict[str, Any]) -> dict[str, Any]:
     """The settings that say what is computed with the weights."""
     return {
         key: value
-        for key, value in flat(config.get("model"), "model").items()
-        if key in ("model.class_path", PROCESS) or (key.startswith(NETWORK) and not key.endswith(".dropout"))
+        for key, value in flat(upgraded(config).get("model"), "model").items()
+        if key == "model.class_path"
+        or (key.startswith(METHOD) and key.endswith(".class_path"))  # of the method, and of the process that it has
+        or (key.startswith(NETWORK) and not key.endswith(".dropout"))
     }

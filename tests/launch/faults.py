@@ -161,6 +161,10 @@ class CountCollectives(L.Callback):
 
         dist.all_reduce = counted
 
+    def on_train_end(self, *args: Any) -> None:
+        if self.profiler is not None:  # one that runs still when the process ends may take it down
+            self.profiler.stop()
+
     def on_train_batch_start(self, trainer: L.Trainer, *args: Any) -> None:
         if self.profiler is not None:
             self.profiler.stop()

@@ -51,6 +51,7 @@ def test_the_averaged_weights_and_what_they_are(run: Path, exported: Path) -> No
     card = json.loads((exported / CARD).read_text())
     summary = json.loads((run / "summary.json").read_text())
     assert (card["family"], card["network"], card["process"], card["step"]) == ("diffusion", "DiT", "Flow", 3)
+    assert card["method"] == "GaussianDiffusion"
     assert card["parameters"] == summary["parameters"]
     assert card["averaged_weights"]
     assert card["data"] == {

@@ -78,7 +78,7 @@ def test_the_rule_is_not_given_to_the_network(family: str, runs: dict[str, Path]
 @pytest.mark.parametrize(
     ("family", "options", "says"),
     [
-        ("autoregressive", ["--noise", "1"], "--noise for a model of the diffusion family"),
+        ("autoregressive", ["--noise", "1"], "--noise for a method that reads puzzles with noise, got Autoregressive"),
         ("diffusion", ["--noise", "0"], "--noise above 0, got 0"),
         ("diffusion", ["--noise", "nan"], "--noise above 0, got nan"),
         ("diffusion", ["--fit-per-rule", "0"], "--fit-per-rule to be 1 or more"),

@@ -102,7 +102,7 @@ def test_first_weights_tell_runs_apart() -> None:
     [
         (["--model.network.width", "48"], "width 24 instead of 48: give the model config"),
         (["--model.network.num_heads", "4"], "num_heads 2 instead of 4"),  # whose weights have the same shapes
-        (["--model.process", "genraven.methods.gaussian.edm.Edm"], "process.class_path"),
+        (["--model.method.process", "genraven.methods.gaussian.edm.Edm"], "process.class_path"),
         (["--init-from", "missing"], "missing"),
         (["--ckpt_path", "SOURCE", "--model.optimizer.lr", "0.005"], "init_from None instead of"),
     ],
