@@ -121,7 +121,7 @@ def test_signals_are_handed_on_to_all_processes(tmp_path: Path) -> None:
     early = Launcher(log, *fit(run))
     time.sleep(1)
     assert early.signal_at_step(run, 0, signal.SIGUSR1) == REQUEUE
-    assert steps(run) == [2]  # two processes ask each other in one step and know in the next
+    assert not run.exists()  # they leave before the data is made, and take the new folder back
     late = Launcher(log, *fit(run, *fault("Slow", step=0)))
     assert late.signal_at_step(run, 5, signal.SIGTERM, signal.SIGUSR1) == REQUEUE
     assert summary(run)["state"] == "preempted"
@@ -129,7 +129,7 @@ def test_signals_are_handed_on_to_all_processes(tmp_path: Path) -> None:
     interrupted = Launcher(log, *fit(run, *fault("Slow", step=0)))
     assert interrupted.signal_at_step(run, 10, signal.SIGINT) == 130
     assert summary(run)["state"] == "interrupted"
-    assert [restart["reason"] for restart in summary(run)["restarts"]] == ["signal SIGUSR1", "signal SIGTERM"]
+    assert [restart["reason"] for restart in summary(run)["restarts"]] == ["signal SIGTERM"]
     assert leftovers(run) == []
 
 
