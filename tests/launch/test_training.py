@@ -14,9 +14,9 @@ from callbacks import CollapseWatch
 from callbacks.collapse import Reading
 from genraven.errors import InputError
 from launch.cli import main
-from launch.identity import config_hash
-from launch.options import default_precision
-from launch.runs import STARTED, RunFolder, default_run_folder
+from launch.configs.identity import config_hash
+from launch.runs.folder import STARTED, RunFolder, default_run_folder
+from launch.training.options import default_precision
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_a_run_keeps_its_first_precision(
     """Begun where bf16 is the choice, it goes on so where it is not, and says it."""
     run = tmp_path / "run"
     with pytest.MonkeyPatch.context() as other_device:
-        other_device.setattr("launch.training.default_precision", lambda accelerator: "bf16-mixed")
+        other_device.setattr("launch.training.command.default_precision", lambda accelerator: "bf16-mixed")
         assert main(fit(run, *SHORT)) == 0
     with caplog.at_level(logging.INFO):
         assert main(fit(run, *SHORT, "--trainer.max_steps", "9")) == 0
@@ -142,7 +142,7 @@ def test_the_last_line_says_tensorboard_only_where_it_was_written(
     logger: str, shown: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr("launch.training.rank_zero_info", said.append)
+    monkeypatch.setattr("launch.training.command.rank_zero_info", said.append)
     logging_to = f"--trainer.logger=lightning.pytorch.loggers.{logger}", f"--trainer.logger.save_dir={tmp_path}"
     assert main(fit(tmp_path / "run", *logging_to, "--trainer.max_steps=1")) == 0
     run = f"run folder {tmp_path / 'run'}"
