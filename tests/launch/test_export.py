@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny import fit, last_state
 
-from launch.card import CARD, WEIGHTS
 from launch.cli import main
-from launch.runs import load_run
+from launch.runs.exported import CARD, WEIGHTS
+from launch.trained.load import load_run
 
 SHORT = ["--trainer.max_steps", "3", "--trainer.val_check_interval", "3"]
 
@@ -114,7 +114,7 @@ def test_a_full_disk_leaves_nothing(
         path.write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("launch.card.save_file", full)
+    monkeypatch.setattr("launch.runs.exported.save_file", full)
     assert "No space left" in error_of(["export", str(run), "--out", "model"], capsys)
     assert list(in_tmp_path.iterdir()) == []
 

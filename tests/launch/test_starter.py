@@ -5,8 +5,8 @@ import os
 import pytest
 
 from genraven.errors import InputError
-from launch.starter import RANKS, TASKS, by_srun, check_nodes, check_size, is_alone, settle_starter
-from launch.world import World
+from launch.processes.group import World
+from launch.processes.started_by import RANKS, TASKS, by_srun, check_nodes, check_size, is_alone, settle_starter
 
 TORCHRUN = {
     "RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "1",
