@@ -40,7 +40,7 @@ def visible_gpus() -> list[str]:
     return [str(i) for i in range(torch.cuda.device_count())]
 
 
-def run_several(folders: list[Path], code: Path, num_at_once: int) -> int:
+def run_queue(folders: list[Path], code: Path, num_at_once: int) -> int:
     """Trains ``folders`` in turn, ``num_at_once`` together, each on a GPU of its own while there are enough.
 
     Ctrl-C, TERM or a closed terminal asks the runs at work to save and ends them; the same sweep goes on from there.

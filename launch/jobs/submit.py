@@ -41,7 +41,7 @@ def training_arguments(words: list[str]) -> list[str]:
     return words
 
 
-def placed(config: dict[str, Any], cluster: Cluster) -> dict[str, Any]:
+def on_cluster(config: dict[str, Any], cluster: Cluster) -> dict[str, Any]:
     """``config`` with a trainer for the nodes and devices of ``cluster``.
 
     Raises:
@@ -114,7 +114,7 @@ def submit(options: argparse.Namespace) -> None:
     from launch.runs.folder import default_run_folder
     from launch.training.resolve import Resolver
 
-    config = placed(Resolver(arguments).resolve(arguments), cluster)
+    config = on_cluster(Resolver(arguments).resolve(arguments), cluster)
     folder = Path(config["run_dir"] or default_run_folder(config)).absolute()
     see_queue = scheduler.queue_if_up if options.dry_run else scheduler.queue
     check_run(folder, config, cluster.time_s, see_queue(noted_jobs([folder])))

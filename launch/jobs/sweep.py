@@ -18,7 +18,7 @@ from genraven.errors import InputError
 from genraven.run_folder import CONFIG, JOB, SCRIPT
 from launch.configs.plugins import named_plugins, plugin_options
 from launch.configs.shipped import find_config
-from launch.jobs.submit import check_run, placed, write_note
+from launch.jobs.submit import check_run, on_cluster, write_note
 from launch.runs.freeze import CODE, COMMIT, exclusive, freeze_code, no_interrupt, replaced
 from launch.runs.status import noted_jobs, read_status
 from launch.slurm import scheduler
@@ -121,7 +121,7 @@ def plan(points: list[Point], out: Path, cluster: Cluster | None, jobs: schedule
         folder = out / point.name
         try:
             config = resolver.resolve([*point.arguments, "--run_dir", str(folder)])
-            config = placed(config, cluster) if cluster else config
+            config = on_cluster(config, cluster) if cluster else config
             status = read_status(folder, jobs)
             if status.is_busy:
                 continue
@@ -178,11 +178,11 @@ def _start_array(planned: list[Planned], out: Path, cluster: Cluster, max_parall
 
 
 def _start_here(planned: list[Planned], out: Path, num_at_once: int) -> int:
-    from launch.jobs.local_queue import run_several
+    from launch.jobs.local_queue import run_queue
 
     with ExitStack() as stack:
         folder = _freeze(stack, planned, out)
-    return run_several([run.folder for run in planned], folder / CODE, num_at_once)
+    return run_queue([run.folder for run in planned], folder / CODE, num_at_once)
 
 
 def _freeze(stack: ExitStack, planned: list[Planned], out: Path) -> Path:

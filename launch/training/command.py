@@ -34,9 +34,9 @@ from genraven.networks.compiling import compile_blocks
 from genraven.run_folder import TENSORBOARD
 from launch.configs.identity import config_hash, identity
 from launch.configs.shipped import expand_configs
-from launch.errors import named_ends, refused_by_constructors, unwrapped_errors
+from launch.errors import explained_exits, refused_by_constructors, unwrapped_errors
 from launch.processes.agreement import agreed
-from launch.processes.group import cluster_plugins
+from launch.processes.process_group import cluster_plugins
 from launch.processes.started_by import check_size
 from launch.runs.folder import RunFolder, given_checkpoint, read_checkpoint
 from launch.runs.starting import Start, given_start, open_run
@@ -205,7 +205,7 @@ class GenravenCLI(LightningCLI):
 
     def _train(self, model: PuzzleModule, datamodule: GenRAVENDataModule, start: Start) -> None:
         def claim() -> None:
-            with named_ends(self.run_folder.path):
+            with explained_exits(self.run_folder.path):
                 self.run_folder.claim(self.resolved, start.checkpoint)
 
         agreed(self.trainer, claim)
@@ -213,7 +213,7 @@ class GenravenCLI(LightningCLI):
             compile_blocks(model.network)
         resuming = f", going on from {start.checkpoint}" if start.checkpoint else ""
         rank_zero_info(f"run folder {self.run_folder.path}{resuming}")
-        with self.summary.closing(), named_ends(self.run_folder.path):
+        with self.summary.closing(), explained_exits(self.run_folder.path):
             self.trainer.fit(model, datamodule=datamodule, ckpt_path=start.checkpoint)
         curves = any(isinstance(logger, TensorBoardLogger) for logger in self.trainer.loggers)
         rank_zero_info(f"run folder {self.run_folder.path}" + f": tensorboard --logdir {self.run_folder.path}" * curves)
