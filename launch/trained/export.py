@@ -33,12 +33,12 @@ def export(options: argparse.Namespace) -> None:
 def describe(model: PuzzleModule, data: GenRAVENDataModule, checkpoint: dict[str, Any], run: Path) -> dict[str, Any]:
     """What the weights are, what they learned from and how well; ``run`` is the folder of their run."""
     summary, step = read_json(run / SUMMARY), checkpoint["global_step"]
-    config = checkpoint["genraven_config"]
+    config, process = checkpoint["genraven_config"], getattr(model.method, "process", None)
     return {
         "format": FORMAT,
         "family": model.family,
         "network": type(model.network).__name__,
-        "process": type(model.process).__name__ if hasattr(model, "process") else None,
+        "process": None if process is None else type(process).__name__,
         "parameters": sum(p.numel() for p in model.network.parameters()),
         "averaged_weights": getattr(model, "ema_decay", None) is not None,
         "step": step,
