@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from genraven.errors import InputError
-from genraven.run_folder import CONFIG, JOB, NOTE, SCRIPT, SPEC, SUMMARY, read_json
+from genraven.run_folder import CONFIG, JOB, NOTE, SCRIPT, SPEC, SUMMARY, read_json, slurm_log
 from launch.configs.plugins import named_plugins, plugin_options
 from launch.runs.freeze import exclusive, freeze_code, no_interrupt, replaced
 from launch.runs.status import noted_jobs, read_status
@@ -135,6 +135,6 @@ def submit(options: argparse.Namespace) -> None:
             again = [*given(options), *plugin_options(), "--", *arguments]
             again += [] if config["run_dir"] else ["--run_dir", str(folder)]
             print(f"job {job}: run folder {folder}")
-            print(f"watch   tail -F {folder / JOB}/slurm-{job}.out\n        genraven status {folder}")
+            print(f"watch   tail -F {folder / JOB / slurm_log(job)}\n        genraven status {folder}")
             print(f"cancel  scancel {job}")
             print(f"resume  genraven submit {shlex.join(again)}")
