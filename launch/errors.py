@@ -14,7 +14,7 @@ DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE,
 
 
 @contextmanager
-def named_ends(folder: Path) -> Iterator[None]:
+def explained_exits(folder: Path) -> Iterator[None]:
     """Gives ends of a training that are no errors of the program their own exceptions.
 
     Raises:

@@ -46,6 +46,7 @@ APART = {  # what a room must not know although it stands above
     "genraven.methods": {f"genraven.puzzles.{name}" for name in ("corrupt", "generate", "render", "rules")},
 }
 THE_DOOR = ("genraven.__main__", "launch.cli")  # the command's entry, which looks for nothing else
+OF_OTHERS = {"_replace", "_foreach_norm", "_foreach_lerp_", "_foreach_copy_", "_get_file_writer"}  # tuples', torch's
 LIGHTNING = {"lightning", "pytorch_lightning", "lightning_fabric"}
 MODULES = sorted(
     path.relative_to(ROOT) for top in OURS for path in (ROOT / top).rglob("*.py") if "__pycache__" not in path.parts
@@ -102,6 +103,23 @@ def violations(source: str, path: Path) -> list[str]:
 @pytest.mark.parametrize("path", MODULES, ids=str)
 def test_arrows_point_up_the_list_only(path: Path) -> None:
     assert violations((ROOT / path).read_text(), path) == []
+
+
+def private_parts(tree: ast.AST) -> set[str]:
+    """Names with a first underscore that are not the module's own: what another version of a library may lack."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] in LIGHTNING | {"jsonargparse"}:
+            found.update(str(node.module).split("."), (alias.name for alias in node.names))
+        elif isinstance(node, ast.Attribute) and not (isinstance(node.value, ast.Name) and node.value.id == "self"):
+            found.add(node.attr)
+    return {name for name in found if name.startswith("_") and not name.endswith("__")} - OF_OTHERS
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path.parts[0] != "genraven"], ids=str)
+def test_private_parts_of_lightning_stand_in_one_file(path: Path) -> None:
+    parts = private_parts(ast.parse((ROOT / path).read_text()))
+    assert bool(parts) == (module_name(path) == "lightning_modules.lightning_internals"), parts
 
 
 def test_every_module_stands_in_a_room() -> None:

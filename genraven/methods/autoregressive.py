@@ -144,7 +144,9 @@ class Autoregressive(Method):
         """Once, cell by cell: the last cells have none given after them, so that particles are not needed."""
         return 1.0
 
-    def read(self, network: nn.Module, puzzles: Tensor, level: float | None, generator: torch.Generator) -> None:
+    def pass_through(
+        self, network: nn.Module, puzzles: Tensor, level: float | None, generator: torch.Generator
+    ) -> None:
         """Passes all cells of ``puzzles`` but the last through the network, which so predicts each of them."""
         network(layout.puzzles_to_tokens(puzzles)[:, :-1].long() + 1)
 

@@ -131,7 +131,9 @@ class Method(ABC):
         """
 
     @abstractmethod
-    def read(self, network: nn.Module, puzzles: Tensor, level: float | None, generator: torch.Generator) -> None:
+    def pass_through(
+        self, network: nn.Module, puzzles: Tensor, level: float | None, generator: torch.Generator
+    ) -> None:
         """Passes ``puzzles`` through the network once, without labels, at one of the ``reading_levels``."""
 
     def reading_levels(self, asked: Sequence[float] | None) -> list[float | None]:

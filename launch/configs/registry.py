@@ -19,13 +19,13 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 from jsonargparse import set_parsing_settings
-from jsonargparse._common import parsing_settings  # to take back what only the first sets
 from torch import nn
 
 from genraven.errors import InputError, shown
 from genraven.methods.gaussian.process import Process
 from genraven.methods.method import Method
 from launch.configs.plugins import named_plugins
+from lightning_modules.lightning_internals import kept_parser_settings
 
 ROOMS = ("genraven.methods", "genraven.networks", "genraven.puzzles.corrupt", "lightning_modules")
 BASES = (nn.Module, Method, Process, torch.optim.Optimizer)
@@ -72,12 +72,9 @@ def _is_within(name: str, rooms: tuple[str, ...]) -> bool:
 @contextmanager
 def only_classes() -> Iterator[None]:
     """Within the block, parsers refuse to import what is not in the table: a second wall behind ``check_config``."""
-    before = dict(parsing_settings)
-    set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=sorted(classes()))
-    try:
+    with kept_parser_settings():
+        set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=sorted(classes()))
         yield
-    finally:
-        parsing_settings.update(before)
 
 
 def is_plain(tree: Any, depth: int = MAX_DEPTH) -> bool:

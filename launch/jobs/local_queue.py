@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from genraven.__main__ import command
-from genraven.run_folder import FROZEN, JOB, NOTE, REFUSAL
+from genraven.run_folder import FROZEN, JOB, LOCAL_LOG, NOTE, REFUSAL
 from genraven.signals import handled_signals
 from launch.configs.plugins import plugin_options
 from launch.processes.launcher import shared_environment
 
 GRACE_S, POLL_S = 60, 0.2
-LOG = "local.out"
 
 
 @dataclass
@@ -40,7 +39,7 @@ def visible_gpus() -> list[str]:
     return [str(i) for i in range(torch.cuda.device_count())]
 
 
-def run_several(folders: list[Path], code: Path, num_at_once: int) -> int:
+def run_queue(folders: list[Path], code: Path, num_at_once: int) -> int:
     """Trains ``folders`` in turn, ``num_at_once`` together, each on a GPU of its own while there are enough.
 
     Ctrl-C, TERM or a closed terminal asks the runs at work to save and ends them; the same sweep goes on from there.
@@ -74,7 +73,7 @@ def surroundings(slot: int, gpus: list[str], num_at_once: int) -> dict[str, str]
 def _start(folder: Path, code: Path, slot: int, environment: dict[str, str]) -> Child:
     environment["GENRAVEN_REFUSAL"] = str(folder / REFUSAL)
     words = [*command(code), "fit", "-c", str(folder / FROZEN), "--run_dir", str(folder)]
-    with (folder / JOB / LOG).open("ab") as log:
+    with (folder / JOB / LOCAL_LOG).open("ab") as log:
         # In a session of its own, so that Ctrl-C comes to the children through _end only, once.
         process = subprocess.Popen([*words, *plugin_options()], stdin=subprocess.DEVNULL, stdout=log,
                                    stderr=subprocess.STDOUT, env=environment, start_new_session=True)  # fmt: skip
@@ -85,7 +84,7 @@ def _start(folder: Path, code: Path, slot: int, environment: dict[str, str]) -> 
 
 def _report(child: Child, number: int, total: int) -> None:
     code = child.process.returncode
-    outcome = "finished" if code == 0 else f"ended with exit code {code}: see {child.folder / JOB / LOG}"
+    outcome = "finished" if code == 0 else f"ended with exit code {code}: see {child.folder / JOB / LOCAL_LOG}"
     print(f"{number}/{total} {child.folder.name}: {outcome}", flush=True)
 
 

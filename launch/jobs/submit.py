@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from genraven.errors import InputError
-from genraven.run_folder import CONFIG, JOB, NOTE, SCRIPT, SPEC, SUMMARY, read_json
+from genraven.run_folder import CONFIG, JOB, NOTE, SCRIPT, SPEC, SUMMARY, read_json, slurm_log
 from launch.configs.plugins import named_plugins, plugin_options
 from launch.runs.freeze import exclusive, freeze_code, no_interrupt, replaced
 from launch.runs.status import noted_jobs, read_status
@@ -41,7 +41,7 @@ def training_arguments(words: list[str]) -> list[str]:
     return words
 
 
-def placed(config: dict[str, Any], cluster: Cluster) -> dict[str, Any]:
+def on_cluster(config: dict[str, Any], cluster: Cluster) -> dict[str, Any]:
     """``config`` with a trainer for the nodes and devices of ``cluster``.
 
     Raises:
@@ -114,7 +114,7 @@ def submit(options: argparse.Namespace) -> None:
     from launch.runs.folder import default_run_folder
     from launch.training.resolve import Resolver
 
-    config = placed(Resolver(arguments).resolve(arguments), cluster)
+    config = on_cluster(Resolver(arguments).resolve(arguments), cluster)
     folder = Path(config["run_dir"] or default_run_folder(config)).absolute()
     see_queue = scheduler.queue_if_up if options.dry_run else scheduler.queue
     check_run(folder, config, cluster.time_s, see_queue(noted_jobs([folder])))
@@ -135,6 +135,6 @@ def submit(options: argparse.Namespace) -> None:
             again = [*given(options), *plugin_options(), "--", *arguments]
             again += [] if config["run_dir"] else ["--run_dir", str(folder)]
             print(f"job {job}: run folder {folder}")
-            print(f"watch   tail -F {folder / JOB}/slurm-{job}.out\n        genraven status {folder}")
+            print(f"watch   tail -F {folder / JOB / slurm_log(job)}\n        genraven status {folder}")
             print(f"cancel  scancel {job}")
             print(f"resume  genraven submit {shlex.join(again)}")

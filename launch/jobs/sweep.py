@@ -15,11 +15,11 @@ from typing import Any
 import yaml
 
 from genraven.errors import InputError
-from genraven.run_folder import CONFIG, JOB, SCRIPT
+from genraven.run_folder import CODE, COMMIT, CONFIG, JOB, RUN_LIST, SCRIPT, SWEEP_STARTS
 from launch.configs.plugins import named_plugins, plugin_options
 from launch.configs.shipped import find_config
-from launch.jobs.submit import check_run, placed, write_note
-from launch.runs.freeze import CODE, COMMIT, exclusive, freeze_code, no_interrupt, replaced
+from launch.jobs.submit import check_run, on_cluster, write_note
+from launch.runs.freeze import exclusive, freeze_code, no_interrupt, replaced
 from launch.runs.status import noted_jobs, read_status
 from launch.slurm import scheduler
 from launch.slurm.cluster_options import read_cluster
@@ -28,7 +28,6 @@ from launch.slurm.job_script import Cluster, JobSpec, render_sbatch
 KINDS = ("model", "data", "trainer")
 SEEDS = ("seed_everything", "model.seed")
 BARE = ("data.samples_per_rule",)  # numbers that need no word before them in a name
-JOBS, RUNS = "jobs", "runs.txt"
 MAX_RUNS = 1000
 
 
@@ -121,7 +120,7 @@ def plan(points: list[Point], out: Path, cluster: Cluster | None, jobs: schedule
         folder = out / point.name
         try:
             config = resolver.resolve([*point.arguments, "--run_dir", str(folder)])
-            config = placed(config, cluster) if cluster else config
+            config = on_cluster(config, cluster) if cluster else config
             status = read_status(folder, jobs)
             if status.is_busy:
                 continue
@@ -164,7 +163,7 @@ def _start_array(planned: list[Planned], out: Path, cluster: Cluster, max_parall
         spec = JobSpec(
             cluster, out.name, folder, sys.executable, None, len(planned), max_parallel, plugins=named_plugins()
         )
-        (folder / RUNS).write_text("".join(f"{run.folder}\n" for run in planned))
+        (folder / RUN_LIST).write_text("".join(f"{run.folder}\n" for run in planned))
         (folder / SCRIPT).write_text(render_sbatch(spec))
         with no_interrupt():  # as in submit
             job = scheduler.sbatch(folder / SCRIPT)
@@ -178,11 +177,11 @@ def _start_array(planned: list[Planned], out: Path, cluster: Cluster, max_parall
 
 
 def _start_here(planned: list[Planned], out: Path, num_at_once: int) -> int:
-    from launch.jobs.local_queue import run_several
+    from launch.jobs.local_queue import run_queue
 
     with ExitStack() as stack:
         folder = _freeze(stack, planned, out)
-    return run_several([run.folder for run in planned], folder / CODE, num_at_once)
+    return run_queue([run.folder for run in planned], folder / CODE, num_at_once)
 
 
 def _freeze(stack: ExitStack, planned: list[Planned], out: Path) -> Path:
@@ -191,7 +190,7 @@ def _freeze(stack: ExitStack, planned: list[Planned], out: Path) -> Path:
     Returns:
         The folder of this start: what still waits of an earlier one keeps its own code and list.
     """
-    folder = stack.enter_context(exclusive(out / JOBS / time.strftime("%Y%m%d-%H%M%S")))
+    folder = stack.enter_context(exclusive(out / SWEEP_STARTS / time.strftime("%Y%m%d-%H%M%S")))
     freeze_code(folder)
     for run in planned:
         place = stack.enter_context(replaced(run.folder / JOB))

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import lightning as L
-from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
 from genraven.errors import InputError
+from lightning_modules.lightning_internals import others_wait, start_processes
 
 T = TypeVar("T")
 
@@ -27,25 +27,12 @@ def agreed(trainer: L.Trainer, decide: Callable[[], T]) -> T:
             decision = decide()
         except Exception as raised:
             error = raised
-            if not _others_wait(trainer):
+            if not others_wait(trainer):
                 raise
-    _connect(trainer)
+    start_processes(trainer)
     told = None if error is None else (isinstance(error, InputError), str(error))
     decision, told = trainer.strategy.broadcast((decision, told))
     if told is not None:
         is_input, message = told
         raise error or (InputError(message) if is_input else RuntimeError(f"the first process failed: {message}"))
     return decision  # type: ignore[return-value]
-
-
-def _others_wait(trainer: L.Trainer) -> bool:
-    """Are there other processes, which would not hear of an error that ends this one?"""
-    launcher = trainer.strategy.launcher
-    return isinstance(launcher, _SubprocessScriptLauncher) and launcher.cluster_environment.creates_processes_externally
-
-
-def _connect(trainer: L.Trainer) -> None:
-    """Lightning does the same in ``fit``, once more, and then finds it done."""
-    launcher = trainer.strategy.launcher
-    if isinstance(launcher, _SubprocessScriptLauncher):
-        launcher.launch(trainer.strategy.setup_environment, trainer=trainer)

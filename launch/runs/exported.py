@@ -1,4 +1,4 @@
-"""An exported model: a folder of weights as safetensors and a JSON card that says what they are.
+"""An exported model: a folder of weights as safetensors and a JSON description that says what they are.
 
 Nothing in it is executed. ``read_export`` gives what ``read_checkpoint`` gives of a checkpoint.
 """
@@ -17,16 +17,16 @@ from genraven.files import folder_appears_whole
 from launch.configs.registry import is_plain
 
 FORMAT = 1
-WEIGHTS, CARD = "model.safetensors", "card.json"
+WEIGHTS, DESCRIPTION = "model.safetensors", "card.json"
 NEEDED = {"format": int, "family": str, "step": int, "config": dict, "sha256": str}  # to load a model
 
 
 def is_export(path: Path) -> bool:
     """Is ``path`` the folder of an exported model, whole or not?"""
-    return (path / CARD).is_file() or (path / WEIGHTS).is_file()
+    return (path / DESCRIPTION).is_file() or (path / WEIGHTS).is_file()
 
 
-def write_export(folder: Path, card: dict[str, Any], weights: dict[str, torch.Tensor]) -> None:
+def write_export(folder: Path, description: dict[str, Any], weights: dict[str, torch.Tensor]) -> None:
     """Writes ``folder``, which must not be there, whole or not at all.
 
     Raises:
@@ -34,42 +34,44 @@ def write_export(folder: Path, card: dict[str, Any], weights: dict[str, torch.Te
     """
     with folder_appears_whole(folder, "--out") as temporary:
         save_file({name: value.contiguous() for name, value in weights.items()}, temporary / WEIGHTS)
-        (temporary / CARD).write_text(json.dumps({**card, "sha256": _digest(temporary / WEIGHTS)}, indent=2) + "\n")
+        whole = {**description, "sha256": _digest(temporary / WEIGHTS)}
+        (temporary / DESCRIPTION).write_text(json.dumps(whole, indent=2) + "\n")
 
 
 def read_export(folder: Path) -> dict[str, Any]:
-    """The contents of an exported model, as those of a checkpoint, and its ``card``.
+    """The contents of an exported model, as those of a checkpoint, and its ``description``.
 
     Raises:
-        InputError: card or weights are missing or broken, or do not belong together.
+        InputError: description or weights are missing or broken, or do not belong together.
     """
-    card = _read_card(folder / CARD)
+    description = _read_description(folder / DESCRIPTION)
     path = folder / WEIGHTS
     try:
         digest, weights = _digest(path), load_file(path)
     except (OSError, SafetensorError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is torn, or no safetensors"
         raise InputError(f"expected weights in {path}, got none ({reason}): export the run anew.") from None
-    if digest != card["sha256"]:
-        raise InputError(f"expected the weights that {folder / CARD} describes, got others in {path}: export the run "
-                         "anew.")  # fmt: skip
+    if digest != description["sha256"]:
+        raise InputError(
+            f"expected the weights that {folder / DESCRIPTION} describes, got others in {path}: export the run anew."
+        )
     return {
-        "genraven_config": card["config"],
-        "family": card["family"],
-        "global_step": card["step"],
-        "numerics": card.get("numerics"),
+        "genraven_config": description["config"],
+        "family": description["family"],
+        "global_step": description["step"],
+        "numerics": description.get("numerics"),
         "state_dict": weights,
-        "card": card,
+        "description": description,
     }
 
 
-def _read_card(path: Path) -> dict[str, Any]:
+def _read_description(path: Path) -> dict[str, Any]:
     try:
-        card = json.loads(path.read_text())
+        description = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no JSON"
-        raise InputError(f"expected a card in {path}, got none ({reason}): export the run anew.") from None
-    found = card if isinstance(card, dict) else {}
+        raise InputError(f"expected a description in {path}, got none ({reason}): export the run anew.") from None
+    found = description if isinstance(description, dict) else {}
     for name, kind in NEEDED.items():
         if not isinstance(found.get(name), kind):
             raise InputError(f"expected {name} in {path}, got {shown(found.get(name))}: export the run anew.")

@@ -20,6 +20,7 @@ from genraven.files import appears_whole, remove_unfinished, writable_folder
 from genraven.run_folder import (
     BEST,
     CHECKPOINTS,
+    COMMIT,
     CONFIG,
     JOB,
     STEP_NAMES,
@@ -63,7 +64,7 @@ class RunFolder:
 
     def git_commit(self) -> str | None:
         """Of the code that trains: as `genraven submit` noted it, else of the repository that the code stands in."""
-        note = self.path / JOB / "commit.txt"
+        note = self.path / JOB / COMMIT
         if note.exists():
             return note.read_text().strip() or None
         command = ["git", "-C", str(CODE), "rev-parse", "--show-toplevel", "HEAD"]

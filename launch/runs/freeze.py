@@ -11,9 +11,7 @@ from pathlib import Path
 from genraven.__main__ import CODE as ROOT
 from genraven.__main__ import PACKAGES
 from genraven.errors import InputError
-
-COMMIT, DIFF, CODE = "commit.txt", "diff.patch", "code"
-LOGS = "*.out"
+from genraven.run_folder import CODE, COMMIT, DIFF, LOGS
 
 
 def git_state() -> tuple[str, str] | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from genraven.errors import InputError
 from genraven.locks import holder
-from genraven.run_folder import JOB, LOCK, NOTE, REFUSAL, SUMMARY, is_run, read_json
+from genraven.run_folder import JOB, LOCK, LOGS, NOTE, REFUSAL, SUMMARY, is_run, read_json
 from launch.slurm import scheduler
 
 DEPTH = 4  # of folders within folders
@@ -108,7 +108,7 @@ def _refusal(run: Path) -> str:
 
 
 def _last_log(run: Path) -> str:
-    logs = sorted((run / JOB).glob("*.out"), key=lambda log: log.stat().st_mtime)
+    logs = sorted((run / JOB).glob(LOGS), key=lambda log: log.stat().st_mtime)
     return str(logs[-1] if logs else run / JOB)
 
 

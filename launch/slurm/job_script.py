@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from genraven.errors import InputError
-from genraven.run_folder import CHECKPOINTS, FROZEN, REFUSAL
+from genraven.run_folder import CHECKPOINTS, FROZEN, JOB, REFUSAL, RUN_LIST, slurm_log
 from launch.configs.plugins import plugin_options
 from launch.processes.started_by import RANKS
 
@@ -103,7 +103,7 @@ class JobSpec:
     python: str
     """What starts Python where neither ``venv`` nor ``container`` does."""
     run_dir: Path | None = None
-    """The run; None for an array, whose runs stand in ``runs.txt`` of ``folder``."""
+    """The run; None for an array, whose runs stand in ``RUN_LIST`` of ``folder``."""
     num_runs: int = 1
     max_parallel: int | None = None
     """Runs of an array at the same time."""
@@ -128,7 +128,7 @@ def seconds(limit: str) -> int:
 
 def _header(spec: JobSpec) -> dict[str, Any]:
     cluster, array = spec.cluster, spec.run_dir is None
-    log = str(spec.folder).replace("%", "%%").replace(" ", "\\ ") + ("/slurm-%A_%a.out" if array else "/slurm-%j.out")
+    log = str(spec.folder).replace("%", "%%").replace(" ", "\\ ") + f"/{slurm_log('%A_%a' if array else '%j')}"
     return {
         "job-name": re.sub(r"[^\w.+-]", "_", f"genraven-{spec.name}"),
         "output": log,
@@ -177,9 +177,7 @@ def render_sbatch(spec: JobSpec) -> str:
     return TEMPLATE.format(
         title=f"{spec.name}: {what}",
         header="\n".join(lines),
-        run=ONE_RUN.format(run_dir=shlex.quote(str(spec.run_dir)))
-        if spec.run_dir
-        else MANY_RUNS.format(runs=shlex.quote(str(spec.folder / "runs.txt"))),
+        run=_run(spec),
         max_requeues=cluster.max_requeues,
         checkpoints=CHECKPOINTS,
         refusal=REFUSAL,
@@ -189,6 +187,12 @@ def render_sbatch(spec: JobSpec) -> str:
     )
 
 
+def _run(spec: JobSpec) -> str:
+    if spec.run_dir:
+        return ONE_RUN.format(run_dir=shlex.quote(str(spec.run_dir)))
+    return MANY_RUNS.format(runs=shlex.quote(str(spec.folder / RUN_LIST)), log=f"{JOB}/{slurm_log('$job')}")
+
+
 ONE_RUN = """run_dir={run_dir}
 job=$SLURM_JOB_ID"""
 
@@ -196,7 +200,7 @@ MANY_RUNS = """# Task n of the array is line n + 1 of this list of run folders; 
 mapfile -t runs <{runs}
 run_dir=${{runs[SLURM_ARRAY_TASK_ID]}}
 job=${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID
-exec >>"$run_dir/job/slurm-$job.out" 2>&1"""
+exec >>"$run_dir/{log}" 2>&1"""
 
 TEMPLATE = """#!/bin/bash
 # {title}. Written by genraven: to change it, submit again.

@@ -17,14 +17,14 @@ from datamodules.batches import EvaluationLoader
 from genraven.errors import InputError
 from genraven.files import writable_folder
 from genraven.metrics.outcomes import BatchOutcomes, Flags, in_order, outcomes
-from genraven.metrics.scores import ScoreCard, Scores
+from genraven.metrics.scores import ScoreResults, Scores
 from genraven.metrics.table import MAIN
 from genraven.puzzles.spec import NUM_CELLS, RULES
 from genraven.report.evaluation import Evaluation, pack_hits
 from genraven.run_folder import EVALUATION, home
 from genraven.timing import SamplingTimer
-from launch.errors import named_ends
-from launch.processes.group import World, joined_world
+from launch.errors import explained_exits
+from launch.processes.process_group import ProcessGroup, joined_processes
 from launch.runs.exported import is_export
 from launch.runs.folder import find_checkpoint
 from launch.runs.status import named_runs
@@ -40,22 +40,22 @@ def evaluate(options: argparse.Namespace) -> int:
         if (value := getattr(options, name)) < 1:
             raise InputError(f"expected --{name.replace('_', '-')} to be 1 or more, got {value}.")
     passed_over, rows = 0, []
-    with joined_world() as world:
-        runs = world.agreed(lambda: _find_runs(options))
+    with joined_processes() as group:
+        runs = group.agreed(lambda: _find_runs(options))
         for name, run in runs.items():
             try:
-                results = evaluate_run(run, options, world, alone=len(runs) == 1)
+                results = evaluate_run(run, options, group, alone=len(runs) == 1)
             except InputError as error:
                 if len(runs) == 1:
                     raise
-                world.say(f"{name}: passed over: {error}")
+                group.say(f"{name}: passed over: {error}")
                 passed_over += 1
                 continue
             rows += [(name, result) for result in results]
         if len(rows) == 1:
-            world.say(table(rows[0][1]["metrics"]))
+            group.say(table(rows[0][1]["metrics"]))
         elif rows:
-            world.say(overview(rows))
+            group.say(overview(rows))
     return int(passed_over > 0)
 
 
@@ -68,23 +68,23 @@ def _find_runs(options: argparse.Namespace) -> dict[str, Path]:
     return runs
 
 
-def evaluate_run(run: Path, options: argparse.Namespace, world: World, *, alone: bool) -> list[dict[str, Any]]:
+def evaluate_run(run: Path, options: argparse.Namespace, group: ProcessGroup, *, alone: bool) -> list[dict[str, Any]]:
     """The results of ``run`` for all ways of sampling; those that its file has are taken from there.
 
     Args:
         run: a run folder, or a checkpoint.
         options: of the command.
-        world: the processes at work.
+        group: the processes at work.
         alone: no other run is evaluated: an option that this one cannot use is an error, else it is left out.
 
     Raises:
         InputError: nothing to evaluate, options that make no sense, or a file that belongs to another run.
     """
-    path = world.agreed(lambda: find_checkpoint(run))
+    path = group.agreed(lambda: find_checkpoint(run))
     file = Evaluation(options.out or home(path) / EVALUATION)
-    with world.together(), named_ends(file.path.parent):
+    with group.together(), explained_exits(file.path.parent):
         writable_folder(file.path.absolute().parent, "--out")
-        model, data, checkpoint = load_run(path, world.device(options.device))
+        model, data, checkpoint = load_run(path, group.device(options.device))
         numerics = Numerics.of(checkpoint, model.device, options.precision)
         numerics.prepare(model)
         model.seed, data.eval_puzzles_per_rule = options.seed, options.puzzles_per_rule
@@ -108,14 +108,14 @@ def evaluate_run(run: Path, options: argparse.Namespace, world: World, *, alone:
             "sampling": asdict(model.sampling),
             "numerics": numerics.as_json(),
         }
-        result = world.agreed(partial(file.find, key))
+        result = group.agreed(partial(file.find, key))
         if result is None:
             with numerics.at_work(model.device):
-                scored = _score(model, data, options, world)
+                scored = _score(model, data, options, group)
             scored = key | {"own_sampling": key["sampling"] == own} | scored
-            result = world.agreed(partial(file.add, facts, scored))
+            result = group.agreed(partial(file.add, facts, scored))
         results.append(result)
-    world.say(f"{file.path}")
+    group.say(f"{file.path}")
     return results
 
 
@@ -141,45 +141,47 @@ def run_facts(model: PuzzleModule, data: GenRAVENDataModule) -> dict[str, Any]:
     }
 
 
-def _score(model: PuzzleModule, data: GenRAVENDataModule, options: argparse.Namespace, world: World) -> dict[str, Any]:
+def _score(
+    model: PuzzleModule, data: GenRAVENDataModule, options: argparse.Namespace, group: ProcessGroup
+) -> dict[str, Any]:
     start = time.perf_counter()
     model.measured = timer = SamplingTimer(model.device)
-    card, hits = score_model(model, data, options.split, options.batch_size, world)
+    results, hits = score_model(model, data, options.split, options.batch_size, group)
     is_cuda = model.device.type == "cuda"
     return {
         "seconds": {**timer.seconds, "all": time.perf_counter() - start},
         "network_passes_per_puzzle": {task: model.evaluations(task, NUM_CELLS) for task in timer.seconds},
         "device": torch.cuda.get_device_name(model.device) if is_cuda else f"cpu, {platform.machine()}",
-        "devices": world.size,
-        "metrics": card.as_json(),
+        "devices": group.size,
+        "metrics": results.as_json(),
         "hits": {name: pack_hits(flags) for name, flags in hits.items()},
     }
 
 
 def score_model(
-    model: PuzzleModule, data: GenRAVENDataModule, split: str, batch_size: int, world: World | None = None
-) -> tuple[ScoreCard, dict[str, Flags]]:
+    model: PuzzleModule, data: GenRAVENDataModule, split: str, batch_size: int, group: ProcessGroup | None = None
+) -> tuple[ScoreResults, dict[str, Flags]]:
     """Scores of ``model`` on the evaluation puzzles of ``data``, with as many generated; each puzzle's own outcome.
 
     Processes score whole batches in turn, each drawn by its number alone: any number of them gives the same scores.
     """
-    world = world or World()
-    with world.together():
+    group = group or ProcessGroup()
+    with group.together():
         data.prepare_data()
         puzzles, rules = data.evaluation_puzzles(split)
         index, parts = data.training_index(), list[BatchOutcomes]()
         scores = Scores(data.trained, index, model.device, model.method.likelihood)
-        loader = EvaluationLoader(puzzles, rules, batch_size, rank=world.rank, world_size=world.size)
-        for batch in tqdm(loader, unit="batch", desc=f"score {model.family}", disable=world.rank > 0 or None):
+        loader = EvaluationLoader(puzzles, rules, batch_size, rank=group.rank, world_size=group.size)
+        for batch in tqdm(loader, unit="batch", desc=f"score {model.family}", disable=group.rank > 0 or None):
             if batch.total:
                 here = batch._replace(puzzles=batch.puzzles.to(model.device), rules=batch.rules.to(model.device))
                 made = model.score(scores, here, "test")
                 parts.append(outcomes(batch.step, made["completed"], here.rules, made["generated"], index))
-    return scores.compute(), in_order(world.gathered(parts))
+    return scores.compute(), in_order(group.gathered(parts))
 
 
 def table(metrics: dict[str, Any]) -> str:
-    """The metrics of one result, as a ScoreCard gives them, as lines of text."""
+    """The metrics of one result, as a ScoreResults gives them, as lines of text."""
     lines = [f"{'':22}{'value':>8}  {'95% interval':17}{'hits':>7} of"]
     for name, cell in metrics.items():
         if isinstance(cell, dict) and "hits" in cell:

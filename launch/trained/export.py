@@ -1,4 +1,4 @@
-"""``genraven export``: a trained model as weights that any program can read, and a card that says what they are."""
+"""``genraven export``: a trained model as weights that any program can read, and a description of them."""
 
 import argparse
 from pathlib import Path
@@ -8,7 +8,7 @@ from datamodules import GenRAVENDataModule
 from genraven.errors import InputError
 from genraven.puzzles.spec import RULES
 from genraven.run_folder import EVALUATION, EXPORT, SUMMARY, home, read_json
-from launch.runs.exported import CARD, FORMAT, WEIGHTS, write_export
+from launch.runs.exported import DESCRIPTION, FORMAT, WEIGHTS, write_export
 from launch.runs.folder import find_checkpoint
 from launch.trained.load import load_run
 from lightning_modules import PuzzleModule
@@ -23,21 +23,22 @@ def export(options: argparse.Namespace) -> None:
         raise InputError(f"expected a run folder or a checkpoint of one, got {options.run}, exported already: copy it.")
     folder = options.out or home(path) / EXPORT
     model, data, checkpoint = load_run(path, "cpu")
-    card = make_card(model, data, checkpoint, home(path))
+    description = describe(model, data, checkpoint, home(path))
     weights = model.state_dict()
-    write_export(folder, card, weights)
-    print(f"{folder / WEIGHTS}: {card['parameters']} parameters of step {card['step']}\n{folder / CARD}")
+    write_export(folder, description, weights)
+    print(f"{folder / WEIGHTS}: {description['parameters']} parameters of step {description['step']}")
+    print(folder / DESCRIPTION)
 
 
-def make_card(model: PuzzleModule, data: GenRAVENDataModule, checkpoint: dict[str, Any], run: Path) -> dict[str, Any]:
+def describe(model: PuzzleModule, data: GenRAVENDataModule, checkpoint: dict[str, Any], run: Path) -> dict[str, Any]:
     """What the weights are, what they learned from and how well; ``run`` is the folder of their run."""
     summary, step = read_json(run / SUMMARY), checkpoint["global_step"]
-    config = checkpoint["genraven_config"]
+    config, process = checkpoint["genraven_config"], getattr(model.method, "process", None)
     return {
         "format": FORMAT,
         "family": model.family,
         "network": type(model.network).__name__,
-        "process": type(model.process).__name__ if hasattr(model, "process") else None,
+        "process": None if process is None else type(process).__name__,
         "parameters": sum(p.numel() for p in model.network.parameters()),
         "averaged_weights": getattr(model, "ema_decay", None) is not None,
         "step": step,

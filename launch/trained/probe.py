@@ -116,12 +116,12 @@ def _by_layer(
     found: list[Found] = []
     for noise in levels:
 
-        def read(part: slice, noise: float | None = noise) -> None:
-            model.read(puzzles.puzzles[part].to(model.device), noise, model.generator("probe", part.start))
+        def pass_through(part: slice, noise: float | None = noise) -> None:
+            model.pass_through(puzzles.puzzles[part].to(model.device), noise, model.generator("probe", part.start))
 
         starts = tqdm(range(0, len(puzzles.rules), options.batch_size), unit="batch", desc="read puzzles")
         slices = (slice(start, start + options.batch_size) for start in starts)
-        features = gather(model.network, read, slices, model.method.pools)
+        features = gather(model.network, pass_through, slices, model.method.pools)
         found += _classify(features, puzzles, noise, trained)
     return found
 

@@ -12,7 +12,7 @@ import lightning as L
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Checkpoint
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
@@ -34,9 +34,9 @@ from genraven.networks.compiling import compile_blocks
 from genraven.run_folder import TENSORBOARD
 from launch.configs.identity import config_hash, identity
 from launch.configs.shipped import expand_configs
-from launch.errors import named_ends, refused_by_constructors, unwrapped_errors
+from launch.errors import explained_exits, refused_by_constructors, unwrapped_errors
 from launch.processes.agreement import agreed
-from launch.processes.group import cluster_plugins
+from launch.processes.process_group import cluster_plugins
 from launch.processes.started_by import check_size
 from launch.runs.folder import RunFolder, given_checkpoint, read_checkpoint
 from launch.runs.starting import Start, given_start, open_run
@@ -47,6 +47,7 @@ from launch.training.monitoring import MONITORING, monitors, progress_bar
 from launch.training.options import add_options, settle_options
 from launch.training.precision import default_precision
 from lightning_modules import PuzzleModule
+from lightning_modules.lightning_internals import CommandLine, set_ddp, set_root_folder
 
 PREDICTIONS = Path("predictions.npy")
 DDP_OPTIONS = {  # of ``auto`` and ``ddp``; a strategy that says more than its name keeps what it says
@@ -56,7 +57,7 @@ DDP_OPTIONS = {  # of ``auto`` and ``ddp``; a strategy that says more than its n
 }
 
 
-class GenravenCLI(LightningCLI):
+class GenravenCLI(CommandLine):
     """One run, one folder. Started again with the same ``--run_dir`` and config, it goes on where it stopped.
 
     Args:
@@ -84,8 +85,7 @@ class GenravenCLI(LightningCLI):
         try:
             super().parse_arguments(parser, args)
         except ArgumentError as error:
-            options = self._subcommand_parsers[args[0]]._option_string_actions
-            raise InputError(one_line(str(error), args[0], options)) from error
+            raise InputError(one_line(str(error), args[0], self.option_names(args[0]))) from error
         settle_options(self.config[args[0]])
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -116,12 +116,12 @@ class GenravenCLI(LightningCLI):
         """Makes model, data, what the trainer is given, and the trainer; raises InputError where a class cannot be."""
         with refused_by_constructors():
             self.config_init = self.parser.instantiate_classes(self.config)
-        self.datamodule, self.model = (self._get(self.config_init, part) for part in ("data", "model"))
+        self.datamodule, self.model = (self.part(self.config_init, part) for part in ("data", "model"))
         self.trainer = self.instantiate_trainer()
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """The trainer, as yet without a run folder."""
-        trainer_config = self._get(self.config_init, "trainer")
+        trainer_config = self.part(self.config_init, "trainer")
         plugins = trainer_config.plugins or []
         plugins = [*plugins] if isinstance(plugins, list) else [plugins]
         plugins += cluster_plugins(trainer_config.num_nodes)
@@ -137,8 +137,7 @@ class GenravenCLI(LightningCLI):
             trainer = super().instantiate_trainer(plugins=plugins, **kwargs)
         check_size(trainer.world_size)
         if isinstance(trainer.strategy, DDPStrategy) and isinstance(trainer_config.strategy, str):
-            trainer.strategy._timeout = timedelta(seconds=self._options.timeout_s)
-            trainer.strategy._ddp_kwargs = DDP_OPTIONS | trainer.strategy._ddp_kwargs
+            set_ddp(trainer.strategy, timedelta(seconds=self._options.timeout_s), DDP_OPTIONS)
         return trainer
 
     @property
@@ -148,8 +147,7 @@ class GenravenCLI(LightningCLI):
     def _enter(self, start: Start) -> None:
         """Points the trainer, its logger and callbacks at the run folder."""
         trainer, self.run_folder, self.resume_step = self.trainer, RunFolder(start.folder), start.step
-        # Where Lightning looks for checkpoints of its own, and profilers write.
-        trainer._default_root_dir = str(start.folder)  # type: ignore[attr-defined]
+        set_root_folder(trainer, start.folder)
         if self._own_logger:
             trainer.logger = self._logger()
         callbacks = [*trainer.callbacks, *self._callbacks()]  # type: ignore[attr-defined]
@@ -165,7 +163,7 @@ class GenravenCLI(LightningCLI):
         origin = Origin(config_hash(self.resolved), self.run_folder.git_commit())
         self.summary = RunSummary(self.run_folder.path, origin)
         steps = StepCheckpoint(self.run_folder.checkpoints, self._options.checkpoint_every_n_steps)
-        options = {name: self._get(self.config_init, name) for name in MONITORING}
+        options = {name: self.part(self.config_init, name) for name in MONITORING}
         is_new = not (self.resume_step and self.run_folder.has_curves)
         return [
             *monitors(self.resolved, options, self.summary, is_new=is_new),
@@ -206,7 +204,7 @@ class GenravenCLI(LightningCLI):
 
     def _train(self, model: PuzzleModule, datamodule: GenRAVENDataModule, start: Start) -> None:
         def claim() -> None:
-            with named_ends(self.run_folder.path):
+            with explained_exits(self.run_folder.path):
                 self.run_folder.claim(self.resolved, start.checkpoint)
 
         agreed(self.trainer, claim)
@@ -214,7 +212,7 @@ class GenravenCLI(LightningCLI):
             compile_blocks(model.network)
         resuming = f", going on from {start.checkpoint}" if start.checkpoint else ""
         rank_zero_info(f"run folder {self.run_folder.path}{resuming}")
-        with self.summary.closing(), named_ends(self.run_folder.path):
+        with self.summary.closing(), explained_exits(self.run_folder.path):
             self.trainer.fit(model, datamodule=datamodule, ckpt_path=start.checkpoint)
         curves = any(isinstance(logger, TensorBoardLogger) for logger in self.trainer.loggers)
         rank_zero_info(f"run folder {self.run_folder.path}" + f": tensorboard --logdir {self.run_folder.path}" * curves)
@@ -266,9 +264,6 @@ class GenravenCLI(LightningCLI):
         """Raises InputError on a checkpoint of another model before any data is made or opened."""
         if path is not None:
             self.model.on_load_checkpoint(read_checkpoint(Path(path)))
-
-    def _parse_ckpt_path(self) -> None:
-        """Nothing: the config given beats the checkpoint's."""
 
 
 def quiet_lightning() -> None:

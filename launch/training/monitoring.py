@@ -16,8 +16,8 @@ from callbacks import (
     PictureOptions,
     Pictures,
     ProgressLines,
-    RunBoard,
     RunSummary,
+    TensorBoardOverview,
 )
 from launch.configs.identity import SCHEMA, flat
 
@@ -41,7 +41,7 @@ def monitors(
         is_new: has the run not yet written for TensorBoard?
     """
     return [
-        RunBoard(yaml.safe_dump(config, sort_keys=False), hyperparameters(config), is_new=is_new),
+        TensorBoardOverview(yaml.safe_dump(config, sort_keys=False), hyperparameters(config), is_new=is_new),
         Pictures(options["pictures"]),
         CollapseWatch(options["collapse"]),
         Cost(options["cost"], summary.totals),

@@ -40,7 +40,7 @@ class Resolver(GenravenCLI):
         config: dict[str, Any] = json.loads(dumped)["fit"]
         return config
 
-    def _set_seed(self) -> None:
+    def seed(self) -> None:
         """Nothing is drawn here."""
 
     def before_instantiate_classes(self) -> None:
@@ -49,5 +49,5 @@ class Resolver(GenravenCLI):
     def instantiate_classes(self) -> None:
         """See ``resolve``."""
 
-    def _run_subcommand(self, subcommand: str) -> None:
+    def execute(self, command: str) -> None:
         """Nothing is trained here."""

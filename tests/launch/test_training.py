@@ -138,7 +138,7 @@ def test_the_commit_that_was_submitted(tmp_path: Path) -> None:
 
 def test_a_collapse_may_stop_a_run_which_keeps_its_last_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     signal = ("novel_c3", Reading(value=0.1, threshold=0.2, crossed=True))
-    monkeypatch.setattr(CollapseWatch, "_read", lambda watch, card: iter([signal]))
+    monkeypatch.setattr(CollapseWatch, "_read", lambda watch, results: iter([signal]))
     run = tmp_path / "run"
     for option, last_step in (("true", 8), ("true", 8), ("false", 24)):  # the second finds nothing left to do
         assert main(fit(run, "--collapse.stop", option)) == 0

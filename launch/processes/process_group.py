@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class World:
+class ProcessGroup:
     """This process among the others."""
 
     rank: int = 0
@@ -26,7 +26,7 @@ class World:
     local_rank: int = 0
 
     @classmethod
-    def of_environment(cls) -> "World":
+    def of_environment(cls) -> "ProcessGroup":
         """As torchrun and ``genraven launch`` say it, else as srun does; alone where neither started this process."""
         srun, other = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"), ("RANK", "WORLD_SIZE", "LOCAL_RANK")
         names = srun if by_srun() else other
@@ -102,27 +102,27 @@ def cluster_plugins(num_nodes: int) -> list[SLURMEnvironment]:
 
 
 @contextmanager
-def joined_world() -> Iterator[World]:
+def joined_processes() -> Iterator[ProcessGroup]:
     """All processes of this command, able to talk to each other.
 
     Raises:
         InputError: they do not find each other.
     """
-    world = World.of_environment()
-    if world.size == 1:
-        yield world
+    group = ProcessGroup.of_environment()
+    if group.size == 1:
+        yield group
         return
     if "MASTER_ADDR" not in os.environ:  # srun leaves it to its processes to agree
         slurm = SLURMEnvironment(auto_requeue=False)
         os.environ |= {"MASTER_ADDR": slurm.main_address, "MASTER_PORT": str(slurm.main_port)}
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
-        dist.init_process_group(backend, rank=world.rank, world_size=world.size)
+        dist.init_process_group(backend, rank=group.rank, world_size=group.size)
     except (RuntimeError, ValueError) as error:  # torch.distributed's own errors are RuntimeErrors
-        raise InputError(f"expected {world.size} processes that find each other, got none at "
+        raise InputError(f"expected {group.size} processes that find each other, got none at "
                          f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')} "
                          f"({str(error).splitlines()[0]}): start all of them.") from None  # fmt: skip
     try:
-        yield world
+        yield group
     finally:
         dist.destroy_process_group()

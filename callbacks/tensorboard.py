@@ -1,4 +1,4 @@
-"""RunBoard: what TensorBoard shows of a run besides its curves. And where the other callbacks write."""
+"""TensorBoardOverview: what TensorBoard shows of a run besides its curves. And where the other callbacks write."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ CHARTS = {
 RESULTS = (*SHARES, "val/loss")
 
 
-def writer(trainer: L.Trainer) -> SummaryWriter | None:
+def tensorboard_writer(trainer: L.Trainer) -> SummaryWriter | None:
     """TensorBoard's writer; None in processes that do not write, and where the run has no such logger."""
     found = (logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger))
     return next(found, None) if trainer.is_global_zero else None
@@ -37,7 +37,7 @@ def shown_step(trainer: L.Trainer) -> int:
     return trainer.global_step - 1
 
 
-class RunBoard(L.Callback):
+class TensorBoardOverview(L.Callback):
     """Charts that show several curves together, the table of hyperparameters, and the config as text.
 
     The table's results are the newest scores themselves.
@@ -53,10 +53,10 @@ class RunBoard(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes them, once a run."""
-        board = writer(trainer)
-        if board is None or not self.is_new:
+        writer = tensorboard_writer(trainer)
+        if writer is None or not self.is_new:
             return
-        board.add_custom_scalars(CHARTS)
-        board.add_text("config", "".join(f"    {line}\n" for line in self.config.splitlines()))  # Markdown's code
+        writer.add_custom_scalars(CHARTS)
+        writer.add_text("config", "".join(f"    {line}\n" for line in self.config.splitlines()))  # Markdown's code
         for summary in hparams(self.hyperparameters, dict.fromkeys(RESULTS, 0.0)):  # of the results it takes names only
-            board._get_file_writer().add_summary(summary)
+            writer._get_file_writer().add_summary(summary)
