@@ -1,6 +1,5 @@
 """Callbacks: what watches a run and keeps it."""
 
-from callbacks.board import RunBoard
 from callbacks.checkpoint import BestCheckpoint, StepCheckpoint, WholeCheckpointIO
 from callbacks.collapse import CollapseLimits, CollapseWatch
 from callbacks.cost import Cost, CostOptions
@@ -9,6 +8,7 @@ from callbacks.origin import InitialWeights, KeepConfig
 from callbacks.pictures import PictureOptions, Pictures
 from callbacks.progress import ProgressLines
 from callbacks.summary import RunSummary
+from callbacks.tensorboard import TensorBoardOverview
 
 __all__ = [
     "BestCheckpoint",
@@ -21,9 +21,9 @@ __all__ = [
     "PictureOptions",
     "Pictures",
     "ProgressLines",
-    "RunBoard",
     "RunGuard",
     "RunSummary",
     "StepCheckpoint",
+    "TensorBoardOverview",
     "WholeCheckpointIO",
 ]

@@ -12,9 +12,9 @@ from genraven.errors import InputError
 from genraven.files import appears_whole
 from genraven.run_folder import BEST, step_checkpoints, step_name
 from genraven.signals import Preempted
+from lightning_modules.lightning_internals import count_other_batches, repeat_validation, validation_follows
 
 WRITER_ERRORS = ("PytorchStreamWriter", "inline_container", "iostream")  # in torch's messages of a full disk
-REPEATED = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
@@ -161,17 +161,12 @@ class StepCheckpoint(Checkpoint):
         """Notes how many batches make a step, and that a validation is to be repeated from its beginning."""
         checkpoint["accumulate_grad_batches"] = trainer.accumulate_grad_batches
         if self._repeat_validation:
-            progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
-            progress |= {"total": dict(REPEATED), "current": dict(REPEATED), "is_last_batch": False}
+            repeat_validation(checkpoint)
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Lightning counts batches: makes them those of this run, where another number of them makes a step."""
-        before, now = checkpoint.get("accumulate_grad_batches", 1), trainer.accumulate_grad_batches
-        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
-        for counts in (progress["total"], progress["current"]):
-            unfinished = counts["ready"] - counts["completed"]
-            counts |= dict.fromkeys(("ready", "started", "processed"), counts["ready"] // before * now)
-            counts["completed"] = counts["ready"] - unfinished
+        before = checkpoint.get("accumulate_grad_batches", 1)
+        count_other_batches(checkpoint, before, trainer.accumulate_grad_batches)
 
     def _save(self, trainer: L.Trainer) -> None:
         trainer.save_checkpoint(self.folder / step_name(trainer.global_step), weights_only=False)
@@ -208,9 +203,3 @@ class StepCheckpoint(Checkpoint):
                 f"expected finite loss and weights, got others by step {trainer.global_step}; {good}: go on with a "
                 "lower learning rate, more warm-up or trainer.gradient_clip_val."
             )
-
-
-def validation_follows(trainer: L.Trainer) -> bool:
-    """Will Lightning validate after the training batch that has just ended?"""
-    loop = trainer.fit_loop
-    return bool(loop.epoch_loop._should_check_val_fx(loop._data_fetcher))  # type: ignore[arg-type]

@@ -8,9 +8,9 @@ import lightning as L
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 
-from callbacks.board import log_values, shown_step, writer
+from callbacks.tensorboard import log_values, shown_step, tensorboard_writer
 from genraven.errors import InputError
-from genraven.metrics.scores import ScoreCard
+from genraven.metrics.scores import ScoreResults
 from lightning_modules.base import PuzzleModule
 
 MIN_CONSISTENT = 50  # puzzles with C3 that an entropy is judged from
@@ -93,10 +93,10 @@ class CollapseWatch(L.Callback):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Looks at all signals."""
-        if trainer.sanity_checking or not isinstance(pl_module, PuzzleModule) or pl_module.card is None:
+        if trainer.sanity_checking or not isinstance(pl_module, PuzzleModule) or pl_module.results is None:
             return
         step = trainer.global_step
-        for signal, reading in self._read(pl_module.card):
+        for signal, reading in self._read(pl_module.results):
             if reading.crossed and signal not in self.crossings:
                 self.crossings[signal] = {"step": step, "value": reading.value, "threshold": reading.threshold}
                 self._say(trainer, signal)
@@ -104,26 +104,26 @@ class CollapseWatch(L.Callback):
         self._losses = []
         self._stop_if_told(trainer)
 
-    def _read(self, card: ScoreCard) -> Iterator[tuple[str, Reading]]:
-        """The signals that can be read from ``card``, each compared with its best so far, which then may move."""
+    def _read(self, results: ScoreResults) -> Iterator[tuple[str, Reading]]:
+        """The signals that can be read from ``results``, each compared with its best so far, which then may move."""
         limits = self.limits
-        if limits.novel_c3 is not None and "novel_c3" in card.rates:
-            rate = card.rates["novel_c3"]
+        if limits.novel_c3 is not None and "novel_c3" in results.rates:
+            rate = results.rates["novel_c3"]
             low, high = (bound.item() for bound in rate.interval())
             best = self._keep("novel_c3", low, is_better=low > self._best.get("novel_c3", 0.0))
             threshold = limits.novel_c3 * best
             yield "novel_c3", Reading(rate.value.item(), threshold, high < threshold)
-        if limits.memorized_rows is not None and "memorized_rows" in card.rates:
-            rate = card.rates["memorized_rows"]
+        if limits.memorized_rows is not None and "memorized_rows" in results.rates:
+            rate = results.rates["memorized_rows"]
             crossed = rate.interval()[0].item() > limits.memorized_rows
             yield "memorized_rows", Reading(rate.value.item(), limits.memorized_rows, crossed)
-        entropy = card.values.get("rule_entropy_bits")
-        if limits.entropy_bits is not None and entropy is not None and card.rates["c3"].hits >= MIN_CONSISTENT:
+        entropy = results.values.get("rule_entropy_bits")
+        if limits.entropy_bits is not None and entropy is not None and results.rates["c3"].hits >= MIN_CONSISTENT:
             best = self._keep("entropy_bits", entropy, is_better=entropy > self._best.get("entropy_bits", 0.0))
             threshold = best - limits.entropy_bits
             yield "entropy_bits", Reading(entropy, threshold, entropy < threshold)
-        if limits.loss_gap is not None and self._losses and "loss" in card.values:
-            yield "loss_gap", self._gap(card.values["loss"], limits.loss_gap)
+        if limits.loss_gap is not None and self._losses and "loss" in results.values:
+            yield "loss_gap", self._gap(results.values["loss"], limits.loss_gap)
 
     def _gap(self, loss: float, gap: float) -> Reading:
         training = sum(float(value) for value in self._losses) / len(self._losses)
@@ -142,9 +142,9 @@ class CollapseWatch(L.Callback):
     def _say(self, trainer: L.Trainer, signal: str) -> None:
         text = self._sentence(signal)
         rank_zero_warn(text)
-        board = writer(trainer)
-        if board is not None:
-            board.add_text("collapse", text, shown_step(trainer))
+        writer = tensorboard_writer(trainer)
+        if writer is not None:
+            writer.add_text("collapse", text, shown_step(trainer))
 
     def _sentence(self, signal: str) -> str:
         crossing = self.crossings[signal]

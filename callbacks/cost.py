@@ -9,8 +9,8 @@ from typing import Any
 import lightning as L
 import torch
 
-from callbacks.board import log_values
 from callbacks.energy import energy_counter
+from callbacks.tensorboard import log_values
 from genraven.errors import InputError
 from genraven.flops import TERA, PuzzleFlops, count_flops, peak_flops
 from genraven.methods.method import Task
@@ -178,7 +178,7 @@ class Cost(L.Callback):
         spent = trainer.strategy.reduce(mine, reduce_op="sum").tolist()
         self._bought = {}
         for device_s, (task, (score, name)) in zip(spent, BOUGHT.items(), strict=True):
-            rate = module.card.rates.get(score) if module.card is not None else None
+            rate = module.results.rates.get(score) if module.results is not None else None
             if rate is None or not rate.hits:  # no price can be put on it
                 continue
             evaluations = int(rate.total) * module.evaluations(task, NUM_CELLS)

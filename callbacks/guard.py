@@ -10,8 +10,9 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch.callbacks import Checkpoint
 
-from callbacks.checkpoint import StepCheckpoint, validation_follows
+from callbacks.checkpoint import StepCheckpoint
 from genraven.signals import REQUEUE, Preempted, received_signal
+from lightning_modules.lightning_internals import leave_signals_alone, validation_follows
 
 __all__ = ["REQUEUE", "Preempted", "RunGuard"]
 
@@ -43,8 +44,7 @@ class RunGuard(Checkpoint):
         It waits for other processes inside the signal handler, which hangs unless all are in Python code at that
         moment, and asks the device in every batch.
         """
-        trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
-        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
+        leave_signals_alone(trainer)
         if trainer.world_size > 1:
             try:
                 self._group = dist.new_group(backend="gloo", timeout=self.timeout)

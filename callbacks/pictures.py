@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from callbacks.board import shown_step, writer
+from callbacks.tensorboard import shown_step, tensorboard_writer
 from genraven.errors import InputError
 from genraven.formats.puzzles import UNKNOWN_RULE
 from genraven.metrics.completion import rule_holds
@@ -69,7 +69,8 @@ class Pictures(L.Callback):
         budget_s = self.options.share * (time.monotonic() - self._started)
         is_first = not self._last_s
         affordable = self.options.share > 0 and (is_first or self._spent_s + self._last_s <= budget_s)
-        self._made, self._draws = [], affordable and not trainer.sanity_checking and writer(trainer) is not None
+        shown = not trainer.sanity_checking and tensorboard_writer(trainer) is not None
+        self._made, self._draws = [], affordable and shown
 
     def on_validation_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int,
@@ -82,13 +83,13 @@ class Pictures(L.Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draws."""
         made, self._made = self._made, []
-        board = writer(trainer)
-        if not made or board is None or not isinstance(pl_module, PuzzleModule):
+        writer = tensorboard_writer(trainer)
+        if not made or writer is None or not isinstance(pl_module, PuzzleModule):
             return
         with self._timed():
             pictures = self._sheets(made) | self._heatmaps(trainer, pl_module)
             for name, picture in pictures.items():
-                board.add_image(name, np.asarray(picture), shown_step(trainer), dataformats="HWC")
+                writer.add_image(name, np.asarray(picture), shown_step(trainer), dataformats="HWC")
 
     @contextmanager
     def _timed(self) -> Iterator[None]:
@@ -118,10 +119,10 @@ class Pictures(L.Callback):
         }
 
     def _heatmaps(self, trainer: L.Trainer, module: PuzzleModule) -> dict[str, Image.Image]:
-        assert module.card is not None
+        assert module.results is not None
         framed = getattr(getattr(trainer, "datamodule", None), "held_out", ())
         maps = {}
-        for name, rate in module.card.per_rule.items():
+        for name, rate in module.results.per_rule.items():
             values = rate.value.tolist()
             title = f"{label(name)} of each rule, share of {SCORES[name].counted_over} (n = {_counted(name, rate)})"
             full = max(values) if name == "c3" else 1.0

@@ -6,18 +6,23 @@ also across passes. Each rank cuts its own share of the global batch out of tens
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
+from filelock import FileLock
 from numpy.typing import NDArray
 from torch import Tensor
 
 from genraven.errors import InputError
+from genraven.files import appears_whole
 from genraven.puzzles.corrupt import Corruption, corrupt
 from genraven.puzzles.generate import BLOCK, Draws, generate
 from genraven.puzzles.spec import NUM_ROWS
@@ -102,6 +107,7 @@ class StreamPool:
         seed: of the data.
         corruption: of the puzzles.
         num_workers: threads.
+        shared: how the processes of a machine divide the work; None where each is on its own.
     """
 
     def __init__(
@@ -110,14 +116,20 @@ class StreamPool:
         seed: int,
         corruption: Corruption,
         num_workers: int = 1,
+        shared: "SharedBlocks | None" = None,
     ) -> None:
-        self.rules, self.seed, self.corruption = rules, seed, corruption
+        self.rules, self.seed, self.corruption, self.shared = rules, seed, corruption, shared
         self.size = len(rules) * BLOCK
         self._workers = ThreadPoolExecutor(num_workers, thread_name_prefix="stream")
         self._made: dict[int, list[Future[NDArray[np.int8]]]] = {}
         self._pool = lru_cache(maxsize=2)(
             lambda turn: FinitePool(self.rules, [made.result() for made in self._made[turn]])
         )
+
+    def _block(self, rule: int, turn: int) -> NDArray[np.int8]:
+        if self.shared is None:
+            return self._make(rule, turn)
+        return self.shared.block(rule, turn, self._make)
 
     def _make(self, rule: int, turn: int) -> NDArray[np.int8]:
         puzzles = generate(rule, turn * BLOCK, BLOCK, seed=self.seed)
@@ -129,8 +141,56 @@ class StreamPool:
         self._made = {t: made for t, made in self._made.items() if turn - 1 <= t <= turn + 1}
         for ahead in (turn, turn + 1):
             if ahead not in self._made:
-                self._made[ahead] = [self._workers.submit(self._make, rule, ahead) for rule in self.rules]
+                begun = {rule: self._workers.submit(self._block, rule, ahead) for rule in self._own_first()}
+                self._made[ahead] = [begun[rule] for rule in self.rules]
         return self._pool(turn).take(turn, places)
+
+    def _own_first(self) -> tuple[int, ...]:
+        """The rules in the order in which this process comes to them: its own share, then those of the others."""
+        first = 0 if self.shared is None else len(self.rules) * self.shared.rank // self.shared.size
+        return self.rules[first:] + self.rules[:first]
+
+
+class SharedBlocks:
+    """Blocks that one process of a machine makes and the others read.
+
+    A block is made by whoever comes to it first, under a lock; since each begins elsewhere, that is mostly its own
+    share of them. A process that ends costs the others nothing but its work.
+
+    Args:
+        folder: of this stream on this machine.
+        rank: of this process among those of the machine.
+        size: how many these are.
+    """
+
+    def __init__(self, folder: Path, rank: int, size: int) -> None:
+        self.folder, self.rank, self.size = folder, rank, size
+        self._own: dict[Path, int] = {}  # what this process has made, and for which pass
+        self._threads = threading.Lock()
+        folder.mkdir(parents=True, exist_ok=True)
+        weakref.finalize(self, _remove, self._own)
+
+    def block(self, rule: int, turn: int, make: Callable[[int, int], NDArray[np.int8]]) -> NDArray[np.int8]:
+        """What ``make`` gives of a rule and a pass, here or in another process."""
+        path = self.folder / f"pass{turn:08d}-rule{rule:02d}.npy"
+        with FileLock(self.folder / f"rule{rule:02d}.lock"):
+            if path.exists():
+                return np.load(path)
+            made = make(rule, turn)
+            with appears_whole(path) as temporary, temporary.open("wb") as file:
+                np.save(file, made)
+        with self._threads:
+            late = [old for old, passed in self._own.items() if passed < turn - 2]  # nobody lags that far behind
+            _remove(late)
+            for old in late:
+                del self._own[old]
+            self._own[path] = turn
+        return made
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 class GlobalOrder:

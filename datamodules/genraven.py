@@ -1,5 +1,7 @@
 """GenRAVENDataModule: files or stream, splits, order."""
 
+import hashlib
+import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 
@@ -9,7 +11,17 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
-from datamodules.batches import Augment, EvaluationLoader, FinitePool, GlobalOrder, Pool, Share, StreamPool, TrainLoader
+from datamodules.batches import (
+    Augment,
+    EvaluationLoader,
+    FinitePool,
+    GlobalOrder,
+    Pool,
+    Share,
+    SharedBlocks,
+    StreamPool,
+    TrainLoader,
+)
 from datamodules.sources import Selection, content_digest, evaluation_part, file_source
 from datamodules.store import PuzzleSource, generated_source, num_cpus, open_index, open_set
 from genraven.errors import InputError
@@ -172,8 +184,16 @@ class GenRAVENDataModule(L.LightningDataModule):
 
     def _open_pool(self) -> Pool:
         if self.is_stream:
-            return StreamPool(self.trained, self.seed, self.corruption, self._num_workers)
+            return StreamPool(self.trained, self.seed, self.corruption, self._num_workers, self._shared_blocks())
         return FinitePool(self._groups, open_set(self._source, self._groups, self.cache_dir, verify=False))
+
+    def _shared_blocks(self) -> SharedBlocks | None:
+        """How the processes of this machine divide the making of a stream; None for a process alone."""
+        if self.trainer is None or self.trainer.num_devices == 1:
+            return None
+        told = f"{self.trained} {self.seed} {self.corruption} {os.environ.get('MASTER_PORT')}"  # the port: of this run
+        folder = self.cache_dir / f"stream-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+        return SharedBlocks(folder, self.trainer.local_rank, self.trainer.num_devices)
 
     @property
     def _num_workers(self) -> int:

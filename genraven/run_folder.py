@@ -13,11 +13,20 @@ TENSORBOARD, EXPORT = "tensorboard", "export"
 JOB = "job"
 """Of a run that was submitted, or is of a sweep: its frozen config, script, note and logs."""
 SCRIPT, SPEC = "job.sbatch", "spec.json"  # within it
+COMMIT, DIFF, CODE = "commit.txt", "diff.patch", "code"  # what was frozen there, or once for a sweep
+LOGS, LOCAL_LOG = "*.out", "local.out"
 FROZEN, NOTE = f"{JOB}/{CONFIG}", f"{JOB}/{SPEC}"
 REFUSAL = f"{JOB}/refused.txt"
 """Where a process that is refused leaves its reason."""
+SWEEP_STARTS, RUN_LIST = "jobs", "runs.txt"
+"""In the folder of a sweep, where a folder stands for each start of it; and there, the runs that it started."""
 STEP = re.compile(r"step-(\d{8,})\.ckpt")
 STEP_NAMES = "step-########.ckpt"  # for a reader
+
+
+def slurm_log(job: str) -> str:
+    """The file name of the log of a SLURM job."""
+    return f"slurm-{job}.out"
 
 
 def step_name(step: int) -> str:

@@ -13,9 +13,9 @@ from genraven.console import settle_console
 from genraven.errors import InputError
 from genraven.paths import user_path
 from genraven.signals import REQUEUE, Preempted, noted_signals
-from launch import plugins
-from launch.settings import add_cluster_arguments
-from launch.starter import settle_starter
+from launch.configs import plugins
+from launch.processes.started_by import settle_starter
+from launch.slurm.cluster_options import add_cluster_arguments
 
 TRAINING_COMMANDS = {
     "fit": "train a model: genraven fit -c model/sit_s.yaml -c data/4k.yaml -c trainer/gpu.yaml",
@@ -56,15 +56,15 @@ def build_parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(
             name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
         )
-        sub.set_defaults(handler=handler)
+        sub.set_defaults(handler=f"launch.{handler}")
         sub.add_argument(plugins.OPTION, action="append", metavar="MODULE", help=plugins.HELP)  # taken out before
         return sub
 
-    command("rules", "launch.data:rules", "list the 40 rules and the held-out splits")
-    command("configs", "launch.data:configs", "list the shipped configs")
+    command("rules", "data.generate:rules", "list the 40 rules and the held-out splits")
+    command("configs", "data.generate:configs", "list the shipped configs")
     _add_cluster_commands(command)
 
-    sub = command("generate", "launch.data:generate", "write puzzles that follow rules")
+    sub = command("generate", "data.generate:generate", "write puzzles that follow rules")
     sub.add_argument(
         "--rules", nargs="+", default=["all"], help="ids, names (position.xor), attributes, a split or all"
     )
@@ -80,14 +80,14 @@ def build_parser() -> argparse.ArgumentParser:
 
     _add_file_commands(command)
 
-    sub = command("sample", "launch.inference:sample", "generate puzzles with a trained model")
+    sub = command("sample", "trained.inference:sample", "generate puzzles with a trained model")
     _add_model_arguments(sub)
     sub.add_argument("--num", type=int, default=64, help="puzzles to generate")
     sub.add_argument("--rules", nargs="+", help="rules to ask a network with labels for, in turn")
     sub.add_argument("--out", type=_path, default=Path("samples.npy"), help="array file to write, (num, 3, 9, 9) int8")
     sub.add_argument("--picture", type=_path, help="PNG of them, with the rules their rows share; default beside --out")
 
-    sub = command("complete", "launch.inference:complete", "complete puzzles with a trained model")
+    sub = command("complete", "trained.inference:complete", "complete puzzles with a trained model")
     _add_model_arguments(sub)
     sub.add_argument("puzzles", type=_path, help="file of puzzles: `genraven describe` says what it holds")
     sub.add_argument("--mask", type=_path, help="bool array file (9, 9) or (B, 9, 9), true where to write; "
@@ -99,7 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_report_command(command)
     _add_probe_and_export_commands(command)
 
-    sub = command("launch", "launch.local:launch", "train, or evaluate, on many devices of this machine: "
+    sub = command("launch", "processes.launcher:launch", "train, or evaluate, on many devices of this machine: "
                   "genraven launch --devices 8 -- fit -c trainer/node.yaml ...")  # fmt: skip
     sub.add_argument("--devices", type=int, required=True, help="processes, one a device")
     sub.add_argument("--max-restarts", type=int, default=0, help="times to start again after a crash or a signal to a "
@@ -109,13 +109,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_file_commands(command: Callable[[str, str, str], argparse.ArgumentParser]) -> None:
-    sub = command("describe", "launch.files:describe", "say what a file of puzzles holds: rules that hold, C3, ranges, "
+    sub = command("describe", "data.files:describe", "say what a file of puzzles holds: rules that hold, C3, ranges, "
                   "gaps, and what comes more than once")  # fmt: skip
     _add_puzzle_file_arguments(sub)
     sub.add_argument("--against", type=_path, help="another file: how much of it stands in this one, too")
     sub.add_argument("--picture", type=_path, help="PNG of some puzzles, with the rules that their rows share")
 
-    sub = command("import", "launch.files:import_puzzles", "turn a file of puzzles into ours, and say what was read, "
+    sub = command("import", "data.files:import_puzzles", "turn a file of puzzles into ours, and say what was read, "
                   "dropped and could not be mapped")  # fmt: skip
     _add_puzzle_file_arguments(sub)
     sub.add_argument("--out", type=_path, required=True, help=".npz to write: puzzles (B, 3, 9, 9) int8, rules (B,), "
@@ -129,17 +129,24 @@ def _add_puzzle_file_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_evaluate_command(command: Callable[[str, str, str], argparse.ArgumentParser]) -> None:
-    sub = command("evaluate", "launch.evaluate:evaluate", "score a checkpoint, a run or all runs of a folder: every "
+    sub = command("evaluate", "trained.evaluate:evaluate", "score a checkpoint, a run or all runs of a folder: every "
                   "metric with count and interval; what was scored before is not scored again")  # fmt: skip
     _add_model_arguments(sub, many=True)
     sub.add_argument("--puzzles-per-rule", type=int, default=100, help="held-back puzzles to complete of each rule; "
                      "as many are generated")  # fmt: skip
     sub.add_argument("--split", choices=["val", "test"], default="test")
+    sub.add_argument(
+        "--protocol",
+        choices=["own", "study"],
+        default="own",
+        help="sample as the model does, or as the "
+        "study scored its method, where that differs: it completed greedily with autoregressive models",
+    )
     sub.add_argument("--out", type=_path, help="JSON to add to; default: evaluation.json of the run folder")
 
 
 def _add_probe_and_export_commands(command: Callable[[str, str, str], argparse.ArgumentParser]) -> None:
-    sub = command("probe", "launch.probe:probe", "see in which layers of a trained model the rule of a puzzle stands: "
+    sub = command("probe", "trained.probe:probe", "see in which layers of a trained model the rule of a puzzle stands: "
                   "accuracy of a linear classifier on the hidden states of each")  # fmt: skip
     _add_run_arguments(sub, "of noise, and of the weights of the untrained network beside it")
     sub.add_argument("--fit-per-rule", type=int, default=200, help="puzzles of each rule to fit the classifier on, of "
@@ -151,14 +158,14 @@ def _add_probe_and_export_commands(command: Callable[[str, str, str], argparse.A
     sub.add_argument("--out", type=_path, help="JSON to write; default probe.json in the run folder")
     sub.add_argument("--picture", type=_path, help="PNG of accuracy by layer; default beside --out")
 
-    sub = command("export", "launch.export:export", "write a trained model as safetensors with a JSON card, for "
+    sub = command("export", "trained.export:export", "write a trained model as safetensors with a JSON card, for "
                   "sample, complete, evaluate, probe and fit --init-from")  # fmt: skip
     sub.add_argument("run", type=_path, help="run folder, or a checkpoint of it")
     sub.add_argument("--out", type=_path, help="folder to write, not there yet; default: export in the run folder")
 
 
 def _add_report_command(command: Callable[[str, str, str], argparse.ArgumentParser]) -> None:
-    sub = command("report", "launch.report:report", "say which family to invest in, from the runs of a folder: one "
+    sub = command("report", "trained.report:report", "say which family to invest in, from the runs of a folder: one "
                   "page of HTML, the same in Markdown")  # fmt: skip
     sub.add_argument("folder", type=_path, help="folder of runs, best evaluated before: genraven evaluate FOLDER")
     sub.add_argument("--goal", default="completion", help="what the model is for: completion or generation")
@@ -174,13 +181,13 @@ def _add_report_command(command: Callable[[str, str, str], argparse.ArgumentPars
 
 
 def _add_cluster_commands(command: Callable[[str, str, str], argparse.ArgumentParser]) -> None:
-    sub = command("submit", "launch.submit:submit", "train on a SLURM cluster: genraven submit --nodes 2 "
+    sub = command("submit", "jobs.submit:submit", "train on a SLURM cluster: genraven submit --nodes 2 "
                   "--gpus-per-node 4 --time 12:00:00 -- fit -c model/sit_s.yaml ...")  # fmt: skip
     sub.add_argument("--dry-run", action="store_true", help="print the job script, and write nothing")
     add_cluster_arguments(sub)
     sub.add_argument("arguments", nargs=argparse.REMAINDER, metavar="-- fit ...", help="the training command")
 
-    sub = command("sweep", "launch.sweep:sweep", "train a grid of runs that are missing or failed: as one job array on "
+    sub = command("sweep", "jobs.sweep:sweep", "train a grid of runs that are missing or failed: as one job array on "
                   "a SLURM cluster, or here")  # fmt: skip
     sub.add_argument("grid", help="YAML file of axes, or the name of a shipped one: sweep/study.yaml")
     sub.add_argument("--local", type=int, metavar="N", help="train on this machine, N runs at a time")
@@ -189,7 +196,7 @@ def _add_cluster_commands(command: Callable[[str, str, str], argparse.ArgumentPa
     sub.add_argument("--dry-run", action="store_true", help="list the runs to start, and write nothing")
     add_cluster_arguments(sub)
 
-    sub = command("status", "launch.status:status", "show every run of a folder in one table")
+    sub = command("status", "runs.status:status", "show every run of a folder in one table")
     sub.add_argument("folder", type=_path, help="folder of runs")
 
 
@@ -209,7 +216,7 @@ def _add_model_arguments(parser: argparse.ArgumentParser, *, many: bool = False)
     _add_run_arguments(parser, "of the sampling", many=many)
 
     def add_sampling(late: argparse.ArgumentParser) -> None:
-        importlib.import_module("launch.sampling").add_sampling_arguments(late, many=many)
+        importlib.import_module("launch.trained.sampling").add_sampling_arguments(late, many=many)
 
     assert isinstance(parser, LateParser)
     parser.later = add_sampling
@@ -240,7 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments = plugins.take_plugins(arguments)
         if arguments and arguments[0] in TRAINING_COMMANDS:
             with noted_signals() if arguments[0] == "fit" else nullcontext():
-                from launch.training import run
+                from launch.training.command import run
 
                 run(arguments)
             return 0

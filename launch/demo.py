@@ -60,7 +60,7 @@ def draw(path: Path) -> None:
     from genraven.puzzles.masks import last_panel_mask
     from genraven.puzzles.render import render_sheet
     from genraven.puzzles.rules import row_rules, rule_names, shared_rules
-    from launch.runs import load_run
+    from launch.trained.load import load_run
 
     model, data, _ = load_run(path, "cpu")
     puzzles = data.evaluation_puzzles("test")[0][: 2 * COLUMNS]

@@ -5,11 +5,12 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
+from lightning_modules.lightning_internals import ExchangedWeights
 
-class ExponentialMovingAverage(WeightAveraging):
+
+class ExponentialMovingAverage(ExchangedWeights):
     """Float32 averages with a decay that warms up: (1 + step) / (10 + step), at most ``decay``.
 
     Validation and checkpoints see the averaged weights; training resumes from the raw ones. Unlike Lightning's own
@@ -37,25 +38,25 @@ class ExponentialMovingAverage(WeightAveraging):
         self._step = step_idx
         return True
 
-    def _swap_models(self, pl_module: L.LightningModule) -> None:
+    def exchange(self, module: L.LightningModule) -> None:
         """Puts the averages in the weights' places, and the next time the weights back.
 
         Lightning exchanges the two, which rounds the averages to the precision that is trained in.
         """
-        weights = [weight.detach() for weight in pl_module.parameters()]
+        weights = [weight.detach() for weight in module.parameters()]
         if self._raw is None:
             self._raw = [weight.clone() for weight in weights]
-            self._copy_average_to_current(pl_module)
+            self.put_averages(module)
         else:
             torch._foreach_copy_(weights, self._raw)
             self._raw = None
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Takes up the averages when training resumes; validation and test read them as the weights themselves."""
-        if self._average_model is not None:
+        if self.has_averages:
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Undoes the swap of a validation that raised, so that nothing saved later has the two copies exchanged."""
         if self._raw is not None:
-            self._swap_models(pl_module)
+            self.exchange(pl_module)

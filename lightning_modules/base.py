@@ -23,7 +23,7 @@ from genraven.formats.puzzles import UNKNOWN_RULE
 from genraven.methods.gradients import outside_inference_mode
 from genraven.methods.method import Draw, Family, Method, Sampling, Task, num_labels
 from genraven.metrics.memorization import TrainingIndex
-from genraven.metrics.scores import ScoreCard, Scores
+from genraven.metrics.scores import ScoreResults, Scores
 from genraven.metrics.table import SCORES
 from genraven.puzzles.masks import last_panel_mask
 from genraven.puzzles.spec import NUM_RULES
@@ -122,7 +122,7 @@ class PuzzleModule(L.LightningModule, ABC):
         self._index: TrainingIndex | None = None
         self._trained: tuple[int, ...] = tuple(range(NUM_RULES))
         self._window_loss: Tensor | float = 0.0
-        self.card: ScoreCard | None = None  # of the last evaluation
+        self.results: ScoreResults | None = None  # of the last evaluation
         self.measured: Callable[[Task], AbstractContextManager[None]] = unmeasured  # or a SamplingTimer
 
     def _check_training(self) -> None:
@@ -193,9 +193,9 @@ class PuzzleModule(L.LightningModule, ABC):
         return self.method.evaluations(self.network, self.sampling, task, num_open, labels=labels)
 
     @torch.no_grad()
-    def read(self, puzzles: Tensor, level: float | None, generator: torch.Generator) -> None:
+    def pass_through(self, puzzles: Tensor, level: float | None, generator: torch.Generator) -> None:
         """Passes ``puzzles`` through the network, without labels, at one of the method's reading levels."""
-        self.method.read(self.network, puzzles, level, generator)
+        self.method.pass_through(self.network, puzzles, level, generator)
 
     # Draws -------------------------------------------------------------------------------------------------------
 
@@ -332,15 +332,15 @@ class PuzzleModule(L.LightningModule, ABC):
 
     def _log_scores(self, stage: str) -> None:
         assert self._scores is not None
-        self.card = card = self._scores.compute()
+        self.results = results = self._scores.compute()
         self._scores = None
-        for name, rate in card.rates.items():
+        for name, rate in results.rates.items():
             self.log(f"{stage}/{name}", rate.value.float(), prog_bar=SCORES[name].is_main)
             self.log(f"{stage}_count/{name}", rate.total.float())
-        for name, value in card.values.items():
+        for name, value in results.values.items():
             self.log(f"{stage}/{name}", value)
-        if card.likelihood is not None:
-            self.log(f"{stage}/nats_per_cell", card.likelihood.value)
+        if results.likelihood is not None:
+            self.log(f"{stage}/nats_per_cell", results.likelihood.value)
 
     def on_validation_epoch_start(self) -> None:
         """Begins to count."""

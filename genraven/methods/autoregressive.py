@@ -3,8 +3,9 @@
 B puzzles, L = 81 cells in the order of tokens, A attributes.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -54,6 +55,10 @@ class Autoregressive(Method):
     family = "autoregressive"
     settings = AutoregressiveSampling
     likelihood = ("exact", 1)
+    study_protocol: ClassVar[Mapping[str, Any]] = {
+        "temperature": 1.0,
+        "completion_temperature": 0.0,
+    }  # it completes greedily
     pools = ("mean", "last")
 
     def __init__(self, sampling: AutoregressiveSampling | None = None) -> None:
@@ -139,7 +144,9 @@ class Autoregressive(Method):
         """Once, cell by cell: the last cells have none given after them, so that particles are not needed."""
         return 1.0
 
-    def read(self, network: nn.Module, puzzles: Tensor, level: float | None, generator: torch.Generator) -> None:
+    def pass_through(
+        self, network: nn.Module, puzzles: Tensor, level: float | None, generator: torch.Generator
+    ) -> None:
         """Passes all cells of ``puzzles`` but the last through the network, which so predicts each of them."""
         network(layout.puzzles_to_tokens(puzzles)[:, :-1].long() + 1)
 

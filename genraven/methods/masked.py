@@ -267,7 +267,9 @@ class MaskedDiffusion(Method):
                 raise InputError(f"expected --noise, the share of masked cells, from 0 to below 1, got {share:g}.")
         return list(asked or READ_AT)
 
-    def read(self, network: nn.Module, puzzles: Tensor, level: float | None, generator: torch.Generator) -> None:
+    def pass_through(
+        self, network: nn.Module, puzzles: Tensor, level: float | None, generator: torch.Generator
+    ) -> None:
         """Passes ``puzzles`` with some cells masked through the network."""
         assert level is not None
         tokens = layout.puzzles_to_tokens(puzzles)

@@ -9,7 +9,7 @@ import inspect
 import pkgutil
 import types
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, Protocol, Union, get_args, get_origin, get_type_hints
 
@@ -84,6 +84,8 @@ class Method(ABC):
     likelihood: ClassVar[tuple[Literal["exact", "bound"], int] | None] = None
     """What ``nats_per_cell`` is, the negative log-likelihood or a number that is not below it in expectation, and in
     how many draws; None where there is none."""
+    study_protocol: ClassVar[Mapping[str, Any]] = {}
+    """Sampling settings in which arXiv 2411.07873 scores this method, where they are known and not the usual ones."""
     pools: ClassVar[tuple[Pool, ...]] = ("mean",)
     """How hidden states of all positions become one vector that means something."""
 
@@ -129,7 +131,9 @@ class Method(ABC):
         """
 
     @abstractmethod
-    def read(self, network: nn.Module, puzzles: Tensor, level: float | None, generator: torch.Generator) -> None:
+    def pass_through(
+        self, network: nn.Module, puzzles: Tensor, level: float | None, generator: torch.Generator
+    ) -> None:
         """Passes ``puzzles`` through the network once, without labels, at one of the ``reading_levels``."""
 
     def reading_levels(self, asked: Sequence[float] | None) -> list[float | None]:

@@ -18,7 +18,7 @@ from genraven.puzzles.spec import RULES
 
 
 @dataclass
-class ScoreCard:
+class ScoreResults:
     """What ``Scores.compute`` gives. What was not counted is absent."""
 
     rates: dict[str, Rate] = field(default_factory=dict)
@@ -106,23 +106,23 @@ class Scores:
         """Counts completed ``puzzles`` (B, 3, 9, 9), made by ``rules`` (B,)."""
         self._completion.update(puzzles, rules)
 
-    def compute(self) -> ScoreCard:
+    def compute(self) -> ScoreResults:
         """The scores so far. A collective: every process must call it."""
-        card = ScoreCard()
+        results = ScoreResults()
         for name, metric in (("c3", self._consistency), ("completion", self._completion), ("", self._memorization)):
             if metric is None or not _any_process_counted(metric):
                 continue
             result = metric.compute()
-            card.rates |= result["rates"]
+            results.rates |= result["rates"]
             if "per_rule" in result:
-                card.per_rule[name] = result["per_rule"]
-            if "entropy" in result and card.rates["c3"].hits:
-                card.values["rule_entropy_bits"] = result["entropy"].item()
+                results.per_rule[name] = result["per_rule"]
+            if "entropy" in result and results.rates["c3"].hits:
+                results.values["rule_entropy_bits"] = result["entropy"].item()
         if _any_process_counted(self._loss):
-            card.values["loss"] = self._loss.compute().item()
+            results.values["loss"] = self._loss.compute().item()
         if self._likelihood is not None and _any_process_counted(self._likelihood):
-            card.likelihood = self._likelihood.compute()
-        return card
+            results.likelihood = self._likelihood.compute()
+        return results
 
 
 def _any_process_counted(metric: Metric) -> bool:

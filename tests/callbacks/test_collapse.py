@@ -9,7 +9,7 @@ import torch
 from callbacks import CollapseLimits, CollapseWatch
 from genraven.errors import InputError
 from genraven.metrics.rates import Rate
-from genraven.metrics.scores import ScoreCard
+from genraven.metrics.scores import ScoreResults
 from lightning_modules import AutoregressiveModule
 
 
@@ -17,17 +17,17 @@ def rate(hits: int, total: int = 1000) -> Rate:
     return Rate(torch.tensor(hits), torch.tensor(total))
 
 
-def card(
+def results(
     novel: int | None = None, memorized: int = 0, entropy: float | None = None, loss: float | None = None, c3: int = 500
-) -> ScoreCard:
-    made = ScoreCard(rates={"c3": rate(c3)})
+) -> ScoreResults:
+    made = ScoreResults(rates={"c3": rate(c3)})
     if novel is not None:
         made.rates |= {"novel_c3": rate(novel), "memorized_rows": rate(memorized, 3000)}
     made.values = {name: value for name, value in (("rule_entropy_bits", entropy), ("loss", loss)) if value is not None}
     return made
 
 
-class Board:
+class FakeTrainer:
     """A trainer of which only what the watch asks for is there."""
 
     def __init__(self) -> None:
@@ -39,75 +39,75 @@ class Board:
         self.logged.append(values)
 
 
-def watch(cards: list[ScoreCard], limits: CollapseLimits | None = None, training: list[float] | None = None) -> Any:
+def watch(cards: list[ScoreResults], limits: CollapseLimits | None = None, training: list[float] | None = None) -> Any:
     """The watch after validations at steps 100, 200, ..., as a run that is started anew before each would have it."""
     module = AutoregressiveModule.__new__(AutoregressiveModule)
-    board, state = Board(), None
+    trainer, state = FakeTrainer(), None
     for number, made in enumerate(cards):
         watcher = CollapseWatch(limits or CollapseLimits())
         if state is not None:
             watcher.load_state_dict(state)
         watcher._losses = [training[number]] if training else []
-        board.global_step += 100
-        object.__setattr__(module, "card", made)
+        trainer.global_step += 100
+        object.__setattr__(module, "results", made)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            watcher.on_validation_end(board, module)  # type: ignore[arg-type]
+            watcher.on_validation_end(trainer, module)  # type: ignore[arg-type]
         state = watcher.state_dict()
-    watcher.board = board  # type: ignore[attr-defined]
+    watcher.trainer = trainer  # type: ignore[attr-defined]
     return watcher
 
 
 def test_novel_c3_that_falls_is_marked_once_at_its_step() -> None:
-    watcher = watch([card(novel=n) for n in (10, 400, 390, 150, 100, 400)])
+    watcher = watch([results(novel=n) for n in (10, 400, 390, 150, 100, 400)])
     crossing = watcher.crossings["novel_c3"]
     assert (set(watcher.crossings), crossing["step"], crossing["value"]) == ({"novel_c3"}, 400, 0.15)
     assert crossing["threshold"] == pytest.approx(0.5 * rate(400).interval()[0].item())
-    assert [logged["collapse/novel_c3"] for logged in watcher.board.logged if "collapse/novel_c3" in logged] == [
+    assert [logged["collapse/novel_c3"] for logged in watcher.trainer.logged if "collapse/novel_c3" in logged] == [
         0, 0, 0, 1, 1, 1,
     ]  # fmt: skip
-    assert not watcher.board.should_stop
+    assert not watcher.trainer.should_stop
     assert watcher.report()["stopped"] is None
 
 
 @pytest.mark.parametrize("novel", [(0, 0, 0), (2, 0, 0), (400, 220, 230), (10, 4, 3)])
 def test_what_chance_may_do_is_no_collapse(novel: tuple[int, ...]) -> None:
-    assert watch([card(novel=n) for n in novel]).crossings == {}
+    assert watch([results(novel=n) for n in novel]).crossings == {}
 
 
 def test_memorised_rows() -> None:
-    assert watch([card(novel=10, memorized=1510)]).crossings == {}  # 0.503, but not surely above a half
-    crossing = watch([card(novel=10, memorized=m) for m in (0, 1400, 1700)]).crossings["memorized_rows"]
+    assert watch([results(novel=10, memorized=1510)]).crossings == {}  # 0.503, but not surely above a half
+    crossing = watch([results(novel=10, memorized=m) for m in (0, 1400, 1700)]).crossings["memorized_rows"]
     assert crossing == {"step": 300, "value": pytest.approx(1700 / 3000), "threshold": 0.5}
 
 
 def test_lost_rules() -> None:
-    crossing = watch([card(entropy=e) for e in (3.0, 5.0, 4.5, 3.9)]).crossings["entropy_bits"]
+    crossing = watch([results(entropy=e) for e in (3.0, 5.0, 4.5, 3.9)]).crossings["entropy_bits"]
     assert crossing == {"step": 400, "value": 3.9, "threshold": 4.0}
-    assert watch([card(entropy=e, c3=49) for e in (5.0, 1.0)]).crossings == {}  # too few to tell
+    assert watch([results(entropy=e, c3=49) for e in (5.0, 1.0)]).crossings == {}  # too few to tell
 
 
 def test_the_gap_needs_a_training_loss_that_falls() -> None:
-    cards = [card(loss=loss) for loss in (2.0, 1.0, 1.1, 1.3)]
+    cards = [results(loss=loss) for loss in (2.0, 1.0, 1.1, 1.3)]
     assert watch(cards, training=[2.0, 1.0, 0.9, 0.8]).crossings["loss_gap"]["step"] == 400
     assert watch(cards, training=[2.0, 1.0, 1.2, 1.4]).crossings == {}  # training diverges: no memorising
     assert watch(cards).crossings == {}  # no training loss was logged
 
 
 def test_a_stream_has_no_memory_to_watch() -> None:
-    watcher = watch([card(entropy=3.0)] * 2)
-    assert {name for logged in watcher.board.logged for name in logged} == {"collapse/entropy_bits"}
+    watcher = watch([results(entropy=3.0)] * 2)
+    assert {name for logged in watcher.trainer.logged for name in logged} == {"collapse/entropy_bits"}
 
 
 def test_the_run_stops_when_told_to() -> None:
-    watcher = watch([card(novel=n) for n in (400, 10)], CollapseLimits(stop=True))
-    assert watcher.board.should_stop
+    watcher = watch([results(novel=n) for n in (400, 10)], CollapseLimits(stop=True))
+    assert watcher.trainer.should_stop
     assert watcher.report()["stopped"].startswith("collapse: novel_c3 is 0.01 at step 200")
 
 
 def test_signals_can_be_switched_off() -> None:
     limits = CollapseLimits(novel_c3=None, memorized_rows=None, entropy_bits=None, loss_gap=None)
-    cards = [card(400, 0, 5.0, 1.0), card(0, 3000, 1.0, 9.0)]
+    cards = [results(400, 0, 5.0, 1.0), results(0, 3000, 1.0, 9.0)]
     assert watch(cards, limits, [1.0, 0.5]).crossings == {}
     assert len(watch(cards, CollapseLimits(), [1.0, 0.5]).crossings) == 4
 

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.callbacks import TQDMProgressBar
 
 from callbacks import ProgressLines, progress
-from launch.watching import progress_bar
+from launch.training.monitoring import progress_bar
 
 BATCH, OUTPUTS = SimpleNamespace(puzzles=[0] * 8), {"loss": torch.tensor(0.5)}
 

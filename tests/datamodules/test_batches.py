@@ -1,9 +1,21 @@
+import gc
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
-from datamodules.batches import Batch, EvaluationLoader, FinitePool, GlobalOrder, Share, StreamPool, TrainLoader
+from datamodules.batches import (
+    Batch,
+    EvaluationLoader,
+    FinitePool,
+    GlobalOrder,
+    Share,
+    SharedBlocks,
+    StreamPool,
+    TrainLoader,
+)
 from genraven.errors import InputError
 from genraven.puzzles import layout
 from genraven.puzzles.corrupt import Corruption, corrupt
@@ -201,3 +213,39 @@ def test_rows_are_put_in_an_order_of_their_own_in_each_pass() -> None:
     assert seen[0] != seen[1]
     some = augmented.at(np.arange(7, 12))[0]
     assert torch.equal(some, augmented.at(np.arange(40))[0][7:12])  # whoever asks, and for how much
+
+
+def test_processes_of_a_machine_divide_a_stream_and_see_the_same(tmp_path: Path) -> None:
+    rules, made = (3, 8, 30, 38), list[tuple[int, int]]()
+
+    class Counted(StreamPool):
+        def _make(self, rule: int, turn: int) -> NDArray[np.int8]:
+            made.append((rule, turn))
+            return super()._make(rule, turn)
+
+    alone = StreamPool(rules, 0, Corruption())
+    pools = [Counted(rules, 0, Corruption(), shared=SharedBlocks(tmp_path, rank, 2)) for rank in range(2)]
+    places = np.arange(0, alone.size, 997)
+    for turn in range(5):
+        for pool in pools:
+            puzzles, of_rules = pool.take(turn, places)
+            wanted, wanted_rules = alone.take(turn, places)
+            assert np.array_equal(puzzles, wanted)
+            assert np.array_equal(of_rules, wanted_rules)
+    for pool in pools:
+        pool._workers.shutdown()
+    assert sorted(made) == sorted((rule, turn) for rule in rules for turn in range(6))  # once each
+    assert len(list(tmp_path.glob("*.npy"))) <= 4 * len(rules)  # of a few passes only
+    assert pools[1]._own_first() == (30, 38, 3, 8)
+    shared = [pool.shared for pool in pools]
+    del pools, pool, shared
+    gc.collect()
+    assert list(tmp_path.glob("*.npy")) == []
+
+
+def test_a_stream_whose_maker_was_killed_goes_on(tmp_path: Path) -> None:
+    SharedBlocks(tmp_path, 0, 2)
+    (tmp_path / "rule03.lock").touch()  # left behind, and held by nobody
+    pool = StreamPool((3,), 0, Corruption(), shared=SharedBlocks(tmp_path, 1, 2))
+    puzzles, _ = pool.take(0, np.arange(5))
+    assert np.array_equal(puzzles, generate(3, 0, 5).numpy())

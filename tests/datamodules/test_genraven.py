@@ -9,6 +9,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
 from datamodules import GenRAVENDataModule
+from datamodules.batches import StreamPool
 from genraven.errors import InputError
 from genraven.puzzles import layout
 from genraven.puzzles.corrupt import Corruption
@@ -151,14 +152,17 @@ def test_a_stream_without_an_end_asks_for_max_steps(tmp_path: Path) -> None:
     ("num_devices", "by_srun", "threads"), [(1, False, 12), (4, False, 3), (16, False, 1), (4, True, 12)]
 )
 def test_processes_of_a_machine_divide_its_cpus_unless_srun_has_done_so(
-    num_devices: int, by_srun: bool, threads: int, monkeypatch: pytest.MonkeyPatch
+    num_devices: int, by_srun: bool, threads: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(12)))
     environment = SLURMEnvironment(auto_requeue=False) if by_srun else LightningEnvironment()
-    stream = GenRAVENDataModule(samples_per_rule=None)
-    stream.trainer = SimpleNamespace(num_devices=num_devices, strategy=SimpleNamespace(cluster_environment=environment))  # type: ignore[assignment]
+    stream = GenRAVENDataModule(samples_per_rule=None, cache_dir=str(tmp_path))
+    strategy = SimpleNamespace(cluster_environment=environment)
+    stream.trainer = SimpleNamespace(num_devices=num_devices, local_rank=0, strategy=strategy)  # type: ignore[assignment]
     stream.setup("fit")
-    assert stream._pool._workers._max_workers == threads  # type: ignore[union-attr]
+    assert isinstance(stream._pool, StreamPool)
+    assert stream._pool._workers._max_workers == threads
+    assert (stream._pool.shared is None) == (num_devices == 1)
 
 
 # Files ----------------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ GRACE_S = 3.0  # for the others when one has ended
 
 def look_late(number: int) -> None:
     """Processes but the first look at a checkpoint only when the first has renamed the torn one."""
-    look = launch.runs.is_whole
+    look = launch.runs.folder.is_whole
 
     def late(path: Path) -> bool:
         deadline = time.monotonic() + 20
@@ -26,7 +26,7 @@ def look_late(number: int) -> None:
             time.sleep(0.02)
         return look(path)
 
-    launch.runs.is_whole = late
+    launch.runs.folder.is_whole = late
 
 
 def verify_late(number: int) -> None:
@@ -79,8 +79,8 @@ if __name__ == "__main__":
     import torch
 
     torch.set_num_threads(1)
-    import launch.runs
-    import launch.training
+    import launch.runs.folder
+    import launch.training.command
     from datamodules import GenRAVENDataModule
     from launch.cli import main
 

@@ -22,8 +22,8 @@ from genraven.puzzles.masks import last_panel_mask
 from genraven.puzzles.rules import row_rules
 from genraven.puzzles.spec import NUM_RULES, RULE_ID, RULES
 from launch.cli import main
-from launch.runs import load_run
-from launch.shipped import CONFIGS, config_names
+from launch.configs.shipped import CONFIGS, config_names
+from launch.trained.load import load_run
 
 TINY = ["--model.network.width", "24", "--model.network.depth", "1", "--model.network.num_heads", "2"]
 QUICK = [

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from launch import demo
-from launch.shipped import CONFIGS
+from launch.configs.shipped import CONFIGS
 
 TINY = """ --trainer.max_steps 2 --trainer.val_check_interval 2 --data.eval_puzzles_per_rule 2
  --data.global_batch_size 4 --model.network.depth 1"""

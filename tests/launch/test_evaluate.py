@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tiny import fit
 
-import launch.evaluate
+import launch.trained.evaluate
 from genraven.report.evaluation import Evaluation
 from launch.cli import main
 
@@ -59,7 +59,7 @@ def test_broken_off_and_started_again(runs: Path, tmp_path: Path, monkeypatch: p
     command = ["evaluate", str(runs / "diffusion"), *OPTIONS, *GRID]
     assert main(["evaluate", str(whole / "diffusion"), *OPTIONS, *GRID]) == 0
     assert len(results(whole / "diffusion")) == 4
-    score, calls = launch.evaluate.score_model, []
+    score, calls = launch.trained.evaluate.score_model, []
 
     def interrupted(*arguments: Any) -> Any:
         calls.append(arguments)
@@ -67,7 +67,7 @@ def test_broken_off_and_started_again(runs: Path, tmp_path: Path, monkeypatch: p
             raise KeyboardInterrupt
         return score(*arguments)
 
-    monkeypatch.setattr(launch.evaluate, "score_model", interrupted)
+    monkeypatch.setattr(launch.trained.evaluate, "score_model", interrupted)
     assert main(command) == 130
     assert results(runs / "diffusion") == results(whole / "diffusion")[:2]
     assert main(command) == 0
@@ -123,7 +123,7 @@ def test_an_error_of_one_process_reaches_all(kind: str, code: int, runs: Path, t
     script = tmp_path / "failing.py"
     script.write_text(f"""
 import os, sys
-import launch.evaluate
+import launch.trained.evaluate
 from genraven.errors import InputError
 from genraven.report.evaluation import Evaluation
 from launch.cli import main
@@ -133,8 +133,8 @@ def fail(*arguments):
         raise {kind}("too large")
     return score(*arguments)
 
-score = launch.evaluate.EvaluationLoader.__iter__
-launch.evaluate.EvaluationLoader.__iter__ = fail
+score = launch.trained.evaluate.EvaluationLoader.__iter__
+launch.trained.evaluate.EvaluationLoader.__iter__ = fail
 sys.exit(main(sys.argv[1:]))
 """)
     with socket.socket() as free:

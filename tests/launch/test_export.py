@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny import fit, last_state
 
-from launch.card import CARD, WEIGHTS
 from launch.cli import main
-from launch.runs import load_run
+from launch.runs.exported import DESCRIPTION, WEIGHTS
+from launch.trained.load import load_run
 
 SHORT = ["--trainer.max_steps", "3", "--trainer.val_check_interval", "3"]
 
@@ -48,22 +48,22 @@ def test_the_averaged_weights_and_what_they_are(run: Path, exported: Path) -> No
     assert weights.keys() == state["state_dict"].keys()
     assert all(torch.equal(value, state["state_dict"][name]) for name, value in weights.items())
     assert any(not torch.equal(value, state["current_model_state"][name]) for name, value in weights.items())
-    card = json.loads((exported / CARD).read_text())
+    description = json.loads((exported / DESCRIPTION).read_text())
     summary = json.loads((run / "summary.json").read_text())
-    assert (card["family"], card["network"], card["process"], card["step"]) == ("diffusion", "DiT", "Flow", 3)
-    assert card["method"] == "GaussianDiffusion"
-    assert card["parameters"] == summary["parameters"]
-    assert card["averaged_weights"]
-    assert card["data"] == {
+    found = [description[name] for name in ("family", "network", "process", "step")]
+    assert found == ["diffusion", "DiT", "Flow", 3]
+    assert description["parameters"] == summary["parameters"]
+    assert description["averaged_weights"]
+    assert description["data"] == {
         "samples_per_rule": 30,
         "source": None,
         "seed": 0,
         "trained_rules": ["shape.constant", "size.constant", "color.constant"],
         "held_out_rules": [],
     }
-    assert card["validation"]["c3"] == {"value": summary["metrics"]["val/c3"], "count": 12}
-    assert card["git_commit"] == summary["git_commit"]
-    assert str(run.parent) not in (exported / CARD).read_text()
+    assert description["validation"]["c3"] == {"value": summary["metrics"]["val/c3"], "count": 12}
+    assert description["git_commit"] == summary["git_commit"]
+    assert str(run.parent) not in (exported / DESCRIPTION).read_text()
     assert sorted(path.name for path in exported.parent.iterdir()) == ["model"]
 
 
@@ -75,9 +75,9 @@ def test_metrics_of_another_step_are_left_out(run: Path, in_tmp_path: Path) -> N
     assert main(["export", str(run), "--out", "model"]) == 0
     (run / "evaluation.json").unlink()
     (run / "summary.json").write_text(json.dumps(summary))
-    card = json.loads(Path("model", CARD).read_text())
-    assert card["validation"] is None
-    assert card["evaluations"] == results[1:]
+    description = json.loads(Path("model", DESCRIPTION).read_text())
+    assert description["validation"] is None
+    assert description["evaluations"] == results[1:]
 
 
 def test_it_does_what_the_run_does(run: Path, exported: Path) -> None:
@@ -92,15 +92,15 @@ def test_it_does_what_the_run_does(run: Path, exported: Path) -> None:
     model, data, found = load_run(exported, "cpu")
     assert model.generate(2).shape == (2, 3, 9, 9)
     assert data.samples_per_rule == 30
-    assert found["card"]["step"] == 3
+    assert found["description"]["step"] == 3
     assert main([*fit(Path("tuned"), *SHORT, family="diffusion"), "--init-from", str(exported)]) == 0
     assert last_state(Path("tuned"))["global_step"] == 3
 
 
 def test_what_cannot_be_exported_or_gone_on_from(run: Path, exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = (exported / CARD).read_bytes()
+    before = (exported / DESCRIPTION).read_bytes()
     assert "not there yet, got model" in error_of(["export", str(run), "--out", "model"], capsys)
-    assert (exported / CARD).read_bytes() == before
+    assert (exported / DESCRIPTION).read_bytes() == before
     assert "exported already" in error_of(["export", "model", "--out", "again"], capsys)
     assert "missing" in error_of(["export", "missing", "--out", "again"], capsys)
     going_on = [*fit(Path("r"), family="diffusion"), "--ckpt_path", "model"]
@@ -115,20 +115,20 @@ def test_a_full_disk_leaves_nothing(
         path.write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("launch.card.save_file", full)
+    monkeypatch.setattr("launch.runs.exported.save_file", full)
     assert "No space left" in error_of(["export", str(run), "--out", "model"], capsys)
     assert list(in_tmp_path.iterdir()) == []
 
 
 def change(folder: Path, **settings: Any) -> None:
-    card = json.loads((folder / CARD).read_text())
-    (folder / CARD).write_text(json.dumps(card | settings))
+    description = json.loads((folder / DESCRIPTION).read_text())
+    (folder / DESCRIPTION).write_text(json.dumps(description | settings))
 
 
 def set_model(folder: Path, **settings: Any) -> None:
-    card = json.loads((folder / CARD).read_text())
-    card["config"]["model"]["init_args"] |= settings
-    (folder / CARD).write_text(json.dumps(card))
+    description = json.loads((folder / DESCRIPTION).read_text())
+    description["config"]["model"]["init_args"] |= settings
+    (folder / DESCRIPTION).write_text(json.dumps(description))
 
 
 def swap_weights(folder: Path) -> None:
@@ -144,9 +144,9 @@ def tear(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (lambda folder: (folder / CARD).unlink(), "expected a card in model/card.json, got none (No such file"),
-        (lambda folder: (folder / CARD).write_text("{"), "it is no JSON"),
-        (lambda folder: (folder / CARD).write_text("[]"), "expected format in model/card.json, got None"),
+        (lambda folder: (folder / DESCRIPTION).unlink(), "a description in model/card.json, got none (No such file"),
+        (lambda folder: (folder / DESCRIPTION).write_text("{"), "it is no JSON"),
+        (lambda folder: (folder / DESCRIPTION).write_text("[]"), "expected format in model/card.json, got None"),
         (lambda folder: change(folder, format=2), "expected format 1 in model/card.json, got 2"),
         (lambda folder: change(folder, config={"model": {}}), "expected config.data in"),
         (lambda folder: change(folder, family="autoregressive"), "family"),

@@ -13,7 +13,7 @@ from tiny import assert_same_run, fault, fit, leftovers, steps
 
 from genraven.signals import REQUEUE
 from launch.cli import main
-from launch.runs import RunFolder, find_checkpoint, is_whole
+from launch.runs.folder import RunFolder, find_checkpoint, is_whole
 
 FINISHED, BAD_INPUT = 0, 2
 

@@ -14,7 +14,7 @@ from tiny import fault, fit, leftovers, steps
 
 from genraven.signals import REQUEUE
 from launch.cli import main
-from launch.local import joint_status, newest_checkpoint, option_value
+from launch.processes.launcher import joint_status, newest_checkpoint, option_value
 
 HERE = Path(__file__).parent
 
@@ -81,7 +81,7 @@ def test_a_restart_without_progress_is_the_last(
         def wait(self) -> int:
             return 1
 
-    monkeypatch.setattr("launch.local.Ranks", Crashing)
+    monkeypatch.setattr("launch.processes.launcher.Ranks", Crashing)
     launch = ["launch", "--devices", "2", "--max-restarts", "3", "--", "fit", "--run_dir", str(tmp_path)]
     assert main(launch) == 1
     assert len(made) == starts

@@ -10,9 +10,9 @@ from tiny import fit
 
 from genraven.errors import InputError
 from launch.cli import main
-from launch.evaluate import score_model
-from launch.numerics import Numerics
-from launch.runs import load_run
+from launch.trained.evaluate import score_model
+from launch.trained.load import load_run
+from launch.trained.numerics import Numerics
 
 QUICK = [
     *("--trainer.max_steps", "4", "--trainer.val_check_interval", "4", "--trainer.precision", "bf16-mixed"),

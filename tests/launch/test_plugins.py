@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from tiny import fit, steps
 
-from launch import several
 from launch.cli import main
-from launch.local import Ranks
-from launch.plugins import named_plugins, plugin_options, take_plugins
-from launch.registry import classes
+from launch.configs.plugins import named_plugins, plugin_options, take_plugins
+from launch.configs.registry import classes
+from launch.jobs import local_queue
+from launch.processes.launcher import Ranks
 
 MODULE = """
 import torch
@@ -128,6 +128,6 @@ def test_processes_here_import_it(monkeypatch: pytest.MonkeyPatch) -> None:
     take_plugins(["--plugin", "my_networks"])
     assert Ranks(["fit"], 2).wait() == 0
     Path("run/job").mkdir(parents=True)
-    several._start(Path("run"), Path("code"), 0, {})
+    local_queue._start(Path("run"), Path("code"), 0, {})
     assert len(started) == 3
     assert all("--plugin my_networks" in " ".join(command) for command in started)

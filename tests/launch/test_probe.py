@@ -11,10 +11,10 @@ import torch
 from tiny import fit
 from torch import Tensor
 
-import launch.probe
+import launch.trained.probe
 from genraven.puzzles.generate import generate
 from launch.cli import main
-from launch.runs import load_run
+from launch.trained.load import load_run
 
 FEW = ["--fit-per-rule", "3", "--puzzles-per-rule", "2", "--batch-size", "64"]
 LABELS = ["--model.network.num_labels", "40"]
@@ -26,7 +26,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GENRAVEN_CACHE", str(folder / "cache"))
-        patch.setattr(launch.probe, "_make_puzzles", cache(launch.probe._make_puzzles))  # of 80 streams: 2 s each time
+        make = launch.trained.probe._make_puzzles
+        patch.setattr(launch.trained.probe, "_make_puzzles", cache(make))  # of 80 streams: 2 s each time
         families = ("autoregressive", "diffusion")
         for family in families:
             assert main(fit(folder / family, "--trainer.max_steps", "3", *LABELS, family=family)) == 0
@@ -71,7 +72,7 @@ def test_the_rule_is_not_given_to_the_network(family: str, runs: dict[str, Path]
     table = model.network.start if family == "autoregressive" else model.network.label
     labels: list[Tensor] = []
     table.register_forward_pre_hook(lambda _, args: labels.append(args[0]))  # type: ignore[union-attr, operator]
-    model.read(generate(7, 0, 5), 0.3, model.generator("probe", 0))
+    model.pass_through(generate(7, 0, 5), 0.3, model.generator("probe", 0))
     assert torch.cat(labels).tolist() == [40] * 5
 
 

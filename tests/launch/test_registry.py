@@ -15,10 +15,10 @@ from safetensors.torch import save_file
 
 from genraven.errors import InputError
 from launch.cli import main
-from launch.identity import build, with_defaults
-from launch.registry import classes, is_plain
-from launch.runs import load_run
-from launch.transfer import read_initial
+from launch.configs.identity import build, with_defaults
+from launch.configs.registry import classes, is_plain
+from launch.trained.load import load_run
+from launch.training.initial_weights import read_initial
 
 COMMAND = "touch gone_off"
 PATHS = """
@@ -36,9 +36,9 @@ PATHS = """
     genraven.networks.dit.__dict__ lightning_modules.DiffusionModule.__subclasses__
     lightning_modules.DiffusionModule.load_from_checkpoint lightning_modules.base.PuzzleModule.__mro__
     lightning_modules.__class__ object.__subclasses__ type DiT Adam SGD Module Network
-    datamodules.GenRAVENDataModule launch.cli.main launch.local.launch lightning.Trainer lightning.pytorch.Trainer
-    lightning.pytorch.cli.LightningCLI jsonargparse.CLI jsonargparse.set_parsing_settings callbacks.RunGuard
-    pickle.loads marshal.loads ctypes.CDLL importlib.import_module pydoc.locate functools.partial
+    datamodules.GenRAVENDataModule launch.cli.main launch.processes.launcher.launch lightning.Trainer
+    lightning.pytorch.Trainer lightning.pytorch.cli.LightningCLI jsonargparse.CLI jsonargparse.set_parsing_settings
+    callbacks.RunGuard pickle.loads marshal.loads ctypes.CDLL importlib.import_module pydoc.locate functools.partial
     operator.methodcaller shutil.rmtree sys.exit webbrowser.open socket.socket code.interact pty.spawn timeit.timeit
     antigravity this
 """.split()  # noqa: SIM905
@@ -224,7 +224,7 @@ def test_a_walk_is_refused_in_one_line(
 
 def test_the_parser_refuses_it_too(whole: dict[str, Any], canary: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     before = copy.deepcopy(parsing_settings)
-    monkeypatch.setattr("launch.identity.check_config", lambda *_: None)
+    monkeypatch.setattr("launch.configs.identity.check_config", lambda *_: None)
     for path in ("trap.Network", "genraven.files.os.system", "genraven.networks.dit.nn.Linear"):
         for name in ("network", "process", "optimizer"):
             with pytest.raises(InputError, match="is not allowed"):

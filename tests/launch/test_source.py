@@ -12,8 +12,8 @@ from tiny import fit, steps
 
 from genraven.report.reading import read_run
 from launch.cli import main
-from launch.identity import config_hash, refuse_other
-from launch.runs import RunFolder
+from launch.configs.identity import config_hash, refuse_other
+from launch.runs.folder import RunFolder
 
 SHORT = ["--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--data.samples_per_rule", "2"]
 

@@ -5,8 +5,8 @@ import os
 import pytest
 
 from genraven.errors import InputError
-from launch.starter import RANKS, TASKS, by_srun, check_nodes, check_size, is_alone, settle_starter
-from launch.world import World
+from launch.processes.process_group import ProcessGroup
+from launch.processes.started_by import RANKS, TASKS, by_srun, check_nodes, check_size, is_alone, settle_starter
 
 TORCHRUN = {
     "RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "1",
@@ -25,32 +25,35 @@ def settled(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 @pytest.mark.parametrize(
-    ("environment", "world"),
+    ("environment", "group"),
     [
-        ({}, World()),
-        ({"RANK": "3"}, World()),
-        ({"LOCAL_RANK": "1", "WORLD_SIZE": "4"}, World()),
-        ({"RANK": "3", "WORLD_SIZE": "4", "MASTER_ADDR": "n1", "MASTER_PORT": "1"}, World()),
-        (ALLOCATION, World()),
-        (BATCH, World()),
-        ({**BATCH, "RANK": "3", "MASTER_ADDR": "n1"}, World()),
-        ({**STEP, "SLURM_STEP_NUM_TASKS": "1"}, World()),
-        (TORCHRUN, World(3, 4, 1)),
-        (TORCHRUN | ALLOCATION, World(3, 4, 1)),
-        (TORCHRUN | STEP | {"SLURM_STEP_NUM_TASKS": "2"}, World(3, 4, 1)),  # srun starts torchrun on each of two nodes
-        (STEP, World(2, 4, 2)),
-        ({**STEP, "RANK": "3", "LOCAL_RANK": "0"}, World(2, 4, 2)),
-        ({**STEP, "SLURM_JOB_NAME": "interactive"}, World(2, 4, 2)),
-        ({**STEP, **TORCHRUN}, World(2, 4, 2)),  # a wrapper that says again what srun says
+        ({}, ProcessGroup()),
+        ({"RANK": "3"}, ProcessGroup()),
+        ({"LOCAL_RANK": "1", "WORLD_SIZE": "4"}, ProcessGroup()),
+        ({"RANK": "3", "WORLD_SIZE": "4", "MASTER_ADDR": "n1", "MASTER_PORT": "1"}, ProcessGroup()),
+        (ALLOCATION, ProcessGroup()),
+        (BATCH, ProcessGroup()),
+        ({**BATCH, "RANK": "3", "MASTER_ADDR": "n1"}, ProcessGroup()),
+        ({**STEP, "SLURM_STEP_NUM_TASKS": "1"}, ProcessGroup()),
+        (TORCHRUN, ProcessGroup(3, 4, 1)),
+        (TORCHRUN | ALLOCATION, ProcessGroup(3, 4, 1)),
+        # srun starts torchrun on each of two nodes
+        (TORCHRUN | STEP | {"SLURM_STEP_NUM_TASKS": "2"}, ProcessGroup(3, 4, 1)),
+        (STEP, ProcessGroup(2, 4, 2)),
+        ({**STEP, "RANK": "3", "LOCAL_RANK": "0"}, ProcessGroup(2, 4, 2)),
+        ({**STEP, "SLURM_JOB_NAME": "interactive"}, ProcessGroup(2, 4, 2)),
+        ({**STEP, **TORCHRUN}, ProcessGroup(2, 4, 2)),  # a wrapper that says again what srun says
     ],
 )
-def test_only_what_is_whole_is_believed(environment: dict[str, str], world: World, settled: pytest.MonkeyPatch) -> None:
+def test_only_what_is_whole_is_believed(
+    environment: dict[str, str], group: ProcessGroup, settled: pytest.MonkeyPatch
+) -> None:
     for name, value in environment.items():
         settled.setenv(name, value)
     settle_starter()
-    assert World.of_environment() == world
-    assert is_alone() == (world.size == 1)
-    assert by_srun() == (world.size > 1 and "SLURM_PROCID" in os.environ)
+    assert ProcessGroup.of_environment() == group
+    assert is_alone() == (group.size == 1)
+    assert by_srun() == (group.size > 1 and "SLURM_PROCID" in os.environ)
     left = {name for name in (*RANKS, *TASKS) if name in os.environ}
     assert left.isdisjoint(TASKS if not by_srun() else RANKS)
     assert not (is_alone() and left)

@@ -13,8 +13,8 @@ from genraven.errors import InputError
 from genraven.locks import locked
 from genraven.run_folder import LOCK
 from launch.cli import main
-from launch.runs import STARTED, RunFolder, default_run_folder
-from launch.starting import LOST_MACHINE_S, PATIENCE_S, _patience_s, occupied
+from launch.runs.folder import STARTED, RunFolder, default_run_folder
+from launch.runs.starting import LOST_MACHINE_S, PATIENCE_S, _patience_s, occupied
 
 CONFIG: dict[str, Any] = {"model": {"init_args": {"network": {"class_path": "genraven.networks.dit.DiT"}}}}
 

@@ -16,7 +16,7 @@ import pytest
 
 from genraven.locks import locked
 from launch.cli import main
-from launch.status import COLUMNS, named_runs, read_status
+from launch.runs.status import COLUMNS, named_runs, read_status
 
 ROOT = Path(__file__).parents[2]
 
@@ -157,7 +157,7 @@ def test_a_run_whose_files_cannot_be_read_is_unknown(tmp_path: Path, monkeypatch
     def fail(*arguments: Any) -> Any:
         raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
 
-    monkeypatch.setattr("launch.status._refusal", fail)
+    monkeypatch.setattr("launch.runs.status._refusal", fail)
     status = read_status(make_run(tmp_path / "run", {"state": "finished"}), {})
     assert (status.state, status.message) == ("unknown", "cannot be read: Stale file handle")
 

@@ -10,10 +10,10 @@ import torch
 import yaml
 
 from launch.cli import main
-from launch.freeze import PACKAGES, replaced
-from launch.settings import add_cluster_arguments, read_cluster
-from launch.slurm import Cluster
-from launch.submit import write_note
+from launch.jobs.submit import write_note
+from launch.runs.freeze import PACKAGES, replaced
+from launch.slurm.cluster_options import add_cluster_arguments, read_cluster
+from launch.slurm.job_script import Cluster
 
 Fake = Callable[..., Path]
 FIT = [
@@ -152,8 +152,8 @@ def test_a_checkpoint_to_start_from_is_found_from_anywhere(
     in_tmp_path: Path, fake_slurm: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_slurm()
-    monkeypatch.setattr("launch.runs.read_checkpoint", lambda path: {"genraven_config": {}})
-    monkeypatch.setattr("launch.identity.refuse_other", lambda *_: None)
+    monkeypatch.setattr("launch.runs.folder.read_checkpoint", lambda path: {"genraven_config": {}})
+    monkeypatch.setattr("launch.configs.identity.refuse_other", lambda *_: None)
     Path("x.ckpt").touch()
     assert main(["submit", "--", *FIT, "--run_dir", "a", "--ckpt_path", "x.ckpt"]) == 0
     assert yaml.safe_load(Path("a/job/config.yaml").read_text())["ckpt_path"] == str(in_tmp_path / "x.ckpt")
@@ -214,7 +214,7 @@ def test_a_run_whose_queue_cannot_be_seen_is_left_alone(
     fake_slurm(sbatch="15")
     submit = ["submit", "--", *FIT, "--run_dir", "a"]
     assert main(submit) == 0
-    monkeypatch.setattr("launch.scheduler.queue", lambda ids: None)
+    monkeypatch.setattr("launch.slurm.scheduler.queue", lambda ids: None)
     assert "job 15: cannot see the queue" in error_of(submit, capsys)
 
 

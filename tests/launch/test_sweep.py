@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from launch.cli import main
-from launch.several import surroundings, visible_gpus
-from launch.shipped import CONFIGS
-from launch.sweep import plan, read_grid
+from launch.configs.shipped import CONFIGS
+from launch.jobs.local_queue import surroundings, visible_gpus
+from launch.jobs.sweep import plan, read_grid
 
 ROOT = Path(__file__).parents[2]
 Fake = Callable[..., Path]

@@ -14,9 +14,9 @@ from callbacks import CollapseWatch
 from callbacks.collapse import Reading
 from genraven.errors import InputError
 from launch.cli import main
-from launch.identity import config_hash
-from launch.precision import default_precision, faster_precision
-from launch.runs import STARTED, RunFolder, default_run_folder
+from launch.configs.identity import config_hash
+from launch.runs.folder import STARTED, RunFolder, default_run_folder
+from launch.training.precision import default_precision, faster_precision
 
 
 @pytest.mark.parametrize(
@@ -35,18 +35,18 @@ def test_bf16_where_the_device_has_it(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bf16 or including_emulation)
-    monkeypatch.setattr("launch.precision.faster_precision", lambda: "as measured")
+    monkeypatch.setattr("launch.training.precision.faster_precision", lambda: "as measured")
     assert default_precision(accelerator) == precision
 
 
 def test_a_cpu_is_measured_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("GENRAVEN_CACHE", str(tmp_path))
     answers = iter(["bf16-mixed", "32-true", "32-true"])
-    monkeypatch.setattr("launch.precision._measured", lambda: next(answers))
+    monkeypatch.setattr("launch.training.precision._measured", lambda: next(answers))
     assert [faster_precision(), faster_precision()] == ["bf16-mixed"] * 2
     (tmp_path / "cpu_precision.json").write_text("torn")
     assert faster_precision() == "32-true"
-    monkeypatch.setattr("launch.precision._processor", lambda: "another")
+    monkeypatch.setattr("launch.training.precision._processor", lambda: "another")
     assert faster_precision() == "32-true"
 
 
@@ -56,10 +56,10 @@ def test_a_run_keeps_its_first_precision(
     """Begun where bf16 is the choice, it goes on so where it is not, and says it."""
     run = tmp_path / "run"
     with pytest.MonkeyPatch.context() as other_device:
-        other_device.setattr("launch.training.default_precision", lambda accelerator: "bf16-mixed")
+        other_device.setattr("launch.training.command.default_precision", lambda accelerator: "bf16-mixed")
         assert main(fit(run, *SHORT)) == 0
     with caplog.at_level(logging.INFO), pytest.MonkeyPatch.context() as this_device:
-        this_device.setattr("launch.training.default_precision", lambda accelerator: "32-true")
+        this_device.setattr("launch.training.command.default_precision", lambda accelerator: "32-true")
         assert main(fit(run, *SHORT, "--trainer.max_steps", "9")) == 0
     assert "bf16-mixed on cpu" in caplog.text
     assert [str(w.message) for w in recwarn if "goes on in bf16-mixed, as it began" in str(w.message)]
@@ -138,7 +138,7 @@ def test_the_commit_that_was_submitted(tmp_path: Path) -> None:
 
 def test_a_collapse_may_stop_a_run_which_keeps_its_last_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     signal = ("novel_c3", Reading(value=0.1, threshold=0.2, crossed=True))
-    monkeypatch.setattr(CollapseWatch, "_read", lambda watch, card: iter([signal]))
+    monkeypatch.setattr(CollapseWatch, "_read", lambda watch, results: iter([signal]))
     run = tmp_path / "run"
     for option, last_step in (("true", 8), ("true", 8), ("false", 24)):  # the second finds nothing left to do
         assert main(fit(run, "--collapse.stop", option)) == 0
@@ -156,7 +156,7 @@ def test_the_last_line_says_tensorboard_only_where_it_was_written(
     logger: str, shown: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr("launch.training.rank_zero_info", said.append)
+    monkeypatch.setattr("launch.training.command.rank_zero_info", said.append)
     logging_to = f"--trainer.logger=lightning.pytorch.loggers.{logger}", f"--trainer.logger.save_dir={tmp_path}"
     assert main(fit(tmp_path / "run", *logging_to, "--trainer.max_steps=1")) == 0
     run = f"run folder {tmp_path / 'run'}"

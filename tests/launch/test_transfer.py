@@ -14,8 +14,8 @@ from tiny import fit, last_state, steps
 
 from callbacks import InitialWeights
 from launch.cli import main
-from launch.identity import build, config_hash
-from launch.runs import load_run
+from launch.configs.identity import build, config_hash
+from launch.trained.load import load_run
 
 SHORT = ["--trainer.max_steps", "3", "--trainer.val_check_interval", "3"]
 STILL = ["--model.optimizer.lr", "0", *SHORT]

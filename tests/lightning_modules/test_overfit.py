@@ -26,8 +26,8 @@ from genraven.metrics.memorization import Memorization, TrainingIndex
 from genraven.puzzles import layout
 from genraven.puzzles.generate import generate
 from genraven.puzzles.spec import TOKENS_PER_PUZZLE
-from launch.identity import build
-from launch.shipped import CONFIGS
+from launch.configs.identity import build
+from launch.configs.shipped import CONFIGS
 from lightning_modules import PuzzleModule
 from lightning_modules.base import BatchDraw, schedule_factor
 

@@ -25,6 +25,6 @@ def test_the_error_of_a_bound_is_that_of_the_mean_over_its_draws() -> None:
 def test_a_card_says_it_in_numbers_and_leaves_it_out_where_there_is_none() -> None:
     scores = Scores([0], likelihood=("exact", 1))
     scores.add_likelihood(torch.tensor([[2.5]]))
-    card = scores.compute()
-    assert card.as_json()["nats_per_cell"] == {"value": 2.5, "standard_error": None, "kind": "exact", "count": 1}
+    results = scores.compute()
+    assert results.as_json()["nats_per_cell"] == {"value": 2.5, "standard_error": None, "kind": "exact", "count": 1}
     assert "nats_per_cell" not in Scores([0]).compute().as_json()

@@ -20,16 +20,16 @@ SCRIPT = Path(__file__).with_name("share_scores.py")
 def test_nothing_counted_gives_an_empty_card() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        card = Scores((0,), TrainingIndex.build(generate(0, 0, 4))).compute()
-    assert (card.rates, card.per_rule, card.values) == ({}, {}, {})
+        results = Scores((0,), TrainingIndex.build(generate(0, 0, 4))).compute()
+    assert (results.rates, results.per_rule, results.values) == ({}, {}, {})
 
 
 def test_a_stream_has_no_novel_c3() -> None:
     scores = Scores((4,))
     scores.add_generated(generate(4, 0, 5))
-    card = scores.compute()
-    assert set(card.rates) == {"c3", "c2", "any_valid"}
-    assert not any("novel" in name or "memorized" in name for name in card.as_json())
+    results = scores.compute()
+    assert set(results.rates) == {"c3", "c2", "any_valid"}
+    assert not any("novel" in name or "memorized" in name for name in results.as_json())
 
 
 def test_a_finite_set_has_novel_c3_and_its_complement() -> None:
@@ -84,11 +84,11 @@ def test_rules_generated_often_and_completed_well_correlate() -> None:
         puzzles, others = generate(rule, 0, 8), generate(39 - rule, 0, 8)
         right = (torch.arange(8) <= rule).view(-1, 1, 1, 1)
         scores.add_completed(torch.where(right, puzzles, others), torch.full((8,), rule))
-    card = scores.compute()
-    assert card.correlation is not None
-    assert card.correlation.value > 0.99
-    assert card.correlation.num_pairs == 8  # the other 32 rules were not completed
-    assert card.as_json()["per_rule_correlation"]["count"] == 8
+    results = scores.compute()
+    assert results.correlation is not None
+    assert results.correlation.value > 0.99
+    assert results.correlation.num_pairs == 8  # the other 32 rules were not completed
+    assert results.as_json()["per_rule_correlation"]["count"] == 8
 
 
 def test_generated_or_completed_alone_do_not_correlate() -> None:

@@ -15,9 +15,9 @@ def test_every_score_that_is_counted_stands_in_the_table() -> None:
     scores.add_completed(puzzles, torch.full((20,), 4))
     scores.add_completed(generate(5, 0, 4), torch.full((4,), 5))
     scores.add_losses(torch.ones(4))
-    card = scores.compute()
-    assert {name for name, score in SCORES.items() if score.kind == "share"} == card.rates.keys()
-    assert card.values.keys() <= {name for name, score in SCORES.items() if score.kind == "number"}
+    results = scores.compute()
+    assert {name for name, score in SCORES.items() if score.kind == "share"} == results.rates.keys()
+    assert results.values.keys() <= {name for name, score in SCORES.items() if score.kind == "number"}
 
 
 def test_labels() -> None:

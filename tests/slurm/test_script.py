@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from launch.scheduler import queue, sbatch
-from launch.slurm import Cluster, JobSpec, render_sbatch
+from launch.slurm.job_script import Cluster, JobSpec, render_sbatch
+from launch.slurm.scheduler import queue, sbatch
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("slurm")]
 TIMEOUT_S = 240

@@ -53,7 +53,7 @@ def serve(folder: str) -> None:
     import torch
 
     torch.set_num_threads(1)
-    import launch.training  # noqa: F401
+    import launch.training.command  # noqa: F401
 
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:

@@ -230,7 +230,9 @@ class GaussianDiffusion(Method):
             self.process.time_of_noise(level)
         return list(levels)
 
-    def read(self, network: nn.Module, puzzles: Tensor, level: float | None, generator: torch.Generator) -> None:
+    def pass_through(
+        self, network: nn.Module, puzzles: Tensor, level: float | None, generator: torch.Generator
+    ) -> None:
         """Passes ``puzzles`` with noise through the network, once."""
         assert level is not None
         t = self.process.time_of_noise(level, puzzles.device)

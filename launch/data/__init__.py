@@ -1,0 +1,1 @@
+"""Puzzles to write, and files of them."""

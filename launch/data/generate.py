@@ -1,0 +1,68 @@
+"""Commands about data: rules, configs, generate."""
+
+import argparse
+from pathlib import Path
+
+from tqdm import tqdm
+
+from genraven.errors import InputError
+from genraven.files import appears_whole, check_outputs
+from genraven.puzzles.spec import HELD_OUT_SPLITS, NUM_RULES, RULES, resolve_rules
+from launch.configs.shipped import CONFIGS, config_names
+
+PICTURED_PER_RULE = 2
+
+
+def rules(options: argparse.Namespace) -> None:
+    """Prints ids, names and splits."""
+    for rule in RULES:
+        splits = [name for name, held in HELD_OUT_SPLITS.items() if rule.id in held]
+        print(f"{rule.id:2}  {rule.name:20} held out by {', '.join(splits)}")
+
+
+def configs(options: argparse.Namespace) -> None:
+    """Prints the shipped configs with their first comment."""
+    for name in config_names():
+        first = (CONFIGS / name).read_text().splitlines()[0]
+        print(f"{name:30} {first.removeprefix('#').strip()}")
+
+
+def generate(options: argparse.Namespace) -> None:
+    """Writes puzzles of rules."""
+    import torch
+
+    from genraven.formats.write import SUFFIXES, WRITERS
+    from genraven.puzzles.generate import generate as make
+    from genraven.puzzles.render import render_sheet
+
+    writer = WRITERS[options.layout]
+    out = options.out or Path("puzzles").with_suffix(writer.suffixes[0])
+    ids = _rules_to_write(options, writer.rules(out))
+    if out.suffix in SUFFIXES and out.suffix not in writer.suffixes:
+        endings = " or ".join(filter(None, writer.suffixes)) or "no suffix"
+        raise InputError(f"expected --out of the {options.layout} layout to end in {endings}, got {out}: rename it.")
+    check_outputs(out, options.picture)
+    puzzles = torch.stack(
+        [make(r, options.start, options.num, seed=options.seed, split=options.split) for r in tqdm(ids, unit="rule")]
+    )
+    written = writer.write(out, puzzles, ids)
+    print(f"{out}: {options.num} puzzles of each of {len(ids)} rules, {written}")
+    if options.picture:
+        shown = puzzles[:, :PICTURED_PER_RULE]
+        titles = [RULES[r].name for r in ids for _ in range(shown.shape[1])]
+        with appears_whole(options.picture) as temporary:
+            render_sheet(shown.flatten(0, 1), 8, titles=titles).save(temporary)
+        print(f"{options.picture}: the first {shown.shape[1]} of each")
+
+
+def _rules_to_write(options: argparse.Namespace, of_layout: list[int] | None) -> tuple[int, ...]:
+    """Ids of the rules asked for; those of the layout where it has its own."""
+    ids = resolve_rules(options.rules[0] if len(options.rules) == 1 else options.rules)
+    if of_layout is not None:
+        if len(ids) != NUM_RULES:
+            raise InputError(f"expected all {NUM_RULES} rules for the {options.layout} layout, got {len(ids)}: leave "
+                             "out --rules.")  # fmt: skip
+        ids = tuple(of_layout)
+    if not ids or options.num < 1:
+        raise InputError(f"expected at least one rule and one puzzle, got {len(ids)} rules and --num {options.num}.")
+    return ids

@@ -1,0 +1,91 @@
+"""Ends of a command that are no errors of the program, by the exceptions that tell them apart."""
+
+import errno
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from genraven.errors import InputError
+from genraven.signals import Preempted
+
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EACCES, errno.ENOENT}
+
+
+@contextmanager
+def explained_exits(folder: Path) -> Iterator[None]:
+    """Gives ends of a training that are no errors of the program their own exceptions.
+
+    Raises:
+        InputError: ``folder`` cannot be written any more.
+        KeyboardInterrupt: Ctrl-C, which Lightning makes an exit with status 1.
+    """
+    try:
+        yield
+    except SystemExit as error:
+        raise KeyboardInterrupt from error
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        raise InputError(f"expected a run folder that can be written, got {folder} ({error.strerror}): make room, or "
+                         "see to its file system, and start the same command again.") from error  # fmt: skip
+
+
+@contextmanager
+def refused_by_constructors() -> Iterator[None]:
+    """Raises InputError, which names the class, for whatever the constructor of a class raises that a config names."""
+    try:
+        yield
+    except (InputError, Preempted):
+        raise
+    except Exception as wrapped:
+        error = next((each for each in _chain(wrapped) if not _is_the_parsers(*_frames(each)[-1:])), wrapped)
+        reason = " ".join(f"{type(error).__name__}: {error}".removesuffix(": ").split())
+        raise _input_error(wrapped) or InputError(
+            f"expected options and libraries that {_maker(error)} can be made with, got {reason}: mend them."
+        ) from wrapped
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """``error``, and what it stems from."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _input_error(error: BaseException) -> InputError | None:
+    """The InputError that ``error`` is or stems from."""
+    return next((each for each in _chain(error) if isinstance(each, InputError)), None)
+
+
+def _frames(error: BaseException) -> list[FrameType]:
+    """Where ``error`` went through, the place that raised it last."""
+    return [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+
+
+def _is_the_parsers(*frames: FrameType) -> bool:
+    return all(str(frame.f_globals.get("__name__")).startswith("jsonargparse") for frame in frames)
+
+
+def _maker(error: BaseException) -> str:
+    """The class whose constructor raised ``error``: the outermost, since what it calls is its own affair."""
+    makers = [frame for frame in _frames(error) if frame.f_code.co_name == "__init__" and not _is_the_parsers(frame)]
+    return next((type(frame.f_locals["self"]).__name__ for frame in makers if "self" in frame.f_locals), "a class")
+
+
+@contextmanager
+def unwrapped_errors(*of_settings: type[Exception]) -> Iterator[None]:
+    """Raises the InputError that another error stems from: jsonargparse wraps what a model's constructor raises.
+
+    Args:
+        of_settings: errors of a library about what it was given, which become an InputError of one line.
+    """
+    caught: tuple[type[Exception], ...] = (ValueError, *of_settings)
+    try:
+        yield
+    except caught as error:
+        inner = _input_error(error)
+        if inner is None and not isinstance(error, of_settings):
+            raise
+        raise inner or InputError(" ".join(str(error).split())) from None

@@ -1,0 +1,113 @@
+"""Runs of a sweep on this machine, some at a time."""
+
+import json
+import os
+import platform
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from genraven.__main__ import command
+from genraven.run_folder import FROZEN, JOB, LOCAL_LOG, NOTE, REFUSAL
+from genraven.signals import handled_signals
+from launch.configs.plugins import plugin_options
+from launch.processes.launcher import shared_environment
+
+GRACE_S, POLL_S = 60, 0.2
+
+
+@dataclass
+class Child:
+    """One run at work."""
+
+    folder: Path
+    slot: int
+    process: subprocess.Popen[bytes]
+
+
+def visible_gpus() -> list[str]:
+    """Those that this process may use, by the names that CUDA_VISIBLE_DEVICES takes."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [name for name in named.split(",") if name]
+    import torch
+
+    return [str(i) for i in range(torch.cuda.device_count())]
+
+
+def run_queue(folders: list[Path], code: Path, num_at_once: int) -> int:
+    """Trains ``folders`` in turn, ``num_at_once`` together, each on a GPU of its own while there are enough.
+
+    Ctrl-C, TERM or a closed terminal asks the runs at work to save and ends them; the same sweep goes on from there.
+
+    Returns:
+        0 when all finished, 1 when some did not.
+    """
+    gpus, waiting, failed = visible_gpus(), list(folders), 0
+    free, children, asked = list(range(num_at_once)), list[Child](), list[int]()
+    with handled_signals(lambda number, _: asked.append(number), signal.SIGINT), _ended(children, asked):
+        while waiting or children:
+            if asked:
+                raise KeyboardInterrupt
+            while waiting and free:
+                slot = free.pop(0)
+                children.append(_start(waiting.pop(0), code, slot, surroundings(slot, gpus, num_at_once)))
+            time.sleep(POLL_S)
+            for child in [child for child in children if child.process.poll() is not None]:
+                children.remove(child)
+                free.append(child.slot)
+                failed += child.process.returncode != 0
+                _report(child, len(folders) - len(waiting) - len(children), len(folders))
+    return int(failed > 0)
+
+
+def surroundings(slot: int, gpus: list[str], num_at_once: int) -> dict[str, str]:
+    """The environment of the run in ``slot``: its share of the cores, and a GPU."""
+    return shared_environment(num_at_once) | ({"CUDA_VISIBLE_DEVICES": gpus[slot % len(gpus)]} if gpus else {})
+
+
+def _start(folder: Path, code: Path, slot: int, environment: dict[str, str]) -> Child:
+    environment["GENRAVEN_REFUSAL"] = str(folder / REFUSAL)
+    words = [*command(code), "fit", "-c", str(folder / FROZEN), "--run_dir", str(folder)]
+    with (folder / JOB / LOCAL_LOG).open("ab") as log:
+        # In a session of its own, so that Ctrl-C comes to the children through _end only, once.
+        process = subprocess.Popen([*words, *plugin_options()], stdin=subprocess.DEVNULL, stdout=log,
+                                   stderr=subprocess.STDOUT, env=environment, start_new_session=True)  # fmt: skip
+    note = {"job": None, "pid": process.pid, "host": platform.node()}
+    (folder / NOTE).write_text(json.dumps(note, indent=2) + "\n")
+    return Child(folder, slot, process)
+
+
+def _report(child: Child, number: int, total: int) -> None:
+    code = child.process.returncode
+    outcome = "finished" if code == 0 else f"ended with exit code {code}: see {child.folder / JOB / LOCAL_LOG}"
+    print(f"{number}/{total} {child.folder.name}: {outcome}", flush=True)
+
+
+@contextmanager
+def _ended(children: list[Child], asked: list[int]) -> Iterator[None]:
+    """Asks what still runs after the block to save and end.
+
+    What has not within ``GRACE_S``, or at a second Ctrl-C, is killed.
+    """
+    try:
+        yield
+    finally:
+        for child in children:
+            _kill(child, signal.SIGTERM)
+        deadline, asked[:] = time.monotonic() + GRACE_S, []
+        while any(child.process.poll() is None for child in children):
+            if time.monotonic() > deadline or signal.SIGINT in asked:
+                for child in children:
+                    _kill(child, signal.SIGKILL)
+            time.sleep(POLL_S)
+
+
+def _kill(child: Child, number: signal.Signals) -> None:
+    if child.process.poll() is None:
+        with suppress(ProcessLookupError):  # it has ended meanwhile
+            os.killpg(child.process.pid, number)

@@ -1,0 +1,140 @@
+"""``genraven submit``: one run as a SLURM job, checked, frozen and explained."""
+
+import argparse
+import json
+import shlex
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from genraven.errors import InputError
+from genraven.run_folder import CONFIG, JOB, NOTE, SCRIPT, SPEC, SUMMARY, read_json, slurm_log
+from launch.configs.plugins import named_plugins, plugin_options
+from launch.runs.freeze import exclusive, freeze_code, no_interrupt, replaced
+from launch.runs.status import noted_jobs, read_status
+from launch.slurm import scheduler
+from launch.slurm.cluster_options import given, read_cluster
+from launch.slurm.job_script import Cluster, JobSpec, render_sbatch
+
+DERIVED = {"num_nodes": "--nodes", "devices": "--gpus-per-node (or --tasks-per-node)"}
+
+
+def training_arguments(words: list[str]) -> list[str]:
+    """What stands after ``--``: a command line of ``fit``.
+
+    Raises:
+        InputError: it is another command, or sets what the cluster's settings decide.
+    """
+    words = words[1:] if words[:1] == ["--"] else words
+    if words[:1] != ["fit"]:
+        raise InputError(f"expected the training command after --, such as `-- fit -c model/sit_s.yaml`, got "
+                         f"{shlex.join(words) or 'nothing'}: add it.")  # fmt: skip
+    for word in words:
+        name = word.split("=")[0].removeprefix("--trainer.")
+        if word.startswith("--trainer.") and name in DERIVED:
+            raise InputError(f"expected {DERIVED[name]} to say where a job runs, got --trainer.{name}: leave it out.")
+    return words
+
+
+def on_cluster(config: dict[str, Any], cluster: Cluster) -> dict[str, Any]:
+    """``config`` with a trainer for the nodes and devices of ``cluster``.
+
+    Raises:
+        InputError: the trainer is for other devices, or the processes do not divide the batch.
+    """
+    from datamodules.batches import Share
+
+    asked, options = config["trainer"]["accelerator"], cluster.trainer_options()
+    fits = {"gpu": ("auto", "gpu", "cuda"), "cpu": ("auto", "cpu")}[options["accelerator"]]
+    if asked not in fits:
+        raise InputError(
+            f"expected a trainer for the {options['accelerator'].upper()}s of this job, got trainer.accelerator "
+            f"{asked}: choose another trainer config or --gpus-per-node."
+        )
+    accumulate = config["trainer"]["accumulate_grad_batches"]
+    Share(config["data"]["global_batch_size"], 0, cluster.world_size, accumulate if isinstance(accumulate, int) else 1)
+    return {**config, "trainer": {**config["trainer"], **options}}
+
+
+def check_run(folder: Path, config: dict[str, Any], limit_s: int | None, jobs: scheduler.Jobs | None) -> None:
+    """Raises InputError when ``folder`` or the checkpoint to start from is another run's, or another model's.
+
+    Or when the run may be in the queue, or saves too rarely for the time limit.
+    """
+    from launch.configs.identity import refuse_other
+    from launch.runs.folder import RunFolder, read_checkpoint
+    from launch.training.initial_weights import read_initial
+
+    RunFolder(folder).check_owner(config)
+    if path := config["ckpt_path"]:
+        refuse_other(read_checkpoint(Path(path))["genraven_config"], config, Path(path))
+    elif config["init_from"] and not RunFolder(folder).newest_whole():
+        read_initial(config["init_from"], config)
+    job = read_json(folder / NOTE).get("job")
+    if (status := read_status(folder, jobs)).state == "unknown":
+        raise InputError(f"expected a run that is not in the queue, got {folder}, {status.message}: `scancel {job}`, "
+                         f"and remove {folder / NOTE}, if it is over.")  # fmt: skip
+    if jobs and job in jobs:
+        raise InputError(f"expected a run that is not in the queue, got {folder}, which is job {job} "
+                         f"({jobs[job][0].lower()}): wait, or `scancel {job}` first.")  # fmt: skip
+    summary = read_json(folder / SUMMARY)
+    if limit_s and summary.get("step") and summary.get("wall_seconds"):
+        interval_s = config["checkpoint_every_n_steps"] * summary["wall_seconds"] / summary["step"]
+        if interval_s > limit_s:
+            raise InputError(
+                f"expected a time limit of at least one checkpoint interval, {interval_s / 60:.0f} minutes at the "
+                f"speed of {folder} so far, got {limit_s / 60:.0f} minutes: raise --time, or lower "
+                "--checkpoint_every_n_steps."
+            )
+
+
+def write_note(folder: Path, job: str, cluster: Cluster, arguments: list[str]) -> None:
+    """``spec.json``: which job this is, and what was asked for. The job is in the queue already: this never fails."""
+    note = {"job": job, "submitted": time.strftime("%FT%T%z"), "arguments": arguments, "cluster": asdict(cluster)}
+    try:
+        (folder / SPEC).write_text(json.dumps(note, indent=2) + "\n")
+    except OSError as error:
+        print(f"genraven: {folder / SPEC} not written ({error.strerror}): note that it is job {job}", file=sys.stderr)
+
+
+def _spec(cluster: Cluster, folder: Path) -> JobSpec:
+    return JobSpec(cluster, folder.name, folder / JOB, sys.executable, folder, plugins=named_plugins())
+
+
+def submit(options: argparse.Namespace) -> None:
+    """Checks, freezes and submits one run; with --dry-run, prints its script and writes nothing."""
+    arguments, cluster = training_arguments(options.arguments), read_cluster(options)
+    scheduler.check_before(cluster, dry_run=options.dry_run)
+
+    from launch.runs.folder import default_run_folder
+    from launch.training.resolve import Resolver
+
+    config = on_cluster(Resolver(arguments).resolve(arguments), cluster)
+    folder = Path(config["run_dir"] or default_run_folder(config)).absolute()
+    see_queue = scheduler.queue_if_up if options.dry_run else scheduler.queue
+    check_run(folder, config, cluster.time_s, see_queue(noted_jobs([folder])))
+    if options.dry_run:
+        print(render_sbatch(_spec(cluster, folder)), end="")
+        return
+    with ExitStack() as stack:
+        if not config["run_dir"]:  # named by the second, which another submission may share
+            folder = stack.enter_context(exclusive(folder))
+        place = stack.enter_context(replaced(folder / JOB))
+        (place / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False))
+        (place / SCRIPT).write_text(render_sbatch(_spec(cluster, folder)))
+        freeze_code(place)
+        with no_interrupt():  # a job that is submitted keeps its files, and is told
+            job = scheduler.sbatch(place / SCRIPT)
+            write_note(place, job, cluster, arguments)
+            stack.pop_all().close()
+            again = [*given(options), *plugin_options(), "--", *arguments]
+            again += [] if config["run_dir"] else ["--run_dir", str(folder)]
+            print(f"job {job}: run folder {folder}")
+            print(f"watch   tail -F {folder / JOB / slurm_log(job)}\n        genraven status {folder}")
+            print(f"cancel  scancel {job}")
+            print(f"resume  genraven submit {shlex.join(again)}")

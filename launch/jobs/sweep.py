@@ -1,0 +1,200 @@
+"""``genraven sweep``: a grid of runs as one job array, or some at a time on this machine."""
+
+import argparse
+import itertools
+import re
+import shlex
+import shutil
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from genraven.errors import InputError
+from genraven.run_folder import CODE, COMMIT, CONFIG, JOB, RUN_LIST, SCRIPT, SWEEP_STARTS
+from launch.configs.plugins import named_plugins, plugin_options
+from launch.configs.shipped import find_config
+from launch.jobs.submit import check_run, on_cluster, write_note
+from launch.runs.freeze import exclusive, freeze_code, no_interrupt, replaced
+from launch.runs.status import noted_jobs, read_status
+from launch.slurm import scheduler
+from launch.slurm.cluster_options import read_cluster
+from launch.slurm.job_script import Cluster, JobSpec, render_sbatch
+
+KINDS = ("model", "data", "trainer")
+SEEDS = ("seed_everything", "model.seed")
+BARE = ("data.samples_per_rule",)  # numbers that need no word before them in a name
+MAX_RUNS = 1000
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run of a grid."""
+
+    name: str
+    arguments: tuple[str, ...]
+    """Of ``fit``, that word first."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run that is to be started."""
+
+    point: Point
+    folder: Path
+    config: dict[str, Any]
+
+
+def read_grid(path: Path) -> list[Point]:
+    """All points of a grid file, in the order of its axes, the last one fastest.
+
+    ``base`` is a command line of ``fit`` without that word. Each of ``axes`` has a list of values and is a kind of
+    config (model, data, trainer: names), ``seed`` (of weights, noise and dropout), or any option of ``fit``.
+
+    Raises:
+        InputError: no such file, or something else in it.
+    """
+    try:
+        grid = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"expected a YAML file of a grid, got {path}: {' '.join(str(error).split())}") from None
+    if not isinstance(grid, dict) or not grid.keys() <= {"base", "axes"} or not isinstance(grid.get("axes"), dict):
+        found = ", ".join(map(str, grid)) if isinstance(grid, dict) else type(grid).__name__
+        raise InputError(f"expected `axes`, and `base` if you like, in {path}, got {found}: see sweep/study.yaml.")
+    base, axes = grid.get("base") or "", grid["axes"]
+    if not isinstance(base, str):
+        raise InputError(f"expected base in {path} to be options of fit in one text, got {base!r}: write it so.")
+    for axis, values in axes.items():
+        if not isinstance(values, list) or not values:
+            raise InputError(f"expected a list of values for {axis} in {path}, got {values!r}: write [{values}].")
+    points = [_point(base, dict(zip(axes, values, strict=True))) for values in itertools.product(*axes.values())]
+    names = [point.name for point in points]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise InputError(f"expected runs with different names in {path}, got two of {twice}: is a value there twice?")
+    if len(points) > MAX_RUNS:
+        raise InputError(f"expected at most {MAX_RUNS} runs, got {len(points)} from {path}: split the grid.")
+    return points
+
+
+def _point(base: str, values: dict[str, Any]) -> Point:
+    configs, options, name = [], [], []
+    for axis, value in values.items():
+        name.append(_label(axis, value))
+        if axis in KINDS:
+            configs += ["-c", str(value) if str(value).endswith(".yaml") else f"{axis}/{value}.yaml"]
+        else:
+            text = value if isinstance(value, str) else yaml.safe_dump(value, default_flow_style=True).split("\n...")[0]
+            options += [f"--{key}={text.strip()}" for key in (SEEDS if axis == "seed" else (axis,))]
+    # The base comes after the configs, whose settings it overrides, and before the options, which override it.
+    return Point("-".join(name), ("fit", *configs, *shlex.split(base), *options))
+
+
+def _label(axis: str, value: Any) -> str:
+    """What a value adds to a run's name: itself; a number, or the like, after the last word of its option."""
+    if isinstance(value, str):
+        text = Path(value).stem if axis in KINDS else value
+    elif isinstance(value, list):
+        text = "+".join(map(str, value))
+    else:
+        word = "s" if axis == "seed" else "" if axis in BARE and value is not None else axis.rpartition(".")[2]
+        text = f"{word}{'null' if value is None else value}"
+    return re.sub(r"[^\w.+]", "_", text).strip(".") or "_"
+
+
+def plan(points: list[Point], out: Path, cluster: Cluster | None, jobs: scheduler.Jobs | None) -> list[Planned]:
+    """The points that are not done and that nobody works on; all were resolved as ``fit`` would.
+
+    Without a ``cluster``, the trainers' own nodes and devices stand.
+
+    Raises:
+        InputError: what ``fit`` would refuse, after the name of the run.
+    """
+    from launch.training.resolve import Resolver
+
+    resolver, planned = Resolver(list(points[0].arguments)), []
+    for point in points:
+        folder = out / point.name
+        try:
+            config = resolver.resolve([*point.arguments, "--run_dir", str(folder)])
+            config = on_cluster(config, cluster) if cluster else config
+            status = read_status(folder, jobs)
+            if status.is_busy:
+                continue
+            done = status.is_done and status.summary.get("max_steps") == config["trainer"]["max_steps"]
+            check_run(folder, config, cluster.time_s if cluster and not done else None, jobs)
+        except InputError as error:
+            raise InputError(f"run {point.name}: {error}") from None
+        if not done:
+            planned.append(Planned(point, folder, config))
+    return planned
+
+
+def sweep(options: argparse.Namespace) -> int:
+    """Starts what is missing of a grid: as a job array, or with --local here; 1 when a local run did not finish."""
+    grid = Path(find_config(options.grid))
+    points, cluster = read_grid(grid), None if options.local else read_cluster(options)
+    for name in ("local", "max_parallel"):
+        if (value := getattr(options, name)) is not None and value < 1:
+            raise InputError(f"expected --{name.replace('_', '-')} to be 1 or more, got {value}.")
+    out = (options.out or Path("runs") / grid.stem).absolute()
+    if cluster:
+        scheduler.check_before(cluster, dry_run=options.dry_run)
+    see_queue = scheduler.queue if cluster and not options.dry_run else scheduler.queue_if_up
+    jobs = see_queue(noted_jobs(out / point.name for point in points))
+    planned = plan(points, out, cluster, jobs)
+    print(f"{len(points)} runs in {out}: {len(points) - len(planned)} done or at work, {len(planned)} to start")
+    if options.dry_run:
+        more = plugin_options()
+        print("\n".join(f"{run.point.name:40} genraven {shlex.join([*run.point.arguments, *more])}" for run in planned))
+    elif planned and cluster:
+        _start_array(planned, out, cluster, options.max_parallel)
+    elif planned:
+        return _start_here(planned, out, options.local)
+    return 0
+
+
+def _start_array(planned: list[Planned], out: Path, cluster: Cluster, max_parallel: int | None) -> None:
+    with ExitStack() as stack:
+        folder = _freeze(stack, planned, out)
+        spec = JobSpec(
+            cluster, out.name, folder, sys.executable, None, len(planned), max_parallel, plugins=named_plugins()
+        )
+        (folder / RUN_LIST).write_text("".join(f"{run.folder}\n" for run in planned))
+        (folder / SCRIPT).write_text(render_sbatch(spec))
+        with no_interrupt():  # as in submit
+            job = scheduler.sbatch(folder / SCRIPT)
+            for i, run in enumerate(planned):
+                write_note(run.folder / JOB, f"{job}_{i}", cluster, list(run.point.arguments))
+            stack.pop_all().close()
+            print(f"job {job}: {folder / SCRIPT}")
+            print(f"watch   genraven status {out}")
+            print(f"cancel  scancel {job}")
+            print("resume  the same command: it starts what is missing or failed")
+
+
+def _start_here(planned: list[Planned], out: Path, num_at_once: int) -> int:
+    from launch.jobs.local_queue import run_queue
+
+    with ExitStack() as stack:
+        folder = _freeze(stack, planned, out)
+    return run_queue([run.folder for run in planned], folder / CODE, num_at_once)
+
+
+def _freeze(stack: ExitStack, planned: list[Planned], out: Path) -> Path:
+    """Writes the code, and each run's config; ``stack`` takes all back when it does not end well.
+
+    Returns:
+        The folder of this start: what still waits of an earlier one keeps its own code and list.
+    """
+    folder = stack.enter_context(exclusive(out / SWEEP_STARTS / time.strftime("%Y%m%d-%H%M%S")))
+    freeze_code(folder)
+    for run in planned:
+        place = stack.enter_context(replaced(run.folder / JOB))
+        (place / CONFIG).write_text(yaml.safe_dump(run.config, sort_keys=False))
+        if (folder / COMMIT).exists():
+            shutil.copy(folder / COMMIT, place)
+    return folder

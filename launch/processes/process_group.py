@@ -1,0 +1,128 @@
+"""The processes of one evaluation: started by ``genraven launch``, torchrun or srun, and joined here."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+
+from genraven.errors import InputError
+from launch.errors import unwrapped_errors
+from launch.processes.started_by import by_srun, check_nodes, has
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ProcessGroup:
+    """This process among the others."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+
+    @classmethod
+    def of_environment(cls) -> "ProcessGroup":
+        """As torchrun and ``genraven launch`` say it, else as srun does; alone where neither started this process."""
+        srun, other = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"), ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+        names = srun if by_srun() else other
+        return cls(*(int(os.environ[name]) for name in names)) if has(*names) else cls()
+
+    def device(self, name: str) -> str:
+        """``name``, or the GPU of this process where ``auto`` or ``cuda`` leaves the choice."""
+        if self.size > 1 and name in ("auto", "cuda") and torch.cuda.is_available():
+            return f"cuda:{self.local_rank % torch.cuda.device_count()}"
+        return name
+
+    def agreed(self, decide: Callable[[], T]) -> T:
+        """What ``decide`` gives in the first process; the others only hear of it. A collective.
+
+        Raises:
+            Exception: see ``together``.
+        """
+        decisions: list[T | None] = [None]
+        with self.together():
+            if self.rank == 0:
+                decisions = [decide()]
+        if self.size > 1:
+            dist.broadcast_object_list(decisions)
+        return decisions[0]  # type: ignore[return-value]
+
+    def gathered(self, mine: list[T]) -> list[T]:
+        """The items of all processes, those of the first before those of the next. A collective."""
+        if self.size == 1:
+            return mine
+        of_all: list[list[T]] = [[] for _ in range(self.size)]
+        dist.all_gather_object(of_all, mine)
+        return [item for items in of_all for item in items]
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What one process raises within the block, all do at its end. A collective; in the block there is none.
+
+        Raises:
+            Exception: this process's own; else an InputError where another's is one, and a RuntimeError of all else.
+        """
+        error: Exception | None = None
+        try:
+            yield
+        except Exception as raised:
+            error = raised
+        told: list[tuple[bool, str] | None] = [None] * self.size
+        mine = None if error is None else (isinstance(error, InputError), f"{type(error).__name__}: {error}")
+        if self.size > 1:
+            dist.all_gather_object(told, mine)
+        if error is not None:
+            raise error
+        for rank, of_rank in enumerate(told):
+            if of_rank is not None:
+                is_input, text = of_rank
+                message = text.removeprefix(f"{InputError.__name__}: ")
+                raise InputError(message) if is_input else RuntimeError(f"process {rank} failed: {text}")
+
+    def say(self, text: str) -> None:
+        """Prints, once for all processes."""
+        if self.rank == 0:
+            print(text, flush=True)
+
+
+def cluster_plugins(num_nodes: int) -> list[SLURMEnvironment]:
+    """What the trainer of a run must be told of those who started its processes.
+
+    Raises:
+        InputError: they are not enough for ``num_nodes``, or not divided among them.
+    """
+    check_nodes(num_nodes)
+    with unwrapped_errors(RuntimeError):  # of srun without --ntasks-per-node
+        return [SLURMEnvironment(auto_requeue=False)] if by_srun() else []  # its own requeueing hangs: see RunGuard
+
+
+@contextmanager
+def joined_processes() -> Iterator[ProcessGroup]:
+    """All processes of this command, able to talk to each other.
+
+    Raises:
+        InputError: they do not find each other.
+    """
+    group = ProcessGroup.of_environment()
+    if group.size == 1:
+        yield group
+        return
+    if "MASTER_ADDR" not in os.environ:  # srun leaves it to its processes to agree
+        slurm = SLURMEnvironment(auto_requeue=False)
+        os.environ |= {"MASTER_ADDR": slurm.main_address, "MASTER_PORT": str(slurm.main_port)}
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    try:
+        dist.init_process_group(backend, rank=group.rank, world_size=group.size)
+    except (RuntimeError, ValueError) as error:  # torch.distributed's own errors are RuntimeErrors
+        raise InputError(f"expected {group.size} processes that find each other, got none at "
+                         f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')} "
+                         f"({str(error).splitlines()[0]}): start all of them.") from None  # fmt: skip
+    try:
+        yield group
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,207 @@
+"""What stands in a run folder."""
+
+import errno
+import os
+import pickle
+import subprocess
+import time
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from lightning.pytorch.utilities import rank_zero_warn
+
+from genraven.__main__ import CODE
+from genraven.errors import InputError
+from genraven.files import appears_whole, remove_unfinished, writable_folder
+from genraven.run_folder import (
+    BEST,
+    CHECKPOINTS,
+    COMMIT,
+    CONFIG,
+    JOB,
+    STEP_NAMES,
+    TENSORBOARD,
+    step_checkpoints,
+    step_of,
+)
+from launch.configs.identity import refuse_other
+from launch.configs.registry import is_plain
+from launch.runs.exported import WEIGHTS, is_export, read_export
+
+STARTED = "GENRAVEN_STARTED"  # names a new run's folder, the same one in all of its processes
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run: resolved config, checkpoints, TensorBoard events, summary."""
+
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of checkpoints."""
+        return self.path / CHECKPOINTS
+
+    def newest_whole(self) -> Path | None:
+        """The checkpoint to go on from: of the newest step, at worst the best; None where there is none.
+
+        What is broken is named and passed over.
+        """
+        for path in [*step_checkpoints(self.checkpoints).values(), *self.checkpoints.glob(BEST)]:
+            if is_whole(path):
+                return path
+            rank_zero_warn(f"{path} is torn or corrupt, and passed over.")
+        return None
+
+    @property
+    def has_curves(self) -> bool:
+        """Has a start of this run written for TensorBoard?"""
+        return any((self.path / TENSORBOARD).glob("events.*"))
+
+    def git_commit(self) -> str | None:
+        """Of the code that trains: as `genraven submit` noted it, else of the repository that the code stands in."""
+        note = self.path / JOB / COMMIT
+        if note.exists():
+            return note.read_text().strip() or None
+        command = ["git", "-C", str(CODE), "rev-parse", "--show-toplevel", "HEAD"]
+        try:
+            top, commit = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        # Else it is installed within somebody's other repository.
+        return commit if Path(top) == CODE.resolve() else None
+
+    def config(self) -> dict[str, Any]:
+        """As it was resolved when the run was last started; empty where it never was, or where it is torn.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        note = self.path / CONFIG
+        try:
+            found = yaml.safe_load(note.read_text())
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except OSError as error:
+            raise InputError(f"expected a config that can be read, got {note} ({error.strerror}): see to its file "
+                             "system.") from None  # fmt: skip
+        except (ValueError, yaml.YAMLError):
+            found = None
+        if isinstance(found, dict) and isinstance(found.get("trainer"), dict):
+            return found
+        rank_zero_warn(f"{note} is torn, and passed over; the checkpoints say which run it is.")
+        return {}
+
+    def check_owner(self, config: dict[str, Any]) -> None:
+        """Raises InputError when the folder belongs to another model or data config."""
+        if owner := self.config():
+            refuse_other(owner, config, self.path)
+
+    def owns(self, path: Path | str) -> bool:
+        """Is ``path`` one of this run's checkpoints?"""
+        return Path(path).resolve().parent == self.checkpoints.resolve()
+
+    def claim(self, config: dict[str, Any], resume_from: Path | str | None = None) -> None:
+        """Makes the folder, writes the resolved config into it and puts aside what a killed save left.
+
+        Checkpoints newer than the one that the run goes on from were passed over as broken: their names end in
+        ``.torn`` from now on, so that the newest name is again that of the newest state.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        for folder in (self.path, self.checkpoints, self.path / TENSORBOARD):
+            writable_folder(folder, "--run_dir")
+        for folder in (self.path, self.checkpoints):
+            remove_unfinished(folder)
+        newest = step_of(Path(resume_from)) if resume_from and self.owns(resume_from) else None
+        for step, path in step_checkpoints(self.checkpoints).items():
+            if newest is None or step > newest:
+                path.rename(path.with_name(f"{path.name}.torn"))
+        with appears_whole(self.path / CONFIG) as temporary:
+            temporary.write_text(yaml.safe_dump(config, sort_keys=False))
+
+
+def default_run_folder(config: dict[str, Any]) -> Path:
+    """``runs/<network>-<time>``: a new folder."""
+    if not os.environ.get(STARTED):
+        os.environ[STARTED] = time.strftime("%Y%m%d-%H%M%S")
+    network = config["model"]["init_args"]["network"]["class_path"].rsplit(".", 1)[-1].lower()
+    return Path("runs") / f"{network}-{os.environ[STARTED]}"
+
+
+def is_whole(path: Path) -> bool:
+    """Is ``path`` a checkpoint of genraven without a byte missing or changed?"""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is not None:
+                return False
+        read_checkpoint(path)
+    except OSError as error:
+        if error.errno not in (None, errno.EINVAL):  # not its contents: going on without it would lose a good one
+            raise InputError(
+                f"expected a checkpoint that can be read, got {path} ({error.strerror}): see to its file system."
+            ) from None
+        return False
+    except (zipfile.BadZipFile, EOFError, RuntimeError, ValueError):
+        return False
+    return True
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The contents of a checkpoint, or of an exported model by the path of its weights; nothing in it is executed.
+
+    Raises:
+        InputError: no such file, or none that genraven wrote.
+    """
+    if path.name == WEIGHTS:
+        return read_export(path.parent)
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is torn, or no checkpoint"
+        raise InputError(f"expected a run folder or a checkpoint of one, got {path} ({reason}): give a folder that "
+                         "`genraven fit` wrote.") from None  # fmt: skip
+    config = checkpoint.get("genraven_config") if isinstance(checkpoint, dict) else None
+    if not isinstance(config, dict) or not is_plain(config):
+        raise InputError(
+            f"expected a checkpoint that `genraven fit` wrote, got {path}, without a config: train it anew."
+        )
+    return checkpoint
+
+
+def find_checkpoint(run: Path | str) -> Path:
+    """The checkpoint meant by a path: itself, the newest of a run folder, or the weights of an exported model."""
+    run = Path(run)
+    if not run.is_dir():
+        return run
+    if is_export(run):
+        return run / WEIGHTS
+    newest = RunFolder(run).newest_whole()
+    if newest is None:
+        raise InputError(f"expected a run folder with {CHECKPOINTS}/{STEP_NAMES}, got {run} without a whole one: train "
+                         "it first.")  # fmt: skip
+    return newest
+
+
+def given_checkpoint(path: Path | str | None, *, exported: bool = False) -> str | None:
+    """The checkpoint that an option names, if any.
+
+    Args:
+        path: value of the option.
+        exported: may it be an exported model?
+
+    Raises:
+        InputError: there is none, or it is an exported model.
+    """
+    if not path:
+        return None
+    found = find_checkpoint(path)
+    if found.name == WEIGHTS and not exported:
+        raise InputError(f"expected a run folder or a checkpoint for --ckpt_path, got the exported {found}: "
+                         "give it to --init-from, or to `genraven evaluate`.")  # fmt: skip
+    return str(found.absolute())

@@ -1,0 +1,132 @@
+"""Code and config of a job, kept beside it, so that later edits do not reach what waits in a queue."""
+
+import itertools
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from genraven.__main__ import CODE as ROOT
+from genraven.__main__ import PACKAGES
+from genraven.errors import InputError
+from genraven.run_folder import CODE, COMMIT, DIFF, LOGS
+
+
+def git_state() -> tuple[str, str] | None:
+    """Commit of this code and what was changed since; None where it is not the checkout of a repository."""
+    git = ["git", "-C", str(ROOT)]
+    try:
+        # An installed copy may lie inside somebody else's repository, which does not track it.
+        subprocess.run([*git, "ls-files", "--error-unmatch", "launch/cli.py"], check=True, capture_output=True)
+        commit, diff = (
+            subprocess.run([*git, *command], check=True, capture_output=True, text=True).stdout
+            for command in (["rev-parse", "HEAD"], ["diff", "HEAD", "--", *PACKAGES])
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit.strip(), diff
+
+
+def freeze_code(folder: Path) -> None:
+    """Copies the packages to ``folder/code`` and notes their commit and changes."""
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, folder / CODE / package, ignore=shutil.ignore_patterns("__pycache__"))
+    state = git_state()
+    if state is not None:
+        (folder / COMMIT).write_text(state[0] + "\n")
+        (folder / DIFF).write_text(state[1])
+
+
+@contextmanager
+def replaced(folder: Path) -> Iterator[Path]:
+    """An empty ``folder`` to fill, in the place of what it held; only its logs stay.
+
+    When the block fails, everything is as it was before, parents that were made included.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    made, is_new = [parent for parent in folder.parents if not parent.exists()], not folder.exists()
+    before = folder.with_name(f".{folder.name}.before")
+    try:
+        if before.exists() and folder.exists():  # of a submission that was killed
+            shutil.rmtree(before)
+        if folder.exists():
+            folder.rename(before)
+        folder.mkdir(parents=True)
+        yield folder
+    except BaseException as error:
+        if is_new or before.exists():
+            _take_back(folder, made)
+        if before.exists():
+            before.rename(folder)
+        if isinstance(error, OSError):
+            raise InputError(
+                f"expected a folder that can be written, got {folder} ({error.strerror}): choose another."
+            ) from None
+        raise
+    with suppress(OSError):  # what the block did stands: it may have submitted a job
+        if before.exists():
+            for log in before.glob(LOGS):
+                log.rename(folder / log.name)
+            shutil.rmtree(before)
+
+
+@contextmanager
+def exclusive(wanted: Path) -> Iterator[Path]:
+    """A new folder ``wanted``, or ``wanted-2`` and so on where there is one; removed when the block fails.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    made = [parent for parent in wanted.parents if not parent.exists()]
+    folder = new_folder(wanted)
+    try:
+        yield folder
+    except BaseException:
+        _take_back(folder, made)
+        raise
+
+
+def new_folder(wanted: Path) -> Path:
+    """Makes ``wanted``, or ``wanted-2`` and so on where there is one.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    for number in itertools.count(1):
+        folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
+        try:
+            folder.mkdir(parents=True)
+            break
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise InputError(f"expected a folder that can be written, got {folder} ({error.strerror}): choose "
+                             "another.") from None  # fmt: skip
+    return folder
+
+
+def _take_back(folder: Path, made: list[Path]) -> None:
+    """Removes ``folder``, and of the parents made for it, the nearest first, those that nobody else uses by now."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for parent in made:
+        with suppress(OSError):
+            parent.rmdir()
+
+
+@contextmanager
+def no_interrupt() -> Iterator[None]:
+    """Ctrl-C within the block comes after it, also to the commands started in it."""
+    came: list[int] = []
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # of this thread, and inherited by commands
+    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))  # from any other thread
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        if came:
+            signal.raise_signal(signal.SIGINT)

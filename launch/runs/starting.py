@@ -1,0 +1,115 @@
+"""The start of a training: its run folder, taken by one process, and what it begins or goes on with."""
+
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+
+from callbacks.summary import slurm_job
+from genraven.errors import InputError
+from genraven.files import writable_folder
+from genraven.locks import Held, holder, locked
+from genraven.run_folder import LOCK
+from launch.configs.identity import refuse_other
+from launch.runs.folder import RunFolder, default_run_folder, given_checkpoint, read_checkpoint
+from launch.runs.freeze import new_folder
+
+PATIENCE_S, LOST_MACHINE_S = 2.0, 150.0
+"""To wait for the run's last process to end; and where that was on another machine, which may be lost: a file server
+gives back its locks after some 90 s."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """What the first process has decided."""
+
+    folder: Path
+    checkpoint: str | None
+    """To go on from."""
+    step: int
+    """Of it."""
+    initial: str | None
+    """Checkpoint whose weights to begin with at step 0."""
+
+
+def open_run(options: Mapping[str, Any], config: dict[str, Any], stack: ExitStack) -> Start:
+    """Takes the run folder until ``stack`` ends, and looks for the checkpoint to go on from.
+
+    Args:
+        options: of ``fit``.
+        config: resolved, plain values.
+        stack: gives the folder back, and removes it where it was made here and nothing has come into it.
+
+    Raises:
+        InputError: the folder cannot be written, another process trains it, or it or a checkpoint is another run's.
+    """
+    wanted = options["run_dir"]
+    run = stack.enter_context(occupied(Path(wanted or default_run_folder(config)), is_new=not wanted))
+    run.check_owner(config)
+    newest, given = run.newest_whole(), given_checkpoint(options["ckpt_path"])
+    if given and run.owns(given):
+        raise InputError(f"expected --ckpt_path of another run, got {given}, of this run folder itself: leave it "
+                         "out to go on from the newest, or give another --run_dir.")  # fmt: skip
+    path = newest or given  # once the run has its own, a restart goes on from these
+    if path is None:
+        return Start(run.path, None, 0, given_checkpoint(options["init_from"], exported=True))
+    checkpoint = read_checkpoint(Path(path))
+    refuse_other(checkpoint["genraven_config"], config, Path(path))
+    return Start(run.path, str(path), checkpoint["global_step"], None)
+
+
+def given_start(options: Mapping[str, Any]) -> Start:
+    """As ``open_run``, for a trial that has no run folder."""
+    checkpoint = given_checkpoint(options["ckpt_path"])
+    return Start(Path(), checkpoint, 0, None if checkpoint else given_checkpoint(options["init_from"], exported=True))
+
+
+@contextmanager
+def occupied(path: Path, *, is_new: bool) -> Iterator[RunFolder]:
+    """The run folder, in which only this process trains within the block.
+
+    Args:
+        path: made where it is missing.
+        is_new: it must be a new one: ``path``, or that with a number behind it.
+
+    Raises:
+        InputError: it cannot be written, or another process trains there.
+    """
+    made = [folder for folder in (path, *path.absolute().parents) if not folder.exists()]
+    path = new_folder(path) if is_new else writable_folder(path, "--run_dir")
+    made = [path, *made[1:]] if made or is_new else []
+    try:
+        with _lock(path / LOCK):
+            yield RunFolder(path)
+    finally:
+        if made and [entry.name for entry in path.iterdir()] == [LOCK]:
+            (path / LOCK).unlink()
+            with suppress(OSError):  # somebody else uses it by now
+                for folder in made:
+                    folder.rmdir()
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    job = slurm_job()
+    note = f"job {job}" if job else "a process"
+    with ExitStack() as stack:
+        if before := holder(path):
+            rank_zero_info(f"{path.parent} is held by {before}: waiting for its end")
+        try:
+            if not stack.enter_context(locked(path, _patience_s, note)):
+                rank_zero_warn(f"{path.parent} is on a file system without locks: see to it that it is trained once.")
+        except Held as held:
+            if not job or not str(held).endswith(f" {note}"):  # of this very job, it was a start that is over
+                host, _, who = str(held).partition(" ")
+                raise InputError(f"expected a run that nobody trains, got {path.parent}, which {who} on {host} is "
+                                 "training: wait for it, or give another --run_dir.") from None  # fmt: skip
+        yield
+
+
+def _patience_s(note: str) -> float:
+    return PATIENCE_S if note.split(" ")[0] in ("", platform.node()) else LOST_MACHINE_S

@@ -1,0 +1,196 @@
+"""``genraven status``: every run of a folder in one table. Reads small files only, and imports nothing heavy."""
+
+import argparse
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from genraven.errors import InputError
+from genraven.locks import holder
+from genraven.run_folder import JOB, LOCK, LOGS, NOTE, REFUSAL, SUMMARY, is_run, read_json
+from launch.slurm import scheduler
+
+DEPTH = 4  # of folders within folders
+SILENT_AFTER_S = 900
+COLUMNS = ("run", "state", "step", "C3", "completion", "puzzles/s", "left", "message")
+IN_QUEUE = {"PENDING": "queued", "CONFIGURING": "queued", "COMPLETING": "ending"}
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """How one run stands."""
+
+    state: str
+    """SLURM's, lower case, while it is in the queue; else summary.json's: ``finished`` at its last step, ``stopped``
+    before it by its own options, ``failed``, ``interrupted``, ``preempted``; or ``gone``, ``unknown``, ``new``."""
+    summary: dict[str, Any]
+    message: str = ""
+
+    @property
+    def is_busy(self) -> bool:
+        """Is a process or the queue taking care of it?"""
+        return self.state not in ("finished", "stopped", "failed", "interrupted", "preempted", "gone", "new")
+
+    @property
+    def is_done(self) -> bool:
+        """Has it trained for as long as it is meant to: to its last step, or to a collapse that is to stop it?"""
+        return self.state == "finished" or (self.state == "stopped" and bool(self.summary.get("stopped")))
+
+
+def noted_jobs(runs: Iterable[Path]) -> list[str]:
+    """The jobs that were last submitted for ``runs``."""
+    return [str(job) for run in runs if (job := read_json(run / NOTE).get("job"))]
+
+
+def read_status(run: Path, jobs: scheduler.Jobs | None) -> RunStatus:
+    """State of ``run``; ``jobs`` are those in the queue, None where that is not known."""
+    try:
+        return _read_status(run, jobs)
+    except OSError as error:
+        return RunStatus("unknown", {}, f"cannot be read: {error.strerror}")
+
+
+def _read_status(run: Path, jobs: scheduler.Jobs | None) -> RunStatus:
+    summary, note = read_json(run / SUMMARY), read_json(run / NOTE)
+    told = str(summary.get("state", ""))
+    state, message = told.partition(":")[0], str(summary.get("reason") or told.partition(": ")[2])
+    if (job := note.get("job")) and jobs is None and state in ("running", "preempted", ""):
+        return RunStatus("unknown", summary, f"job {job}: cannot see the queue")
+    if jobs and job in jobs:
+        slurm, reason = jobs[str(job)]
+        name = IN_QUEUE.get(slurm, slurm.lower())
+        return RunStatus(name, summary, f"job {job}" + ("" if reason == "None" else f": {reason}"))
+    if (who := holder(run / LOCK)) is not None:
+        return RunStatus("running", summary, "" if state == "running" else f"started by {who}")
+    if refusal := _refusal(run):
+        return RunStatus("failed", summary, refusal)
+    if state == "running":
+        return _running(run, summary, note)
+    if not state and not note:
+        return RunStatus("new", summary)
+    return RunStatus(state, summary, message) if state else RunStatus("gone", summary, f"see {_last_log(run)}")
+
+
+def _running(run: Path, summary: dict[str, Any], note: dict[str, Any]) -> RunStatus:
+    """A run that calls itself running: it may have had no time to say otherwise."""
+    if note.get("job"):
+        return RunStatus("gone", summary, f"job {note['job']} is not in the queue: see {_last_log(run)}")
+    if (pid := note.get("pid")) and note.get("host") == platform.node():
+        alive = Path(f"/proc/{pid}").exists() if Path("/proc").exists() else _answers(pid)
+        return RunStatus("running", summary) if alive else RunStatus("gone", summary, f"process {pid} has ended")
+    silent_s = time.time() - (run / SUMMARY).stat().st_mtime
+    if silent_s > SILENT_AFTER_S:
+        return RunStatus("gone", summary, f"silent for {_span(silent_s)}")
+    return RunStatus("running", summary)
+
+
+def _answers(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _refusal(run: Path) -> str:
+    """Why the last start of ``run`` was refused; empty when it was not."""
+    note, summary = run / REFUSAL, run / SUMMARY
+    if not note.exists() or (summary.exists() and summary.stat().st_mtime > note.stat().st_mtime):
+        return ""
+    return " ".join(note.read_text().split())
+
+
+def _last_log(run: Path) -> str:
+    logs = sorted((run / JOB).glob(LOGS), key=lambda log: log.stat().st_mtime)
+    return str(logs[-1] if logs else run / JOB)
+
+
+def find_runs(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
+    """Run folders at and below ``folder``, sorted. What cannot be read is named and passed over."""
+    try:
+        found = is_run(folder)
+        inner = [] if found or not depth else sorted(path for path in folder.iterdir() if path.is_dir())
+    except OSError as error:
+        print(f"genraven: {folder} passed over: {error.strerror}", file=sys.stderr)
+        return
+    if found:
+        yield folder
+    for path in inner:
+        if not path.name.startswith("."):
+            yield from find_runs(path, depth - 1)
+
+
+def named_runs(folder: Path) -> dict[str, Path]:
+    """Run folders at and below ``folder`` by their path from there; one that links lead to as well is there once.
+
+    Raises:
+        InputError: there is none.
+    """
+    if not folder.is_dir():
+        raise InputError(f"expected a folder of runs, got {folder}: name one that `genraven fit` or `sweep` wrote.")
+    found, place = list(find_runs(folder)), folder.resolve()
+    links_last = sorted(found, key=lambda run: (run.resolve() != place / run.relative_to(folder), len(run.parts)))
+    once = {run.resolve(): run for run in reversed(links_last)}
+    kept = [run for run in found if once[run.resolve()] == run]
+    runs = {str(run.relative_to(folder)) if run != folder else run.resolve().name: run for run in kept}
+    if not runs:
+        raise InputError(f"expected runs in {folder}, got none: name the folder above them.")
+    return runs
+
+
+def row(name: str, status: RunStatus) -> tuple[str, ...]:
+    """The cells of one run; empty where nothing is known."""
+    summary, metrics = status.summary, status.summary.get("metrics") or {}
+    step, most = summary.get("step"), summary.get("max_steps") or -1
+    completion = metrics.get("val/completion", metrics.get("val/completion_trained"))
+    speed, left = summary.get("puzzles_per_s"), summary.get("time_left_s") if status.state == "running" else None
+    return (
+        name,
+        status.state,
+        "" if step is None else f"{step}/{most}" if most > 0 else str(step),
+        _rate(metrics.get("val/c3")),
+        _rate(completion),
+        "" if speed is None else f"{speed:.0f}",
+        "" if left is None else _span(left),
+        status.message,
+    )
+
+
+def _rate(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _span(duration_s: float) -> str:
+    """Two units: ``2d 3h``, ``4h 05m``, ``6m 07s``."""
+    minutes, hours, days = int(duration_s // 60), int(duration_s // 3600), int(duration_s // 86400)
+    if days:
+        return f"{days}d {hours % 24}h"
+    return f"{hours}h {minutes % 60:02}m" if hours else f"{minutes}m {int(duration_s % 60):02}s"
+
+
+def table(rows: list[tuple[str, ...]]) -> str:
+    """``rows`` under their headings, numbers to the right."""
+    all_rows = [COLUMNS, *rows]
+    widths = [max(len(cells[i]) for cells in all_rows) for i in range(len(COLUMNS))]
+    right = {"step", "C3", "completion", "puzzles/s", "left"}
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for cell, width, column in zip(cells, widths, COLUMNS, strict=True)
+        ).rstrip()
+        for cells in all_rows
+    )
+
+
+def status(options: argparse.Namespace) -> None:
+    """Prints the table."""
+    runs = named_runs(options.folder)
+    jobs = scheduler.queue_if_up(noted_jobs(runs.values()))
+    print(table([row(name, read_status(run, jobs)) for name, run in runs.items()]))

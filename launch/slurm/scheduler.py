@@ -1,0 +1,160 @@
+"""What is asked of SLURM's commands."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from genraven.errors import InputError
+from launch.processes.started_by import BY_HAND, RANKS
+from launch.slurm.job_script import Cluster, seconds
+
+TIMEOUT_S = 30
+OF_THIS_JOB = re.compile(
+    "(SLURM|SBATCH|SRUN|SALLOC|SQUEUE|SINFO|PMIX?|TORCHELASTIC)_|"
+    "(CUDA_VISIBLE_DEVICES|ROCR_VISIBLE_DEVICES|ZE_AFFINITY_MASK|GPU_DEVICE_ORDINAL|GENRAVEN_STARTED|GENRAVEN_REFUSAL)$"
+)
+OF_THE_CLUSTER = {"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS", "SLURM_JWT"}
+Jobs = dict[str, tuple[str, str]]
+"""State and reason of jobs that are not over, by id; tasks of arrays one by one, as 12_3."""
+
+
+@dataclass(frozen=True)
+class NodeGroup:
+    """Nodes of one partition that are alike."""
+
+    partition: str
+    is_default: bool
+    time_limit: str
+    gpus: int
+    nodes: int
+
+
+def own_environment() -> dict[str, str]:
+    """The environment without what an allocation, a step or a start of processes that this one is in says of itself.
+
+    SLURM's commands take options from it, which beat those in a job script, and hand it on to the job.
+    """
+    gone = {name for name in os.environ if OF_THIS_JOB.match(name)} - OF_THE_CLUSTER | {*BY_HAND, *RANKS}
+    return {name: value for name, value in os.environ.items() if name not in gone}
+
+
+def _run(*command: str) -> str:
+    """What a command of SLURM prints; InputError with its complaint when it fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, env=own_environment())
+    except subprocess.TimeoutExpired:
+        raise InputError(f"expected {command[0]} to answer within {TIMEOUT_S} s, got nothing: is SLURM up?") from None
+    if done.returncode:
+        complaint = " ".join((done.stderr or done.stdout).split()) or f"exit status {done.returncode}"
+        raise InputError(f"expected {command[0]} to accept the request, got: {complaint}")
+    return done.stdout
+
+
+def require_sbatch() -> None:
+    """Raises InputError on a machine that cannot submit."""
+    if shutil.which("sbatch") is None:
+        raise InputError(
+            "expected sbatch on the PATH, got none: run this on a login node of a SLURM cluster, or train here with "
+            "`genraven fit`, `genraven launch` or `genraven sweep --local 1`."
+        )
+
+
+def node_groups() -> list[NodeGroup]:
+    """All partitions, as sinfo shows them."""
+    groups = []
+    for line in _run("sinfo", "--noheader", "--format=%P|%l|%G|%D").splitlines():
+        name, limit, resources, nodes = line.strip().split("|")
+        gpus = sum(int(n) for n in re.findall(r"\bgpu(?::[^:(),]+)*?:(\d+)(?=[(,]|$)", resources))
+        groups.append(NodeGroup(name.rstrip("*"), name.endswith("*"), limit, gpus, int(nodes)))
+    return groups
+
+
+def check_cluster(cluster: Cluster, groups: list[NodeGroup]) -> None:
+    """Raises InputError when the nodes of a partition that was asked for cannot hold the job."""
+    for name in cluster.partition.split(",") if cluster.partition else [None]:
+        _check_partition(cluster, name, groups)
+
+
+def _check_partition(cluster: Cluster, name: str | None, groups: list[NodeGroup]) -> None:
+    mine = [group for group in groups if (group.partition == name if name is not None else group.is_default)]
+    if not mine:
+        known = ", ".join(sorted({group.partition for group in groups})) or "none"
+        got = "none, and this cluster has no default" if name is None else name or "an empty name"
+        raise InputError(f"expected --partition to be one of {known}; got {got}.")
+    most = max(group.gpus for group in mine)
+    if cluster.gpus_per_node > most:
+        raise InputError(
+            f"expected at most {most} GPUs per node in partition {mine[0].partition}, got --gpus-per-node "
+            f"{cluster.gpus_per_node}: ask for fewer, or for more --nodes."
+        )
+    able = sum(group.nodes for group in mine if group.gpus >= cluster.gpus_per_node)
+    if cluster.nodes > able:
+        raise InputError(
+            f"expected at most {able} nodes with {cluster.gpus_per_node} GPUs in partition {mine[0].partition}, got "
+            f"--nodes {cluster.nodes}: ask for fewer."
+        )
+    limit = mine[0].time_limit
+    if cluster.time and re.fullmatch(r"[\d:-]+", limit) and seconds(cluster.time) > seconds(limit):
+        raise InputError(
+            f"expected a time within the limit {limit} of partition {mine[0].partition}, got --time {cluster.time}: "
+            "ask for less; a run that is not done by then is requeued and goes on."
+        )
+
+
+def sbatch(script: Path) -> str:
+    """Submits ``script``, which says all that the job asks for; the job's id."""
+    if options := sorted(name for name in os.environ if name.startswith("SBATCH_")):
+        print(f"genraven: {', '.join(options)} of the environment not handed on: `genraven submit --help` has options "
+              "for what a job asks for", file=sys.stderr)  # fmt: skip
+    return _run("sbatch", "--parsable", str(script)).strip().split(";")[0]
+
+
+def queue(ids: Iterable[str]) -> Jobs | None:
+    """Which of these jobs are in the queue; None on a machine that cannot see it."""
+    asked = sorted({job.partition("_")[0] for job in ids})
+    if not asked:
+        return {}
+    if shutil.which("squeue") is None:
+        return None
+    try:
+        shown = _run("squeue", "--noheader", "--array", f"--jobs={','.join(asked)}", "--format=%i|%T|%r")
+    except InputError as error:
+        if "Invalid job id" in str(error):  # what squeue says of a single job that is long over
+            return {}
+        raise
+    rows = (line.strip().split("|", 2) for line in shown.splitlines() if line.strip())
+    return {job: (state, reason) for job, state, reason in rows}
+
+
+def queue_if_up(ids: Iterable[str]) -> Jobs | None:
+    """As ``queue``; None, after saying so, when SLURM does not answer."""
+    try:
+        return queue(ids)
+    except InputError as error:
+        print(f"genraven: jobs not checked: {error}", file=sys.stderr)
+        return None
+
+
+def check_before(cluster: Cluster, *, dry_run: bool) -> None:
+    """Checks what can be checked before a job is submitted. A dry run needs no SLURM.
+
+    Raises:
+        InputError: the job cannot be submitted from here, or can never start.
+    """
+    if not dry_run:
+        require_sbatch()
+    elif shutil.which("sinfo") is None:
+        return
+    try:
+        groups = node_groups()
+    except InputError as error:
+        if not dry_run:
+            raise
+        print(f"genraven: cluster not checked: {error}", file=sys.stderr)
+        return
+    check_cluster(cluster, groups)

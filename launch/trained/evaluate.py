@@ -1,0 +1,223 @@
+"""``genraven evaluate``: every metric of a checkpoint, a run or a whole sweep, for each way of sampling asked for."""
+
+import argparse
+import itertools
+import platform
+import time
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from datamodules import GenRAVENDataModule
+from datamodules.batches import EvaluationLoader
+from genraven.errors import InputError
+from genraven.files import writable_folder
+from genraven.metrics.outcomes import BatchOutcomes, Flags, in_order, outcomes
+from genraven.metrics.scores import ScoreResults, Scores
+from genraven.metrics.table import MAIN
+from genraven.puzzles.spec import NUM_CELLS, RULES
+from genraven.report.evaluation import Evaluation, pack_hits
+from genraven.run_folder import EVALUATION, home
+from genraven.timing import SamplingTimer
+from launch.errors import explained_exits
+from launch.processes.process_group import ProcessGroup, joined_processes
+from launch.runs.exported import is_export
+from launch.runs.folder import find_checkpoint
+from launch.runs.status import named_runs
+from launch.trained.load import load_run
+from launch.trained.numerics import Numerics
+from launch.trained.sampling import flag, given_sampling, sample_by
+from lightning_modules import PuzzleModule
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Scores what ``evaluation.json`` lacks and prints it all; 1 when a run of several was passed over."""
+    for name in ("puzzles_per_rule", "batch_size"):
+        if (value := getattr(options, name)) < 1:
+            raise InputError(f"expected --{name.replace('_', '-')} to be 1 or more, got {value}.")
+    passed_over, rows = 0, []
+    with joined_processes() as group:
+        runs = group.agreed(lambda: _find_runs(options))
+        for name, run in runs.items():
+            try:
+                results = evaluate_run(run, options, group, alone=len(runs) == 1)
+            except InputError as error:
+                if len(runs) == 1:
+                    raise
+                group.say(f"{name}: passed over: {error}")
+                passed_over += 1
+                continue
+            rows += [(name, result) for result in results]
+        if len(rows) == 1:
+            group.say(table(rows[0][1]["metrics"]))
+        elif rows:
+            group.say(overview(rows))
+    return int(passed_over > 0)
+
+
+def _find_runs(options: argparse.Namespace) -> dict[str, Path]:
+    """What to evaluate, by name."""
+    is_one = not options.run.is_dir() or is_export(options.run)
+    runs = {str(options.run): options.run} if is_one else named_runs(options.run)
+    if options.out is not None and len(runs) > 1:
+        raise InputError(f"expected one run with --out, got {len(runs)}: leave it out, each run has its own file.")
+    return runs
+
+
+def evaluate_run(run: Path, options: argparse.Namespace, group: ProcessGroup, *, alone: bool) -> list[dict[str, Any]]:
+    """The results of ``run`` for all ways of sampling; those that its file has are taken from there.
+
+    Args:
+        run: a run folder, or a checkpoint.
+        options: of the command.
+        group: the processes at work.
+        alone: no other run is evaluated: an option that this one cannot use is an error, else it is left out.
+
+    Raises:
+        InputError: nothing to evaluate, options that make no sense, or a file that belongs to another run.
+    """
+    path = group.agreed(lambda: find_checkpoint(run))
+    file = Evaluation(options.out or home(path) / EVALUATION)
+    with group.together(), explained_exits(file.path.parent):
+        writable_folder(file.path.absolute().parent, "--out")
+        model, data, checkpoint = load_run(path, group.device(options.device))
+        numerics = Numerics.of(checkpoint, model.device, options.precision)
+        numerics.prepare(model)
+        model.seed, data.eval_puzzles_per_rule = options.seed, options.puzzles_per_rule
+        facts = run_facts(model, data)
+        file.check_owner(facts)
+        own, results = asdict(model.method.sampling), list[dict[str, Any]]()
+        ways = _ways(given_sampling(options), model, alone=alone)
+        if options.protocol == "study":
+            ways = [dict(model.method.study_protocol) | way for way in ways]
+        for way in ways:  # all are checked before any is scored
+            sample_by(model, way)
+    for way in ways:
+        sample_by(model, way)
+        key = {
+            "checkpoint": path.name,
+            "step": checkpoint["global_step"],
+            "split": options.split,
+            "seed": options.seed,
+            "puzzles_per_rule": options.puzzles_per_rule,
+            "batch_size": options.batch_size,
+            "sampling": asdict(model.sampling),
+            "numerics": numerics.as_json(),
+        }
+        result = group.agreed(partial(file.find, key))
+        if result is None:
+            with numerics.at_work(model.device):
+                scored = _score(model, data, options, group)
+            scored = key | {"own_sampling": key["sampling"] == own} | scored
+            result = group.agreed(partial(file.add, facts, scored))
+        results.append(result)
+    group.say(f"{file.path}")
+    return results
+
+
+def _ways(given: dict[str, list[Any]], model: PuzzleModule, *, alone: bool) -> list[dict[str, Any]]:
+    """Each value of each setting with each of the others; beside other runs, one is spared what its method has not."""
+    axes = {name: values for name, values in given.items() if alone or name in asdict(model.method.sampling)}
+    return [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
+
+
+def run_facts(model: PuzzleModule, data: GenRAVENDataModule) -> dict[str, Any]:
+    """What a result belongs to."""
+    return {
+        "family": model.family,
+        "architecture": model.architecture,
+        "parameters": sum(p.numel() for p in model.network.parameters()),
+        "samples_per_rule": data.samples_per_rule,
+        "trained": [RULES[rule].name for rule in data.trained],
+        "held_out": [RULES[rule].name for rule in data.held_out],
+        "eval_rules": [RULES[rule].name for rule in data.eval_rules],
+        "data_seed": data.seed,
+        "eval_seed": data.eval_seed,
+        "data_source": data.source_sha256,
+    }
+
+
+def _score(
+    model: PuzzleModule, data: GenRAVENDataModule, options: argparse.Namespace, group: ProcessGroup
+) -> dict[str, Any]:
+    start = time.perf_counter()
+    model.measured = timer = SamplingTimer(model.device)
+    results, hits = score_model(model, data, options.split, options.batch_size, group)
+    is_cuda = model.device.type == "cuda"
+    return {
+        "seconds": {**timer.seconds, "all": time.perf_counter() - start},
+        "network_passes_per_puzzle": {task: model.evaluations(task, NUM_CELLS) for task in timer.seconds},
+        "device": torch.cuda.get_device_name(model.device) if is_cuda else f"cpu, {platform.machine()}",
+        "devices": group.size,
+        "metrics": results.as_json(),
+        "hits": {name: pack_hits(flags) for name, flags in hits.items()},
+    }
+
+
+def score_model(
+    model: PuzzleModule, data: GenRAVENDataModule, split: str, batch_size: int, group: ProcessGroup | None = None
+) -> tuple[ScoreResults, dict[str, Flags]]:
+    """Scores of ``model`` on the evaluation puzzles of ``data``, with as many generated; each puzzle's own outcome.
+
+    Processes score whole batches in turn, each drawn by its number alone: any number of them gives the same scores.
+    """
+    group = group or ProcessGroup()
+    with group.together():
+        data.prepare_data()
+        puzzles, rules = data.evaluation_puzzles(split)
+        index, parts = data.training_index(), list[BatchOutcomes]()
+        scores = Scores(data.trained, index, model.device, model.method.likelihood)
+        loader = EvaluationLoader(puzzles, rules, batch_size, rank=group.rank, world_size=group.size)
+        for batch in tqdm(loader, unit="batch", desc=f"score {model.family}", disable=group.rank > 0 or None):
+            if batch.total:
+                here = batch._replace(puzzles=batch.puzzles.to(model.device), rules=batch.rules.to(model.device))
+                made = model.score(scores, here, "test")
+                parts.append(outcomes(batch.step, made["completed"], here.rules, made["generated"], index))
+    return scores.compute(), in_order(group.gathered(parts))
+
+
+def table(metrics: dict[str, Any]) -> str:
+    """The metrics of one result, as a ScoreResults gives them, as lines of text."""
+    lines = [f"{'':22}{'value':>8}  {'95% interval':17}{'hits':>7} of"]
+    for name, cell in metrics.items():
+        if isinstance(cell, dict) and "hits" in cell:
+            low, high = cell["interval95"]
+            lines.append(f"{name:22}{cell['value']:8.4f}  [{low:.4f}, {high:.4f}] {cell['hits']:7d} of {cell['count']}")
+        elif isinstance(cell, float):
+            lines.append(f"{name:22}{cell:8.4f}")
+        elif isinstance(cell, dict) and "kind" in cell:
+            error = "" if cell["standard_error"] is None else f" +- {cell['standard_error']:.4f}"
+            lines.append(f"{name:22}{cell['value']:8.4f}{error}  {cell['kind']}, of {cell['count']}")
+    if r := metrics.get("per_rule_correlation"):
+        lines.append(f"{'per_rule_correlation':22}{r['value']:8.4f}  of C3 and completion over {r['count']} rules")
+    return "\n".join(lines)
+
+
+def overview(rows: list[tuple[str, dict[str, Any]]]) -> str:
+    """One line for each result: how it sampled, and its main scores with their intervals."""
+    width = max(len(name) for name, _ in rows)
+    ways = [_differences([result["sampling"] for _, result in rows], result["sampling"]) for _, result in rows]
+    wide = max(map(len, [*ways, "sampling"]))
+    titles = "".join(f"{name:>24}" for name in MAIN)
+    lines = [f"{'run':{width}}  {'step':>8}  {'sampling':{wide}}{titles}{'of':>7}{'seconds':>9}"]
+    for (name, result), way in zip(rows, ways, strict=True):
+        metrics = result["metrics"]
+        cells = "".join(f"{_with_interval(metrics.get(metric)):>24}" for metric in MAIN)
+        count = (metrics.get("c3") or {}).get("count", "")
+        seconds = result["seconds"]["all"]
+        lines.append(f"{name:{width}}  {result['step']:8d}  {way:{wide}}{cells}{count:>7}{seconds:9.1f}")
+    return "\n".join(lines)
+
+
+def _differences(all_ways: list[dict[str, Any]], way: dict[str, Any]) -> str:
+    """What tells a way of sampling from the others, in words."""
+    telling = [name for name in way if any(other.get(name, way[name]) != way[name] for other in all_ways)]
+    return " ".join(f"{flag(name)} {way[name]}" for name in telling) or "as the model's"
+
+
+def _with_interval(cell: dict[str, Any] | None) -> str:
+    return "-" if cell is None else "{:.3f} [{:.3f}, {:.3f}]".format(cell["value"], *cell["interval95"])

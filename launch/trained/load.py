@@ -1,0 +1,38 @@
+"""A trained model, out of a run folder, a checkpoint or an exported model."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from datamodules import GenRAVENDataModule
+from genraven.errors import InputError
+from launch.configs.identity import build
+from launch.runs.folder import find_checkpoint, read_checkpoint
+from lightning_modules import PuzzleModule
+
+
+def load_run(run: Path | str, device: str = "auto") -> tuple[PuzzleModule, GenRAVENDataModule, dict[str, Any]]:
+    """Model with its (averaged) weights in evaluation mode, data module, and the checkpoint of ``run``.
+
+    Raises:
+        InputError: no checkpoint of genraven, or no such device.
+    """
+    checkpoint = read_checkpoint(find_checkpoint(run))
+    model, data = build(checkpoint["genraven_config"])
+    model.on_load_checkpoint(checkpoint)
+    model.load_state_dict(checkpoint["state_dict"])
+    return model.to(find_device(device)).eval(), data, checkpoint
+
+
+def find_device(name: str) -> torch.device:
+    """The device of that name; ``auto`` takes a GPU where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"expected --device to be one of this machine's, got {name} ({str(error).splitlines()[0]}): "
+                         "use cpu or auto.") from None  # fmt: skip
+    return device

@@ -1,0 +1,190 @@
+"""``genraven probe``: accuracy of a linear classifier of the rule, by layer."""
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from genraven.errors import InputError
+from genraven.files import appears_whole, check_outputs
+from genraven.metrics.rates import Rate
+from genraven.probe import Features, Pool, accuracy, fit_linear, gather
+from genraven.puzzles.generate import generate
+from genraven.puzzles.spec import NUM_RULES, RULES
+from genraven.run_folder import PROBE, home
+from launch.configs.identity import build
+from launch.runs.folder import find_checkpoint
+from launch.trained.load import load_run
+from launch.trained.numerics import Numerics
+from lightning_modules import PuzzleModule
+
+GROUPS = ("trained", "held_out")
+
+
+@dataclass(frozen=True)
+class Puzzles:
+    """What is read: those to fit on, then those to score on."""
+
+    puzzles: Tensor
+    """(N, 3, 9, 9) int8"""
+    rules: Tensor
+    """(N,) int64"""
+    num_fitted: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """How well the rule can be told from one layer, read in one way."""
+
+    layer: str
+    pool: Pool
+    noise: float | None
+    """One of the method's reading levels."""
+    rates: dict[str, Rate]
+    """Of the test puzzles of ``trained`` and of ``held_out`` rules."""
+
+    @property
+    def view(self) -> str:
+        """The way of reading, in words."""
+        return self.pool if self.noise is None else f"noise {self.noise:g}"
+
+
+def probe(options: argparse.Namespace) -> None:
+    """Writes accuracy by layer as JSON and as a picture, and prints a table."""
+    for name in ("fit_per_rule", "puzzles_per_rule", "batch_size"):
+        if (value := getattr(options, name)) < 1:
+            raise InputError(f"expected --{name.replace('_', '-')} to be 1 or more, got {value}.")
+    path = find_checkpoint(options.run)
+    out = options.out or home(path) / PROBE
+    picture = options.picture or out.with_suffix(".png")
+    check_outputs(out, picture)
+    model, data, checkpoint = load_run(path, options.device)
+    levels = model.method.reading_levels(options.noise)
+    torch.manual_seed(options.seed)
+    untrained = build(checkpoint["genraven_config"])[0].to(model.device).eval()
+    puzzles = _make_puzzles(data.seed, options.fit_per_rule, options.puzzles_per_rule)
+    numerics = Numerics.of(checkpoint, model.device, options.precision)
+    with numerics.at_work(model.device):
+        for part in (model, untrained):
+            numerics.prepare(part)
+        found, before = (_by_layer(part, puzzles, levels, data.trained, options) for part in (model, untrained))
+    result = {
+        "checkpoint": str(path),
+        "step": checkpoint["global_step"],
+        "family": model.family,
+        "seed": options.seed,
+        "data_seed": data.seed,
+        "fit_per_rule": options.fit_per_rule,
+        "puzzles_per_rule": options.puzzles_per_rule,
+        "batch_size": options.batch_size,
+        "numerics": numerics.as_json(),
+        "chance": 1 / NUM_RULES,
+        "trained_rules": [RULES[r].name for r in data.trained],
+        "layers": [_as_json(*pair) for pair in zip(found, before, strict=True)],
+    }
+    with appears_whole(out) as temporary:
+        temporary.write_text(json.dumps(result, indent=2) + "\n")
+    _draw(found, before, picture)
+    print(f"{table(found, before)}\n{out}\n{picture}")
+
+
+def _make_puzzles(seed: int, num_fitted: int, num_scored: int) -> Puzzles:
+    """Puzzles of all rules; no run trains on them, so that those of trained rules are as new as those of others."""
+    parts = [
+        (torch.cat([generate(rule, 0, num, seed=seed, split=split) for rule in range(NUM_RULES)]), num)
+        for split, num in (("val", num_fitted), ("test", num_scored))
+    ]
+    rules = [torch.arange(NUM_RULES).repeat_interleave(num) for _, num in parts]
+    return Puzzles(torch.cat([puzzles for puzzles, _ in parts]), torch.cat(rules), len(rules[0]))
+
+
+def _by_layer(
+    model: PuzzleModule,
+    puzzles: Puzzles,
+    levels: list[float | None],
+    trained: tuple[int, ...],
+    options: argparse.Namespace,
+) -> list[Found]:
+    """What can be told from each layer, at each level and in each way."""
+    model.seed = options.seed
+    found: list[Found] = []
+    for noise in levels:
+
+        def pass_through(part: slice, noise: float | None = noise) -> None:
+            model.pass_through(puzzles.puzzles[part].to(model.device), noise, model.generator("probe", part.start))
+
+        starts = tqdm(range(0, len(puzzles.rules), options.batch_size), unit="batch", desc="read puzzles")
+        slices = (slice(start, start + options.batch_size) for start in starts)
+        features = gather(model.network, pass_through, slices, model.method.pools)
+        found += _classify(features, puzzles, noise, trained)
+    return found
+
+
+def _classify(features: Features, puzzles: Puzzles, noise: float | None, trained: tuple[int, ...]) -> Iterator[Found]:
+    n = puzzles.num_fitted
+    is_trained = torch.isin(puzzles.rules[n:], torch.tensor(trained))
+    for (layer, pool), x in tqdm(features.items(), unit="layer", desc="fit classifiers"):
+        rules = puzzles.rules.to(x.device)
+        classes = fit_linear(x[:n], rules[:n], NUM_RULES)(x[n:]).cpu()
+        groups = zip(GROUPS, (is_trained, ~is_trained), strict=True)
+        rates = {name: accuracy(classes, puzzles.rules[n:], group) for name, group in groups}
+        yield Found(layer, pool, noise, rates)
+
+
+def _as_json(found: Found, before: Found) -> dict[str, Any]:
+    settings = {"layer": found.layer, "pool": found.pool, "noise": found.noise}
+    trained, untrained = ({name: rate.as_json() for name, rate in side.rates.items()} for side in (found, before))
+    return {**settings, **trained, "untrained_network": untrained}
+
+
+def table(found: list[Found], before: list[Found]) -> str:
+    """Accuracies as lines of text, beside those of the untrained network."""
+    heads = [f"{name.replace('_', '-')} rules" for name in GROUPS]
+    lines = [
+        f"{'layer':16}{'read at':10}" + "".join(f"{head:>16}  {'95% interval':16}{'untrained':10}" for head in heads)
+    ]
+    for now, then in zip(found, before, strict=True):
+        cells = "".join(_cell(now.rates[name], then.rates[name]) for name in GROUPS)
+        lines.append(f"{now.layer:16}{now.view:10}{cells}")
+    counts = ", ".join(f"{int(found[0].rates[name].total)} of {head}" for name, head in zip(GROUPS, heads, strict=True))
+    return "\n".join([*lines, f"test puzzles: {counts}; chance is {1 / NUM_RULES:.3f}"])
+
+
+def _cell(now: Rate, then: Rate) -> str:
+    if not now.total:
+        return f"{'-':>16}  {'':16}{'':10}"
+    low, high = (x.item() for x in now.interval())
+    return f"{now.value.item():16.3f}  [{low:.3f}, {high:.3f}]  {then.value.item():9.3f} "
+
+
+def _draw(found: list[Found], before: list[Found], path: Path) -> None:
+    """A panel for each way of reading: accuracy by layer, with intervals, beside the untrained network and chance."""
+    from matplotlib.figure import Figure
+
+    views = list(dict.fromkeys(item.view for item in found))
+    figure = Figure((1 + 3.2 * len(views), 3.4), layout="constrained")
+    axes = figure.subplots(1, len(views), sharey=True, squeeze=False)[0]
+    for axis, view in zip(axes, views, strict=True):
+        layers = [item.layer for item in found if item.view == view]
+        for name, colour in zip(GROUPS, ("#0072b2", "#d55e00"), strict=True):
+            now, then = ([item.rates[name] for item in side if item.view == view] for side in (found, before))
+            if not now[0].total:
+                continue
+            low, high = zip(*(rate.interval() for rate in now), strict=True)
+            axis.plot(layers, [rate.value for rate in now], "o-", color=colour, label=f"{name.replace('_', '-')} rules")
+            axis.fill_between(layers, low, high, color=colour, alpha=0.2, linewidth=0)
+            axis.plot(layers, [rate.value for rate in then], "--", color=colour, alpha=0.6, label="untrained network")
+        axis.axhline(1 / NUM_RULES, color="black", linewidth=0.8, linestyle=":", label="chance")
+        axis.tick_params("x", rotation=60)
+        axis.set(title=view, ylim=(0, None))
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("accuracy of the rule, of 40")
+    axes[-1].legend(fontsize="x-small", loc="upper left")
+    with appears_whole(path) as temporary:
+        figure.savefig(temporary, dpi=120)

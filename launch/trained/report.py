@@ -1,0 +1,77 @@
+"""``genraven report``: a folder of runs as one page that begins with what to do."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from genraven.errors import InputError
+from genraven.files import appears_whole, writable_folder
+from genraven.report.content import compose, default_examples
+from genraven.report.page import Facts, Section, to_html, to_markdown
+from genraven.report.reading import read_run
+from genraven.report.runs import Run
+from genraven.report.sentences import Question
+from genraven.report.spending import Prices
+from launch.runs.status import named_runs, noted_jobs, read_status
+from launch.slurm import scheduler
+
+
+def report(options: argparse.Namespace) -> None:
+    """Writes the page, its Markdown twin with the pictures, and prints the answer."""
+    question = _question(options)  # refused before anything is read
+    folders = named_runs(options.folder)
+    out = options.out or options.folder / "report.html"
+    if out.suffix != ".html":
+        raise InputError(f"expected --out to end in .html, got {out}: the Markdown is written beside it.")
+    runs, notes = _read(folders, options.price)
+
+    def ask(group: Sequence[Run]) -> Question:
+        examples = options.examples or default_examples(group, question.metric) or 1
+        noted = {run.price for run in group if run.price is not None}
+        price = noted.pop() if len(noted) == 1 else None
+        return replace(question, examples=examples, prices=replace(question.prices, device_hour=price))
+
+    page = compose(runs, notes, ask, out.parent)
+    pictures = writable_folder(out.parent / f"{out.stem}_figures", "--out")
+    for panel in page.panels:
+        _write(pictures / f"{panel.name}.svg", panel.svg)
+    _write(out, to_html(page))
+    _write(out.with_suffix(".md"), to_markdown(page, pictures.name))
+    for section in page.sections:
+        if section.is_answer:
+            print(_plain(section))
+    print(f"{out}\n{out.with_suffix('.md')}")
+
+
+def _question(options: argparse.Namespace) -> Question:
+    if options.examples is not None and options.examples < 1:
+        raise InputError(f"expected --examples above 0, got {options.examples}.")
+    prices = Prices(options.price, options.puzzles_per_year, options.review_price)
+    return Question(options.goal, options.examples or 1, options.growth, options.budget,
+                    in_money=options.price is not None, prices=prices)  # fmt: skip
+
+
+def _read(folders: dict[str, Path], price: float | None) -> tuple[list[Run], list[str]]:
+    jobs = scheduler.queue_if_up(noted_jobs(folders.values()))
+    runs, notes = [], []
+    for name, path in folders.items():
+        status = read_status(path, jobs)
+        run, wrong = read_run(name, path, status.state, status.message)
+        runs.append(run if price is None else replace(run, price=price))
+        notes += wrong
+    return runs, notes
+
+
+def _plain(section: Section) -> str:
+    """The answer on the screen."""
+    lines = [section.heading]
+    for block in section.blocks:
+        if isinstance(block, Facts):
+            lines += [f"{word}: {item.text}" for word, items in block.facts for item in items]
+    return "\n".join(lines)
+
+
+def _write(path: Path, text: str) -> None:
+    with appears_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")  # which a file's name may hold

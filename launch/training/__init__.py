@@ -1,0 +1,1 @@
+"""The training commands: fit, validate, test and predict."""

@@ -1,0 +1,70 @@
+"""What watches every run: TensorBoard's board and pictures, collapse, cost; with the options of ``fit`` for each."""
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import lightning as L
+import yaml
+from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
+
+from callbacks import (
+    CollapseLimits,
+    CollapseWatch,
+    Cost,
+    CostOptions,
+    PictureOptions,
+    Pictures,
+    ProgressLines,
+    RunSummary,
+    TensorBoardOverview,
+)
+from launch.configs.identity import SCHEMA, flat
+
+MONITORING: dict[str, type[Any]] = {"pictures": PictureOptions, "collapse": CollapseLimits, "cost": CostOptions}
+HYPERPARAMETERS = (
+    "model.network", "model.network.width", "model.network.channels", "model.network.depth", "model.process",
+    "model.optimizer.lr", "model.seed", "data.samples_per_rule", "data.held_out", "data.global_batch_size",
+    "trainer.max_steps",
+)  # fmt: skip
+
+
+def monitors(
+    config: dict[str, Any], options: Mapping[str, Any], summary: RunSummary, *, is_new: bool
+) -> list[L.Callback]:
+    """The callbacks, in the order in which they are called: the summary after those that it asks.
+
+    Args:
+        config: resolved, plain values.
+        options: an instance of each of ``MONITORING``.
+        summary: of the run.
+        is_new: has the run not yet written for TensorBoard?
+    """
+    return [
+        TensorBoardOverview(yaml.safe_dump(config, sort_keys=False), hyperparameters(config), is_new=is_new),
+        Pictures(options["pictures"]),
+        CollapseWatch(options["collapse"]),
+        Cost(options["cost"], summary.totals),
+        summary,
+    ]
+
+
+def progress_bar(trainer_config: Mapping[str, Any]) -> list[L.Callback]:
+    """A bar that asks the device for its numbers no more often than the logger does, and lines where it is no terminal.
+
+    None where it is not wanted.
+    """
+    given = [callback for callback in trainer_config["callbacks"] or [] if isinstance(callback, ProgressBar)]
+    if given or trainer_config["enable_progress_bar"] is False:
+        return []
+    if not sys.stdout.isatty():
+        return [ProgressLines()]
+    return [TQDMProgressBar(refresh_rate=max(1, trainer_config["log_every_n_steps"] or 1))]
+
+
+def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
+    """What tells most runs from others, for TensorBoard's table; all else is in the config beside it."""
+    values = {name: value for part in (*SCHEMA, "trainer") for name, value in flat(config[part], part).items()}
+    short = {name.replace(".init_args", "").removesuffix(".class_path"): value for name, value in values.items()}
+    chosen = {name.rpartition(".")[2]: short[name] for name in HYPERPARAMETERS if short.get(name) is not None}
+    return {name: value if isinstance(value, int | float) else str(value) for name, value in chosen.items()}

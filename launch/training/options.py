@@ -1,0 +1,57 @@
+"""Options of the training commands beside Lightning's: what they are, and what is refused of all of them."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.cli import LightningArgumentParser
+
+from datamodules.sources import content_digest
+from genraven.errors import InputError
+from genraven.paths import user_path
+from launch.training.monitoring import MONITORING
+
+PATHS = ("run_dir", "init_from", "ckpt_path", "data.source", "data.eval_source", "data.cache_dir")
+OF_IDENTITY = ("init_from", "ckpt_path", "data.source")
+"""Those that have to mean the same from another folder."""
+FROM_1 = ("checkpoint_every_n_steps", "max_batch_per_device", "timeout_s")
+
+
+def add_options(parser: LightningArgumentParser) -> None:
+    """Adds what a run folder, its devices and those that watch it need."""
+    parser.add_argument("--run_dir", type=str | None, default=None, help="Folder of the run; default: "
+                        "runs/<network>-<time>.")  # fmt: skip
+    parser.add_argument("--init_from", "--init-from", type=str | None, default=None, help="Run folder, checkpoint "
+                        "or exported model to begin with the (averaged) weights of, at step 0.")  # fmt: skip
+    parser.add_argument("--checkpoint_every_n_steps", type=int, default=1000, help="Steps between checkpoints.")
+    parser.add_argument("--max_batch_per_device", type=int | None, default=None, help="Puzzles that fit on a device"
+                        " at once: as few batches as that allows are accumulated; null accumulates none. "
+                        "trainer.accumulate_grad_batches above 1 sets them by hand.")  # fmt: skip
+    parser.add_argument("--compile", type=bool | None, default=None, help="Compile the network with torch.compile; "
+                        "null does so on GPUs, where it soon pays.")  # fmt: skip
+    parser.add_argument("--timeout_s", type=int, default=600, help="Seconds after which a process that does not "
+                        "answer ends the others.")  # fmt: skip
+    for name, options in MONITORING.items():
+        parser.add_class_arguments(options, name)
+
+
+def settle_options(options: Any) -> None:
+    """Makes paths in ``options``, of one command, those that a user means, and notes what the source holds.
+
+    Raises:
+        InputError: an option is out of range, a path is none, or the source is no file of puzzles.
+    """
+    for name in PATHS:
+        if options.get(name):
+            path = user_path(options[name])
+            options[name] = str(path.absolute() if name in OF_IDENTITY else path)
+    data = options.data
+    if data.source and data.source_sha256 is None and Path(data.source).exists():  # else the data module complains
+        data.source_sha256 = content_digest(Path(data.source), data.source_split)
+    for name in FROM_1:
+        value = options[name]
+        if value is not None and value < 1:
+            raise InputError(f"expected --{name} to be 1 or more, got {value}.")
+    interval = options.trainer.val_check_interval
+    if isinstance(interval, int | float) and interval <= 0:
+        raise InputError(f"expected trainer.val_check_interval, in steps, to be 1 or more, got {interval}: "
+                         "trainer.limit_val_batches 0 trains without validation.")  # fmt: skip

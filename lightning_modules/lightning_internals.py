@@ -1,0 +1,147 @@
+"""All private parts that we touch of Lightning, and of its parser: each under a name of ours, and with a test.
+
+Nothing else in the code names one. A part that a version of Lightning lacks raises AttributeError or KeyError here.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from jsonargparse._common import parsing_settings
+from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+
+BROKEN_OFF = {"ready": 1, "started": 1, "processed": 0, "completed": 0}  # a validation, in its first batch
+
+
+def _replace(owner: Any, name: str, value: Any) -> None:
+    getattr(owner, name)  # AttributeError where it is no more what it was
+    setattr(owner, name, value)
+
+
+# Trainer ---------------------------------------------------------------------------------------------------------
+
+
+def leave_signals_alone(trainer: L.Trainer) -> None:
+    """Takes Lightning's own handling of signals out of the way, and the broadcast of SIGTERM before every batch."""
+    nothing: Callable[[], None] = lambda: None  # noqa: E731
+    _replace(trainer._signal_connector, "register_signal_handlers", nothing)
+    _replace(trainer.fit_loop.epoch_loop, "_broadcast_sigterm_tensor", nothing)
+
+
+def validation_follows(trainer: L.Trainer) -> bool:
+    """Will Lightning validate after the training batch that has just ended?"""
+    loop = trainer.fit_loop
+    return bool(loop.epoch_loop._should_check_val_fx(loop._data_fetcher))  # type: ignore[arg-type]
+
+
+def set_root_folder(trainer: L.Trainer, folder: Path) -> None:
+    """Where Lightning looks for checkpoints of its own, and profilers write."""
+    _replace(trainer, "_default_root_dir", str(folder))
+
+
+# Processes -------------------------------------------------------------------------------------------------------
+
+
+def set_ddp(strategy: DDPStrategy, timeout: timedelta, options: dict[str, Any]) -> None:
+    """Gives ``strategy`` a timeout, and DistributedDataParallel ``options``; what it was given itself wins."""
+    _replace(strategy, "_timeout", timeout)
+    _replace(strategy, "_ddp_kwargs", options | strategy._ddp_kwargs)
+
+
+def others_wait(trainer: L.Trainer) -> bool:
+    """Are there other processes, which would not hear of an error that ends this one?"""
+    launcher = trainer.strategy.launcher
+    return isinstance(launcher, _SubprocessScriptLauncher) and launcher.cluster_environment.creates_processes_externally
+
+
+def start_processes(trainer: L.Trainer) -> None:
+    """Starts and connects the processes of ``trainer``; in ``fit`` Lightning does so again, and finds it done."""
+    launcher = trainer.strategy.launcher
+    if isinstance(launcher, _SubprocessScriptLauncher):
+        launcher.launch(trainer.strategy.setup_environment, trainer=trainer)
+
+
+# Checkpoints -----------------------------------------------------------------------------------------------------
+
+
+def repeat_validation(checkpoint: dict[str, Any]) -> None:
+    """Makes a run that goes on from ``checkpoint`` begin with the validation that was broken off."""
+    progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
+    progress |= {"total": dict(BROKEN_OFF), "current": dict(BROKEN_OFF), "is_last_batch": False}
+
+
+def count_other_batches(checkpoint: dict[str, Any], before: int, now: int) -> None:
+    """Makes the batches that ``checkpoint`` counts, ``before`` of them a step, those of a run with ``now`` a step."""
+    progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+    for counts in (progress["total"], progress["current"]):
+        unfinished = counts["ready"] - counts["completed"]
+        counts |= dict.fromkeys(("ready", "started", "processed"), counts["ready"] // before * now)
+        counts["completed"] = counts["ready"] - unfinished
+
+
+class ExchangedWeights(WeightAveraging):
+    """``WeightAveraging`` with public names for its averages."""
+
+    @property
+    def has_averages(self) -> bool:
+        """Is this a training, which averages, or does it only use weights?"""
+        return self._average_model is not None
+
+    def put_averages(self, module: L.LightningModule) -> None:
+        """Copies the averages to the weights of ``module``."""
+        self._copy_average_to_current(module)
+
+    def exchange(self, module: L.LightningModule) -> None:
+        """Called before and after a validation."""
+        super()._swap_models(module)
+
+    def _swap_models(self, pl_module: L.LightningModule) -> None:
+        self.exchange(pl_module)
+
+
+# Command line ----------------------------------------------------------------------------------------------------
+
+
+class CommandLine(LightningCLI):
+    """``LightningCLI`` with public names for what it does after parsing; a config given beats a checkpoint's."""
+
+    def option_names(self, command: str) -> list[str]:
+        """Options of ``command``, such as ``--trainer.max_steps``."""
+        return list(self._subcommand_parsers[command]._option_string_actions)
+
+    def part(self, config: Any, name: str) -> Any:
+        """``name`` in ``config``, of the command at hand."""
+        return self._get(config, name)
+
+    def seed(self) -> None:
+        """Called before anything is made."""
+        super()._set_seed()
+
+    def execute(self, command: str) -> None:
+        """Called when all is made."""
+        super()._run_subcommand(command)
+
+    def _set_seed(self) -> None:
+        self.seed()
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        self.execute(subcommand)
+
+    def _parse_ckpt_path(self) -> None:
+        pass
+
+
+@contextmanager
+def kept_parser_settings() -> Iterator[None]:
+    """Settings of jsonargparse that the block makes end with it; it can only add to them by itself."""
+    before = dict(parsing_settings)
+    try:
+        yield
+    finally:
+        parsing_settings.update(before)

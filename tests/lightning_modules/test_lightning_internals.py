@@ -1,0 +1,271 @@
+"""Each private part of Lightning that we touch still does what we take it to do."""
+
+import signal
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import jsonargparse
+import lightning as L
+import pytest
+import torch
+from jsonargparse import ArgumentParser, set_parsing_settings
+from lightning.fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
+from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.demos.boring_classes import BoringDataModule, BoringModel
+from lightning.pytorch.strategies import DDPStrategy
+
+from lightning_modules import lightning_internals
+from lightning_modules.lightning_internals import (
+    CommandLine,
+    ExchangedWeights,
+    count_other_batches,
+    kept_parser_settings,
+    leave_signals_alone,
+    others_wait,
+    repeat_validation,
+    set_ddp,
+    set_root_folder,
+    start_processes,
+    validation_follows,
+)
+
+
+def trainer_of(folder: Path, *callbacks: L.Callback, **options: Any) -> L.Trainer:
+    quiet: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    quiet |= {
+        "enable_model_summary": False,
+        "accelerator": "cpu",
+        "devices": 1,
+        "limit_val_batches": 1,
+        "num_sanity_val_steps": 0,
+        "max_steps": 4,
+    }
+    return L.Trainer(default_root_dir=folder, callbacks=[*callbacks], **quiet | options)
+
+
+class HandlerOfTerm(L.Callback):
+    def __init__(self, before: Callable[[L.Trainer], None]) -> None:
+        self.before, self.seen = before, signal.SIG_DFL
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self.before(trainer)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.seen = signal.getsignal(signal.SIGTERM)  # type: ignore[assignment]
+
+
+def test_signals_are_left_alone(tmp_path: Path) -> None:
+    ours, theirs = HandlerOfTerm(leave_signals_alone), HandlerOfTerm(lambda trainer: None)
+    for watch in (ours, theirs):
+        trainer_of(tmp_path, watch, max_steps=1).fit(BoringModel())
+    assert ours.seen == signal.getsignal(signal.SIGTERM)
+    assert theirs.seen != ours.seen
+
+
+class AmongOthers(L.Callback):
+    """Makes Lightning believe, before the first batch, that there are other processes."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.patch = patch
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.patch.setattr(torch.distributed, "is_initialized", lambda: True)
+        self.patch.setattr(L.Trainer, "world_size", 2)
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self.patch.undo()
+
+
+@pytest.mark.parametrize(("prepare", "asks"), [(leave_signals_alone, 0), (lambda trainer: None, 1)])
+def test_other_processes_are_not_told_of_sigterm(
+    prepare: Callable[[L.Trainer], None], asks: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(torch.distributed, "broadcast", lambda tensor, src: told.append(tensor))
+    with pytest.MonkeyPatch.context() as patch:
+        callbacks = HandlerOfTerm(prepare), AmongOthers(patch)
+        trainer_of(tmp_path, *callbacks, max_steps=1, limit_val_batches=0).fit(BoringModel())
+    assert len(told) == asks
+
+
+def test_a_part_that_is_gone_is_missed() -> None:
+    with pytest.raises(AttributeError):
+        lightning_internals._replace(object(), "_signal_connector", None)
+
+
+class Validations(L.Callback):
+    def __init__(self) -> None:
+        self.expected: list[int] = []
+        self.seen: list[int] = []
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.expected += [trainer.global_step] * validation_follows(trainer)
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.seen.append(trainer.global_step)
+
+
+def test_a_validation_that_follows(tmp_path: Path) -> None:
+    watch = Validations()
+    trainer_of(tmp_path, watch, max_steps=7, val_check_interval=3).fit(BoringModel())
+    assert watch.expected == watch.seen == [3, 6]
+
+
+def test_the_root_folder(tmp_path: Path) -> None:
+    trainer = trainer_of(tmp_path)
+    set_root_folder(trainer, tmp_path / "run")
+    assert trainer.default_root_dir == str(tmp_path / "run")
+
+
+def test_timeout_and_options_of_ddp(monkeypatch: pytest.MonkeyPatch) -> None:
+    strategy = DDPStrategy(
+        parallel_devices=[torch.device("cpu")], cluster_environment=LightningEnvironment(), static_graph=True
+    )
+    set_ddp(strategy, timedelta(seconds=7), {"static_graph": False, "find_unused_parameters": False})
+    given: dict[str, Any] = {}
+    for name in ("_init_dist_connection", "DistributedDataParallel"):
+        monkeypatch.setattr(f"lightning.pytorch.strategies.ddp.{name}", lambda *_, **options: given.update(options))
+    strategy.setup_distributed()
+    strategy._setup_model(torch.nn.Linear(1, 1))
+    assert given["timeout"] == timedelta(seconds=7)
+    assert (given["static_graph"], given["find_unused_parameters"]) == (True, False)
+
+
+@pytest.mark.parametrize(("environment", "others"), [(LightningEnvironment, False), (TorchElasticEnvironment, True)])
+def test_who_starts_the_processes(
+    environment: type[Any], others: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "GROUP_RANK": "0"}.items():
+        monkeypatch.setenv(name, value) if others else monkeypatch.delenv(name, raising=False)
+    trainer = trainer_of(tmp_path, devices=2, strategy="ddp", plugins=[environment()])
+    assert others_wait(trainer) == others
+    launched: list[str] = []
+    monkeypatch.setattr(trainer.strategy.launcher, "_call_children_scripts", lambda: launched.append("others"))
+    monkeypatch.setattr(trainer.strategy, "setup_environment", lambda: launched.append("this"))
+    start_processes(trainer)
+    assert launched == (["this"] if others else ["others", "this"])
+
+
+def test_one_process_starts_and_waits_for_none(tmp_path: Path) -> None:
+    trainer = trainer_of(tmp_path)
+    assert not others_wait(trainer)
+    start_processes(trainer)
+
+
+def test_what_a_checkpoint_counts(tmp_path: Path) -> None:
+    trainer = trainer_of(tmp_path, max_steps=4, accumulate_grad_batches=2)
+    trainer.fit(BoringModel())
+    trainer.save_checkpoint(tmp_path / "x.ckpt")
+    checkpoint = torch.load(tmp_path / "x.ckpt", weights_only=True)
+    progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+    assert progress["current"] == dict.fromkeys(("ready", "started", "processed", "completed"), 8)
+    count_other_batches(checkpoint, before=2, now=4)
+    assert progress["current"] == dict.fromkeys(("ready", "started", "processed", "completed"), 16)
+
+
+class Started(BoringModel):
+    """Notes the steps after which a validation begins."""
+
+    def __init__(self, stops_in_validation: bool) -> None:
+        super().__init__()
+        self.stops_in_validation, self.began = stops_in_validation, list[int]()
+
+    def on_validation_start(self) -> None:
+        self.began.append(self.trainer.global_step)
+        if self.stops_in_validation:
+            self.trainer.save_checkpoint(Path(self.trainer.default_root_dir) / "x.ckpt")
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("repeats", [False, True])
+def test_a_validation_that_was_broken_off_is_repeated(repeats: bool, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit):  # as Lightning ends a process at Ctrl-C
+        trainer_of(tmp_path, val_check_interval=2).fit(Started(stops_in_validation=True))
+    checkpoint = torch.load(tmp_path / "x.ckpt", weights_only=True)
+    if repeats:
+        repeat_validation(checkpoint)
+    torch.save(checkpoint, tmp_path / "x.ckpt")
+    model = Started(stops_in_validation=False)
+    trainer_of(tmp_path, val_check_interval=2).fit(model, ckpt_path=tmp_path / "x.ckpt", weights_only=True)
+    assert model.began == ([2, 4] if repeats else [4])
+
+
+class Averages(ExchangedWeights):
+    def __init__(self) -> None:
+        super().__init__(multi_avg_fn=lambda averages, weights, _: [average.fill_(3.0) for average in averages])
+        self.exchanged: list[bool] = []
+
+    def exchange(self, module: L.LightningModule) -> None:
+        self.exchanged.append(self.has_averages)
+        super().exchange(module)
+
+
+class Weights(BoringModel):
+    def validation_step(self, batch: Any, batch_idx: int) -> None:  # type: ignore[override]
+        self.seen = [float(weight.detach().max()) for weight in self.parameters()]
+
+
+def test_averages_take_the_weights_places_in_a_validation(tmp_path: Path) -> None:
+    averages, model = Averages(), Weights()
+    assert not averages.has_averages
+    trainer_of(tmp_path, averages, max_steps=2, val_check_interval=2).fit(model)
+    assert averages.exchanged == [True, True]
+    assert model.seen == [3.0, 3.0]
+    torch.nn.init.zeros_(model.layer.weight)
+    averages.put_averages(model)
+    assert bool((model.layer.weight == 3.0).all())
+
+
+class Steps(CommandLine):
+    def __init__(self, path: Path) -> None:
+        self.steps: list[str] = []
+        quiet = ["--trainer.logger=false", "--trainer.enable_checkpointing=false", "--trainer.accelerator=cpu"]
+        super().__init__(BoringModel, BoringDataModule, save_config_callback=None, trainer_defaults={"devices": 1},
+                         args=["fit", *quiet, "--trainer.max_steps=3", f"--ckpt_path={path}"])  # fmt: skip
+
+    def seed(self) -> None:
+        self.steps.append("seed")
+        super().seed()
+
+    def before_instantiate_classes(self) -> None:
+        self.steps.append("make")
+
+    def execute(self, command: str) -> None:
+        self.steps.append(command)
+
+
+def test_steps_of_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save({"hyper_parameters": {"unknown": 1}}, tmp_path / "x.ckpt")  # of which Lightning's own makes options
+    command_line = Steps(tmp_path / "x.ckpt")
+    assert command_line.steps == ["seed", "make", "fit"]
+    assert {"--trainer.max_steps", "--ckpt_path"} <= set(command_line.option_names("fit"))
+    assert command_line.part(command_line.config, "trainer").max_steps == 3
+    ran: list[str] = []
+    monkeypatch.setattr(command_line.trainer, "fit", lambda **_: ran.append("fit"))
+    CommandLine.execute(command_line, "fit")
+    assert ran == ["fit"]
+    for name in ("_set_seed", "_run_subcommand", "_parse_ckpt_path"):
+        assert hasattr(LightningCLI, name)
+
+
+def test_settings_of_the_parser_end_with_the_block() -> None:
+    def takes(path: str) -> bool:
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_argument("--cls", type=type[torch.nn.Module])
+        try:
+            parser.parse_args([f"--cls={path}"])
+        except jsonargparse.ArgumentError:
+            return False
+        return True
+
+    assert takes("torch.nn.Linear")
+    with kept_parser_settings():
+        set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=["torch.nn.Conv2d"])
+        assert not takes("torch.nn.Linear")
+    assert takes("torch.nn.Linear")
