@@ -5,6 +5,7 @@ from callbacks.checkpoint import StepCheckpoint, WholeCheckpointIO
 from callbacks.collapse import CollapseLimits, CollapseWatch
 from callbacks.cost import Cost, CostOptions
 from callbacks.guard import RunGuard
+from callbacks.loggers import LoggerIds
 from callbacks.origin import InitialWeights, KeepConfig
 from callbacks.pictures import PictureOptions, Pictures
 from callbacks.progress import ProgressLines
@@ -17,6 +18,7 @@ __all__ = [
     "CostOptions",
     "InitialWeights",
     "KeepConfig",
+    "LoggerIds",
     "PictureOptions",
     "Pictures",
     "ProgressLines",

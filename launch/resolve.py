@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from launch.ends import refused_by_constructors, unwrapped_errors
+from launch.loggers import take_specs
 from launch.shipped import expand_configs
 from launch.training import GenravenCLI, quiet_lightning
 
@@ -33,9 +34,10 @@ class Resolver(GenravenCLI):
         with unwrapped_errors(*COMPLAINTS):
             self.parse_arguments(self.parser, expand_configs(arguments))
             self._parse_ckpt_path()
+            dumped = self.parser.dump(self.config, skip_none=False, skip_validation=True, format="json")
+            take_specs(self.config.fit.trainer)  # to make one is to open what it writes to
             with torch.device("meta"), refused_by_constructors():
                 self.parser.instantiate_classes(self.config)
-            dumped = self.parser.dump(self.config, skip_none=False, skip_validation=True, format="json")
         config: dict[str, Any] = json.loads(dumped)["fit"]
         return config
 

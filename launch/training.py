@@ -16,7 +16,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from callbacks import InitialWeights, KeepConfig, RunGuard, RunSummary, StepCheckpoint, WholeCheckpointIO
+from callbacks import InitialWeights, KeepConfig, LoggerIds, RunGuard, RunSummary, StepCheckpoint, WholeCheckpointIO
+from callbacks.loggers import noted_ids
 from callbacks.summary import Origin
 from datamodules import GenRAVENDataModule
 from datamodules.sources import content_digest
@@ -28,6 +29,7 @@ from launch.card import WEIGHTS
 from launch.complaints import one_line
 from launch.ends import named_ends, refused_by_constructors, unwrapped_errors
 from launch.identity import config_hash, identity, refuse_other
+from launch.loggers import make_loggers, take_specs
 from launch.numerics import Numerics
 from launch.runs import TENSORBOARD, RunFolder, default_run_folder, find_checkpoint, read_checkpoint
 from launch.shipped import expand_configs
@@ -110,6 +112,7 @@ class GenravenCLI(LightningCLI):
         self.initial = InitialWeights()
         self._dump_config()
         self.resolved: dict[str, Any] = self.config_dump
+        self._loggers = take_specs(self._options.trainer)
 
     def _precision(self) -> str:
         """What suits the device; but a run goes on with what it began with, also on another kind of device."""
@@ -140,9 +143,13 @@ class GenravenCLI(LightningCLI):
             self._find_checkpoint_to_resume()
             plugins = [*plugins, WholeCheckpointIO()]
             kwargs["default_root_dir"] = str(self.run_folder.path)
-            if trainer_config.logger in (None, True):
+            if self._loggers:
+                kwargs["logger"] = make_loggers(self._loggers, self.run_folder.path)
+            elif trainer_config.logger in (None, True):
                 kwargs["logger"] = self._logger()
             trainer_config.callbacks = [*(trainer_config.callbacks or []), *self._callbacks()]
+        elif self._loggers and self.subcommand != "fit":
+            kwargs["logger"] = make_loggers(self._loggers, Path(self._options.run_dir or "."))
         elif trainer_config.logger in (None, True):
             kwargs["logger"] = False
         trainer_config.callbacks = [*(trainer_config.callbacks or []), *watching.progress_bar(trainer_config)]
@@ -182,9 +189,12 @@ class GenravenCLI(LightningCLI):
         self.summary = RunSummary(self.run_folder.path, origin)
         steps = StepCheckpoint(self.run_folder.checkpoints, self._options.checkpoint_every_n_steps)
         options = {name: self._get(self.config_init, name) for name in watching.OPTIONS}
-        is_new = not (self.resume_step and self.run_folder.has_curves)
+        known_to = {*noted_ids(self.run_folder.path)}
+        if self.resume_step and self.run_folder.has_curves:
+            known_to.add(TensorBoardLogger.__name__)
         return [
-            *watching.watchers(self.resolved, options, self.summary, is_new=is_new),
+            *watching.watchers(self.resolved, options, self.summary, known_to=known_to),
+            LoggerIds(self.run_folder.path),
             self.initial,
             KeepConfig(identity(self.resolved), self.numerics.as_json()),
             ModelCheckpoint(  # before the other, which so knows what is the best
