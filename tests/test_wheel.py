@@ -1,6 +1,5 @@
 """A wheel, built from the checkout and installed far from it, has all that the command needs."""
 
-import os
 import subprocess
 import sys
 import sysconfig
@@ -75,12 +74,3 @@ def test_it_works_outside_the_checkout(installed: Path, in_tmp_path: Path) -> No
     assert {path.name for path in in_tmp_path.iterdir()} == {"puzzles.npy", "three.png"}
     page = run(installed / "python", "-c", "from genraven.report.published import TABLE; print(TABLE)", cwd=in_tmp_path)
     assert Path(page.strip()).is_file()
-
-
-@pytest.mark.slow
-def test_it_trains_outside_the_checkout(installed: Path, in_tmp_path: Path) -> None:
-    options = ["-c", "model/gpt2_tiny.yaml", "-c", "data/demo.yaml", "-c", "trainer/debug.yaml"]
-    small = ["--data.samples_per_rule", "30", "--trainer.max_steps", "2", "--trainer.accelerator", "cpu"]
-    assert os.environ.get("PYTHONPATH") is None
-    run(installed / "genraven", "fit", *options, *small, "--run_dir", "run", cwd=in_tmp_path)
-    run(installed / "genraven", "export", "run", cwd=in_tmp_path)
