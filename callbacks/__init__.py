@@ -4,6 +4,7 @@ from callbacks.checkpoint import BestCheckpoint, StepCheckpoint, WholeCheckpoint
 from callbacks.collapse import CollapseLimits, CollapseWatch
 from callbacks.cost import Cost, CostOptions
 from callbacks.guard import RunGuard
+from callbacks.loggers import LoggerIds
 from callbacks.origin import InitialWeights, KeepConfig
 from callbacks.pictures import PictureOptions, Pictures
 from callbacks.progress import ProgressLines
@@ -18,6 +19,7 @@ __all__ = [
     "CostOptions",
     "InitialWeights",
     "KeepConfig",
+    "LoggerIds",
     "PictureOptions",
     "Pictures",
     "ProgressLines",

@@ -8,7 +8,8 @@ import lightning as L
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 
-from callbacks.tensorboard import log_values, shown_step, tensorboard_writer
+from callbacks.loggers import show_text
+from callbacks.tensorboard import log_values, shown_step
 from genraven.errors import InputError
 from genraven.metrics.scores import ScoreResults
 from lightning_modules.base import PuzzleModule
@@ -54,7 +55,7 @@ class Reading:
 class CollapseWatch(L.Callback):
     """Reads four signals after each validation, and marks the step at which one first crosses its threshold.
 
-    It says so in the log, in TensorBoard (``collapse/<signal>`` is 1 from there on) and in ``summary.json``. All
+    It says so in the log, in the loggers (``collapse/<signal>`` is 1 from there on) and in ``summary.json``. All
     processes have the same scores and so agree.
     """
 
@@ -142,9 +143,8 @@ class CollapseWatch(L.Callback):
     def _say(self, trainer: L.Trainer, signal: str) -> None:
         text = self._sentence(signal)
         rank_zero_warn(text)
-        writer = tensorboard_writer(trainer)
-        if writer is not None:
-            writer.add_text("collapse", text, shown_step(trainer))
+        for logger in trainer.loggers if trainer.is_global_zero else ():
+            show_text(logger, "collapse", text, shown_step(trainer))
 
     def _sentence(self, signal: str) -> str:
         crossing = self.crossings[signal]

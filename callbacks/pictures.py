@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
 from PIL import Image
 
-from callbacks.tensorboard import shown_step, tensorboard_writer
+from callbacks.loggers import holds_pictures, show_picture
+from callbacks.tensorboard import shown_step
 from genraven.errors import InputError
 from genraven.formats.puzzles import UNKNOWN_RULE
 from genraven.metrics.completion import rule_holds
@@ -29,7 +29,7 @@ COLUMNS = 4
 
 @dataclass(frozen=True)
 class PictureOptions:
-    """What is drawn in TensorBoard.
+    """What is drawn for the loggers that can hold pictures.
 
     Args:
         puzzles: generated ones, and as many completed ones, of each validation.
@@ -69,8 +69,7 @@ class Pictures(L.Callback):
         budget_s = self.options.share * (time.monotonic() - self._started)
         is_first = not self._last_s
         affordable = self.options.share > 0 and (is_first or self._spent_s + self._last_s <= budget_s)
-        shown = not trainer.sanity_checking and tensorboard_writer(trainer) is not None
-        self._made, self._draws = [], affordable and shown
+        self._made, self._draws = [], affordable and not trainer.sanity_checking and holds_pictures(trainer)
 
     def on_validation_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int,
@@ -83,13 +82,13 @@ class Pictures(L.Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draws."""
         made, self._made = self._made, []
-        writer = tensorboard_writer(trainer)
-        if not made or writer is None or not isinstance(pl_module, PuzzleModule):
+        if not made or not isinstance(pl_module, PuzzleModule):
             return
         with self._timed():
             pictures = self._sheets(made) | self._heatmaps(trainer, pl_module)
             for name, picture in pictures.items():
-                writer.add_image(name, np.asarray(picture), shown_step(trainer), dataformats="HWC")
+                for logger in trainer.loggers:
+                    show_picture(logger, name, picture, shown_step(trainer))
 
     @contextmanager
     def _timed(self) -> Iterator[None]:

@@ -1,11 +1,12 @@
-"""TensorBoardOverview: what TensorBoard shows of a run besides its curves. And where the other callbacks write."""
+"""TensorBoardOverview: what loggers show of a run besides its curves. And where the other callbacks write."""
 
+from collections.abc import Collection
 from typing import Any
 
 import lightning as L
+import yaml
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.tensorboard.summary import hparams
-from torch.utils.tensorboard.writer import SummaryWriter
 
 from genraven.metrics.table import SCORES
 
@@ -20,12 +21,6 @@ CHARTS = {
 RESULTS = (*SHARES, "val/loss")
 
 
-def tensorboard_writer(trainer: L.Trainer) -> SummaryWriter | None:
-    """TensorBoard's writer; None in processes that do not write, and where the run has no such logger."""
-    found = (logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger))
-    return next(found, None) if trainer.is_global_zero else None
-
-
 def log_values(trainer: L.Trainer, values: dict[str, float]) -> None:
     """Logs ``values`` beside the scores of the validation that has just ended."""
     for logger in trainer.loggers:
@@ -38,25 +33,34 @@ def shown_step(trainer: L.Trainer) -> int:
 
 
 class TensorBoardOverview(L.Callback):
-    """Charts that show several curves together, the table of hyperparameters, and the config as text.
+    """The config, for any logger; in TensorBoard as text, beside charts of several curves and hyperparameters.
 
     The table's results are the newest scores themselves.
 
     Args:
-        config: the resolved one, as text.
-        hyperparameters: plain values.
-        is_new: write at all; a run that goes on has done so before.
+        config: the resolved one.
+        hyperparameters: plain values, those that TensorBoard's table shows.
+        known_to: names of the loggers' classes that have it from an earlier start of the run.
     """
 
-    def __init__(self, config: str, hyperparameters: dict[str, Any], *, is_new: bool) -> None:
-        self.config, self.hyperparameters, self.is_new = config, hyperparameters, is_new
+    def __init__(
+        self, config: dict[str, Any], hyperparameters: dict[str, Any], *, known_to: Collection[str] = ()
+    ) -> None:
+        self.config, self.hyperparameters, self.known_to = config, hyperparameters, known_to
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes them, once a run."""
-        writer = tensorboard_writer(trainer)
-        if writer is None or not self.is_new:
-            return
+        for logger in trainer.loggers if trainer.is_global_zero else ():
+            if type(logger).__name__ in self.known_to:
+                continue
+            if isinstance(logger, TensorBoardLogger):
+                self._lay_out(logger)
+            else:
+                logger.log_hyperparams(self.config)
+
+    def _lay_out(self, logger: TensorBoardLogger) -> None:
+        writer, config = logger.experiment, yaml.safe_dump(self.config, sort_keys=False)
         writer.add_custom_scalars(CHARTS)
-        writer.add_text("config", "".join(f"    {line}\n" for line in self.config.splitlines()))  # Markdown's code
+        writer.add_text("config", "".join(f"    {line}\n" for line in config.splitlines()))  # Markdown's code
         for summary in hparams(self.hyperparameters, dict.fromkeys(RESULTS, 0.0)):  # of the results it takes names only
             writer._get_file_writer().add_summary(summary)

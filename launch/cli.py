@@ -198,6 +198,8 @@ def _add_cluster_commands(command: Callable[[str, str, str], argparse.ArgumentPa
 
     sub = command("status", "runs.status:status", "show every run of a folder in one table")
     sub.add_argument("folder", type=_path, help="folder of runs")
+    sub.add_argument("--watch", type=float, nargs="?", const=5.0, metavar="SECONDS", help="renew the table every so "
+                     "many seconds, 5 unless told, until Ctrl-C")  # fmt: skip
 
 
 def _add_run_arguments(parser: argparse.ArgumentParser, seed_of: str, *, many: bool = False) -> None:

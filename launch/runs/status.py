@@ -18,6 +18,7 @@ from launch.slurm import scheduler
 DEPTH = 4  # of folders within folders
 SILENT_AFTER_S = 900
 COLUMNS = ("run", "state", "step", "C3", "completion", "puzzles/s", "left", "message")
+NUMBERS = {"step", "C3", "completion", "puzzles/s", "left"}
 IN_QUEUE = {"PENDING": "queued", "CONFIGURING": "queued", "COMPLETING": "ending"}
 
 
@@ -179,18 +180,33 @@ def table(rows: list[tuple[str, ...]]) -> str:
     """``rows`` under their headings, numbers to the right."""
     all_rows = [COLUMNS, *rows]
     widths = [max(len(cells[i]) for cells in all_rows) for i in range(len(COLUMNS))]
-    right = {"step", "C3", "completion", "puzzles/s", "left"}
     return "\n".join(
         "  ".join(
-            cell.rjust(width) if column in right else cell.ljust(width)
+            cell.rjust(width) if column in NUMBERS else cell.ljust(width)
             for cell, width, column in zip(cells, widths, COLUMNS, strict=True)
         ).rstrip()
         for cells in all_rows
     )
 
 
-def status(options: argparse.Namespace) -> None:
-    """Prints the table."""
-    runs = named_runs(options.folder)
+def rows(folder: Path) -> list[tuple[str, ...]]:
+    """The cells of all runs at and below ``folder``.
+
+    Raises:
+        InputError: there is none.
+    """
+    runs = named_runs(folder)
     jobs = scheduler.queue_if_up(noted_jobs(runs.values()))
-    print(table([row(name, read_status(run, jobs)) for name, run in runs.items()]))
+    return [row(name, read_status(run, jobs)) for name, run in runs.items()]
+
+
+def status(options: argparse.Namespace) -> None:
+    """Prints the table; with ``--watch``, again and again, until Ctrl-C."""
+    if options.watch is None:
+        print(table(rows(options.folder)))
+        return
+    if not options.watch >= 1:
+        raise InputError(f"expected --watch of 1 second or more, got {options.watch:g}.")
+    from launch.runs.live import watch  # rich takes its time to import
+
+    watch(lambda: rows(options.folder), options.watch)

@@ -21,17 +21,18 @@ from callbacks import (
     BestCheckpoint,
     InitialWeights,
     KeepConfig,
+    LoggerIds,
     RunGuard,
     RunSummary,
     StepCheckpoint,
     WholeCheckpointIO,
 )
+from callbacks.loggers import noted_ids
 from callbacks.summary import Origin
 from datamodules import GenRAVENDataModule
 from genraven.errors import InputError
 from genraven.formats.write import save_array
 from genraven.networks.compiling import compile_blocks
-from genraven.run_folder import TENSORBOARD
 from launch.configs.identity import config_hash, identity
 from launch.configs.shipped import expand_configs
 from launch.errors import explained_exits, refused_by_constructors, unwrapped_errors
@@ -43,6 +44,7 @@ from launch.runs.starting import Start, given_start, open_run
 from launch.trained.numerics import Numerics
 from launch.training.complaints import one_line
 from launch.training.initial_weights import load_initial
+from launch.training.loggers import make_loggers, take_specs, usual_logger
 from launch.training.monitoring import MONITORING, monitors, progress_bar
 from launch.training.options import add_options, settle_options
 from launch.training.precision import default_precision
@@ -101,6 +103,7 @@ class GenravenCLI(CommandLine):
         self.initial = InitialWeights()
         self._dump_config()
         self.resolved: dict[str, Any] = self.config_dump
+        self._loggers = take_specs(self._options.trainer)
 
     def _precision(self) -> str:
         """What suits the device; but a run goes on with what it began with, also on another kind of device."""
@@ -125,8 +128,10 @@ class GenravenCLI(CommandLine):
         plugins = trainer_config.plugins or []
         plugins = [*plugins] if isinstance(plugins, list) else [plugins]
         plugins += cluster_plugins(trainer_config.num_nodes)
-        self._own_logger = trainer_config.logger in (None, True)
-        if self._own_logger:
+        self._default_logger = not self._loggers and trainer_config.logger in (None, True)
+        if self._loggers and self.subcommand != "fit":
+            kwargs["logger"] = make_loggers(self._loggers, Path(self._options.run_dir or "."))
+        elif self._loggers or self._default_logger:
             kwargs["logger"] = False
         trainer_config.callbacks = [*(trainer_config.callbacks or []), *progress_bar(trainer_config)]
         if self._is_real_fit:
@@ -148,25 +153,24 @@ class GenravenCLI(CommandLine):
         """Points the trainer, its logger and callbacks at the run folder."""
         trainer, self.run_folder, self.resume_step = self.trainer, RunFolder(start.folder), start.step
         set_root_folder(trainer, start.folder)
-        if self._own_logger:
-            trainer.logger = self._logger()
+        if self._loggers:
+            trainer.loggers = make_loggers(self._loggers, start.folder)
+        elif self._default_logger:
+            trainer.logger = usual_logger(start.folder, start.step)
         callbacks = [*trainer.callbacks, *self._callbacks()]  # type: ignore[attr-defined]
         trainer.callbacks = sorted(callbacks, key=lambda callback: isinstance(callback, Checkpoint))  # type: ignore[attr-defined]
-
-    def _logger(self) -> TensorBoardLogger:
-        # purge_step hides what a run logged after the checkpoint that it goes on from.
-        return TensorBoardLogger(
-            self.run_folder.path, name=TENSORBOARD, version="", default_hp_metric=False, purge_step=self.resume_step
-        )
 
     def _callbacks(self) -> list[L.Callback]:
         origin = Origin(config_hash(self.resolved), self.run_folder.git_commit())
         self.summary = RunSummary(self.run_folder.path, origin)
         steps = StepCheckpoint(self.run_folder.checkpoints, self._options.checkpoint_every_n_steps)
         options = {name: self.part(self.config_init, name) for name in MONITORING}
-        is_new = not (self.resume_step and self.run_folder.has_curves)
+        known_to = {*noted_ids(self.run_folder.path)}
+        if self.resume_step and self.run_folder.has_curves:
+            known_to.add(TensorBoardLogger.__name__)
         return [
-            *monitors(self.resolved, options, self.summary, is_new=is_new),
+            *monitors(self.resolved, options, self.summary, known_to=known_to),
+            LoggerIds(self.run_folder.path),
             self.initial,
             KeepConfig(identity(self.resolved), self.numerics.as_json()),
             BestCheckpoint(self.run_folder.checkpoints),  # before the other, which so knows what is the best

@@ -1,11 +1,10 @@
-"""What watches every run: TensorBoard's board and pictures, collapse, cost; with the options of ``fit`` for each."""
+"""What watches every run: what loggers show of it, pictures, collapse, cost; with the options of ``fit`` for each."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import lightning as L
-import yaml
 from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
 
 from callbacks import (
@@ -30,7 +29,7 @@ HYPERPARAMETERS = (
 
 
 def monitors(
-    config: dict[str, Any], options: Mapping[str, Any], summary: RunSummary, *, is_new: bool
+    config: dict[str, Any], options: Mapping[str, Any], summary: RunSummary, *, known_to: Collection[str]
 ) -> list[L.Callback]:
     """The callbacks, in the order in which they are called: the summary after those that it asks.
 
@@ -38,10 +37,10 @@ def monitors(
         config: resolved, plain values.
         options: an instance of each of ``MONITORING``.
         summary: of the run.
-        is_new: has the run not yet written for TensorBoard?
+        known_to: names of the loggers' classes that have the config from an earlier start of the run.
     """
     return [
-        TensorBoardOverview(yaml.safe_dump(config, sort_keys=False), hyperparameters(config), is_new=is_new),
+        TensorBoardOverview(config, hyperparameters(config), known_to=known_to),
         Pictures(options["pictures"]),
         CollapseWatch(options["collapse"]),
         Cost(options["cost"], summary.totals),

@@ -9,6 +9,7 @@ from launch.configs.shipped import expand_configs
 from launch.errors import refused_by_constructors, unwrapped_errors
 from launch.runs.folder import given_checkpoint
 from launch.training.command import GenravenCLI, quiet_lightning
+from launch.training.loggers import take_specs
 
 COMPLAINTS = (ValueError, TypeError)
 
@@ -34,9 +35,10 @@ class Resolver(GenravenCLI):
         with unwrapped_errors(*COMPLAINTS):
             self.parse_arguments(self.parser, expand_configs(arguments))
             self.config.fit.ckpt_path = given_checkpoint(self.config.fit.ckpt_path)
+            dumped = self.parser.dump(self.config, skip_none=False, skip_validation=True, format="json")
+            take_specs(self.config.fit.trainer)  # to make one is to open what it writes to
             with torch.device("meta"), refused_by_constructors():
                 self.parser.instantiate_classes(self.config)
-            dumped = self.parser.dump(self.config, skip_none=False, skip_validation=True, format="json")
         config: dict[str, Any] = json.loads(dumped)["fit"]
         return config
 

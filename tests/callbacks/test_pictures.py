@@ -24,7 +24,7 @@ def drawn(share: float, monkeypatch: pytest.MonkeyPatch, cost_s: float = 1.0, ev
     """Which of 20 validations are drawn."""
     clock: Any = Clock()
     monkeypatch.setattr(callbacks.pictures, "time", clock)
-    monkeypatch.setattr(callbacks.pictures, "writer", lambda trainer: object())
+    monkeypatch.setattr(callbacks.pictures, "holds_pictures", lambda trainer: True)
     pictures, trainer, found = Pictures(PictureOptions(share=share)), Trainer(), []
     pictures.on_train_start(trainer, None)  # type: ignore[arg-type]
     for number in range(20):

@@ -144,7 +144,7 @@ def test_every_shipped_grid_and_cluster_makes_jobs(
 
 def test_every_kind_of_shipped_config_is_run_by_a_test() -> None:
     kinds = {name.split("/")[0] for name in config_names()}
-    assert kinds == {"model", "data", "trainer", "recipe", "sweep", "cluster"}
+    assert kinds == {"model", "data", "trainer", "recipe", "sweep", "cluster", "logger"}  # tests/callbacks/test_loggers
 
 
 def test_a_recipe_of_another_family_is_refused(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -97,6 +97,43 @@ def test_table(tmp_path: Path, fake_slurm: Callable[..., Path], capsys: pytest.C
 
 
 @pytest.mark.usefixtures("no_slurm")
+def test_the_table_is_renewed_with_what_runs_have_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Until Ctrl-C; a run's scores grow, another appears, and text of a user's is no markup."""
+    slept: list[float] = []
+
+    def reach(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 3:
+            raise KeyboardInterrupt
+        metrics = {"val/c3": 0.1 * len(slept), "val/completion": 0.25}
+        make_run(tmp_path / "[red]b", {"state": "running", "step": 7, "metrics": metrics}) if len(slept) == 2 else None
+        (tmp_path / "a" / "summary.json").write_text(json.dumps({"state": "running", "step": 5, "metrics": metrics}))
+
+    make_run(tmp_path / "a", {"state": "running", "step": 1})
+    monkeypatch.setattr("launch.runs.live.time.sleep", reach)
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    assert main(["status", str(tmp_path), "--watch", "2"]) == 0
+    shown = capsys.readouterr().out
+    assert slept == [2.0, 2.0, 2.0]
+    assert [score for score in ("0.100", "0.200", "0.250") if score in shown] == ["0.100", "0.200", "0.250"]
+    assert "[red]b" in shown
+    assert "2 running" in shown
+    assert "\x1b[1A" in shown  # in place of what stood there
+
+
+@pytest.mark.usefixtures("no_slurm")
+def test_watching_what_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", str(tmp_path), "--watch"]) == 2
+    make_run(tmp_path / "a", {"state": "running"})
+    assert main(["status", str(tmp_path), "--watch", "0"]) == 2
+    assert "expected --watch of 1 second or more, got 0." in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("no_slurm")
 def test_folders_without_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", str(tmp_path)]) == 2
     assert main(["status", str(tmp_path / "nowhere")]) == 2

@@ -1,0 +1,156 @@
+"""The documentation against the code: links lead somewhere, commands parse, and the method in it trains."""
+
+import re
+import shlex
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from launch.cli import TRAINING_COMMANDS, build_parser, main
+from launch.configs.plugins import take_plugins
+from launch.configs.shipped import CONFIGS, find_config
+from launch.training.resolve import Resolver
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+WRITTEN = [page for page in PAGES if page.name not in ("BENCHMARKS.md", "report.md")]  # those tell what was run once
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+FENCE = re.compile(r"(<!-- cluster -->\n)?^```(\w*)(?: title=\"([^\"]*)\")?\n(.*?)^```$", re.M | re.S)
+ON_A_CLUSTER = ("submit", "sweep --cluster")
+
+
+def anchor(heading: str) -> str:
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_link_leads_somewhere(page: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
+    for link in LINK.findall(text):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, place = link.partition("#")
+        target = (page.parent / path) if path else page
+        assert target.exists(), link
+        if place:
+            headings = re.findall(r"^#+ (.*)$", target.read_text(), re.M)
+            assert place in {anchor(heading) for heading in headings}, link
+
+
+def test_every_page_is_in_the_sites_list() -> None:
+    class Loader(yaml.SafeLoader):
+        """Reads mkdocs.yml, where a tag may stand for a Python object."""
+
+    nav = yaml.load((ROOT / "mkdocs.yml").read_text(), Loader)["nav"]
+    listed: set[str] = set()
+    waiting = list(nav)
+    while waiting:
+        item = waiting.pop()
+        waiting += (
+            [value for entry in item.values() for value in (entry if isinstance(entry, list) else [entry])]
+            if (isinstance(item, dict))
+            else []
+        )
+        listed |= {item} if isinstance(item, str) else set()
+    assert listed == {page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").rglob("*.md")}
+
+
+def commands(page: Path) -> Iterator[tuple[list[str], bool]]:
+    """The words after ``genraven`` of each command in ``page``, and whether it is marked as a cluster's."""
+    for marked, kind, _, block in FENCE.findall(page.read_text()):
+        if kind in ("", "bash", "sh", "console"):
+            for line in block.replace("\\\n", " ").splitlines():
+                if line.split()[:1] == ["genraven"]:
+                    yield shlex.split(line, comments=True)[1:], bool(marked)
+
+
+COMMANDS = [
+    pytest.param(words, marked, id=f"{page.name}: {' '.join(words)[:60]}")
+    for page in WRITTEN
+    for words, marked in commands(page)
+]
+
+
+def test_there_are_commands() -> None:
+    assert len(COMMANDS) > 20
+
+
+@pytest.fixture(scope="module")
+def resolver() -> Resolver:
+    return Resolver(["fit", "-c", "model/gpt2_tiny.yaml", "-c", "data/demo.yaml"])
+
+
+@pytest.fixture
+def readers_files(in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with what the pages say a reader has there."""
+    shutil.copy(CONFIGS / "cluster" / "gpu.yaml", "my.yaml")
+    for name, text in titled(ROOT / "docs" / "method.md").items():
+        Path(name).write_text(text)
+    monkeypatch.syspath_prepend(in_tmp_path)
+    yield in_tmp_path
+    take_plugins([])
+
+
+def titled(page: Path) -> dict[str, str]:
+    """The blocks of ``page`` that are files."""
+    return {title: block for _, _, title, block in FENCE.findall(page.read_text()) if title}
+
+
+def parse(words: list[str], resolver: Resolver) -> None:
+    """Raises what the command would raise of its options, configs included."""
+    words = take_plugins(words)
+    if words[0] in TRAINING_COMMANDS:
+        resolver.resolve(["fit", *words[1:]])
+        return
+    options = build_parser().parse_args(words)
+    if options.command in ("submit", "launch"):
+        parse([word for word in options.arguments if word != "--"], resolver)
+    if options.command == "sweep":
+        grid = yaml.safe_load(Path(find_config(options.grid)).read_text())
+        resolver.resolve(["fit", "-c", f"model/{grid['axes']['model'][0]}.yaml", *shlex.split(grid["base"])])
+
+
+@pytest.mark.parametrize(("words", "marked"), COMMANDS)
+def test_every_command_parses(words: list[str], marked: bool, readers_files: Path, resolver: Resolver) -> None:
+    parse(words, resolver)
+    assert marked == (words[0] == "submit" or "--cluster" in words)
+
+
+def test_a_command_with_an_option_that_is_not_is_found(readers_files: Path, resolver: Resolver) -> None:
+    for words in (["fit", "-c", "model/gpt2_tiny.yaml", "--data.no_such", "1"], ["status", "runs", "--no-such"]):
+        with pytest.raises((Exception, SystemExit)):
+            parse(words, resolver)
+
+
+def test_make_targets_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    named = {name for page in WRITTEN for name in re.findall(r"(?:^|`)make ([a-z-]+)", page.read_text(), re.M)}
+    assert named <= targets
+    assert {"demo", "test"} <= named
+
+
+def test_shipped_configs_that_are_named_exist() -> None:
+    kinds = "|".join(path.name for path in CONFIGS.iterdir())
+    for page in WRITTEN:
+        for name in re.findall(rf"`((?:{kinds})/[a-z0-9_]+\.yaml)`", page.read_text()):
+            assert (CONFIGS / name).is_file(), (page.name, name)
+
+
+def test_the_method_of_the_page_trains_and_is_scored(readers_files: Path) -> None:
+    small = ["--data.samples_per_rule", "30", "--trainer.max_steps", "2", "--trainer.accelerator", "cpu"]
+    for words, _ in commands(ROOT / "docs" / "method.md"):
+        assert main([*words, *(small if words[0] == "fit" else [])]) == 0
+    assert Path("runs/one_shot/evaluation.json").is_file()
+
+
+def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs")
+    pytest.importorskip("mkdocstrings")
+    from mkdocs.commands.build import build
+    from mkdocs.config import load_config
+
+    build(load_config(str(ROOT / "mkdocs.yml"), strict=True, site_dir=str(tmp_path)))
+    assert "genraven.methods.method.Method" in (tmp_path / "api" / "index.html").read_text()
