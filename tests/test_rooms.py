@@ -21,6 +21,7 @@ ROOMS = [  # from the bottom up
     "genraven.flops",
     "genraven.timing",
     "genraven.probe",
+    "genraven.trust",
     "genraven.report",
     "datamodules",
     "lightning_modules",
