@@ -1,0 +1,98 @@
+"""Completions with their confidence, as a calibration makes them and as they are used: the same code for both."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from genraven.errors import InputError
+from genraven.methods.method import Confidence
+from genraven.puzzles.generate import Draws, generate
+from genraven.trust.confidence import confidence, write_candidates
+from launch.numerics import Numerics
+from lightning_modules import PuzzleModule
+
+SPLIT = "calibration"
+
+
+@dataclass(frozen=True)
+class Completed:
+    """Candidates of the puzzles of one batch, and how sure the model is of each."""
+
+    part: slice
+    candidates: Tensor
+    """(b, m, 3, 9, 9) int8, on the CPU."""
+    scores: dict[Confidence, Tensor]
+    """(b, m) float64 of each confidence."""
+
+    def best(self, name: Confidence) -> Tensor:
+        """(b,) number of the candidate that ``name`` likes best, the first of equals."""
+        return self.scores[name].argmax(1)
+
+
+def completions(
+    model: PuzzleModule,
+    puzzles: Tensor,
+    mask: Tensor,
+    *,
+    num: int,
+    names: Sequence[Confidence],
+    batch_size: int,
+) -> Iterator[Completed]:
+    """Each batch of ``puzzles`` (B, 3, 9, 9) completed ``num`` times under ``mask`` (B, 9, 9)."""
+    size = max(1, batch_size // num)
+    with tqdm(total=len(puzzles), unit="puzzle", desc="complete") as bar:
+        for start in range(0, len(puzzles), size):
+            part = slice(start, min(start + size, len(puzzles)))
+            given, open_cells = puzzles[part].to(model.device), mask[part].to(model.device)
+            written = write_candidates(model, given, open_cells, num, model.generator("complete", start))
+            generator = model.generator("confidence", start)
+            scores = {name: confidence(name, model, written, open_cells, generator) for name in names}
+            yield Completed(part, written.cpu(), scores)
+            bar.update(part.stop - part.start)
+
+
+def model_digest(model: PuzzleModule) -> str:
+    """64 hex digits of the network and its weights."""
+    total = hashlib.sha256(f"{model.architecture} {type(model.method).__name__}".encode())
+    for name, value in sorted(model.network.state_dict().items()):
+        total.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        total.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
+
+
+def how_completed(model: PuzzleModule, numerics: Numerics, mask: Tensor, num: int) -> dict[str, Any]:
+    """What a calibration is of, besides the model: decoding, candidates, the mask (9, 9) as hex digits, numerics."""
+    return {
+        "candidates": num,
+        "sampling": asdict(model.sampling),
+        "mask": np.packbits(mask.numpy()).tobytes().hex(),
+        "numerics": numerics.as_json(),
+    }
+
+
+def one_mask(mask: Tensor) -> Tensor:
+    """(9, 9), the mask of all puzzles.
+
+    Raises:
+        InputError: they have different ones.
+    """
+    if (mask != mask[:1]).any():
+        raise InputError("expected one mask for all puzzles with a calibration, got several: complete those of each "
+                         "mask by themselves.")  # fmt: skip
+    return mask[0]
+
+
+def drawn_puzzles(rules: Sequence[int], num: int, seed: int) -> tuple[Tensor, Tensor]:
+    """(num, 3, 9, 9) int8 puzzles of the calibration split and their rules (num,), each drawn by itself."""
+    drawn = torch.tensor(rules)[torch.from_numpy(Draws(seed, "calibrat").below(len(rules), (num,)))]
+    puzzles = torch.empty(num, 3, 9, 9, dtype=torch.int8)
+    for rule in sorted({*drawn.tolist()}):
+        chosen = drawn == rule
+        puzzles[chosen] = generate(rule, 0, int(chosen.sum()), seed=seed, split=SPLIT)
+    return puzzles, drawn
