@@ -35,7 +35,9 @@ def find_checker(named: str | None) -> Checker:
     if named is None:
         return Checker(OUR_RULES, rule_holds)
     module, colon, name = named.partition(":")
-    sys.path.insert(0, str(Path.cwd()))
+    if not (module and colon and name):
+        raise InputError(f"expected --rules-from module:function, got {named}: name a function of a module.")
+    sys.path.append(here := str(Path.cwd()))  # last, so that nothing of Python or ours is shadowed
     try:
         function = getattr(importlib.import_module(module), name)
     except Exception as error:  # a module of the user's may raise anything
@@ -43,8 +45,8 @@ def find_checker(named: str | None) -> Checker:
         raise InputError(f"expected --rules-from module:function that can be imported, got {named} ({reason}): mend "
                          "it.") from error  # fmt: skip
     finally:
-        sys.path.pop(0)
-    if not colon or not callable(function):
+        sys.path.remove(here)
+    if not callable(function):
         raise InputError(f"expected --rules-from module:function, got {named}: name a function of the module.")
     return Checker(named, lambda puzzles, rules: _asked(function, named, puzzles))
 

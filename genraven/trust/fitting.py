@@ -32,9 +32,10 @@ class Labelled:
 
     def split(self, num: int) -> tuple["Labelled", "Labelled"]:
         """The first ``num`` puzzles and the others."""
-        return self._part(slice(num)), self._part(slice(num, None))
+        return self.take(slice(num)), self.take(slice(num, None))
 
-    def _part(self, part: slice) -> "Labelled":
+    def take(self, part: slice | NDArray[np.int64]) -> "Labelled":
+        """Some of the puzzles."""
         scores = {name: values[part] for name, values in self.scores.items()}
         return Labelled(scores, {name: values[part] for name, values in self.correct.items()}, self.rules[part])
 

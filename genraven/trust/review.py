@@ -10,13 +10,14 @@ from typing import Any
 
 import torch
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from PIL import ImageChops
 from torch import Tensor
 
 from genraven.puzzles.render import render
 from genraven.trust.audit import Record, puzzles_of
 
 HERE = Path(__file__).parent
-LARGE, SMALL = 22, 9  # sides of a cell in pixels
+CELL, MARGIN = 22, 4  # side of a cell, and what is left around the written ones, in pixels
 VERSION = 1
 
 
@@ -65,14 +66,14 @@ def _entry(record: Record) -> dict[str, Any]:
             "kept": i == record.chosen,
             "score": candidate.score,
             "agreement": dict(candidate.agreement),
-            "picture": _picture(drawn[i], mask, SMALL),
+            "picture": _picture(drawn[i], mask, cropped=True),
         }
     return {
         "puzzle": record.puzzle,
         "confidence": record.confidence,
         "score": record.score,
         "threshold": record.threshold,
-        "picture": _picture(drawn[record.chosen], mask, LARGE),
+        "picture": _picture(drawn[record.chosen], mask),
         "candidates": list(found.values()),
         "rests_on": [each for each in record.rests_on or () if each["change"] > 0][:3],
         "unit": record.rests_on_unit,
@@ -85,8 +86,15 @@ def _with(record: Record, candidate: int) -> Tensor:
     return puzzles_of([replace(record, chosen=candidate)])[0][0]
 
 
-def _picture(puzzle: Tensor, mask: Tensor, cell: int) -> str:
-    """As an address."""
-    file = io.BytesIO()
-    render(puzzle.to(torch.int64), cell=cell, marked=mask).save(file, "png", optimize=True)
+def _picture(puzzle: Tensor, mask: Tensor, *, cropped: bool = False) -> str:
+    """As an address; cropped to the written cells, which the tint tells."""
+    file, plain = io.BytesIO(), puzzle.to(torch.int64)
+    picture = render(plain, cell=CELL, marked=mask)
+    box = ImageChops.difference(picture, render(plain, cell=CELL)).getbbox() if cropped else None
+    if box is not None:
+        left, top, right, bottom = box
+        width, height = picture.size
+        box = max(0, left - MARGIN), max(0, top - MARGIN), min(width, right + MARGIN), min(height, bottom + MARGIN)
+        picture = picture.crop(box)
+    picture.save(file, "png", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
