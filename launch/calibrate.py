@@ -17,9 +17,10 @@ from genraven.puzzles.masks import last_panel_mask
 from genraven.puzzles.spec import RULES, resolve_rules
 from genraven.trust.calibration import CALIBRATION, Calibration, Promise, check_rate, puzzles_needed
 from genraven.trust.confidence import usable
+from genraven.trust.decision import model_digest
 from genraven.trust.fitting import Labelled, calibrated, with_trust
 from launch.checkers import Checker, find_checker
-from launch.completions import SPLIT, completions, drawn_puzzles, how_completed, model_digest, one_mask
+from launch.completions import SPLIT, completions, drawn_puzzles, how_completed, one_mask
 from launch.numerics import Numerics
 from launch.runs import find_checkpoint, home, load_run
 from launch.sampling import given_sampling, sample_by

@@ -1,6 +1,5 @@
 """Completions with their confidence, as a calibration makes them and as they are used: the same code for both."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -55,15 +54,6 @@ def completions(
             scores = {name: confidence(name, model, written, open_cells, generator) for name in names}
             yield Completed(part, written.cpu(), scores)
             bar.update(part.stop - part.start)
-
-
-def model_digest(model: PuzzleModule) -> str:
-    """64 hex digits of the network and its weights."""
-    total = hashlib.sha256(f"{model.architecture} {type(model.method).__name__}".encode())
-    for name, value in sorted(model.network.state_dict().items()):
-        total.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-        total.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return total.hexdigest()
 
 
 def how_completed(model: PuzzleModule, numerics: Numerics, mask: Tensor, num: int) -> dict[str, Any]:

@@ -20,12 +20,13 @@ from genraven.puzzles.spec import NUM_PANELS
 from genraven.trust.audit import SUFFIX, Candidate, Record, cells_of, strongest_first, write_records
 from genraven.trust.calibration import Calibration, Promise, check_rate
 from genraven.trust.confidence import feature_agreement, usable
+from genraven.trust.decision import model_digest
 from genraven.trust.features import FEATURES, panel_features, written_panels
 from genraven.trust.reason import panel_support
 from genraven.trust.review import to_html
 from launch.calibrate import calibration_of, said
 from launch.checkers import OUR_RULES, Checker, find_checker
-from launch.completions import Completed, completions, drawn_puzzles, how_completed, model_digest, one_mask
+from launch.completions import Completed, completions, drawn_puzzles, how_completed, one_mask
 from launch.numerics import Numerics
 from launch.runs import find_checkpoint, load_run
 from launch.sampling import given_sampling, sample_by
@@ -156,7 +157,7 @@ def _records(
         written = _written_cells(mask[b])
         score = float(scores[b, best[b]])
         promise, calibration = trusted.promise, trusted.calibration
-        accepted = promise is not None and promise.threshold is not None and score >= promise.threshold
+        accepted = promise is not None and bool(promise.accepts(score))
         yield Record(
             puzzle=index,
             decision="accept" if accepted else "review",

@@ -71,6 +71,11 @@ class Promise:
         """Of puzzles like those of the calibration that will be accepted."""
         return self.accepted / self.total
 
+    def accepts(self, scores: ArrayLike) -> NDArray[np.bool_]:
+        """(N,) bool: is a completion of that score accepted?"""
+        threshold = np.inf if self.threshold is None else self.threshold
+        return np.asarray(scores, np.float64) >= threshold
+
 
 @dataclass(frozen=True)
 class Calibration:

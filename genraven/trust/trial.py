@@ -54,9 +54,7 @@ def trial(
 
 def outcome(promise: Promise, score: str, labelled: Labelled) -> tuple[float, float]:
     """(share of wrong ones among those accepted, share accepted) of puzzles whose answer is known; 0, 0 for none."""
-    if promise.threshold is None:
-        return 0.0, 0.0
-    accepted = labelled.scores[score] >= promise.threshold
+    accepted = promise.accepts(labelled.scores[score])
     if not accepted.any():
         return 0.0, 0.0
     return float((~labelled.correct[score][accepted]).mean()), float(accepted.mean())

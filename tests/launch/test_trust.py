@@ -8,11 +8,14 @@ import pytest
 import torch
 from tiny import TINY, fit
 
+from genraven.errors import InputError
 from genraven.puzzles.generate import generate
 from genraven.puzzles.masks import last_panel_mask
 from genraven.trust.audit import puzzles_of, read_records
+from genraven.trust.decision import decide
 from launch.cli import main
 from launch.completions import drawn_puzzles
+from launch.runs import load_run
 
 torch.set_num_threads(1)
 FEW = ["--puzzles", "60", "--puzzles-to-choose", "30", "--candidates", "3", "--device", "cpu"]
@@ -194,3 +197,15 @@ def test_puzzles_of_a_calibration_are_independent_draws_that_no_training_saw() -
     assert torch.equal(puzzles[rules == 10], generate(10, 0, int((rules == 10).sum()), split="calibration"))
     for split in ("train", "val", "test"):
         assert not (puzzles[rules == 10][:, None] == generate(10, 0, 50, split=split)).flatten(2).all(-1).any()
+
+
+def test_the_lines_of_the_readme(runs: dict[str, Path], here: Path) -> None:
+    assert main(["calibrate", str(runs["mdm"]), *FEW, "--rules-from", "checkers:right", "--out", "c.json"]) == 0
+    model, puzzles = load_run(runs["mdm"], "cpu")[0], generate(3, 0, 4)
+    decided = decide(model, puzzles, last_panel_mask(4), "c.json", max_error=0.05)
+    assert decided.accepted.all() and decided.completed.shape == (4, 3, 9, 9)
+    assert ((decided.probability > 0.9) & (decided.probability < 1)).all()
+    with torch.no_grad():
+        next(model.network.parameters()).add_(1)
+    with pytest.raises(InputError, match="of this model, got one of another"):
+        decide(model, puzzles, last_panel_mask(4), "c.json", max_error=0.05)
