@@ -17,10 +17,10 @@ from genraven.puzzles.masks import last_panel_mask
 from genraven.puzzles.spec import RULES, resolve_rules
 from genraven.trust.calibration import CALIBRATION, Calibration, Promise, check_rate, puzzles_needed
 from genraven.trust.confidence import usable
-from genraven.trust.decision import model_digest
+from genraven.trust.decision import mask_digits, model_digest
 from genraven.trust.fitting import Labelled, calibrated, with_trust
 from launch.checkers import Checker, find_checker
-from launch.completions import SPLIT, completions, drawn_puzzles, how_completed, one_mask
+from launch.completions import SPLIT, completions, drawn_puzzles, how_completed
 from launch.numerics import Numerics
 from launch.runs import find_checkpoint, home, load_run
 from launch.sampling import given_sampling, sample_by
@@ -42,7 +42,7 @@ def calibrate(options: argparse.Namespace) -> None:
     mask = read_mask(options.mask, len(puzzles)) if options.mask else last_panel_mask(len(puzzles))
     PuzzleModule.check_mask(puzzles, mask)
     numerics = Numerics.of(checkpoint, model.device, options.precision)
-    completion = how_completed(model, numerics, one_mask(mask), options.candidates)
+    completion = how_completed(model, numerics, options.candidates, mask_digits(mask))
     digest = model_digest(model)
     numerics.prepare(model)
     with numerics.at_work(model.device):

@@ -4,12 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from genraven.errors import InputError
 from genraven.methods.method import Confidence
 from genraven.puzzles.generate import Draws, generate
 from genraven.trust.confidence import confidence, write_candidates
@@ -56,26 +54,9 @@ def completions(
             bar.update(part.stop - part.start)
 
 
-def how_completed(model: PuzzleModule, numerics: Numerics, mask: Tensor, num: int) -> dict[str, Any]:
-    """What a calibration is of, besides the model: decoding, candidates, the mask (9, 9) as hex digits, numerics."""
-    return {
-        "candidates": num,
-        "sampling": asdict(model.sampling),
-        "mask": np.packbits(mask.numpy()).tobytes().hex(),
-        "numerics": numerics.as_json(),
-    }
-
-
-def one_mask(mask: Tensor) -> Tensor:
-    """(9, 9), the mask of all puzzles.
-
-    Raises:
-        InputError: they have different ones.
-    """
-    if (mask != mask[:1]).any():
-        raise InputError("expected one mask for all puzzles with a calibration, got several: complete those of each "
-                         "mask by themselves.")  # fmt: skip
-    return mask[0]
+def how_completed(model: PuzzleModule, numerics: Numerics, num: int, mask: str | None) -> dict[str, Any]:
+    """What a calibration is of, besides the model: candidates, decoding, the mask as ``mask_digits``, numerics."""
+    return {"candidates": num, "sampling": asdict(model.sampling), "mask": mask, "numerics": numerics.as_json()}
 
 
 def drawn_puzzles(rules: Sequence[int], num: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -20,13 +20,13 @@ from genraven.puzzles.spec import NUM_PANELS
 from genraven.trust.audit import SUFFIX, Candidate, Record, cells_of, strongest_first, write_records
 from genraven.trust.calibration import Calibration, Promise, check_rate
 from genraven.trust.confidence import feature_agreement, usable
-from genraven.trust.decision import model_digest
+from genraven.trust.decision import mask_digits, model_digest
 from genraven.trust.features import FEATURES, panel_features, written_panels
 from genraven.trust.reason import panel_support
 from genraven.trust.review import to_html
 from launch.calibrate import calibration_of, said
 from launch.checkers import OUR_RULES, Checker, find_checker
-from launch.completions import Completed, completions, drawn_puzzles, how_completed, one_mask
+from launch.completions import Completed, completions, drawn_puzzles, how_completed
 from launch.numerics import Numerics
 from launch.runs import find_checkpoint, load_run
 from launch.sampling import given_sampling, sample_by
@@ -113,10 +113,10 @@ def _prepared(options: argparse.Namespace, mask: Tensor) -> tuple[Trusted, Numer
     model.seed = options.seed
     sample_by(model, given_sampling(options))
     numerics = Numerics.of(checkpoint, model.device, options.precision)
-    how, digest = how_completed(model, numerics, mask[0], num), model_digest(model)
+    how = how_completed(model, numerics, num, None if calibration is None else mask_digits(mask))
+    digest = model_digest(model)
     promise = None
     if calibration is not None:
-        how["mask"] = how_completed(model, numerics, one_mask(mask), num)["mask"]
         calibration.check_use(digest, how)
         promise = calibration.promise(options.max_error)
     score = calibration.score if calibration else usable(model.method.confidences, num, options.without)[0]

@@ -8,9 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from genraven.errors import InputError
 from genraven.methods.method import Confidence
 from genraven.trust.calibration import Calibration
 from genraven.trust.confidence import Writer, confidence, write_candidates
@@ -53,7 +55,7 @@ def decide(
         model: on the device of ``puzzles``.
         puzzles: (B, 3, 9, 9) int8, all at once.
         mask: (B, 9, 9) bool, true where to write, as in the calibration.
-        calibration: of this model; or the path of its file.
+        calibration: of this model, or the path of its file.
         max_error: share of wrong ones among the accepted that is promised.
         generator: of all draws.
 
@@ -61,7 +63,8 @@ def decide(
         InputError: a calibration that is missing, edited, of another model or decoding, or too small.
     """
     found = calibration if isinstance(calibration, Calibration) else Calibration.read(Path(calibration))
-    found.check_use(model_digest(model), dict(found.completion) | {"sampling": asdict(model.sampling)})
+    as_now = {"sampling": asdict(model.sampling), "mask": mask_digits(mask)}
+    found.check_use(model_digest(model), dict(found.completion) | as_now)
     name: Confidence = found.score  # type: ignore[assignment]
     candidates = write_candidates(model, puzzles, mask, found.completion["candidates"], generator)
     scores, best = confidence(name, model, candidates, mask, generator).max(1)
@@ -72,6 +75,18 @@ def decide(
         torch.from_numpy(found.probability(scores.numpy())),
         torch.from_numpy(found.promise(max_error).accepts(scores.numpy())),
     )
+
+
+def mask_digits(mask: Tensor) -> str:
+    """The one mask (9, 9) of all puzzles (B, 9, 9), as hex digits.
+
+    Raises:
+        InputError: they have different ones.
+    """
+    if (mask != mask[:1]).any():
+        raise InputError("expected one mask for all puzzles with a calibration, got several: complete those of each "
+                         "mask by themselves.")  # fmt: skip
+    return np.packbits(mask[0].cpu().numpy()).tobytes().hex()
 
 
 def model_digest(model: Model) -> str:

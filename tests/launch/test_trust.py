@@ -205,6 +205,13 @@ def test_the_lines_of_the_readme(runs: dict[str, Path], here: Path) -> None:
     decided = decide(model, puzzles, last_panel_mask(4), "c.json", max_error=0.05)
     assert decided.accepted.all() and decided.completed.shape == (4, 3, 9, 9)
     assert ((decided.probability > 0.9) & (decided.probability < 1)).all()
+    mask = last_panel_mask(4)
+    mask[:, 0, 0] = True
+    with pytest.raises(InputError, match="as they were calibrated, with mask"):
+        decide(model, puzzles, mask, "c.json", max_error=0.05)
+    mask[0, 0, 0] = False
+    with pytest.raises(InputError, match="one mask for all puzzles"):
+        decide(model, puzzles, mask, "c.json", max_error=0.05)
     with torch.no_grad():
         next(model.network.parameters()).add_(1)
     with pytest.raises(InputError, match="of this model, got one of another"):
