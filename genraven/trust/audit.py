@@ -60,10 +60,10 @@ class Record:
     chosen: int
     """The candidate that was kept."""
     rests_on: Sequence[Mapping[str, float]] | None
-    """For each given panel ``row`` and ``panel``, from 1, and ``change``: by how much the score of what was written
-    falls, on average, when that panel is exchanged for those of other puzzles. The strongest first."""
+    """For each given panel ``row`` and ``panel``, from 1, and ``change``: by how much the log-probability of what was
+    written falls, on average, when that panel is exchanged for those of other puzzles. The strongest first."""
     rests_on_unit: str | None
-    """Of the changes."""
+    """Of the changes: nats; of a model that knows no probability, the share of features that it writes again."""
     checker: Mapping[str, Any] | None
     """What a checker of rules says of the kept candidate. It stands apart: it had no part in all the above."""
     made_by: Mapping[str, Any]

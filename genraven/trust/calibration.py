@@ -225,7 +225,7 @@ def count(
 def fit_probability(scores: ArrayLike, correct: ArrayLike) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Knots of an increasing map from score to probability: isotonic regression, its steps joined.
 
-    One right and one wrong puzzle are imagined beside each step's own, so that none is certain.
+    Half a right and half a wrong puzzle are imagined beside each step's own, so that none is certain.
     """
     x, y = np.asarray(scores, np.float64), np.asarray(correct, np.float64)
     order = np.argsort(x, kind="stable")
@@ -234,7 +234,7 @@ def fit_probability(scores: ArrayLike, correct: ArrayLike) -> tuple[tuple[float,
     fitted = isotonic_regression(means, weights=num)
     blocks = np.asarray(fitted.blocks)
     puzzles, level = np.add.reduceat(num, blocks[:-1]), fitted.x[blocks[:-1]]
-    level = np.maximum.accumulate((level * puzzles + 1) / (puzzles + 2))
+    level = np.maximum.accumulate((level * puzzles + 0.5) / (puzzles + 1))
     middles = np.add.reduceat(values * num, blocks[:-1]) / puzzles
     return tuple(middles.tolist()), tuple(level.tolist())
 

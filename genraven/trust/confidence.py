@@ -17,6 +17,7 @@ NAMES: tuple[Confidence, ...] = get_args(Confidence)
 OF_SEVERAL = ("agreement", "strongest")  # need another candidate to agree with
 REWRITES = 4  # of each candidate, for its stability
 FLOOR = -1e6  # for what is impossible
+DIGITS = 9  # after the point: equal shares added in another order are equal
 
 
 class Writer(Protocol):
@@ -70,7 +71,8 @@ def confidence(
         generator: of what is drawn.
     """
     values = MEASURES[name](model, candidates, mask, generator)
-    return values.double().cpu().nan_to_num(nan=FLOOR, neginf=FLOOR).clamp(min=FLOOR)
+    values = values.double().cpu().nan_to_num(nan=FLOOR, neginf=FLOOR).clamp(min=FLOOR)
+    return values.round(decimals=DIGITS)
 
 
 def _agreement(model: Writer, candidates: Tensor, mask: Tensor, generator: torch.Generator | None) -> Tensor:

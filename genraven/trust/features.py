@@ -51,7 +51,7 @@ def agreement(candidates: Tensor, mask: Tensor) -> Tensor:
     assert num > 1, "a single candidate agrees with nothing"
     found = panel_features(candidates.flatten(0, 1)).unflatten(0, (-1, num))  # B, m, panel, F
     same = (found.unsqueeze(1) == found.unsqueeze(2)).sum(2) - 1  # itself apart
-    return average_over_written(same / (num - 1), mask)
+    return average_over_written(same.cpu().double() / (num - 1), mask)
 
 
 def same_features(puzzles: Tensor, others: Tensor, mask: Tensor) -> Tensor:
@@ -60,6 +60,8 @@ def same_features(puzzles: Tensor, others: Tensor, mask: Tensor) -> Tensor:
 
 
 def average_over_written(values: Tensor, mask: Tensor) -> Tensor:
-    """(B, m, F) means of ``values`` (B, m, panel, F) over the panels with a written cell."""
-    panels = written_panels(mask).to(torch.float64)[:, None, :, None]
+    """(B, m, F) float64 means of ``values`` (B, m, panel, F) over the panels with a written cell, on the CPU: not every
+    device has float64.
+    """
+    values, panels = values.cpu(), written_panels(mask).cpu().double()[:, None, :, None]
     return (values * panels).sum(2) / panels.sum(2)

@@ -27,8 +27,8 @@ def panel_support(
 ) -> Tensor:
     """(B, P) float64: by how much the score falls, on average, when a panel is exchanged; NaN for written panels.
 
-    The score is the log-probability in nats of what was written less what is expected; for a model without, the share
-    of features that it writes again.
+    The score is the log-probability in nats of what was written: as that stays the same, what is expected of such a
+    panel is not taken off. For a model without, it is the share of features that it writes again.
 
     Args:
         model: that completed them.
@@ -42,7 +42,7 @@ def panel_support(
 
     def score(puzzles: Tensor, masks: Tensor) -> Tensor:
         if knows_probability:
-            return model.log_probability(puzzles, masks, generator).surplus
+            return model.log_probability(puzzles, masks, generator).total
         return same_features(puzzles, model.complete(puzzles, masks, generator), masks).mean(1)
 
     def in_parts(puzzles: Tensor, masks: Tensor) -> Tensor:

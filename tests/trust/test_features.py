@@ -38,6 +38,7 @@ def test_agreement_counts_the_other_candidates() -> None:
     assert dict(zip(FEATURES, found[0].tolist(), strict=True)) == {
         "shapes": 0.5, "sizes": 1.0, "colors": 0.5, "count": 0.5, "cells": 0.0,
     }  # fmt: skip
+    assert found.dtype == torch.float64
     assert found[2].tolist() == [0.0, 1.0, 0.5, 0.0, 0.0]
     assert same_features(a, b, last_panel_mask(1)).tolist() == [[1, 1, 0, 1, 0]]
 
