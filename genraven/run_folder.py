@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 SUMMARY, CONFIG, EVALUATION, PROBE = "summary.json", "config.yaml", "evaluation.json", "probe.json"
+CALIBRATION = "calibration.json"
 CURVE = "curve.csv"
 LOCK = "run.lock"
 CHECKPOINTS, BEST = "checkpoints", "best.ckpt"

@@ -8,7 +8,7 @@ Its rooms, each of which imports only those above it (tests/test_rooms.py sees t
     slurm        a cluster's options, the job script, what is asked of SLURM
     runs         run folders and exported models: what stands there, who trains there, how they stand
     data         puzzles to write, and files of them
-    trained      what is done with a trained model: sample, evaluate, probe, export, report
+    trained      what is done with a trained model: sample, complete, calibrate, score, evaluate, probe, export, report
     training     fit, validate, test and predict
     jobs         runs that are started elsewhere or later: submit and sweep
     cli          the command

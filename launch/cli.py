@@ -71,7 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--num", type=int, default=100, help="puzzles of each rule")
     sub.add_argument("--start", type=int, default=0, help="index of the first")
     sub.add_argument("--seed", type=int, default=0)
-    sub.add_argument("--split", default="train", help="train, val or test")
+    sub.add_argument("--split", default="train", help="train, val, test or calibration")
     sub.add_argument("--layout", choices=LAYOUTS, default="puzzles", help="(B, 3, 9, 9), rule by rule; the same with "
                      "the rules; the study's (40, rows, 3, 9, 3), of all rules; a folder of a file for each rule; the "
                      "study's (35, rows, 3, 9, 3) without the rules of the split named in --out")  # fmt: skip
@@ -94,6 +94,8 @@ def build_parser() -> argparse.ArgumentParser:
                      "default: the last panel")  # fmt: skip
     sub.add_argument("--out", type=_path, default=Path("completed.npy"), help="array file to write, (B, 3, 9, 9) int8")
     sub.add_argument("--picture", type=_path, help="PNG of them, written cells tinted; default beside --out")
+    _add_trust_arguments(sub)
+    _add_trust_commands(command)
 
     _add_evaluate_command(command)
     _add_report_command(command)
@@ -143,6 +145,56 @@ def _add_evaluate_command(command: Callable[[str, str, str], argparse.ArgumentPa
         "study scored its method, where that differs: it completed greedily with autoregressive models",
     )
     sub.add_argument("--out", type=_path, help="JSON to add to; default: evaluation.json of the run folder")
+
+
+def _add_trust_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("trust", "with --max-error, --candidates or --review, NAME.audit.jsonl beside "
+                                      "--out says how sure the model is of each, what was decided and why")  # fmt: skip
+    group.add_argument("--max-error", type=float, help="share of wrong ones among accepted completions to promise; "
+                       "needs `genraven calibrate`")  # fmt: skip
+    group.add_argument("--candidates", type=int, help="completions of each puzzle, of which the best by score is kept; "
+                       "default: those of the calibration, else 8")  # fmt: skip
+    group.add_argument("--review", type=_path, metavar="PAGE.html", help="page to write, of the puzzles to review")
+    group.add_argument("--calibration", type=_path, help="default: calibration.json of the run folder")
+    group.add_argument("--exchanges", type=int, default=16, help="other puzzles whose panels tell which given panels a "
+                       "completion rests on; 0 does not ask")  # fmt: skip
+    _add_score_arguments(group)
+
+
+def _add_score_arguments(group: Any) -> None:
+    group.add_argument("--without", nargs="+", default=[], metavar="SCORE", help="confidences not to use: agreement, "
+                       "strongest, log_probability, stability")  # fmt: skip
+    group.add_argument("--rules-from", metavar="MODULE:FUNCTION", help="checker of your own: rows (N, 3, 3, 9, 3) to "
+                       "bool (N,); default: the rules of GenRAVEN")  # fmt: skip
+
+
+def _add_trust_commands(command: Callable[[str, str, str], argparse.ArgumentParser]) -> None:
+    sub = command("calibrate", "trained.calibrate:calibrate", "find from which confidence on completions can be "
+                  "accepted, with a promise on the error among them")  # fmt: skip
+    _add_model_arguments(sub)
+    sub.add_argument("--max-error", type=float, nargs="+", default=[0.05, 0.1], help="shares of wrong ones among "
+                     "accepted completions to try; others can be asked for later")  # fmt: skip
+    sub.add_argument("--delta", type=float, default=0.1, help="chance, over calibrations, of a promise that fails")
+    sub.add_argument("--candidates", type=int, default=8, help="completions of each puzzle, of which one is kept")
+    sub.add_argument("--puzzles", type=int, default=2000, help="to test on")
+    sub.add_argument("--puzzles-to-choose", type=int, default=500, help="others, to choose score and thresholds on")
+    sub.add_argument("--rules", nargs="+", help="of the puzzles, as likely each; default: those that were trained")
+    sub.add_argument("--per-rule", action="store_true", help="promise it of each rule, not averaged over their mix")
+    sub.add_argument(
+        "--source", type=_path, help="file of whole puzzles that no model has seen, instead of generated ones"
+    )
+    sub.add_argument("--mask", type=_path, help="bool array file (9, 9), true where to write; default: the last panel")
+    sub.add_argument("--out", type=_path, help="JSON to write; default: calibration.json of the run folder")
+    _add_score_arguments(sub)
+
+    sub = command("score", "trained.score:score", "find broken records: how likely a model finds each puzzle and cell")
+    _add_run_arguments(sub, "of orders in which cells are read")
+    sub.add_argument("puzzles", type=_path, help="file of whole puzzles")
+    sub.add_argument(
+        "--spoil", action="store_true", help="also spoil a cell of each puzzle, and say how often it is found"
+    )
+    sub.add_argument("--out", type=_path, default=Path("scores.npz"), help="file to write: log-likelihoods (B,) and "
+                     "(B, 9, 9) in nats, and what is expected")  # fmt: skip
 
 
 def _add_probe_and_export_commands(command: Callable[[str, str, str], argparse.ArgumentParser]) -> None:

@@ -21,7 +21,7 @@ from datamodules.batches import Batch
 from genraven.errors import InputError
 from genraven.formats.puzzles import UNKNOWN_RULE
 from genraven.methods.gradients import outside_inference_mode
-from genraven.methods.method import Draw, Family, Method, Sampling, Task, num_labels
+from genraven.methods.method import Draw, Family, LogProbability, Method, Sampling, Task, num_labels
 from genraven.metrics.memorization import TrainingIndex
 from genraven.metrics.scores import ScoreResults, Scores
 from genraven.metrics.table import SCORES
@@ -30,7 +30,8 @@ from genraven.puzzles.spec import NUM_RULES
 from lightning_modules.averaging import ExponentialMovingAverage
 
 Schedule = Literal["constant", "linear", "cosine"]
-Purpose = Literal["train", "val", "test", "likelihood", "generate", "complete", "labels", "dropout", "probe"]
+Purpose = Literal["train", "val", "test", "likelihood", "generate", "complete", "labels", "dropout", "probe",
+                  "confidence", "reason"]  # fmt: skip
 
 
 class Sampled(TypedDict):
@@ -186,6 +187,13 @@ class PuzzleModule(L.LightningModule, ABC):
         """``puzzles`` (B, 3, 9, 9) with the cells under ``mask`` (B, 9, 9) bool written anew, the others as given."""
         self.check_mask(puzzles, mask)
         return self.method.complete(self.network, puzzles, mask, self.sampling, generator)
+
+    @torch.no_grad()
+    def log_probability(
+        self, puzzles: Tensor, mask: Tensor, generator: torch.Generator | None = None
+    ) -> LogProbability:
+        """Of the cells of ``puzzles`` (B, 3, 9, 9) under ``mask`` (B, 9, 9) bool, for a method that knows it."""
+        return self.method.log_probability(self.network, puzzles, mask, generator)
 
     def evaluations(self, task: Task, num_open: int) -> float:
         """How often a puzzle goes through the network to be generated, or to have its last cells completed."""

@@ -24,6 +24,7 @@ ROOMS = [  # from the bottom up
     "genraven.flops",
     "genraven.timing",
     "genraven.probe",
+    "genraven.trust",
     "genraven.report",
     "datamodules",
     "lightning_modules",

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from genraven.errors import InputError
 from genraven.methods import decoding
-from genraven.methods.method import Draw, Method, Sampling, Task, device_of, setting
+from genraven.methods.method import Draw, LogProbability, Method, Sampling, Task, device_of, setting
 from genraven.networks.cells import CellNetwork
 from genraven.puzzles import layout
 from genraven.puzzles.spec import EMPTY, GRID, NUM_ATTRIBUTES, TOKENS_PER_PUZZLE
@@ -55,6 +55,7 @@ class Autoregressive(Method):
     family = "autoregressive"
     settings = AutoregressiveSampling
     likelihood = ("exact", 1)
+    confidences = ("agreement", "strongest", "log_probability")
     study_protocol: ClassVar[Mapping[str, Any]] = {
         "temperature": 1.0,
         "completion_temperature": 0.0,
@@ -143,6 +144,16 @@ class Autoregressive(Method):
     ) -> float:
         """Once, cell by cell: the last cells have none given after them, so that particles are not needed."""
         return 1.0
+
+    def log_probability(
+        self, network: nn.Module, puzzles: Tensor, mask: Tensor, generator: torch.Generator | None
+    ) -> LogProbability:
+        """Of each cell given those before it: exact where no given cell comes after a written one."""
+        tokens, written = layout.puzzles_to_tokens(puzzles), layout.mask_to_tokens(mask)
+        logits, sizes = network(tokens[:, :-1].long() + 1), network.head_sizes
+        cells = decoding.cell_log_likelihood(logits, sizes, tokens)  # type: ignore[arg-type]
+        entropy = decoding.cell_entropy(logits, sizes)  # type: ignore[arg-type]
+        return LogProbability(cells.where(written, 0.0), -entropy.where(written, 0.0))
 
     def pass_through(
         self, network: nn.Module, puzzles: Tensor, level: float | None, generator: torch.Generator

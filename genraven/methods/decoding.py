@@ -81,6 +81,22 @@ def cell_log_likelihood(logits: Tensor, head_sizes: tuple[int, ...], tokens: Ten
     return empty.where((symbols == 0).any(-1), log_likelihood(logits, head_sizes, symbols, 1.0))
 
 
+def cell_entropy(logits: Tensor, head_sizes: tuple[int, ...]) -> Tensor:
+    """(...) entropy in nats of the cells that symbols drawn from ``logits`` (..., sum of head_sizes) stand for.
+
+    With separate heads all cells with an empty symbol are one.
+    """
+    parts = [part.float().log_softmax(-1) for part in logits.split(head_sizes, -1)]
+    if len(parts) == 1:
+        return torch.special.entr(parts[0].exp()).sum(-1)
+    filled = torch.stack([part[..., 1:].logsumexp(-1) for part in parts])
+    within = [part[..., 1:] - log_p.unsqueeze(-1) for part, log_p in zip(parts, filled, strict=True)]
+    of_values = torch.stack([torch.special.entr(part.exp()).sum(-1) for part in within]).sum(0)
+    log_filled = filled.sum(0)
+    of_empty = torch.special.entr(log_filled.exp()) + torch.special.entr(-torch.expm1(log_filled))
+    return of_empty + log_filled.exp() * of_values
+
+
 def decode(
     network: CellNetwork,
     tokens: Tensor,

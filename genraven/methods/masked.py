@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from genraven.errors import InputError
 from genraven.methods.decoding import pick
-from genraven.methods.method import Draw, Method, Sampling, Task, device_of, setting
+from genraven.methods.method import Draw, LogProbability, Method, Sampling, Task, device_of, setting
 from genraven.networks.bidirectional import BidirectionalTransformer
 from genraven.puzzles import layout
 from genraven.puzzles.masks import NUM_DRAWS, random_masks
@@ -26,6 +26,7 @@ Order = Literal["random", "confidence", "entropy", "margin"]
 Predict = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """Logits (B, P, V) at places (B, P), or of all L cells for None, from states (B, L) and which are masked (B, L)."""
 READ_AT = (0.1, 0.3, 0.5)
+ORDERS = 2  # in which the probability of what was written is read
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,31 @@ def write_masked(
     return states
 
 
+def log_probability_in_order(
+    predict: Predict, states: Tensor, masked: Tensor, *, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor]:
+    """((B, L), (B, L)) log-probability in nats of the masked cells of ``states``, and its expectation; 0 elsewhere.
+
+    The cells are read one an evaluation in random order, each given those before it. Their sum is the log-probability
+    of one order, whose mean over orders is not above that of what was written.
+
+    Args:
+        predict: the network.
+        states: (B, L) int64.
+        masked: (B, L) bool.
+        generator: of the order.
+    """
+    cells, expected = (torch.zeros(states.shape, device=states.device) for _ in range(2))
+    while masked.any():
+        places, real = _first(_uniform(masked.shape, states.device, generator), masked, masked.any(1).long(), 1)
+        log_p = predict(states, masked, places).float().log_softmax(-1)  # B, 1, V
+        found = log_p.gather(-1, states.gather(1, places).unsqueeze(-1)).squeeze(-1)
+        for into, values in ((cells, found), (expected, -torch.special.entr(log_p.exp()).sum(-1))):
+            into.scatter_(1, places, values.where(real, into.gather(1, places)))
+        masked = masked.scatter(1, places, masked.gather(1, places) & ~real)
+    return cells, expected
+
+
 def _uniform(shape: Sequence[int], device: torch.device, generator: torch.Generator | None) -> Tensor:
     return torch.rand(tuple(shape), generator=generator, device=device)
 
@@ -150,6 +176,7 @@ class MaskedDiffusion(Method):
     family = "diffusion"
     settings = MaskedSampling
     likelihood = ("bound", 8)
+    confidences = ("agreement", "strongest", "log_probability", "stability")
 
     def __init__(self, masked_share: float = 0.0, sampling: MaskedSampling | None = None) -> None:
         super().__init__(sampling)
@@ -251,6 +278,16 @@ class MaskedDiffusion(Method):
             generator=generator,
         )
         return layout.tokens_to_puzzles(layout.states_to_tokens(written)).where(mask.unsqueeze(1), puzzles)
+
+    def log_probability(
+        self, network: nn.Module, puzzles: Tensor, mask: Tensor, generator: torch.Generator | None
+    ) -> LogProbability:
+        """Of each cell given the others that are not masked and those before it, the mean over random orders."""
+        states = layout.tokens_to_states(layout.puzzles_to_tokens(puzzles))
+        predict = _predictor(network, None, 1.0)
+        drawn = [log_probability_in_order(predict, states, layout.mask_to_tokens(mask), generator=generator)
+                 for _ in range(ORDERS)]  # fmt: skip
+        return LogProbability(*(torch.stack(part).mean(0) for part in zip(*drawn, strict=True)))
 
     def evaluations(
         self, network: nn.Module, sampling: MaskedSampling, task: Task, num_open: int, *, labels: bool

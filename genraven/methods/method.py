@@ -21,6 +21,10 @@ from genraven.errors import InputError, suggestion
 Family = Literal["autoregressive", "diffusion"]
 Pool = Literal["mean", "last"]
 Task = Literal["generate", "complete"]
+Confidence = Literal["agreement", "strongest", "log_probability", "stability"]
+"""What a model may know of a completion without being told whether it is right: how far several completions agree on
+what they wrote, on average or on the feature that they agree on most; the log-probability of what was written less what
+is expected of such cells; how far it is written again when a part of it is masked."""
 
 
 class Draw(Protocol):
@@ -31,6 +35,26 @@ class Draw(Protocol):
 
     def spread(self) -> Tensor:
         """(B,) draws on [0, 1), each uniform, that together cover the global batch evenly."""
+
+
+@dataclass(frozen=True)
+class LogProbability:
+    """What a model thinks of cells (B, L) that were written, in nats; 0 in all others."""
+
+    cells: Tensor
+    """Log-probability of what stands there."""
+    expected: Tensor
+    """Its expectation under the model: less the entropy, which is large where much is right."""
+
+    @property
+    def total(self) -> Tensor:
+        """(B,) log-probability of all that was written."""
+        return self.cells.sum(1)
+
+    @property
+    def surplus(self) -> Tensor:
+        """(B,) log-probability less what is expected; raw, it mostly measures how varied such panels are."""
+        return (self.cells - self.expected).sum(1)
 
 
 def setting(default: Any, *, least: float | None = None, below: float | None = None) -> Any:
@@ -86,6 +110,8 @@ class Method(ABC):
     how many draws; None where there is none."""
     study_protocol: ClassVar[Mapping[str, Any]] = {}
     """Sampling settings in which arXiv 2411.07873 scores this method, where they are known and not the usual ones."""
+    confidences: ClassVar[tuple[Confidence, ...]] = ("agreement", "strongest")
+    """What can be known of its completions; one with ``log_probability`` has the method of that name."""
     pools: ClassVar[tuple[Pool, ...]] = ("mean",)
     """How hidden states of all positions become one vector that means something."""
 
@@ -149,6 +175,12 @@ class Method(ABC):
 
     def nats_per_cell(self, network: nn.Module, puzzles: Tensor, labels: Tensor | None, draw: Draw) -> Tensor:
         """(B, D) D independent estimates of the negative log-likelihood in nats per cell, as ``likelihood`` says."""
+        raise NotImplementedError
+
+    def log_probability(
+        self, network: nn.Module, puzzles: Tensor, mask: Tensor, generator: torch.Generator | None
+    ) -> LogProbability:
+        """Of the cells of ``puzzles`` under ``mask``, given the others, at temperature 1 and without labels."""
         raise NotImplementedError
 
 

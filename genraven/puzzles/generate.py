@@ -34,7 +34,7 @@ from genraven.puzzles.spec import (
 Array = NDArray[Any]
 
 BLOCK = 2048  # puzzles made together; part of the definition of the data, not a setting
-SPLITS = ("train", "val", "test")
+SPLITS = ("train", "val", "test", "calibration")  # a new one goes last: the place of each names its stream
 _MAX_COUNT = NUM_CELLS - 1  # the third panel of a value rule leaves a cell free
 _MAX_SET = max(NUM_VALUES)
 
@@ -49,7 +49,7 @@ def generate(rule: int, start: int, count: int, *, seed: int = 0, split: str = "
         start: index of the first puzzle.
         count: how many.
         seed: any integer from 0.
-        split: ``train``, ``val`` or ``test``.
+        split: one of ``SPLITS``.
 
     Raises:
         InputError: an unknown rule or split, or a negative start, count or seed.

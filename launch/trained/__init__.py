@@ -1,1 +1,1 @@
-"""What is done with a trained model: sample, complete, evaluate, probe, export, report."""
+"""What is done with a trained model: sample, complete, calibrate, score, evaluate, probe, export, report."""

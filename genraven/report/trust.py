@@ -1,0 +1,85 @@
+"""Which model knows when it is wrong: what the calibrations of runs say, side by side."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from genraven.errors import InputError
+from genraven.run_folder import CALIBRATION
+from genraven.trust.calibration import Calibration
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What a run's calibration measured, on its calibration puzzles."""
+
+    score: str
+    """The confidence that was chosen."""
+    area: float
+    """Under the curve of risk against coverage, and its 95% interval."""
+    interval: tuple[float, float]
+    random_area: float
+    """That of scores that say nothing: the share of wrong completions."""
+    best_area: float
+    calibration_error: float
+    accepted: Mapping[float, float]
+    """Share that is accepted, by the share of wrong ones among those that is promised, where it can be."""
+
+    @property
+    def knowledge(self) -> float | None:
+        """Of all that can be known of which completions are wrong, the share that the score knows: 0 for one that says
+        nothing, 1 for one that knows; None where all are right, or all are wrong.
+        """
+        span = self.random_area - self.best_area
+        return None if span <= 0 else (self.random_area - self.area) / span
+
+    def said(self, max_error: float) -> str:
+        """In words."""
+        share = self.accepted.get(max_error)
+        if share is None:
+            return f"too few calibration puzzles to promise {max_error:.0%} error"
+        return f"accepts {share:.0%} at {max_error:.0%} error, leaves {1 - share:.0%} to review"
+
+
+def read_trust(run: Path, max_errors: tuple[float, ...] = (0.05, 0.1)) -> Trust | None:
+    """Of the calibration in a run folder; None where there is none.
+
+    Raises:
+        InputError: it was edited, or is of another version.
+    """
+    if not (run / CALIBRATION).exists():
+        return None
+    found = Calibration.read(run / CALIBRATION)
+    accepted = {}
+    for max_error in max_errors:
+        try:
+            accepted[max_error] = found.promise(max_error).expected_share
+        except InputError:  # too few puzzles for this one: absent, not 0
+            continue
+    area, error = found.trust["area"], found.trust["calibration_error"]
+    return Trust(
+        found.score,
+        area["value"],
+        tuple(area["interval95"]),
+        found.trust["random_area"],
+        found.trust["best_area"],
+        error["value"],
+        accepted,
+    )
+
+
+def risk_table(trusts: Mapping[str, Trust], max_error: float = 0.05) -> list[list[str]]:
+    """A row for each run by name: score, area with its interval, knowledge, calibration error, share accepted."""
+    rows = []
+    for name, trust in trusts.items():
+        low, high = trust.interval
+        known, share = trust.knowledge, trust.accepted.get(max_error)
+        rows.append([
+            name,
+            trust.score,
+            f"{trust.area:.3f} [{low:.3f}, {high:.3f}]",
+            "-" if known is None else f"{known:.2f}",
+            f"{trust.calibration_error:.3f}",
+            "-" if share is None else f"{share:.0%}",
+        ])  # fmt: skip
+    return rows

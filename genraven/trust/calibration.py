@@ -1,0 +1,247 @@
+"""A promise on the error among accepted completions, from puzzles that nothing else was chosen on.
+
+N puzzles; scores (N,), the higher the surer; correct (N,) bool. G groups: one of all puzzles, or each rule; J
+thresholds, the strictest first. Learn then test (Angelopoulos et al. 2021): thresholds, their order and the score come
+from puzzles of their own (``chosen``), the tests from others (``tested``), so that each test is an exact binomial one.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import isotonic_regression
+from scipy.stats import binom
+
+from genraven.errors import InputError, shown
+from genraven.files import appears_whole
+from genraven.trust.risk import area
+
+Floats = NDArray[np.float64]
+VERSION = 1
+ALL = "all"  # the group of all puzzles
+NUM_THRESHOLDS = 100
+LOWEST = -1e308  # a threshold that accepts whatever has a score; JSON has no infinity
+
+
+def check_rate(value: float, option: str) -> None:
+    """Raises InputError unless ``value`` lies between 0 and 1."""
+    if not 0 < value < 1:
+        raise InputError(f"expected {option} to lie between 0 and 1, got {value:g}: 0.05 is one error in twenty.")
+
+
+def puzzles_needed(max_error: float, delta: float) -> int:
+    """Puzzles without an error that it takes to promise at most ``max_error`` with probability 1 - ``delta``."""
+    return math.ceil(math.log(delta) / math.log1p(-max_error))
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What came of each threshold in each group."""
+
+    total: tuple[int, ...]
+    """(G,) puzzles."""
+    accepted: tuple[tuple[int, ...], ...]
+    """(G, J) puzzles whose score reaches the threshold."""
+    errors: tuple[tuple[int, ...], ...]
+    """(G, J) wrong ones among them."""
+
+
+@dataclass(frozen=True)
+class Promise:
+    """With probability 1 - ``delta`` over calibration puzzles, at most ``max_error`` of the accepted are wrong."""
+
+    max_error: float
+    delta: float
+    threshold: float | None
+    """Scores from here on are accepted; None where nothing can be."""
+    accepted: int
+    """Of the calibration puzzles."""
+    errors: int
+    """Among those."""
+    total: int
+
+    @property
+    def expected_share(self) -> float:
+        """Of puzzles like those of the calibration that will be accepted."""
+        return self.accepted / self.total
+
+    def accepts(self, scores: ArrayLike) -> NDArray[np.bool_]:
+        """(N,) bool: is a completion of that score accepted?"""
+        threshold = np.inf if self.threshold is None else self.threshold
+        return np.asarray(scores, np.float64) >= threshold
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What ``genraven calibrate`` found for one model and one way of completing."""
+
+    model: str
+    """Digest of the weights."""
+    completion: Mapping[str, Any]
+    """How it completed: decoding, candidates, mask, numerics."""
+    source: Mapping[str, Any]
+    """Where the puzzles are from: seed, split or file, checker."""
+    rules: Mapping[str, Sequence[int]]
+    """(correct, all) tested puzzles of each rule."""
+    delta: float
+    score: str
+    """The confidence that is used."""
+    areas: Mapping[str, float]
+    """Under risk against coverage, of each confidence that was tried."""
+    groups: tuple[str, ...]
+    thresholds: tuple[float, ...]
+    chosen: Counts
+    tested: Counts
+    knots: tuple[tuple[float, ...], tuple[float, ...]]
+    """Scores and probabilities of being correct; linear between them."""
+    trust: Mapping[str, Any] = field(default_factory=dict)
+    """Area under risk against coverage and calibration error of the tested puzzles."""
+
+    def promise(self, max_error: float) -> Promise:
+        """The laxest threshold that fixed-sequence testing reaches.
+
+        Tests begin with the strictest threshold worth it: the one that the puzzles chosen on say is likeliest to pass.
+        They end with the first that fails. With groups, the worst of them is tested.
+
+        Raises:
+            InputError: an error rate that is none, or too few puzzles for it.
+        """
+        check_rate(max_error, "--max-error")
+        self._check_enough(max_error)
+        chosen, tested = (np.array([c.accepted, c.errors]) for c in (self.chosen, self.tested))  # 2, G, J
+        expected = (
+            chosen[0] / np.maximum(np.array(self.chosen.total), 1)[:, None] * np.array(self.tested.total)[:, None]
+        )
+        likely = (chosen[1] + 1) / (chosen[0] + 2) * expected
+        hoped = binom.cdf(np.floor(likely), np.floor(expected), max_error).max(0)
+        p_values = np.where(tested[0] > 0, binom.cdf(tested[1], tested[0], max_error), 1.0).max(0)
+        passed, best = p_values <= self.delta, None
+        for j in range(int(hoped.argmin()), len(passed)):
+            if not passed[j]:
+                break
+            best = j
+        accepted, errors = (0, 0) if best is None else (int(part[:, best].sum()) for part in tested)
+        threshold = None if best is None else self.thresholds[best]
+        return Promise(max_error, self.delta, threshold, accepted, errors, sum(self.tested.total))
+
+    def _check_enough(self, max_error: float) -> None:
+        needed = puzzles_needed(max_error, self.delta)
+        for group, total in zip(self.groups, self.tested.total, strict=True):
+            if total < needed:
+                of_rule = "" if group == ALL else f" of {group}"
+                raise InputError(f"expected {needed} calibration puzzles{of_rule} or more to promise at most "
+                                 f"{max_error:g} errors with probability {1 - self.delta:g}, got {total}: calibrate "
+                                 "with more.")  # fmt: skip
+
+    def probability(self, scores: ArrayLike) -> Floats:
+        """(N,) of being correct."""
+        return np.interp(np.asarray(scores, np.float64), *self.knots)
+
+    def check_use(self, model: str, completion: Mapping[str, Any]) -> None:
+        """Raises InputError unless it was made with this model and this way of completing."""
+        if model != self.model:
+            raise InputError(f"expected the calibration of this model, got one of another ({self.model[:12]} for "
+                             f"{model[:12]}): run `genraven calibrate` again.")  # fmt: skip
+        for name in sorted({*self.completion, *completion}):
+            then, now = self.completion.get(name), completion.get(name)
+            if then != now:
+                raise InputError(f"expected completions as they were calibrated, with {name} {shown(then)}, got "
+                                 f"{shown(now)}: complete as then, or calibrate anew.")  # fmt: skip
+
+    def write(self, path: Path) -> None:
+        """Writes it whole, with a digest."""
+        body = json.loads(json.dumps({"version": VERSION, **asdict(self)}))
+        with appears_whole(path) as temporary:
+            temporary.write_text(json.dumps(body | {"digest": _digest(body)}, indent=1) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> "Calibration":
+        """What ``write`` wrote.
+
+        Raises:
+            InputError: no such file, another version, or one that was edited.
+        """
+        again = "run `genraven calibrate`"
+        try:
+            body = json.loads(path.read_text())
+        except (OSError, ValueError, RecursionError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is no JSON"
+            raise InputError(f"expected a calibration in {path}, got none ({reason}): {again}.") from None
+        digest = body.pop("digest", None) if isinstance(body, dict) else None
+        if digest is None or digest != _digest(body):
+            raise InputError(f"expected {path} as `genraven calibrate` wrote it, got an edited file: {again} again.")
+        if body.pop("version", None) != VERSION or set(body) != {item.name for item in fields(cls)}:
+            raise InputError(f"expected a calibration of version {VERSION} in {path}, got another: {again} again.")
+        counts = {name: Counts(**{k: _tuples(v) for k, v in body[name].items()}) for name in ("chosen", "tested")}
+        tuples = {name: _tuples(body[name]) for name in ("groups", "thresholds", "knots")}
+        return cls(**(body | counts | tuples))
+
+
+def choose_score(scores: Mapping[str, ArrayLike], correct: Mapping[str, ArrayLike]) -> tuple[str, dict[str, float]]:
+    """The confidence of the smallest area under risk against coverage, and the areas of all.
+
+    Args:
+        scores: (N,) of each confidence: that of the candidate which it likes best.
+        correct: (N,) bool of each confidence: is that candidate right?
+    """
+    areas = {name: area(values, correct[name]) for name, values in scores.items()}
+    return min(areas, key=lambda name: areas[name]), areas
+
+
+def choose_thresholds(scores: ArrayLike, num: int = NUM_THRESHOLDS) -> tuple[float, ...]:
+    """Quantiles of ``scores``, the strictest first, and last one that accepts all."""
+    quantiles = np.quantile(np.asarray(scores, np.float64), np.linspace(0, 1, num + 1)[1:], method="inverted_cdf")
+    return (*np.unique(quantiles)[::-1].tolist(), LOWEST)
+
+
+def count(
+    scores: ArrayLike, correct: ArrayLike, thresholds: Sequence[float], members: Sequence[ArrayLike] | None = None
+) -> Counts:
+    """What comes of ``thresholds`` in each group.
+
+    Args:
+        scores: (N,).
+        correct: (N,) bool.
+        thresholds: J.
+        members: (G, N) bool, who belongs to each group; None for one group of all.
+    """
+    values, wrong = np.asarray(scores, np.float64), ~np.asarray(correct, bool)
+    groups = np.ones((1, len(values)), bool) if members is None else np.asarray(members, bool)
+    accepted = values >= np.array(thresholds)[:, None]  # J, N
+    each = [(accepted[:, group].sum(1), (accepted & wrong)[:, group].sum(1)) for group in groups]
+    return Counts(
+        tuple(int(group.sum()) for group in groups),
+        tuple(tuple(a.tolist()) for a, _ in each),
+        tuple(tuple(e.tolist()) for _, e in each),
+    )
+
+
+def fit_probability(scores: ArrayLike, correct: ArrayLike) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Knots of an increasing map from score to probability: isotonic regression, its steps joined.
+
+    Half a right and half a wrong puzzle are imagined beside each step's own, so that none is certain.
+    """
+    x, y = np.asarray(scores, np.float64), np.asarray(correct, np.float64)
+    order = np.argsort(x, kind="stable")
+    values, first, num = np.unique(x[order], return_index=True, return_counts=True)
+    means = np.add.reduceat(y[order], first) / num
+    fitted = isotonic_regression(means, weights=num)
+    blocks = np.asarray(fitted.blocks)
+    puzzles, level = np.add.reduceat(num, blocks[:-1]), fitted.x[blocks[:-1]]
+    level = np.maximum.accumulate((level * puzzles + 0.5) / (puzzles + 1))
+    middles = np.add.reduceat(values * num, blocks[:-1]) / puzzles
+    return tuple(middles.tolist()), tuple(level.tolist())
+
+
+def _digest(body: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(each) for each in value) if isinstance(value, list) else value

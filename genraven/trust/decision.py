@@ -1,0 +1,99 @@
+"""Completions of which some are accepted, in one call.
+
+B puzzles (B, 3, 9, 9) int8, m candidates of each.
+"""
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from genraven.errors import InputError
+from genraven.methods.method import Confidence
+from genraven.trust.calibration import Calibration
+from genraven.trust.confidence import Writer, confidence, write_candidates
+
+
+class Model(Writer, Protocol):
+    """A network with its method."""
+
+    network: Any
+    method: Any
+    sampling: Any
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What was kept of B puzzles."""
+
+    completed: Tensor
+    """(B, 3, 9, 9) int8, the candidate that the score likes best."""
+    scores: Tensor
+    """(B,) float64, the higher the surer."""
+    probability: Tensor
+    """(B,) float64 of being right, for puzzles like those of the calibration."""
+    accepted: Tensor
+    """(B,) bool."""
+
+
+def decide(
+    model: Model,
+    puzzles: Tensor,
+    mask: Tensor,
+    calibration: Calibration | Path | str,
+    *,
+    max_error: float,
+    generator: torch.Generator | None = None,
+) -> Decided:
+    """Completes ``puzzles`` as they were calibrated, and accepts those that keep the promise.
+
+    Args:
+        model: on the device of ``puzzles``.
+        puzzles: (B, 3, 9, 9) int8, all at once.
+        mask: (B, 9, 9) bool, true where to write, as in the calibration.
+        calibration: of this model, or the path of its file.
+        max_error: share of wrong ones among the accepted that is promised.
+        generator: of all draws.
+
+    Raises:
+        InputError: a calibration that is missing, edited, of another model or decoding, or too small.
+    """
+    found = calibration if isinstance(calibration, Calibration) else Calibration.read(Path(calibration))
+    as_now = {"sampling": asdict(model.sampling), "mask": mask_digits(mask)}
+    found.check_use(model_digest(model), dict(found.completion) | as_now)
+    name: Confidence = found.score  # type: ignore[assignment]
+    candidates = write_candidates(model, puzzles, mask, found.completion["candidates"], generator)
+    scores, best = confidence(name, model, candidates, mask, generator).max(1)
+    every = torch.arange(len(candidates), device=candidates.device)
+    return Decided(
+        candidates[every, best.to(candidates.device)],
+        scores,
+        torch.from_numpy(found.probability(scores.numpy())),
+        torch.from_numpy(found.promise(max_error).accepts(scores.numpy())),
+    )
+
+
+def mask_digits(mask: Tensor) -> str:
+    """The one mask (9, 9) of all puzzles (B, 9, 9), as hex digits.
+
+    Raises:
+        InputError: they have different ones.
+    """
+    if (mask != mask[:1]).any():
+        raise InputError("expected one mask for all puzzles with a calibration, got several: complete those of each "
+                         "mask by themselves.")  # fmt: skip
+    return np.packbits(mask[0].cpu().numpy()).tobytes().hex()
+
+
+def model_digest(model: Model) -> str:
+    """64 hex digits of the method, the network and its weights."""
+    network: nn.Module = model.network
+    total = hashlib.sha256(f"{type(model.method).__name__} {type(network).__name__}".encode())
+    for name, value in sorted(network.state_dict().items()):
+        total.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        total.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()

@@ -1,0 +1,147 @@
+"""``genraven calibrate``: from which confidence on a model's completions can be accepted, with a promise."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datamodules import GenRAVENDataModule
+from genraven.errors import InputError
+from genraven.files import writable_folder
+from genraven.formats.read import open_puzzles, read_mask
+from genraven.metrics.rates import Rate
+from genraven.puzzles.generate import Draws
+from genraven.puzzles.masks import last_panel_mask
+from genraven.puzzles.spec import RULES, resolve_rules
+from genraven.run_folder import CALIBRATION, home
+from genraven.trust.calibration import Calibration, Promise, check_rate, puzzles_needed
+from genraven.trust.confidence import usable
+from genraven.trust.decision import mask_digits, model_digest
+from genraven.trust.fitting import Labelled, calibrated, with_trust
+from launch.runs.folder import find_checkpoint
+from launch.trained.checkers import Checker, find_checker
+from launch.trained.completions import SPLIT, completions, drawn_puzzles, how_completed
+from launch.trained.load import load_run
+from launch.trained.numerics import Numerics
+from launch.trained.sampling import given_sampling, sample_by
+from lightning_modules import PuzzleModule
+
+
+def calibrate(options: argparse.Namespace) -> None:
+    """Writes ``calibration.json`` and says what it promises."""
+    _check(options)
+    path = find_checkpoint(options.run)
+    out = options.out or home(path) / CALIBRATION
+    writable_folder(out.absolute().parent, "--out")
+    checker = find_checker(options.rules_from)
+    model, data, checkpoint = load_run(path, options.device)
+    model.seed = options.seed
+    sample_by(model, given_sampling(options))
+    names = usable(model.method.confidences, options.candidates, options.without)
+    puzzles, rules, source = _puzzles(options, data)
+    mask = read_mask(options.mask, len(puzzles)) if options.mask else last_panel_mask(len(puzzles))
+    PuzzleModule.check_mask(puzzles, mask)
+    numerics = Numerics.of(checkpoint, model.device, options.precision)
+    completion = how_completed(model, numerics, options.candidates, mask_digits(mask))
+    digest = model_digest(model)
+    numerics.prepare(model)
+    with numerics.at_work(model.device):
+        labelled = label(model, puzzles, rules, mask, checker, num=options.candidates, names=names,
+                         batch_size=options.batch_size)  # fmt: skip
+    chosen, tested = labelled.split(options.puzzles_to_choose)
+    found = calibrated(
+        chosen, tested, model=digest, completion=completion, source=source | {"checker": checker.name},
+        delta=options.delta, per_rule=options.per_rule,
+    )  # fmt: skip
+    promises = [found.promise(max_error) for max_error in options.max_error]  # or complains, before anything is written
+    found = with_trust(found, tested)
+    found.write(out)
+    print("\n".join([*summary(found), *(said(promise, found) for promise in promises), str(out)]))
+
+
+def _check(options: argparse.Namespace) -> None:
+    for name in ("puzzles", "puzzles_to_choose", "batch_size"):
+        if (value := getattr(options, name)) < 1:
+            raise InputError(f"expected --{name.replace('_', '-')} to be 1 or more, got {value}.")
+    check_rate(options.delta, "--delta")
+    for max_error in options.max_error:
+        check_rate(max_error, "--max-error")
+        if options.puzzles < (needed := puzzles_needed(max_error, options.delta)):
+            raise InputError(f"expected --puzzles to be {needed} or more to promise at most {max_error:g} errors with "
+                             f"probability {1 - options.delta:g}, got {options.puzzles}.")  # fmt: skip
+
+
+def _puzzles(options: argparse.Namespace, data: GenRAVENDataModule) -> tuple[Tensor, Tensor, dict[str, object]]:
+    """Those to choose on, then those to test on; their rules; and where they are from."""
+    total = options.puzzles_to_choose + options.puzzles
+    if options.source is None:
+        rules = resolve_rules(options.rules) if options.rules else data.trained
+        if not rules:
+            raise InputError("expected rules to draw puzzles of, got an empty selection: name some, or leave out "
+                             "--rules.")  # fmt: skip
+        return *drawn_puzzles(rules, total, options.seed), {"split": SPLIT, "seed": options.seed}
+    file = open_puzzles(options.source)
+    if len(file) < total:
+        raise InputError(f"expected {total} puzzles to choose on and to test on, got {len(file)} in {options.source}: "
+                         "set --puzzles and --puzzles-to-choose.")  # fmt: skip
+    chunk = file.read(Draws(options.seed, "calibrat").permutation(len(file))[:total])
+    if chunk.bad.any() or (chunk.known is not None and not chunk.known.all()):
+        raise InputError(f"expected whole puzzles, got unknown or damaged cells in {options.source}: leave these out.")
+    return chunk.puzzles, chunk.rules, {"file": options.source.name, "seed": options.seed}
+
+
+def label(
+    model: PuzzleModule,
+    puzzles: Tensor,
+    rules: Tensor,
+    mask: Tensor,
+    checker: Checker,
+    *,
+    num: int,
+    names: tuple[str, ...],
+    batch_size: int,
+) -> Labelled:
+    """Completes ``puzzles`` and says, by ``checker``, which of the candidates that each confidence keeps are right."""
+    scores: dict[str, list[Tensor]] = {name: [] for name in names}
+    correct: dict[str, list[Tensor]] = {name: [] for name in names}
+    for done in completions(model, puzzles, mask, num=num, names=names, batch_size=batch_size):  # type: ignore[arg-type]
+        every = torch.arange(len(done.candidates))
+        for name in names:
+            best = done.best(name)  # type: ignore[arg-type]
+            scores[name].append(done.scores[name][every, best])  # type: ignore[index]
+            correct[name].append(checker.is_right(done.candidates[every, best], rules[done.part]))
+    return Labelled(
+        {name: torch.cat(parts).numpy() for name, parts in scores.items()},
+        {name: torch.cat(parts).numpy() for name, parts in correct.items()},
+        np.array([RULES[r].name if r >= 0 else "unknown" for r in rules.tolist()]),
+    )
+
+
+def summary(found: Calibration) -> list[str]:
+    """What the confidences are worth, as lines of text."""
+    right, total = (sum(pair[i] for pair in found.rules.values()) for i in (0, 1))
+    error = found.trust["calibration_error"]
+    lines = [f"{right} of {total} completions are right; area under risk against coverage on puzzles to choose on:"]
+    lines += [f"  {name:16} {area:.4f}{'  used' * (name == found.score)}" for name, area in found.areas.items()]
+    for what, item in (("area", found.trust["area"]), ("calibration error", error)):
+        low, high = item["interval95"]
+        lines.append(f"{what} on the {total} calibration puzzles: {item['value']:.4f} [{low:.4f}, {high:.4f}]")
+    return lines
+
+
+def said(promise: Promise, found: Calibration) -> str:
+    """A promise in words."""
+    of_what = "each rule" if len(found.groups) > 1 else "their mix of rules"
+    if promise.threshold is None:
+        return f"at most {promise.max_error:.0%} wrong: expects to accept nothing, since no threshold passed the test"
+    low, high = (x.item() for x in Rate(torch.tensor(promise.accepted), torch.tensor(promise.total)).interval())
+    return (f"at most {promise.max_error:.0%} wrong: expects to accept {promise.expected_share:.0%} [{low:.0%}, "
+            f"{high:.0%}] of puzzles like these, with probability {1 - promise.delta:.0%} over calibrations, for "
+            f"{of_what}")  # fmt: skip
+
+
+def calibration_of(path: Path, given: Path | None) -> Path:
+    """Where the calibration of a checkpoint stands."""
+    return given or home(path) / CALIBRATION

@@ -1,0 +1,69 @@
+"""Completions with their confidence, as a calibration makes them and as they are used: the same code for both."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from genraven.methods.method import Confidence
+from genraven.puzzles.generate import Draws, generate
+from genraven.trust.confidence import confidence, write_candidates
+from launch.trained.numerics import Numerics
+from lightning_modules import PuzzleModule
+
+SPLIT = "calibration"
+
+
+@dataclass(frozen=True)
+class Completed:
+    """Candidates of the puzzles of one batch, and how sure the model is of each."""
+
+    part: slice
+    candidates: Tensor
+    """(b, m, 3, 9, 9) int8, on the CPU."""
+    scores: dict[Confidence, Tensor]
+    """(b, m) float64 of each confidence."""
+
+    def best(self, name: Confidence) -> Tensor:
+        """(b,) number of the candidate that ``name`` likes best, the first of equals."""
+        return self.scores[name].argmax(1)
+
+
+def completions(
+    model: PuzzleModule,
+    puzzles: Tensor,
+    mask: Tensor,
+    *,
+    num: int,
+    names: Sequence[Confidence],
+    batch_size: int,
+) -> Iterator[Completed]:
+    """Each batch of ``puzzles`` (B, 3, 9, 9) completed ``num`` times under ``mask`` (B, 9, 9)."""
+    size = max(1, batch_size // num)
+    with tqdm(total=len(puzzles), unit="puzzle", desc="complete") as bar:
+        for start in range(0, len(puzzles), size):
+            part = slice(start, min(start + size, len(puzzles)))
+            given, open_cells = puzzles[part].to(model.device), mask[part].to(model.device)
+            written = write_candidates(model, given, open_cells, num, model.generator("complete", start))
+            generator = model.generator("confidence", start)
+            scores = {name: confidence(name, model, written, open_cells, generator) for name in names}
+            yield Completed(part, written.cpu(), scores)
+            bar.update(part.stop - part.start)
+
+
+def how_completed(model: PuzzleModule, numerics: Numerics, num: int, mask: str | None) -> dict[str, Any]:
+    """What a calibration is of, besides the model: candidates, decoding, the mask as ``mask_digits``, numerics."""
+    return {"candidates": num, "sampling": asdict(model.sampling), "mask": mask, "numerics": numerics.as_json()}
+
+
+def drawn_puzzles(rules: Sequence[int], num: int, seed: int) -> tuple[Tensor, Tensor]:
+    """(num, 3, 9, 9) int8 puzzles of the calibration split and their rules (num,), each drawn by itself."""
+    drawn = torch.tensor(rules)[torch.from_numpy(Draws(seed, "calibrat").below(len(rules), (num,)))]
+    puzzles = torch.empty(num, 3, 9, 9, dtype=torch.int8)
+    for rule in sorted({*drawn.tolist()}):
+        chosen = drawn == rule
+        puzzles[chosen] = generate(rule, 0, int(chosen.sum()), seed=seed, split=SPLIT)
+    return puzzles, drawn

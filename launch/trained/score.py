@@ -1,0 +1,88 @@
+"""``genraven score``: how likely a model finds each puzzle and each cell, so that broken records can be found."""
+
+import argparse
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from genraven.errors import InputError
+from genraven.files import check_outputs
+from genraven.formats.read import read_puzzles
+from genraven.formats.write import save_archive
+from genraven.methods.method import LogProbability
+from genraven.metrics.rates import Rate
+from genraven.puzzles import layout
+from genraven.trust.anomaly import ranks_of, spoil_one_cell, suspicion
+from genraven.trust.audit import panel_and_cell
+from launch.runs.folder import find_checkpoint
+from launch.trained.load import load_run
+from launch.trained.numerics import Numerics
+from lightning_modules import PuzzleModule
+
+SHOWN = 5
+
+
+def score(options: argparse.Namespace) -> None:
+    """Writes log-likelihoods by puzzle and by cell, and names the most suspicious."""
+    if options.batch_size < 1:
+        raise InputError(f"expected --batch-size to be 1 or more, got {options.batch_size}.")
+    puzzles = read_puzzles(options.puzzles)
+    check_outputs(options.out, None)
+    if options.out.suffix != ".npz":
+        raise InputError(f"expected --out to end in .npz, got {options.out}: rename it.")
+    model, _, checkpoint = load_run(find_checkpoint(options.run), options.device)
+    model.seed = options.seed
+    if model.method.likelihood is None:
+        raise InputError(f"expected a model that knows how likely a puzzle is, got {model.architecture}, which does "
+                         "not: use an autoregressive or a masked diffusion model.")  # fmt: skip
+    numerics = Numerics.of(checkpoint, model.device, options.precision)
+    numerics.prepare(model)
+    with numerics.at_work(model.device):
+        found = scored(model, puzzles, options.batch_size)
+        if options.spoil:
+            spoilt, cells = spoil_one_cell(puzzles, seed=options.seed)
+            ranks = ranks_of(cells, suspicion(scored(model, spoilt, options.batch_size)))
+    arrays = {
+        "puzzle": found.total.numpy(),
+        "puzzle_expected": found.expected.sum(1).numpy(),
+        "cells": pictured(found.cells).numpy(),
+        "cells_expected": pictured(found.expected).numpy(),
+    }
+    save_archive(options.out, {name: (a.shape, a.dtype, [a]) for name, a in arrays.items()})
+    print("\n".join(most_suspicious(found)))
+    kind = "log-likelihood" if model.method.likelihood[0] == "exact" else "bound on the log-likelihood"
+    print(f"mean {kind} {found.total.mean():.2f} nats a puzzle\n{options.out}: by puzzle and by cell, in nats")
+    if options.spoil:
+        rate = Rate((ranks == 1).sum(), torch.tensor(len(ranks)))
+        low, high = (x.item() for x in rate.interval())
+        print(f"of puzzles with one cell spoilt, that cell ranks first in {rate.value.item():.1%} [{low:.1%}, "
+              f"{high:.1%}]; chance is {1 / suspicion(found).shape[1]:.1%}")  # fmt: skip
+
+
+def scored(model: PuzzleModule, puzzles: Tensor, batch_size: int) -> LogProbability:
+    """What ``model`` thinks of all cells of ``puzzles`` (B, 3, 9, 9)."""
+    parts = []
+    for start in tqdm(range(0, len(puzzles), batch_size), unit="batch", desc="score"):
+        part = puzzles[start : start + batch_size].to(model.device)
+        everywhere = torch.ones(len(part), *part.shape[2:], dtype=torch.bool, device=part.device)
+        parts.append(model.log_probability(part, everywhere, model.generator("confidence", start)))
+    cells, expected = (torch.cat([getattr(p, name).float().cpu() for p in parts]) for name in ("cells", "expected"))
+    return LogProbability(cells, expected)
+
+
+def pictured(cells: Tensor) -> Tensor:
+    """(B, 9, 9) where the cells (B, 81) stand in a puzzle."""
+    return cells[:, torch.from_numpy(layout.token_places())].view(-1, *layout.PUZZLE_SHAPE[1:])
+
+
+def most_suspicious(found: LogProbability) -> list[str]:
+    """The puzzles that are least likely, less what is expected of them, and the worst cell of each, in words."""
+    of_puzzle, of_cell = (-found.surplus).numpy(), suspicion(found)
+    lines = []
+    for b in np.argsort(-of_puzzle, kind="stable")[:SHOWN]:
+        row, panel, cell = panel_and_cell(int(of_cell[b].argmax()))
+        lines.append(f"puzzle {b}: {of_puzzle[b]:.1f} nats less likely than expected; most in row {row} panel {panel} "
+                     f"cell {cell}, {of_cell[b].max():.1f}")  # fmt: skip
+    return lines

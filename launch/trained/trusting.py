@@ -1,0 +1,217 @@
+"""``genraven complete`` with confidence, decision and reason: the best of several candidates, and a record of each."""
+
+import argparse
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from genraven.errors import InputError
+from genraven.files import appears_whole, writable_folder
+from genraven.formats.puzzles import UNKNOWN_RULE
+from genraven.methods.method import Confidence
+from genraven.puzzles import layout
+from genraven.puzzles.rules import row_rules
+from genraven.puzzles.spec import NUM_PANELS
+from genraven.trust.audit import SUFFIX, Candidate, Record, cells_of, strongest_first, write_records
+from genraven.trust.calibration import Calibration, Promise, check_rate
+from genraven.trust.confidence import feature_agreement, usable
+from genraven.trust.decision import mask_digits, model_digest
+from genraven.trust.features import FEATURES, panel_features, written_panels
+from genraven.trust.reason import panel_support
+from genraven.trust.review import to_html
+from launch.runs.folder import find_checkpoint
+from launch.trained.calibrate import calibration_of, said
+from launch.trained.checkers import OUR_RULES, Checker, find_checker
+from launch.trained.completions import Completed, completions, drawn_puzzles, how_completed
+from launch.trained.load import load_run
+from launch.trained.numerics import Numerics
+from launch.trained.sampling import given_sampling, sample_by
+from lightning_modules import PuzzleModule
+
+CANDIDATES = 8
+STANDS_APART = "had no part in score, threshold, choice and decision"
+_COUNT = FEATURES.index("count")
+
+
+@dataclass(frozen=True)
+class Trusted:
+    """A model with what decides on its completions."""
+
+    model: PuzzleModule
+    score: Confidence
+    num_candidates: int
+    calibration: Calibration | None
+    promise: Promise | None
+    made_by: dict[str, Any]
+    checker: Checker
+    others: Tensor
+    """(K, 3, 9, 9) puzzles, whose panels tell what a completion rests on; none for no reason."""
+
+
+def complete_trusted(options: argparse.Namespace, puzzles: Tensor, mask: Tensor) -> tuple[Tensor, list[Record]]:
+    """The best completion of each puzzle (B, 3, 9, 9), and the records, which are written beside ``--out``.
+
+    Raises:
+        InputError: options without sense, given panels that are empty, or a calibration that is missing, edited or of
+            another model or way of completing.
+    """
+    check_given(puzzles, mask)
+    for name in ("batch_size", "exchanges"):
+        least = int(name == "batch_size")
+        if (value := getattr(options, name)) < least:
+            raise InputError(f"expected --{name.replace('_', '-')} to be {least} or more, got {value}.")
+    if options.review is not None:
+        writable_folder(options.review.absolute().parent, "--review")
+    trusted, numerics = _prepared(options, mask)
+    if trusted.promise is not None and trusted.calibration is not None:
+        print(said(trusted.promise, trusted.calibration), flush=True)
+    kept, records = [], list[Record]()
+    with numerics.at_work(trusted.model.device):
+        for done in completions(
+            trusted.model, puzzles, mask, num=trusted.num_candidates, names=(trusted.score,),
+            batch_size=options.batch_size,
+        ):  # fmt: skip
+            best = done.best(trusted.score)
+            completed = done.candidates[torch.arange(len(best)), best]
+            kept.append(completed)
+            records += _records(trusted, done, completed, mask[done.part], options)
+    write_records(options.out.with_suffix(SUFFIX), records)
+    if options.review is not None:
+        with appears_whole(options.review) as temporary:
+            temporary.write_text(to_html(records, source=options.puzzles.name), encoding="utf-8")
+    accepted = sum(record.decision == "accept" for record in records)
+    print(f"{options.out.with_suffix(SUFFIX)}: {accepted} of {len(records)} accepted, {len(records) - accepted} to "
+          "review")  # fmt: skip
+    if options.review is not None:
+        print(f"{options.review}: to review, the most doubtful first")
+    return torch.cat(kept), records
+
+
+def check_given(puzzles: Tensor, mask: Tensor) -> None:
+    """Raises InputError where a panel without open cells holds no object: something is missing there."""
+    empty = (panel_features(puzzles)[..., _COUNT] == 0) & ~written_panels(mask)
+    if empty.any():
+        puzzle, panel = empty.nonzero()[0].tolist()
+        where = f"panel {panel % NUM_PANELS + 1} of row {panel // NUM_PANELS + 1} of puzzle {puzzle}"
+        raise InputError(f"expected objects in every given panel, got none in {where}: mend the record, or leave it "
+                         "out.")  # fmt: skip
+
+
+def _prepared(options: argparse.Namespace, mask: Tensor) -> tuple[Trusted, Numerics]:
+    path = find_checkpoint(options.run)
+    calibration = None
+    if options.max_error is not None:
+        check_rate(options.max_error, "--max-error")
+        calibration = Calibration.read(calibration_of(path, options.calibration))
+    num = options.candidates or (CANDIDATES if calibration is None else calibration.completion["candidates"])
+    checker = find_checker(options.rules_from)
+    model, data, checkpoint = load_run(path, options.device)
+    model.seed = options.seed
+    sample_by(model, given_sampling(options))
+    numerics = Numerics.of(checkpoint, model.device, options.precision)
+    how = how_completed(model, numerics, num, None if calibration is None else mask_digits(mask))
+    digest = model_digest(model)
+    promise = None
+    if calibration is not None:
+        calibration.check_use(digest, how)
+        promise = calibration.promise(options.max_error)
+    score = calibration.score if calibration else usable(model.method.confidences, num, options.without)[0]
+    numerics.prepare(model)
+    made_by = {"model": digest, "checkpoint": path.name, "step": checkpoint["global_step"], "seed": options.seed,
+               "puzzles": options.puzzles.name, "device": str(model.device), "versions": _versions(),
+               **how}  # fmt: skip
+    others = drawn_puzzles(data.trained, options.exchanges, options.seed)[0]
+    return Trusted(model, score, num, calibration, promise, made_by, checker, others), numerics  # type: ignore[arg-type]
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for name in ("genraven", "torch", "numpy"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # run from its source, without being installed
+            found[name] = "not installed"
+    return found
+
+
+def _records(
+    trusted: Trusted, done: Completed, completed: Tensor, mask: Tensor, options: argparse.Namespace
+) -> Iterator[Record]:
+    """Those of one batch, of the ``completed`` puzzles that were kept."""
+    model, scores = trusted.model, done.scores[trusted.score]
+    agreements, best = feature_agreement(done.candidates, mask), done.best(trusted.score)
+    changes = None
+    if len(trusted.others):
+        changes = panel_support(
+            model, completed.to(model.device), mask.to(model.device), trusted.others.to(model.device),
+            knows_probability="log_probability" in model.method.confidences, batch_size=options.batch_size,
+            generator=model.generator("reason", done.part.start),
+        )  # fmt: skip
+    says = _says(trusted.checker, completed)
+    for b, index in enumerate(range(done.part.start, done.part.stop)):
+        cells = [cells_of(candidate) for candidate in done.candidates[b]]
+        written = _written_cells(mask[b])
+        score = float(scores[b, best[b]])
+        promise, calibration = trusted.promise, trusted.calibration
+        accepted = promise is not None and bool(promise.accepts(score))
+        yield Record(
+            puzzle=index,
+            decision="accept" if accepted else "review",
+            confidence=float(calibration.probability(score)) if calibration else None,
+            score=trusted.score,
+            threshold=promise.threshold if promise else None,
+            promise=_promised(promise, calibration) if promise and calibration else None,
+            given=[None if place in written else cell for place, cell in enumerate(cells[0])],
+            written_cells=written,
+            candidates=[
+                Candidate([each[place] for place in written], float(s), agreed)
+                for each, s, agreed in zip(cells, scores[b], agreements[b], strict=True)
+            ],
+            chosen=int(best[b]),
+            rests_on=None if changes is None else strongest_first(changes[b]),
+            rests_on_unit=None if changes is None else _unit(model),
+            checker=None if says[b] is None else {
+                "name": trusted.checker.name, "says_right": says[b], "note": STANDS_APART
+            },
+            made_by=trusted.made_by | {"batch": [done.part.start, done.part.stop]},
+        )  # fmt: skip
+
+
+def _unit(model: PuzzleModule) -> str:
+    return "nats" if "log_probability" in model.method.confidences else "share of features"
+
+
+def _promised(promise: Promise, calibration: Calibration) -> dict[str, Any]:
+    holds_for = "each rule of" if len(calibration.groups) > 1 else "the mix of rules of"
+    source = calibration.source
+    return {
+        "max_error": promise.max_error,
+        "delta": promise.delta,
+        "holds_for": f"puzzles like those of the calibration, averaged over {holds_for} it",
+        "rules": sorted(calibration.rules),
+        "calibration": source.get("file", source.get("split")),
+    }
+
+
+def _written_cells(mask: Tensor) -> list[int]:
+    return layout.mask_to_tokens(mask.unsqueeze(0))[0].nonzero().squeeze(1).tolist()
+
+
+def _says(checker: Checker, completed: Tensor) -> list[bool | None]:
+    """Of each puzzle; None where the first two rows share none of our rules to hold it against."""
+    says = checker.is_right(completed, torch.full((len(completed),), UNKNOWN_RULE)).tolist()
+    if checker.name != OUR_RULES:
+        return says
+    masks = row_rules(completed)
+    known = (masks[:, 0] & masks[:, 1] != 0).tolist()
+    return [right if asked else None for right, asked in zip(says, known, strict=True)]
+
+
+def asked_for(options: argparse.Namespace) -> bool:
+    """Does ``complete`` have to say how sure it is?"""
+    return options.max_error is not None or options.review is not None or options.candidates is not None

@@ -1,0 +1,218 @@
+"""From an untrained model to decisions: calibrate, complete with a promise, score, and what they refuse."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny import TINY, fit
+
+from genraven.errors import InputError
+from genraven.puzzles.generate import generate
+from genraven.puzzles.masks import last_panel_mask
+from genraven.trust.audit import puzzles_of, read_records
+from genraven.trust.decision import decide
+from launch.cli import main
+from launch.trained.completions import drawn_puzzles
+from launch.trained.load import load_run
+
+torch.set_num_threads(1)
+FEW = ["--puzzles", "60", "--puzzles-to-choose", "30", "--candidates", "3", "--device", "cpu"]
+CHECKERS = """
+import numpy as np
+def right(rows):
+    assert rows.shape[1:] == (3, 3, 9, 3)
+    return np.ones(len(rows), bool)
+def wrong(rows): return np.zeros(len(rows), bool)
+def number(rows): return 1.0
+def breaks(rows): raise KeyError("a key")
+"""
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Runs of two steps."""
+    folder = tmp_path_factory.mktemp("runs")
+    short = ["--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--trainer.limit_val_batches", "0"]
+    commands = {
+        "gpt2": fit(folder / "gpt2", *short),
+        "mdm": ["fit", "-c", "model/mdm_tiny.yaml", *TINY, "--run_dir", str(folder / "mdm"), *short],
+        "sit": fit(folder / "sit", *short, family="diffusion"),
+    }
+    for command in commands.values():
+        assert main(command) == 0
+    return {name: folder / name for name in commands}
+
+
+@pytest.fixture
+def here(in_tmp_path: Path) -> Path:
+    Path("checkers.py").write_text(CHECKERS)
+    np.save("p.npy", generate(3, 0, 5).numpy())
+    return in_tmp_path
+
+
+def error_of(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    capsys.readouterr()
+    assert main(words) == 2
+    said = capsys.readouterr().err.splitlines()
+    errors = [line for line in said if line.startswith("genraven: error: ")]
+    assert len(errors) == 1
+    return errors[0]
+
+
+@pytest.mark.parametrize("name", ["gpt2", "mdm", "sit"])
+def test_from_calibration_to_decision(
+    name: str, runs: dict[str, Path], here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = str(runs[name])
+    assert main(["calibrate", run, *FEW, "--rules-from", "checkers:right", "--out", "c.json"]) == 0
+    assert "at most 5% wrong: expects to accept 100%" in capsys.readouterr().out
+    body = json.loads(Path("c.json").read_text())
+    tried = {"agreement", "strongest"} | ({"log_probability"} if name != "sit" else set())
+    assert set(body["areas"]) == tried | ({"stability"} if name == "mdm" else set())
+    options = ["--max-error", "0.05", "--calibration", "c.json", "--device", "cpu", "--exchanges", "2"]
+    command = ["complete", run, "p.npy", *options, "--out", "done.npy", "--review", "review.html"]
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert said.index("expects to accept 100%") < said.index("5 of 5 accepted")
+    records, done = read_records(Path("done.audit.jsonl")), torch.from_numpy(np.load("done.npy"))
+    assert [record.decision for record in records] == ["accept"] * 5
+    kept, mask = puzzles_of(records)
+    assert torch.equal(kept, done)
+    assert torch.equal(mask, last_panel_mask(5))
+    for record in records:
+        assert record.score == body["score"]
+        scores = [candidate.score for candidate in record.candidates]
+        assert len(scores) == 3 and record.chosen == scores.index(max(scores))
+        assert record.rests_on is not None and len(record.rests_on) == 8
+        assert record.checker is None or "no part" in record.checker["note"]
+        assert record.promise is not None and record.promise["max_error"] == 0.05
+    assert main(["complete", run, "p.npy", *options, "--out", "again.npy"]) == 0
+    assert Path("again.audit.jsonl").read_text() == Path("done.audit.jsonl").read_text()
+
+
+def test_what_the_checker_says_decides_nothing(runs: dict[str, Path], here: Path) -> None:
+    """The same scores, candidates and decisions whatever it says in the field."""
+    run = str(runs["gpt2"])
+    assert main(["calibrate", run, *FEW, "--rules-from", "checkers:right", "--out", "c.json"]) == 0
+    found = []
+    for says in ("right", "wrong"):
+        options = ["--max-error", "0.1", "--calibration", "c.json", "--rules-from", f"checkers:{says}"]
+        assert main(["complete", run, "p.npy", *options, "--out", f"{says}.npy", "--device", "cpu"]) == 0
+        lines = [json.loads(line) for line in Path(f"{says}.audit.jsonl").read_text().splitlines()]
+        assert [line.pop("checker")["says_right"] for line in lines] == [says == "right"] * 5
+        found.append(lines)
+    assert found[0] == found[1]
+
+
+def test_a_record_makes_its_completion_again(runs: dict[str, Path], here: Path) -> None:
+    """Its batch's given cells, seed and settings alone, from another file."""
+    run = str(runs["mdm"])
+    words = ["--candidates", "2", "--seed", "7", "--batch-size", "6", "--exchanges", "2", "--device", "cpu"]
+    assert main(["complete", run, "p.npy", *words, "--out", "first.npy"]) == 0
+    records = read_records(Path("first.audit.jsonl"))
+    assert records[4].made_by["batch"] == [3, 5]
+    puzzles, mask = puzzles_of(records)
+    puzzles[mask.unsqueeze(1).expand_as(puzzles)] = -1  # what was written is not read
+    np.save("p.npy", puzzles.numpy())
+    made = records[4].made_by
+    again = ["--candidates", str(made["candidates"]), "--seed", str(made["seed"]), *words[4:]]
+    assert main(["complete", run, "p.npy", *again, "--out", "second.npy"]) == 0
+    assert read_records(Path("second.audit.jsonl")) == records
+
+
+def test_an_untrained_model_accepts_nothing(
+    runs: dict[str, Path], here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = str(runs["gpt2"])
+    assert main(["calibrate", run, *FEW, "--rules-from", "checkers:wrong"]) == 0
+    assert "expects to accept nothing" in capsys.readouterr().out
+    assert (runs["gpt2"] / "calibration.json").exists()
+    assert main(["complete", run, "p.npy", "--max-error", "0.3", "--device", "cpu", "--review", "r.html"]) == 0
+    assert "0 of 5 accepted, 5 to review" in capsys.readouterr().out
+    page = Path("r.html").read_text()
+    assert page.count("<article") == 5
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_candidates_without_a_calibration_are_all_to_review(runs: dict[str, Path], here: Path) -> None:
+    words = ["--candidates", "2", "--exchanges", "0", "--device", "cpu"]
+    assert main(["complete", str(runs["sit"]), "p.npy", *words]) == 0
+    for record in read_records(Path("completed.audit.jsonl")):
+        assert (record.decision, record.confidence, record.promise, record.rests_on) == ("review", None, None, None)
+
+
+def test_what_cannot_be(runs: dict[str, Path], here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, other = str(runs["gpt2"]), str(runs["mdm"])
+    complete = ["complete", run, "p.npy", "--calibration", "c.json", "--device", "cpu", "--max-error"]
+    assert "expected a calibration in c.json, got none (No such file" in error_of([*complete, "0.05"], capsys)
+    assert main(["calibrate", run, *FEW, "--rules-from", "checkers:right", "--out", "c.json"]) == 0
+    for words, says in (
+        ([*complete, "1.5"], "--max-error to lie between 0 and 1, got 1.5"),
+        ([*complete, "0.01"], "expected 230 calibration puzzles or more"),
+        ([*complete, "0.05", "--temperature", "0.5"], "calibrated, with sampling {"),
+        ([*complete, "0.05", "--candidates", "4"], "with candidates 3, got 4"),
+        (["complete", other, *complete[2:], "0.05"], "of this model, got one of another"),
+        (["calibrate", run, "--puzzles", "44"], "--puzzles to be 45 or more"),
+        (["calibrate", run, "--delta", "0"], "--delta to lie between 0 and 1"),
+        (["calibrate", run, "--without", "agreeing"], "did you mean agreement?"),
+        (["calibrate", run, "--rules-from", "nothing:here"], "--rules-from module:function that can be imported"),
+        (["calibrate", run, *FEW, "--rules-from", "checkers:number", "--out", "d.json"], "expected bool of shape ("),
+        (["calibrate", run, *FEW, "--rules-from", "checkers:breaks", "--out", "d.json"], "KeyError: 'a key'"),
+        (["calibrate", run, *FEW, "--source", "p.npy", "--out", "d.json"], "expected 90 puzzles"),
+        (["score", str(runs["sit"]), "p.npy"], "knows how likely a puzzle is, got SiT"),
+    ):
+        assert says in error_of(words, capsys)
+    Path("c.json").write_text(Path("c.json").read_text().replace('"delta": 0.1', '"delta": 0.5'))
+    assert "got an edited file" in error_of([*complete, "0.05"], capsys)
+    damaged = np.load("p.npy")
+    damaged[2, :, 3:6, :3] = -1
+    np.save("p.npy", damaged)
+    says = "none in panel 1 of row 2 of puzzle 2"
+    assert says in error_of(["complete", run, "p.npy", "--candidates", "2"], capsys)
+    assert sorted(path.name for path in here.iterdir() if path.name != "__pycache__") == [
+        "c.json",
+        "checkers.py",
+        "p.npy",
+    ]
+
+
+@pytest.mark.parametrize("name", ["gpt2", "mdm"])
+def test_scores_of_puzzles_and_cells(
+    name: str, runs: dict[str, Path], here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["score", str(runs[name]), "p.npy", "--spoil", "--device", "cpu"]) == 0
+    said = capsys.readouterr().out
+    assert "that cell ranks first in" in said and "chance is 1.2%" in said
+    with np.load("scores.npz") as found:
+        assert found["cells"].shape == (5, 9, 9) and found["puzzle"].shape == (5,)
+        assert np.allclose(found["cells"].sum((1, 2)), found["puzzle"], rtol=1e-4)
+        assert (found["cells"] <= 0).all() and (found["cells_expected"] <= 0).all()
+
+
+def test_puzzles_of_a_calibration_are_independent_draws_that_no_training_saw() -> None:
+    puzzles, rules = drawn_puzzles((0, 10, 20), 300, 0)
+    assert 60 < torch.bincount(rules)[[0, 10, 20]].min() < 100  # not the same number of each
+    assert torch.equal(puzzles[rules == 10], generate(10, 0, int((rules == 10).sum()), split="calibration"))
+    for split in ("train", "val", "test"):
+        assert not (puzzles[rules == 10][:, None] == generate(10, 0, 50, split=split)).flatten(2).all(-1).any()
+
+
+def test_the_lines_of_the_readme(runs: dict[str, Path], here: Path) -> None:
+    assert main(["calibrate", str(runs["mdm"]), *FEW, "--rules-from", "checkers:right", "--out", "c.json"]) == 0
+    model, puzzles = load_run(runs["mdm"], "cpu")[0], generate(3, 0, 4)
+    decided = decide(model, puzzles, last_panel_mask(4), "c.json", max_error=0.05)
+    assert decided.accepted.all() and decided.completed.shape == (4, 3, 9, 9)
+    assert ((decided.probability > 0.9) & (decided.probability < 1)).all()
+    mask = last_panel_mask(4)
+    mask[:, 0, 0] = True
+    with pytest.raises(InputError, match="as they were calibrated, with mask"):
+        decide(model, puzzles, mask, "c.json", max_error=0.05)
+    mask[0, 0, 0] = False
+    with pytest.raises(InputError, match="one mask for all puzzles"):
+        decide(model, puzzles, mask, "c.json", max_error=0.05)
+    with torch.no_grad():
+        next(model.network.parameters()).add_(1)
+    with pytest.raises(InputError, match="of this model, got one of another"):
+        decide(model, puzzles, last_panel_mask(4), "c.json", max_error=0.05)

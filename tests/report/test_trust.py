@@ -1,0 +1,41 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from genraven.report.trust import read_trust, risk_table
+from genraven.run_folder import CALIBRATION
+from genraven.trust.fitting import Labelled, calibrated, with_trust
+
+
+def write(folder: Path, knows: float, num: int = 600) -> None:
+    rng = np.random.default_rng(0)
+    correct = rng.random(num) < 0.8
+    scores = rng.random(num) + knows * correct
+    chosen, tested = Labelled({"s": scores}, {"s": correct}, np.full(num, "a rule")).split(num // 3)
+    found = calibrated(chosen, tested, model="m", completion={}, source={}, delta=0.1)
+    folder.mkdir()
+    with_trust(found, tested).write(folder / CALIBRATION)
+
+
+def test_runs_side_by_side(tmp_path: Path) -> None:
+    for name, knows in (("knows", 2.0), ("guesses", 0.0)):
+        write(tmp_path / name, knows)
+    knows, guesses = read_trust(tmp_path / "knows"), read_trust(tmp_path / "guesses")
+    assert knows is not None and guesses is not None
+    assert knows.knowledge == pytest.approx(1)
+    assert guesses.knowledge == pytest.approx(0, abs=0.25)
+    assert knows.accepted[0.05] > 0.7
+    assert guesses.said(0.05) == "accepts 0% at 5% error, leaves 100% to review"
+    rows = risk_table({"GPT-2": knows, "MDM": guesses})
+    assert rows[0][0] == "GPT-2" and rows[0][3] == "1.00" and rows[1][5] == "0%"
+
+
+def test_what_cannot_be_said_is_absent(tmp_path: Path) -> None:
+    assert read_trust(tmp_path) is None
+    write(tmp_path / "few", 2.0, 60)  # 40 tested
+    few = read_trust(tmp_path / "few")
+    assert few is not None
+    assert set(few.accepted) == {0.1}
+    assert few.said(0.05) == "too few calibration puzzles to promise 5% error"
+    assert risk_table({"few": few})[0][5] == "-"

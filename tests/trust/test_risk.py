@@ -1,0 +1,39 @@
+import numpy as np
+import pytest
+
+from genraven.trust.risk import area, calibration_error, measured, risk_coverage, trustworthiness
+
+
+def test_risk_is_that_of_the_surest() -> None:
+    coverage, risk = risk_coverage([0.9, 0.1, 0.5, 0.7], [True, False, False, True])
+    assert coverage.tolist() == [0.25, 0.5, 0.75, 1.0]
+    assert risk.tolist() == [0, 0, pytest.approx(1 / 3), 0.5]
+    assert area([0.9, 0.1, 0.5, 0.7], [True, False, False, True]) == pytest.approx((1 / 3 + 0.5) / 4)
+
+
+def test_ties_count_in_expectation() -> None:
+    assert risk_coverage([1, 1, 1, 1], [True, False, True, False])[1].tolist() == [0.5] * 4
+
+
+def test_stated_shares_are_held_against_actual_ones() -> None:
+    assert calibration_error([0.8] * 10, [True] * 8 + [False] * 2, 1) == pytest.approx(0)
+    assert calibration_error([0.9] * 10 + [0.1] * 10, [True] * 5 + [False] * 5 + [False] * 10, 2) == pytest.approx(0.25)
+
+
+def test_intervals_hold_the_value_in_most_samples() -> None:
+    rng, held = np.random.default_rng(0), 0
+    for seed in range(40):
+        scores = rng.random(200)
+        found = measured(area, scores, rng.random(200) < 0.7, seed=seed)
+        assert found.low <= found.value <= found.high
+        held += found.low <= 0.3 <= found.high  # the area of scores that say nothing
+    assert held >= 34
+
+
+def test_areas_lie_between_knowing_and_saying_nothing() -> None:
+    rng = np.random.default_rng(1)
+    correct = rng.random(500) < 0.6
+    found = trustworthiness(correct + 3 * rng.random(500), correct, np.where(correct, 0.7, 0.5))
+    assert found.best_area < found.area.value < found.random_area == pytest.approx(1 - correct.mean())
+    assert found.calibration_error is not None
+    assert found.as_json()["area"]["count"] == 500
