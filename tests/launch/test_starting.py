@@ -58,7 +58,7 @@ def test_a_run_that_another_process_trains_is_refused(tmp_path: Path, capsys: py
     with locked(run / LOCK, lambda note: 0, "job 7"):
         assert main(fit(run)) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("genraven: error:")]
-    assert f"expected a run that nobody trains, got {run}, which {os.uname().nodename} job 7 is training" in line
+    assert f"expected a run that nobody trains, got {run}, which job 7 on {os.uname().nodename} is training" in line
     assert sorted(path.name for path in run.iterdir()) == [LOCK]
     assert steps(run) == []
 
@@ -71,7 +71,7 @@ def test_a_requeued_job_does_not_wait_for_itself(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("SLURM_JOB_ID", "77")
     with (
         locked(tmp_path / LOCK, lambda note: 0, "job 7"),
-        pytest.raises(InputError, match="job 7 is training"),
+        pytest.raises(InputError, match="job 7 on .* is training"),
         occupied(tmp_path, is_new=False),
     ):
         pass
