@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 
 from genraven.files import appears_whole
 from genraven.paths import default_cache_dir
@@ -28,16 +29,17 @@ def faster_precision() -> str:
     that a machine answers always the same.
     """
     path, key = default_cache_dir() / FILE, f"{_processor()}, torch {torch.__version__}"
-    try:
-        known = json.loads(path.read_text())
-    except (OSError, ValueError):
-        known = {}
-    known = known if isinstance(known, dict) else {}
-    if known.get(key) not in ("bf16-mixed", "32-true"):
-        known[key] = _measured()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with appears_whole(path) as temporary:
-            temporary.write_text(json.dumps(known, indent=2) + "\n")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):  # so that the processes of a run, which all ask, hear the same
+        try:
+            known = json.loads(path.read_text())
+        except (OSError, ValueError):
+            known = {}
+        known = known if isinstance(known, dict) else {}
+        if known.get(key) not in ("bf16-mixed", "32-true"):
+            known[key] = _measured()
+            with appears_whole(path) as temporary:
+                temporary.write_text(json.dumps(known, indent=2) + "\n")
     return str(known[key])
 
 
