@@ -15,6 +15,7 @@ from typing import Any
 import lightning as L
 import torch
 import torch.distributed as dist
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
 
 class Fault(L.Callback):
@@ -146,33 +147,39 @@ class CountCollectives(L.Callback):
     talked in another group of processes than that of the training.
     """
 
+    NAMES = ("all_reduce", "barrier", "broadcast", "all_gather", "all_gather_object", "broadcast_object_list", "gather")
+
     def __init__(self, path: str) -> None:
         self.path = Path(path)
         self.counts: list[dict[str, Any]] = []
         self.beside = 0
-        self.profiler: torch.profiler.profile | None = None
+        self.seen: list[str] = []
 
-    def on_train_start(self, *args: Any) -> None:
-        plain = dist.all_reduce
+    def on_train_start(self, trainer: L.Trainer, *args: Any) -> None:
+        def exchange(state: Any, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+            before = len(self.seen)
+            exchanged = allreduce_hook(None, bucket)  # type: ignore[arg-type]
+            self.seen[before:] = ["gradients"]  # in place of the call that the hook has made of it
+            return exchanged
 
-        def counted(tensor: Any, *arguments: Any, group: Any = None, **named: Any) -> Any:
-            self.beside += group not in (None, dist.group.WORLD)
-            return plain(tensor, *arguments, group=group, **named)
+        trainer.strategy.model.register_comm_hook(None, exchange)  # type: ignore[union-attr, operator]
+        for name in self.NAMES:
+            setattr(dist, name, self._counted(name, getattr(dist, name)))
 
-        dist.all_reduce = counted
+    def _counted(self, name: str, plain: Any) -> Any:
+        def counted(*arguments: Any, group: Any = None, **named: Any) -> Any:
+            if group in (None, dist.group.WORLD):
+                self.seen.append(name)
+            else:
+                self.beside += 1
+            return plain(*arguments, group=group, **named)
 
-    def on_train_end(self, *args: Any) -> None:
-        if self.profiler is not None:  # one that runs still when the process ends may take it down
-            self.profiler.stop()
+        return counted
 
     def on_train_batch_start(self, trainer: L.Trainer, *args: Any) -> None:
-        if self.profiler is not None:
-            self.profiler.stop()
-            names = [event.name for event in self.profiler.events() if event.name.startswith("gloo:")]
-            self.counts[-1] |= {"beside": self.beside, "all": sorted(names)}
+        if self.counts:
+            self.counts[-1] |= {"beside": self.beside, "all": sorted(self.seen)}
             self.path.write_text(json.dumps(self.counts))
-        self.beside = 0
+        self.beside, self.seen = 0, []
         options = {"bucket_view": trainer.strategy.model.gradient_as_bucket_view}  # type: ignore[union-attr]
         self.counts.append({"step": trainer.global_step, **options})
-        self.profiler = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU])
-        self.profiler.start()
