@@ -1,9 +1,10 @@
-"""What the first process of a training decides for all of them."""
+"""What the first process of a training decides for all of them, and what all must have decided alike."""
 
 from collections.abc import Callable
 from typing import TypeVar
 
 import lightning as L
+import torch.distributed as dist
 
 from genraven.errors import InputError
 from lightning_modules.lightning_internals import others_wait, start_processes
@@ -36,3 +37,17 @@ def agreed(trainer: L.Trainer, decide: Callable[[], T]) -> T:
         is_input, message = told
         raise error or (InputError(message) if is_input else RuntimeError(f"the first process failed: {message}"))
     return decision  # type: ignore[return-value]
+
+
+def check_same(trainer: L.Trainer, option: str, value: str) -> None:
+    """Refuses processes that have chosen unlike values by themselves. A collective, after ``agreed``.
+
+    Raises:
+        InputError: in all processes: they hold more than one value of ``option``.
+    """
+    values = [value] * trainer.world_size
+    if trainer.world_size > 1:
+        dist.all_gather_object(values, value)
+    if len({*values}) > 1:
+        raise InputError(f"expected one {option} in all processes, got {', '.join(values)}, in the order of their "
+                         f"ranks: their devices are unlike, so give {option}.")  # fmt: skip

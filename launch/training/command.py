@@ -36,7 +36,7 @@ from genraven.networks.compiling import compile_blocks
 from launch.configs.identity import config_hash, identity
 from launch.configs.shipped import expand_configs
 from launch.errors import explained_exits, refused_by_constructors, unwrapped_errors
-from launch.processes.agreement import agreed
+from launch.processes.agreement import agreed, check_same
 from launch.processes.process_group import cluster_plugins
 from launch.processes.started_by import check_size
 from launch.runs.folder import RunFolder, given_checkpoint, read_checkpoint
@@ -194,6 +194,7 @@ class GenravenCLI(CommandLine):
                 self._enter(start)
             else:
                 start = agreed(self.trainer, lambda: given_start(self._options))
+            check_same(self.trainer, "--trainer.precision", str(self._options.trainer.precision))
             self._check_checkpoint(start.checkpoint)
             if start.initial:
                 self.initial.origin = load_initial(model, start.initial, self.resolved)

@@ -1,7 +1,7 @@
 """Processes of runs, forked from one that has imported all: a start takes a moment instead of many seconds.
 
 Run as a script with the beginning of the names of log files; each line of stdin is JSON of [number of processes,
-arguments of genraven, and the name of one of LATE, if any], and answered by the list of their exit codes.
+arguments of genraven, and the name of one of CHANGED, if any], and answered by the list of their exit codes.
 """
 
 import json
@@ -40,13 +40,18 @@ def verify_late(number: int) -> None:
     GenRAVENDataModule.prepare_data = late
 
 
-LATE = {"look": look_late, "verify": verify_late}
+def choose_unlike(number: int) -> None:
+    """The processes' devices suit unlike precisions."""
+    launch.training.command.default_precision = lambda accelerator: ("bf16-mixed", "32-true")[number]
 
 
-def rank(number: int, port: int, arguments: list[str], log: str, late: str | None) -> None:
+CHANGED = {"look": look_late, "verify": verify_late, "precision": choose_unlike}
+
+
+def rank(number: int, port: int, arguments: list[str], log: str, change: str | None) -> None:
     """One process of a run."""
-    if late:
-        LATE[late](number)
+    if change:
+        CHANGED[change](number)
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
@@ -54,14 +59,14 @@ def rank(number: int, port: int, arguments: list[str], log: str, late: str | Non
     sys.exit(main(arguments))
 
 
-def start(num: int, arguments: list[str], late: str | None = None) -> list[int]:
+def start(num: int, arguments: list[str], change: str | None = None) -> list[int]:
     """Exit codes of all processes of one start, killed when they take too long."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [*arguments, f"--trainer.devices={num}"]
     context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=rank, args=(n, port, command, f"{LOG}-{n}.txt", late)) for n in range(num)]
+    processes = [context.Process(target=rank, args=(n, port, command, f"{LOG}-{n}.txt", change)) for n in range(num)]
     for process in processes:
         process.start()
     multiprocessing.connection.wait([process.sentinel for process in processes], TIMEOUT_S)

@@ -186,3 +186,15 @@ def test_all_processes_train_on_verified_puzzles(
     run = tmp_path / "run"
     assert run_all([(2, fit(run, "--data.cache_dir", str(cache)), "verify")]) == [[0, 0]]
     assert_same_run(run, whole)
+
+
+def test_processes_compute_in_one_precision(
+    run_all: RunAll, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """On unlike devices each would choose its own, and gradients of unlike networks would be averaged."""
+    run = tmp_path / "run"
+    assert run_all([(2, fit(run), "precision")]) == [[2, 2]]
+    assert not run.exists()
+    said = "".join(path.read_text() for path in tmp_path_factory.getbasetemp().glob("log[0-9]/rank-*.txt"))
+    assert said.count("expected one --trainer.precision in all processes, got bf16-mixed, 32-true") == 2
+    assert run_all([(2, fit(run, "--trainer.precision", "32-true"), "precision")]) == [[0, 0]]
