@@ -96,11 +96,11 @@ def _locked(path: Path) -> Iterator[None]:
     """Holds the lock ``path``, after saying so when another process has it."""
     lock, said = FileLock(path), False
     while True:
-        leave_if_asked()
         try:
             lock.acquire(timeout=POLL_S)
             break
         except Timeout:
+            leave_if_asked()
             if not said:
                 rank_zero_info(f"Waiting for {path}, which a process that makes the same data holds")
             said = True
@@ -111,7 +111,6 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _is_whole(path: Path, *, verify: bool) -> bool:
-    leave_if_asked()
     note = path.with_suffix(".json")
     if not (path.exists() and note.exists()):
         return False

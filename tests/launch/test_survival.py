@@ -95,6 +95,7 @@ def test_accumulation_may_change_when_a_run_goes_on(whole: dict[str, Path], tmp_
 
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_is_noted_and_the_old_handlers_come_back(number: signal.Signals) -> None:
+    signal.signal(number, signal.SIG_DFL)  # under nohup SIGHUP is ignored
     before = signal.getsignal(number)
     with noted_signals():
         assert received_signal() is None

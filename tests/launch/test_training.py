@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from tiny import curves, fit, last_state
+from tiny import BY_DEVICE, curves, fit, last_state
 
 from callbacks import CollapseWatch
 from callbacks.collapse import Reading
@@ -57,10 +57,10 @@ def test_a_run_keeps_its_first_precision(
     run = tmp_path / "run"
     with pytest.MonkeyPatch.context() as other_device:
         other_device.setattr("launch.training.command.default_precision", lambda accelerator: "bf16-mixed")
-        assert main(fit(run, *SHORT)) == 0
+        assert main(fit(run, *SHORT, *BY_DEVICE)) == 0
     with caplog.at_level(logging.INFO), pytest.MonkeyPatch.context() as this_device:
         this_device.setattr("launch.training.command.default_precision", lambda accelerator: "32-true")
-        assert main(fit(run, *SHORT, "--trainer.max_steps", "9")) == 0
+        assert main(fit(run, *SHORT, *BY_DEVICE, "--trainer.max_steps", "9")) == 0
     assert "bf16-mixed on cpu" in caplog.text
     assert [str(w.message) for w in recwarn if "goes on in bf16-mixed, as it began" in str(w.message)]
     assert main(fit(run, *SHORT, "--trainer.max_steps", "10", "--trainer.precision", "32-true")) == 0
@@ -80,11 +80,12 @@ SHORT = ["--trainer.max_steps", "8", "--trainer.val_check_interval", "4"]
     ],
 )
 def test_the_arithmetic_is_printed_and_validation_counts_steps(
-    options: list[str], says: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    options: list[str], says: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("launch.training.command.default_precision", lambda accelerator: "32-true")
     run = tmp_path / "run"
     with caplog.at_level(logging.INFO):
-        assert main(fit(run, *SHORT, *options)) == 0
+        assert main(fit(run, *SHORT, *BY_DEVICE, *options)) == 0
     assert says in caplog.text
     assert [step for step, _ in curves(run)["val/c3"]] == [3, 7]
     precision = yaml.safe_load((run / "config.yaml").read_text())["trainer"]["precision"]

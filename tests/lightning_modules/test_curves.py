@@ -73,7 +73,7 @@ def plainly(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(mamba, "selective_scan", plain.recurrence)
 
 
-SINGLE, HALF = 1e-3, 2e-2
+SINGLE, HALF = 1e-3, 3e-2  # the latter was 0.003 to 0.022 over four seeds of sit
 """Shares of the first loss: what 200 steps make of rounding to 24 bits, and to 8."""
 COMPILED = ("gpt2",)
 """The others are compiled by the command above only: each takes minutes."""
