@@ -1,5 +1,5 @@
-# make demo    ask the question on this CPU: both families, few and many examples, one page (about 10 minutes)
-# make families  train every method for the same small budget (about 15 minutes)
+# make demo    ask the question on this CPU: both families, few and many examples, one page
+# make families  train every method for the same small budget
 # make test    run all tests
 # make overfit  each family learns 64 puzzles by heart (hours)
 # make lint    linter, formatter and type checker

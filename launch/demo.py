@@ -1,4 +1,4 @@
-"""``make demo``: the product's question asked on this machine's CPU and answered on one page, in about ten minutes.
+"""``make demo``: the product's question asked on this machine's CPU and answered on one page.
 
 It is a sweep, an evaluation and a report, as anybody would run them. ``make families`` trains every method instead.
 """

@@ -10,6 +10,7 @@ from filelock import FileLock
 
 from genraven.files import appears_whole
 from genraven.paths import default_cache_dir
+from genraven.run_folder import read_json
 
 FILE = "cpu_precision.json"
 ROUNDS = 5
@@ -31,11 +32,7 @@ def faster_precision() -> str:
     path, key = default_cache_dir() / FILE, f"{_processor()}, torch {torch.__version__}"
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):  # so that the processes of a run, which all ask, hear the same
-        try:
-            known = json.loads(path.read_text())
-        except (OSError, ValueError):
-            known = {}
-        known = known if isinstance(known, dict) else {}
+        known = read_json(path)
         if known.get(key) not in ("bf16-mixed", "32-true"):
             known[key] = _measured()
             with appears_whole(path) as temporary:
