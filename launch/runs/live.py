@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from rich.console import Group
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -17,7 +17,7 @@ STYLES = {"running": "green", "finished": "blue", "failed": "red", "gone": "red"
 def watch(rows: Callable[[], Rows], every_s: float) -> None:
     """Shows ``rows`` anew every ``every_s`` seconds, until it is interrupted, which is how it is meant to end."""
     try:
-        with Live(_shown(rows()), auto_refresh=False, screen=False) as live:
+        with Live(_shown(rows()), console=Console(), auto_refresh=False, screen=False) as live:
             while True:
                 time.sleep(every_s)
                 live.update(_shown(rows()), refresh=True)

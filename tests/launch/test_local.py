@@ -118,7 +118,7 @@ def summary(run: Path) -> dict[str, Any]:
 def test_signals_are_handed_on_to_all_processes(tmp_path: Path) -> None:
     """While they load, in training twice, and Ctrl-C: the processes end, nothing else is left."""
     run, log = tmp_path / "run", tmp_path / "log"
-    early = Launcher(log, *fit(run))
+    early = Launcher(log, *fit(run, "--data.cache_dir", str(tmp_path / "nothing_made_yet")))
     time.sleep(1)
     assert early.signal_at_step(run, 0, signal.SIGUSR1) == REQUEUE
     assert not run.exists()  # they leave before the data is made, and take the new folder back

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import rich
 
 from genraven.locks import locked
 from launch.cli import main
@@ -101,6 +102,7 @@ def test_the_table_is_renewed_with_what_runs_have_reached(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Until Ctrl-C; a run's scores grow, another appears, and text of a user's is no markup."""
+    rich.reconfigure()  # what others print to was made before this terminal was known
     slept: list[float] = []
 
     def reach(seconds: float) -> None:
