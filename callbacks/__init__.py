@@ -3,6 +3,7 @@
 from callbacks.checkpoint import BestCheckpoint, StepCheckpoint, WholeCheckpointIO
 from callbacks.collapse import CollapseLimits, CollapseWatch
 from callbacks.cost import Cost, CostOptions
+from callbacks.curve import Curve
 from callbacks.guard import RunGuard
 from callbacks.loggers import LoggerIds
 from callbacks.origin import InitialWeights, KeepConfig
@@ -17,6 +18,7 @@ __all__ = [
     "CollapseWatch",
     "Cost",
     "CostOptions",
+    "Curve",
     "InitialWeights",
     "KeepConfig",
     "LoggerIds",

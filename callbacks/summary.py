@@ -219,7 +219,7 @@ class RunSummary(L.Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Notes the validation's scores."""
         if not trainer.sanity_checking:
-            self._write(step=trainer.global_step, metrics=_numbers(trainer.callback_metrics))
+            self._write(step=trainer.global_step, metrics=plain_numbers(trainer.callback_metrics))
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Notes the last step."""
@@ -291,8 +291,8 @@ def _data_facts(data: Any) -> dict[str, Any]:
     }
 
 
-def _numbers(metrics: Mapping[str, torch.Tensor]) -> dict[str, float | None]:
-    """Plain numbers; null where a value is not finite, which JSON cannot say."""
+def plain_numbers(metrics: Mapping[str, torch.Tensor]) -> dict[str, float | None]:
+    """Of what a trainer logged, by name; None where a value is not finite, which JSON cannot say."""
     return {name: value.item() if value.isfinite() else None for name, value in sorted(metrics.items())}
 
 

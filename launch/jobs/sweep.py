@@ -26,7 +26,11 @@ from launch.slurm.cluster_options import read_cluster
 from launch.slurm.job_script import Cluster, JobSpec, render_sbatch
 
 KINDS = ("model", "data", "trainer")
-SEEDS = ("seed_everything", "model.seed")
+SEEDS = {
+    "seed": ("seed_everything", "model.seed"),
+    "repeat": ("seed_everything", "model.seed", "data.seed"),
+}
+"""Axes that set several options: which of a run's seeds."""
 BARE = ("data.samples_per_rule",)  # numbers that need no word before them in a name
 MAX_RUNS = 1000
 
@@ -53,7 +57,9 @@ def read_grid(path: Path) -> list[Point]:
     """All points of a grid file, in the order of its axes, the last one fastest.
 
     ``base`` is a command line of ``fit`` without that word. Each of ``axes`` has a list of values and is a kind of
-    config (model, data, trainer: names), ``seed`` (of weights, noise and dropout), or any option of ``fit``.
+    config (model, data, trainer: names), ``seed`` (of weights, noise and dropout), ``repeat`` (of these and of the
+    training puzzles, while the evaluation puzzles stay), or any option of ``fit``. An axis that is no list but names
+    with options of ``fit`` each, configs among them, is of variants; what it is called is for the reader alone.
 
     Raises:
         InputError: no such file, or something else in it.
@@ -69,9 +75,12 @@ def read_grid(path: Path) -> list[Point]:
     if not isinstance(base, str):
         raise InputError(f"expected base in {path} to be options of fit in one text, got {base!r}: write it so.")
     for axis, values in axes.items():
-        if not isinstance(values, list) or not values:
+        if isinstance(values, dict) and not all(isinstance(options, str) and options for options in values.values()):
+            raise InputError(f"expected options of fit in one text for each name of {axis} in {path}, got {values!r}: "
+                             "write name: --option value.")  # fmt: skip
+        if not isinstance(values, list | dict) or not values:
             raise InputError(f"expected a list of values for {axis} in {path}, got {values!r}: write [{values}].")
-    points = [_point(base, dict(zip(axes, values, strict=True))) for values in itertools.product(*axes.values())]
+    points = [_point(base, axes, chosen) for chosen in itertools.product(*axes.values())]
     names = [point.name for point in points]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise InputError(f"expected runs with different names in {path}, got two of {twice}: is a value there twice?")
@@ -80,15 +89,21 @@ def read_grid(path: Path) -> list[Point]:
     return points
 
 
-def _point(base: str, values: dict[str, Any]) -> Point:
+def _point(base: str, axes: dict[str, list[Any] | dict[str, str]], chosen: tuple[Any, ...]) -> Point:
+    """The run with one value, or one name, of each axis."""
     configs, options, name = [], [], []
-    for axis, value in values.items():
-        name.append(_label(axis, value))
-        if axis in KINDS:
+    for (axis, values), value in zip(axes.items(), chosen, strict=True):
+        name.append(_label("" if isinstance(values, dict) else axis, value))
+        if isinstance(values, dict):
+            words = shlex.split(values[value])
+            places = {i + more for i, word in enumerate(words) if word in ("-c", "--config") for more in (0, 1)}
+            configs += [word for i, word in enumerate(words) if i in places]
+            options += [word for i, word in enumerate(words) if i not in places]
+        elif axis in KINDS:
             configs += ["-c", str(value) if str(value).endswith(".yaml") else f"{axis}/{value}.yaml"]
         else:
             text = value if isinstance(value, str) else yaml.safe_dump(value, default_flow_style=True).split("\n...")[0]
-            options += [f"--{key}={text.strip()}" for key in (SEEDS if axis == "seed" else (axis,))]
+            options += [f"--{key}={text.strip()}" for key in SEEDS.get(axis, (axis,))]
     # The base comes after the configs, whose settings it overrides, and before the options, which override it.
     return Point("-".join(name), ("fit", *configs, *shlex.split(base), *options))
 
@@ -100,7 +115,7 @@ def _label(axis: str, value: Any) -> str:
     elif isinstance(value, list):
         text = "+".join(map(str, value))
     else:
-        word = "s" if axis == "seed" else "" if axis in BARE and value is not None else axis.rpartition(".")[2]
+        word = axis[0] if axis in SEEDS else "" if axis in BARE and value is not None else axis.rpartition(".")[2]
         text = f"{word}{'null' if value is None else value}"
     return re.sub(r"[^\w.+]", "_", text).strip(".") or "_"
 

@@ -19,6 +19,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from callbacks import (
     BestCheckpoint,
+    Curve,
     InitialWeights,
     KeepConfig,
     LoggerIds,
@@ -170,6 +171,7 @@ class GenravenCLI(CommandLine):
             known_to.add(TensorBoardLogger.__name__)
         return [
             *monitors(self.resolved, options, self.summary, known_to=known_to),
+            Curve(self.run_folder.path),
             LoggerIds(self.run_folder.path),
             self.initial,
             KeepConfig(identity(self.resolved), self.numerics.as_json()),

@@ -59,6 +59,26 @@ def test_points(grid: Path) -> None:
     assert points[1].arguments[-3:] == ("--data.samples_per_rule=20", "--seed_everything=1", "--model.seed=1")
 
 
+def test_a_repeat_has_other_puzzles_as_well(grid: Path) -> None:
+    grid.write_text("axes: {model: [gpt2_tiny], repeat: [0, 1]}")
+    assert [point.name for point in read_grid(grid)] == ["gpt2_tiny-r0", "gpt2_tiny-r1"]
+    options = ("--seed_everything=1", "--model.seed=1", "--data.seed=1")
+    assert read_grid(grid)[1].arguments == ("fit", "-c", "model/gpt2_tiny.yaml", *options)
+
+
+def test_variants_have_names_and_options_of_their_own(grid: Path) -> None:
+    """Their configs come before the base, which overrides them; their options after it."""
+    grid.write_text("base: -c data/demo.yaml --trainer.max_steps 4\naxes:\n  data.samples_per_rule: [20]\n  variant:\n"
+                    "    plain: -c model/mdm_tiny.yaml\n"
+                    "    wide: --model.network.width 96 -c model/mdm_tiny.yaml --model.network.depth 4\n")  # fmt: skip
+    plain, wide = read_grid(grid)
+    assert (plain.name, wide.name) == ("20-plain", "20-wide")
+    common = ("fit", "-c", "model/mdm_tiny.yaml", "-c", "data/demo.yaml", "--trainer.max_steps", "4")
+    assert plain.arguments == (*common, "--data.samples_per_rule=20")
+    more = ("--data.samples_per_rule=20", "--model.network.width", "96", "--model.network.depth", "4")
+    assert wide.arguments == (*common, *more)
+
+
 def test_names_of_other_values(grid: Path) -> None:
     grid.write_text("axes: {data.held_out: [[1, 2], none], model: [my/net.yaml], data.samples_per_rule: [null], "
                     "model.ema_decay: [0.99], trainer.benchmark: [true]}")  # fmt: skip
@@ -79,6 +99,9 @@ def test_names_of_other_values(grid: Path) -> None:
         ("axes: {seed: 3}", "write [3]"),
         ("axes: {seed: []}", "list of values for seed"),
         ("axes: {seed: [1, 1]}", "two of s1"),
+        ("axes: {seed: {}}", "list of values for seed"),
+        ("axes: {variant: {a: 3}}", "options of fit in one text for each name of variant"),
+        ("axes: {variant: {a: ''}}", "options of fit in one text for each name of variant"),
         ("{base: [x], axes: {seed: [1]}}", "in one text"),
         ("axes: [", "expected a YAML file"),
         (f"axes: {{seed: {list(range(1001))}}}", "at most 1000 runs"),

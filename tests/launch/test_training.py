@@ -1,5 +1,6 @@
 """How a run is divided among devices, and what it computes with."""
 
+import csv
 import json
 import logging
 from pathlib import Path
@@ -150,6 +151,9 @@ def test_a_collapse_may_stop_a_run_which_keeps_its_last_state(tmp_path: Path, mo
         assert summary["stopped"] == (
             "collapse: novel_c3 is 0.1 at step 8, beyond its threshold of 0.2" if option == "true" else None
         )
+    with (run / "curve.csv").open() as file:
+        lines = [(line["step"], line["val_count/completion"]) for line in csv.DictReader(file)]
+    assert lines == [("8", "12.0"), ("16", "12.0"), ("24", "12.0")]
 
 
 @pytest.mark.parametrize(("logger", "shown"), [("TensorBoardLogger", True), ("CSVLogger", False)])

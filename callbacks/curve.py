@@ -1,0 +1,55 @@
+"""Curve: what each validation of a run said, in one small table that needs no TensorBoard to read."""
+
+import csv
+from pathlib import Path
+
+import lightning as L
+from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
+
+from callbacks.summary import plain_numbers
+from genraven.files import appears_whole
+from genraven.run_folder import CURVE
+
+STEP = "step"
+
+
+class Curve(L.Callback):
+    """Keeps ``curve.csv`` in the run folder: a line of all scores and counts for each validation, by step.
+
+    A run that goes on from a checkpoint keeps the lines up to its step.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / CURVE
+        self._rows: dict[int, dict[str, object]] = {}
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Takes up what an earlier start wrote."""
+        self._rows = {step: row for step, row in self._read().items() if step <= trainer.global_step}
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Adds a line."""
+        if not trainer.sanity_checking and trainer.state.fn == "fit":
+            self._rows[trainer.global_step] = {STEP: trainer.global_step, **plain_numbers(trainer.callback_metrics)}
+            self._write()
+
+    def _read(self) -> dict[int, dict[str, object]]:
+        try:
+            with self.path.open(newline="", encoding="utf-8") as file:
+                return {int(row[STEP]): dict(row) for row in csv.DictReader(file)}
+        except FileNotFoundError:
+            return {}
+        except (KeyError, TypeError, ValueError):
+            rank_zero_warn(f"{self.path} is torn, and passed over: it begins anew at this step.")
+            return {}
+
+    @rank_zero_only
+    def _write(self) -> None:
+        names = dict.fromkeys(name for row in self._rows.values() for name in row)
+        with appears_whole(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(names), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self._rows[step] for step in sorted(self._rows))
