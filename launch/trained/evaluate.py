@@ -4,7 +4,8 @@ import argparse
 import itertools
 import platform
 import time
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,17 +35,42 @@ from launch.trained.sampling import flag, given_sampling, sample_by
 from lightning_modules import PuzzleModule
 
 
+@dataclass(frozen=True)
+class Request:
+    """What of a model is to be scored, and how.
+
+    Raises:
+        InputError: a number below 1.
+    """
+
+    split: str = "test"
+    puzzles_per_rule: int = 100
+    batch_size: int = 100
+    seed: int = 0
+    device: str = "auto"
+    precision: str | None = None
+    """None is what the run trained in."""
+    protocol: str = "own"
+    """``study``: as the study sampled, where that differs."""
+    sampling: Mapping[str, list[Any]] = field(default_factory=dict)
+    """Values to try of each setting; of what is not named, the model's own."""
+
+    def __post_init__(self) -> None:
+        for name in ("puzzles_per_rule", "batch_size"):
+            if (value := getattr(self, name)) < 1:
+                raise InputError(f"expected --{name.replace('_', '-')} to be 1 or more, got {value}.")
+
+
 def evaluate(options: argparse.Namespace) -> int:
     """Scores what ``evaluation.json`` lacks and prints it all; 1 when a run of several was passed over."""
-    for name in ("puzzles_per_rule", "batch_size"):
-        if (value := getattr(options, name)) < 1:
-            raise InputError(f"expected --{name.replace('_', '-')} to be 1 or more, got {value}.")
+    named = {item.name: getattr(options, item.name) for item in fields(Request) if item.name != "sampling"}
+    request = Request(**named, sampling=given_sampling(options))
     passed_over, rows = 0, []
     with joined_processes() as group:
-        runs = group.agreed(lambda: _find_runs(options))
+        runs = group.agreed(lambda: _find_runs(options.run, options.out))
         for name, run in runs.items():
             try:
-                results = evaluate_run(run, options, group, alone=len(runs) == 1)
+                results = evaluate_run(run, request, group, out=options.out, alone=len(runs) == 1)
             except InputError as error:
                 if len(runs) == 1:
                     raise
@@ -59,40 +85,43 @@ def evaluate(options: argparse.Namespace) -> int:
     return int(passed_over > 0)
 
 
-def _find_runs(options: argparse.Namespace) -> dict[str, Path]:
+def _find_runs(place: Path, out: Path | None) -> dict[str, Path]:
     """What to evaluate, by name."""
-    is_one = not options.run.is_dir() or is_export(options.run)
-    runs = {str(options.run): options.run} if is_one else named_runs(options.run)
-    if options.out is not None and len(runs) > 1:
+    is_one = not place.is_dir() or is_export(place)
+    runs = {str(place): place} if is_one else named_runs(place)
+    if out is not None and len(runs) > 1:
         raise InputError(f"expected one run with --out, got {len(runs)}: leave it out, each run has its own file.")
     return runs
 
 
-def evaluate_run(run: Path, options: argparse.Namespace, group: ProcessGroup, *, alone: bool) -> list[dict[str, Any]]:
+def evaluate_run(
+    run: Path, request: Request, group: ProcessGroup, *, out: Path | None = None, alone: bool = True
+) -> list[dict[str, Any]]:
     """The results of ``run`` for all ways of sampling; those that its file has are taken from there.
 
     Args:
         run: a run folder, or a checkpoint.
-        options: of the command.
+        request: what is asked.
         group: the processes at work.
+        out: the file that has, or gets, the results; default: evaluation.json of the run folder.
         alone: no other run is evaluated: an option that this one cannot use is an error, else it is left out.
 
     Raises:
         InputError: nothing to evaluate, options that make no sense, or a file that belongs to another run.
     """
     path = group.agreed(lambda: find_checkpoint(run))
-    file = Evaluation(options.out or home(path) / EVALUATION)
+    file = Evaluation(out or home(path) / EVALUATION)
     with group.together(), explained_exits(file.path.parent):
         writable_folder(file.path.absolute().parent, "--out")
-        model, data, checkpoint = load_run(path, group.device(options.device))
-        numerics = Numerics.of(checkpoint, model.device, options.precision)
+        model, data, checkpoint = load_run(path, group.device(request.device))
+        numerics = Numerics.of(checkpoint, model.device, request.precision)
         numerics.prepare(model)
-        model.seed, data.eval_puzzles_per_rule = options.seed, options.puzzles_per_rule
+        model.seed, data.eval_puzzles_per_rule = request.seed, request.puzzles_per_rule
         facts = run_facts(model, data)
         file.check_owner(facts)
         own, results = asdict(model.method.sampling), list[dict[str, Any]]()
-        ways = _ways(given_sampling(options), model, alone=alone)
-        if options.protocol == "study":
+        ways = _ways(request.sampling, model, alone=alone)
+        if request.protocol == "study":
             ways = [dict(model.method.study_protocol) | way for way in ways]
         for way in ways:  # all are checked before any is scored
             sample_by(model, way)
@@ -101,17 +130,17 @@ def evaluate_run(run: Path, options: argparse.Namespace, group: ProcessGroup, *,
         key = {
             "checkpoint": path.name,
             "step": checkpoint["global_step"],
-            "split": options.split,
-            "seed": options.seed,
-            "puzzles_per_rule": options.puzzles_per_rule,
-            "batch_size": options.batch_size,
+            "split": request.split,
+            "seed": request.seed,
+            "puzzles_per_rule": request.puzzles_per_rule,
+            "batch_size": request.batch_size,
             "sampling": asdict(model.sampling),
             "numerics": numerics.as_json(),
         }
         result = group.agreed(partial(file.find, key))
         if result is None:
             with numerics.at_work(model.device):
-                scored = _score(model, data, options, group)
+                scored = _score(model, data, request, group)
             scored = key | {"own_sampling": key["sampling"] == own} | scored
             result = group.agreed(partial(file.add, facts, scored))
         results.append(result)
@@ -119,7 +148,7 @@ def evaluate_run(run: Path, options: argparse.Namespace, group: ProcessGroup, *,
     return results
 
 
-def _ways(given: dict[str, list[Any]], model: PuzzleModule, *, alone: bool) -> list[dict[str, Any]]:
+def _ways(given: Mapping[str, list[Any]], model: PuzzleModule, *, alone: bool) -> list[dict[str, Any]]:
     """Each value of each setting with each of the others; beside other runs, one is spared what its method has not."""
     axes = {name: values for name, values in given.items() if alone or name in asdict(model.method.sampling)}
     return [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
@@ -141,12 +170,10 @@ def run_facts(model: PuzzleModule, data: GenRAVENDataModule) -> dict[str, Any]:
     }
 
 
-def _score(
-    model: PuzzleModule, data: GenRAVENDataModule, options: argparse.Namespace, group: ProcessGroup
-) -> dict[str, Any]:
+def _score(model: PuzzleModule, data: GenRAVENDataModule, request: Request, group: ProcessGroup) -> dict[str, Any]:
     start = time.perf_counter()
     model.measured = timer = SamplingTimer(model.device)
-    results, hits = score_model(model, data, options.split, options.batch_size, group)
+    results, hits = score_model(model, data, request.split, request.batch_size, group)
     is_cuda = model.device.type == "cuda"
     return {
         "seconds": {**timer.seconds, "all": time.perf_counter() - start},
