@@ -239,7 +239,7 @@ class PuzzleModule(L.LightningModule, ABC):
         if mask.dtype != torch.bool or mask.shape != (len(puzzles), *puzzles.shape[2:]):
             raise InputError(f"expected a bool mask of {(len(puzzles), *puzzles.shape[2:])} for puzzles "
                              f"{tuple(puzzles.shape)}, got {mask.dtype} of {tuple(mask.shape)}.")  # fmt: skip
-        cells = mask.flatten(1)
+        cells = mask.cpu().flatten(1)  # read once
         for wrong, which, instead in (
             (~cells.any(1), "none", "there is nothing to write"),
             (cells.all(1), "all", "generate puzzles instead"),

@@ -109,7 +109,7 @@ class Autoregressive(Method):
     ) -> Tensor:
         device = device_of(network)
         blank = torch.full((n, TOKENS_PER_PUZZLE, NUM_ATTRIBUTES), EMPTY, dtype=torch.int8, device=device)
-        everywhere = torch.ones(n, TOKENS_PER_PUZZLE, dtype=torch.bool, device=device)
+        everywhere = torch.ones(n, TOKENS_PER_PUZZLE, dtype=torch.bool, device="cpu")
         return _decoded(network, blank, everywhere, labels, sampling.temperature, sampling.top_k, generator)
 
     def complete(
@@ -121,7 +121,7 @@ class Autoregressive(Method):
         generator: torch.Generator | None,
     ) -> Tensor:
         """``puzzles`` with the cells under ``mask`` written in order; with particles those after them count."""
-        tokens, open_cells = layout.puzzles_to_tokens(puzzles), layout.mask_to_tokens(mask)
+        tokens, open_cells = layout.puzzles_to_tokens(puzzles), layout.mask_to_tokens(mask.cpu())
         temperature, top_k = sampling.when_completing, sampling.top_k
         given_after = (open_cells.cummax(1).values & ~open_cells).any()
         if sampling.num_particles > 1 and given_after:

@@ -111,14 +111,14 @@ def decode(
 
     Args:
         tokens: (B, L, A) int8; what stands in open cells is not read.
-        open_cells: (B, L) bool, true where the model writes.
+        open_cells: (B, L) bool, true where the model writes; on the host, where the order of work is decided, they are
+            not read from the device.
         uniform: (B, L, number of heads) draws on [0, 1).
         labels: (B,) int64 or None.
     """
-    if not open_cells.any():
-        return tokens.clone()
-    tokens = tokens.clone()
-    first = int(open_cells.any(0).int().argmax())
+    tokens, first, open_cells = tokens.clone(), _first_open(open_cells), open_cells.to(tokens.device)
+    if first is None:
+        return tokens
     cache = network.new_cache(len(tokens))
     logits = network(tokens[:, :first].long() + 1, labels, cache)[:, -1]
     for i in range(first, tokens.shape[1]):
@@ -127,6 +127,12 @@ def decode(
         if i + 1 < tokens.shape[1]:
             logits = network(tokens[:, i : i + 1].long() + 1, None, cache)[:, -1]
     return tokens
+
+
+def _first_open(open_cells: Tensor) -> int | None:
+    """The first cell that is open in any puzzle of (B, L); None where none is."""
+    columns = open_cells.cpu().any(0)
+    return int(columns.int().argmax()) if columns.any() else None
 
 
 def decode_particles(
@@ -150,7 +156,7 @@ def decode_particles(
     Args:
         network: reads and predicts cells.
         tokens: (B, L, A) int8; what stands in open cells is not read.
-        open_cells: (B, L) bool, true where the model writes.
+        open_cells: (B, L) bool, true where the model writes, some in each; on the host as in ``decode``.
         num_particles: P, 1 or more.
         generator: of all draws.
         labels: (B,) int64 or None.
@@ -158,11 +164,11 @@ def decode_particles(
         top_k: only so many likeliest symbols of a head may be drawn; None for all.
     """
     (batch, length), p, device = open_cells.shape, num_particles, tokens.device
-    heads = len(network.head_sizes)
-    tokens, open_cells = tokens.repeat_interleave(p, 0), open_cells.repeat_interleave(p, 0)
+    heads, first = len(network.head_sizes), _first_open(open_cells)
+    assert first is not None
+    tokens, open_cells = tokens.repeat_interleave(p, 0), open_cells.to(device).repeat_interleave(p, 0)
     labels = labels.repeat_interleave(p, 0) if labels is not None else None
     weights = torch.zeros(batch, p, device=device)  # logarithms
-    first = int(open_cells.any(0).int().argmax())
     cache = network.new_cache(batch * p)
     logits = network(tokens[:, :first].long() + 1, labels, cache)[:, -1]
     for i in range(first, length):

@@ -78,16 +78,16 @@ def write_masked(
     Args:
         predict: the network.
         states: (B, L) int64; what stands in masked cells is not read.
-        masked: (B, L) bool.
+        masked: (B, L) bool; on the host, where the number of evaluations is decided, they are not read from the device.
         num_steps: evaluations; None is as many as the most masked puzzle has masked cells, and no more are made.
         order: in which cells are written.
         temperature: of the softmax; 0 takes the likeliest state.
         remasking: share of the written cells that is masked again before each evaluation but the first.
         generator: of all draws.
     """
-    open_cells, device = masked, states.device
+    device, most = states.device, int(masked.cpu().sum(1).max())
+    open_cells = masked = masked.to(device)
     num_open = open_cells.sum(1)
-    most = int(num_open.max())
     num_steps = min(num_steps or most, most)
     at_once = open_cells.shape[1] if remasking else -(-most // max(num_steps, 1))
     for step in range(num_steps):
@@ -120,11 +120,12 @@ def log_probability_in_order(
     Args:
         predict: the network.
         states: (B, L) int64.
-        masked: (B, L) bool.
+        masked: (B, L) bool, best on the host.
         generator: of the order.
     """
     cells, expected = (torch.zeros(states.shape, device=states.device) for _ in range(2))
-    while masked.any():
+    most, masked = int(masked.cpu().sum(1).max()), masked.to(states.device)
+    for _ in range(most):
         places, real = _first(_uniform(masked.shape, states.device, generator), masked, masked.any(1).long(), 1)
         log_p = predict(states, masked, places).float().log_softmax(-1)  # B, 1, V
         found = log_p.gather(-1, states.gather(1, places).unsqueeze(-1)).squeeze(-1)
@@ -248,7 +249,7 @@ class MaskedDiffusion(Method):
         written = write_masked(
             _predictor(network, labels, sampling.guidance_scale),
             states,
-            torch.ones_like(states, dtype=torch.bool),
+            torch.ones(states.shape, dtype=torch.bool, device="cpu"),
             num_steps=sampling.num_steps,
             order=sampling.order,
             temperature=sampling.temperature,
@@ -270,7 +271,7 @@ class MaskedDiffusion(Method):
         written = write_masked(
             _predictor(network, None, 1.0),
             layout.tokens_to_states(layout.puzzles_to_tokens(puzzles)),
-            layout.mask_to_tokens(mask),
+            layout.mask_to_tokens(mask.cpu()),
             num_steps=sampling.completion_steps,
             order=sampling.completion_order or sampling.order,
             temperature=sampling.temperature if own is None else own,
@@ -283,10 +284,9 @@ class MaskedDiffusion(Method):
         self, network: nn.Module, puzzles: Tensor, mask: Tensor, generator: torch.Generator | None
     ) -> LogProbability:
         """Of each cell given the others that are not masked and those before it, the mean over random orders."""
-        states = layout.tokens_to_states(layout.puzzles_to_tokens(puzzles))
+        states, masked = layout.tokens_to_states(layout.puzzles_to_tokens(puzzles)), layout.mask_to_tokens(mask.cpu())
         predict = _predictor(network, None, 1.0)
-        drawn = [log_probability_in_order(predict, states, layout.mask_to_tokens(mask), generator=generator)
-                 for _ in range(ORDERS)]  # fmt: skip
+        drawn = [log_probability_in_order(predict, states, masked, generator=generator) for _ in range(ORDERS)]
         return LogProbability(*(torch.stack(part).mean(0) for part in zip(*drawn, strict=True)))
 
     def evaluations(

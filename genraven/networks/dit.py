@@ -13,14 +13,15 @@ from genraven.errors import InputError
 from genraven.networks.attention import attend
 
 
-def _frequencies(num: int, max_period: float) -> Tensor:
-    return torch.exp(-math.log(max_period) * torch.arange(num) / num)
+def _frequencies(num: int, max_period: float, device: torch.device) -> Tensor:
+    """(num,) float32, made on the device anew: a buffer would be rounded where the network is bfloat16."""
+    return torch.exp(-math.log(max_period) * torch.arange(num, device=device) / num)
 
 
-def _grid_embedding(width: int, side: int) -> Tensor:
+def _grid_embedding(width: int, side: int, device: torch.device) -> Tensor:
     """(side * side, width): fixed sines and cosines of column and row."""
-    y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
-    angles = [axis.reshape(-1, 1) * _frequencies(width // 4, 10_000.0) for axis in (x, y)]
+    y, x = torch.meshgrid(torch.arange(side, device=device), torch.arange(side, device=device), indexing="ij")
+    angles = [axis.reshape(-1, 1) * _frequencies(width // 4, 10_000.0, device) for axis in (x, y)]
     return torch.cat([wave(angle) for angle in angles for wave in (torch.sin, torch.cos)], 1)
 
 
@@ -117,7 +118,7 @@ class DiT(nn.Module):
         """
         if labels is None:
             labels = torch.full((len(x),), self.num_labels, device=x.device)
-        frequencies = _frequencies(self.num_frequencies // 2, 10_000.0).to(x.device)
+        frequencies = _frequencies(self.num_frequencies // 2, 10_000.0, x.device)
         angles = self.time_scale * times.float().unsqueeze(1) * frequencies
         waves = torch.cat([angles.cos(), angles.sin()], 1).to(x.dtype)
         condition = F.silu(self.time_out(F.silu(self.time_in(waves))) + self.label(labels))
@@ -125,7 +126,7 @@ class DiT(nn.Module):
         side, p = self.side // self.patch, self.patch
         cells = x.unflatten(3, (side, p)).unflatten(2, (side, p)).permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
         h = self.patches(cells)
-        h = h + _grid_embedding(h.shape[-1], side).to(h)
+        h = h + _grid_embedding(h.shape[-1], side, x.device).to(h)
         for block in self.blocks:
             h = block(h, condition)
         shift, scale = self.modulation(condition).unsqueeze(1).chunk(2, -1)

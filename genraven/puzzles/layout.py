@@ -101,18 +101,20 @@ def states_to_tokens(states: Tensor) -> Tensor:
     return (states_to_symbols(states, SYMBOLS) + EMPTY).to(torch.int8)
 
 
-def _per_channel(values: tuple[float, ...], like: Tensor) -> Tensor:
-    return torch.tensor(values, device=like.device).view(-1, 1, 1)
+@cache
+def _per_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # kept for training as well
+        return torch.tensor(values, device=device).view(-1, 1, 1)
 
 
 def puzzles_to_fields(puzzles: Tensor) -> Tensor:
     """(B, A, 9, 9) float32 fields from puzzles: centred and scaled per channel to about [-1, 2]."""
-    return (puzzles - _per_channel(_MEAN, puzzles)) / _per_channel(_SCALE, puzzles)
+    return (puzzles - _per_channel(_MEAN, puzzles.device)) / _per_channel(_SCALE, puzzles.device)
 
 
 def fields_to_puzzles(fields: Tensor) -> Tensor:
     """(B, A, 9, 9) int8 puzzles from fields, rounded to the nearest integer; a cell with any channel -1 is empty."""
-    values = (fields.float() * _per_channel(_SCALE, fields) + _per_channel(_MEAN, fields)).round()
+    values = (fields.float() * _per_channel(_SCALE, fields.device) + _per_channel(_MEAN, fields.device)).round()
     puzzles = values.nan_to_num(torch.iinfo(torch.int8).max).clamp(-128, 127).to(torch.int8)
     return canonical(puzzles.movedim(1, -1)).movedim(-1, 1).contiguous()
 

@@ -56,6 +56,7 @@ PREDICTIONS = Path("predictions.npy")
 DDP_OPTIONS = {  # of ``auto`` and ``ddp``; a strategy that says more than its name keeps what it says
     "find_unused_parameters": False,
     "gradient_as_bucket_view": True,  # no second copy of the gradients
+    "broadcast_buffers": False,  # all are constants
     # No static_graph: it helps where parameters are unused, and here none is.
 }
 

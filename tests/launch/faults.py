@@ -181,5 +181,6 @@ class CountCollectives(L.Callback):
             self.counts[-1] |= {"beside": self.beside, "all": sorted(self.seen)}
             self.path.write_text(json.dumps(self.counts))
         self.beside, self.seen = 0, []
-        options = {"bucket_view": trainer.strategy.model.gradient_as_bucket_view}  # type: ignore[union-attr]
+        model = trainer.strategy.model
+        options = {"bucket_view": model.gradient_as_bucket_view, "buffers": model.broadcast_buffers}  # type: ignore[union-attr]
         self.counts.append({"step": trainer.global_step, **options})

@@ -92,7 +92,7 @@ def test_a_step_that_is_not_logged_exchanges_gradients_once_and_nothing_else(run
     never = ["--trainer.val_check_interval", "100", "--checkpoint_every_n_steps", "100"]
     assert run_all([(2, fit(tmp_path / "run", *counter, *options, *never))]) == [[0, 0]]
     batches = json.loads(file.read_text())[4:14]  # DDP settles its buckets in the first two steps
-    assert all(batch["bucket_view"] for batch in batches)
+    assert all(batch["bucket_view"] and not batch["buffers"] for batch in batches)
     assert [batch["step"] for batch in batches] == [2, 2, 3, 3, 4, 4, 5, 5, 6, 6]
     exchanges = [(batch["all"], batch["beside"]) for batch in batches]
     not_logged = [([], 0), (["gradients"], 1)]

@@ -44,8 +44,8 @@ class Categorical(Process):
     def sigma(self, t: Tensor) -> Tensor:
         return self.path.sigma(t)
 
-    def times(self, num_steps: int, device: torch.device | str | None = None) -> Tensor:
-        return self.path.times(num_steps, device)
+    def times(self, num_steps: int) -> Tensor:
+        return self.path.times(num_steps)
 
     def training_times(self, uniform: Tensor) -> Tensor:
         return self.path.training_times(uniform)

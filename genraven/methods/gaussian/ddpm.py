@@ -89,8 +89,8 @@ class Ddpm(Process):
     def sigma(self, t: Tensor) -> Tensor:
         return self._at(t)[1]
 
-    def times(self, num_steps: int, device: torch.device | str | None = None) -> Tensor:
-        return spaced_times(num_steps, self.num_steps, self.spacing, self.last_time, device)
+    def times(self, num_steps: int) -> Tensor:
+        return spaced_times(num_steps, self.num_steps, self.spacing, self.last_time)
 
     def training_times(self, uniform: Tensor) -> Tensor:
         """Times (B,) of whole steps from ``uniform`` (B,) on [0, 1)."""

@@ -64,8 +64,8 @@ class Edm(Process):
     def sigma(self, t: Tensor) -> Tensor:
         return t
 
-    def times(self, num_steps: int, device: torch.device | str | None = None) -> Tensor:
-        return karras_sigmas(num_steps, self.sigma_min, self.sigma_max, self.rho, device)
+    def times(self, num_steps: int) -> Tensor:
+        return karras_sigmas(num_steps, self.sigma_min, self.sigma_max, self.rho)
 
     def initial(self, noise: Tensor) -> Tensor:
         return self.sigma_max * noise
@@ -122,7 +122,8 @@ def check_draws(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def piecewise_linear(x: Tensor, points: list[tuple[float, float]]) -> Tensor:
     """The function through ``points``, of rising places from 0 to 1, at ``x`` in [0, 1]."""
-    places, values = x.new_tensor(points).T.contiguous()
-    left = torch.bucketize(x, places[1:-1], right=True)
-    slopes = values.diff() / places.diff()
-    return values[left] + (x - places[left]) * slopes[left]
+    return sum(
+        ((x - left).clamp(0, right - left) * ((above - below) / (right - left))
+         for (left, below), (right, above) in itertools.pairwise(points)),
+        start=torch.full_like(x, points[0][1]),
+    )  # fmt: skip

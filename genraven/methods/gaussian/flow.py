@@ -36,8 +36,8 @@ class Flow(Process):
     def sigma(self, t: Tensor) -> Tensor:
         return t
 
-    def times(self, num_steps: int, device: torch.device | str | None = None) -> Tensor:
-        return uniform_times(num_steps, device) ** self.spacing
+    def times(self, num_steps: int) -> Tensor:
+        return uniform_times(num_steps) ** self.spacing
 
     def training_times(self, uniform: Tensor) -> Tensor:
         return uniform if self.is_uniform else torch.special.ndtri(uniform).sigmoid()

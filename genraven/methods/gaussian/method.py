@@ -14,7 +14,7 @@ from genraven.errors import InputError
 from genraven.methods.gaussian import inpainting
 from genraven.methods.gaussian.categorical import Categorical
 from genraven.methods.gaussian.inpainting import ShownCells
-from genraven.methods.gaussian.process import Process, TimedNetwork
+from genraven.methods.gaussian.process import Process, TimedNetwork, everywhere
 from genraven.methods.gaussian.samplers import SAMPLERS, check_sampler
 from genraven.methods.method import Draw, Method, Sampling, Task, device_of, setting
 from genraven.puzzles import layout
@@ -166,7 +166,7 @@ class GaussianDiffusion(Method):
         device = device_of(network)
         denoiser = self.process.denoiser(self._unmasked(network), labels, sampling.guidance_scale)
         start = self.process.initial(self._noise(n, device, generator))
-        times = self.process.times(sampling.num_steps, device)
+        times = self.process.times(sampling.num_steps)
         sample = SAMPLERS[self._sampler(sampling)].sample
         return self.code.decode(sample(self.process, denoiser, start, times, generator=generator))
 
@@ -180,7 +180,7 @@ class GaussianDiffusion(Method):
     ) -> Tensor:
         process, completion = self.process, self._completion(sampling)
         given, open_cells = self.code.encode(puzzles), mask.unsqueeze(1)
-        times = process.times(sampling.num_steps, puzzles.device)
+        times = process.times(sampling.num_steps)
         shown = ShownCells(network, given, open_cells) if completion == "learned" else self._unmasked(network)
         denoiser = process.denoiser(shown)
         if completion == "tds":
@@ -235,10 +235,10 @@ class GaussianDiffusion(Method):
     ) -> None:
         """Passes ``puzzles`` with noise through the network, once."""
         assert level is not None
-        t = self.process.time_of_noise(level, puzzles.device)
+        t = self.process.time_of_noise(level)
         noise = self._noise(len(puzzles), puzzles.device, generator)
         x = self.process.interpolate(self.code.encode(puzzles), noise, t)
-        self.process.predict(self._unmasked(network), x, t.expand(len(x)))
+        self.process.predict(self._unmasked(network), x, everywhere(t, x))
 
     def _unmasked(self, network: nn.Module) -> TimedNetwork:
         """The network, shown nothing."""

@@ -1,7 +1,7 @@
 """What every diffusion process shares: a Gaussian path x_t = alpha(t) x0 + sigma(t) noise from data to noise.
 
-B batch; fields are (B, C, S, S); a time is a scalar tensor for the whole batch or (B,). Each process chooses its
-clock: Flow and Ddpm run from 0 (data) to 1 (noise), Edm's time is sigma itself.
+B batch; fields are (B, C, S, S); a time is a scalar tensor for the whole batch, on the host, or (B,). Each process
+chooses its clock: Flow and Ddpm run from 0 (data) to 1 (noise), Edm's time is sigma itself.
 """
 
 import math
@@ -49,6 +49,11 @@ def per_puzzle(values: Tensor, like: Tensor) -> Tensor:
     return values.view(-1, *[1] * (like.ndim - 1)) if values.ndim else values
 
 
+def everywhere(t: Tensor, like: Tensor) -> Tensor:
+    """(B,) times, all the one time ``t`` () of the host, beside ``like`` (B, ...)."""
+    return torch.full((len(like),), float(t), dtype=like.dtype, device=like.device)
+
+
 class Process(ABC):
     """A Gaussian path, the loss that trains a network on it, and the denoiser that a trained network is."""
 
@@ -70,8 +75,8 @@ class Process(ABC):
         """Scale of the noise at ``t``, of its shape."""
 
     @abstractmethod
-    def times(self, num_steps: int, device: torch.device | str | None = None) -> Tensor:
-        """(num_steps + 1,) times from noise to data that suit the process; the last is x0's.
+    def times(self, num_steps: int) -> Tensor:
+        """(num_steps + 1,) times from noise to data that suit the process, on the host; the last is x0's.
 
         Raises:
             InputError: a number of steps that it cannot take.
@@ -128,14 +133,14 @@ class Process(ABC):
         """x_t on the path from ``x0`` to ``noise``; ``t`` () or (B,)."""
         return per_puzzle(self.alpha(t), x0) * x0 + per_puzzle(self.sigma(t), x0) * noise
 
-    def time_of_noise(self, ratio: float, device: torch.device | str | None = None) -> Tensor:
-        """The time () at which sigma / alpha comes nearest to ``ratio``.
+    def time_of_noise(self, ratio: float) -> Tensor:
+        """The time (), on the host, at which sigma / alpha comes nearest to ``ratio``.
 
         Raises:
             InputError: it comes no nearer than 5%.
         """
-        small = torch.logspace(-6, 0, 6001, device=device)
-        times = self.times(1, device)[0] * torch.cat([small, 1 - small])
+        small = torch.logspace(-6, 0, 6001, device="cpu")
+        times = self.times(1)[0] * torch.cat([small, 1 - small])
         ratios = self.sigma(times) / self.alpha(times)
         nearest = int((ratios.log() - math.log(ratio)).abs().argmin())
         if not 0.95 < ratios[nearest] / ratio < 1.05:
@@ -193,7 +198,7 @@ class NetworkDenoiser:
 
     def predict(self, x: Tensor, t: Tensor) -> Prediction:
         """With the learned variance, if the process has one; guidance leaves it as the labels have it."""
-        times = t.to(x.dtype).expand(len(x))
+        times = everywhere(t, x)
         with_labels = self.process.predict(self.network, x, times, self.labels)
         if self.labels is None or self.guidance_scale == 1:
             return with_labels

@@ -1,4 +1,4 @@
-"""Noise schedules: grids of times for sampling, betas for training."""
+"""Noise schedules: grids of times for sampling, betas for training; all on the host, which steps through them."""
 
 import torch
 from torch import Tensor
@@ -17,33 +17,25 @@ def check_spacing(spacing: float) -> None:
         raise InputError(f"expected process.spacing above 0, got {spacing}: 1 spaces times evenly.")
 
 
-def uniform_times(num_steps: int, device: torch.device | str | None = None) -> Tensor:
+def uniform_times(num_steps: int) -> Tensor:
     """(num_steps + 1,) times from 1 to 0."""
     _check_steps(num_steps)
-    return torch.linspace(1, 0, num_steps + 1, device=device)
+    return torch.linspace(1, 0, num_steps + 1, device="cpu")
 
 
-def karras_sigmas(
-    num_steps: int, sigma_min: float, sigma_max: float, rho: float = 7.0, device: torch.device | str | None = None
-) -> Tensor:
+def karras_sigmas(num_steps: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> Tensor:
     """(num_steps + 1,) sigmas: evenly spaced powers 1/rho from ``sigma_max`` to ``sigma_min``, then 0.
 
     Source: Karras et al. 2022, eq. 5.
     """
     _check_steps(num_steps)
-    ends = torch.tensor([sigma_max, sigma_min], dtype=torch.float64) ** (1 / rho)
-    ramp = torch.linspace(0, 1, num_steps, dtype=torch.float64)
+    ends = torch.tensor([sigma_max, sigma_min], dtype=torch.float64, device="cpu") ** (1 / rho)
+    ramp = torch.linspace(0, 1, num_steps, dtype=torch.float64, device="cpu")
     sigmas = (ends[0] + ramp * (ends[1] - ends[0])) ** rho
-    return torch.cat([sigmas, sigmas.new_zeros(1)]).float().to(device)
+    return torch.cat([sigmas, sigmas.new_zeros(1)]).float()
 
 
-def spaced_times(
-    num_steps: int,
-    num_trained: int,
-    spacing: float = 1.0,
-    last: float | None = None,
-    device: torch.device | str | None = None,
-) -> Tensor:
+def spaced_times(num_steps: int, num_trained: int, spacing: float = 1.0, last: float | None = None) -> Tensor:
     """(num_steps + 1,) times k / num_trained, k whole, none twice, nearest to ``num_trained`` u**spacing for even u.
 
     ``last`` is the time before the data that they are to reach; None leaves it to the even u.
@@ -54,15 +46,15 @@ def spaced_times(
     _check_steps(num_steps)
     if num_steps > num_trained:
         raise InputError(f"expected at most {num_trained} sampling steps, as many as the process has, got {num_steps}.")
-    left = torch.arange(num_steps, -1, -1, dtype=torch.float64)  # steps to come: k cannot be smaller
+    left = torch.arange(num_steps, -1, -1, dtype=torch.float64, device="cpu")  # steps to come: k cannot be smaller
     even = left / num_steps
     if last is not None:
-        even[:-1] = torch.linspace(1, last ** (1 / spacing), num_steps, dtype=torch.float64)
+        even[:-1] = torch.linspace(1, last ** (1 / spacing), num_steps, dtype=torch.float64, device="cpu")
     steps = (num_trained * even**spacing).round()
     steps = steps.clamp(min=left, max=left + num_trained - num_steps)
-    return (steps / num_trained).float().to(device)
+    return (steps / num_trained).float()
 
 
 def linear_betas(num_steps: int, first: float, last: float) -> Tensor:
     """(num_steps,) float64 variances of the noise that each forward step adds (Ho et al. 2020, sec. 4)."""
-    return torch.linspace(first, last, num_steps, dtype=torch.float64)
+    return torch.linspace(first, last, num_steps, dtype=torch.float64, device="cpu")
