@@ -1,5 +1,6 @@
 """fit, validate, test and predict: LightningCLI with run folders, shipped configs and one-line errors."""
 
+import inspect
 import logging
 import warnings
 from argparse import ArgumentError
@@ -16,6 +17,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from torch.nn.parallel import DistributedDataParallel
 
 from callbacks import (
     BestCheckpoint,
@@ -53,10 +55,12 @@ from lightning_modules import PuzzleModule
 from lightning_modules.lightning_internals import CommandLine, set_ddp, set_root_folder
 
 PREDICTIONS = Path("predictions.npy")
+SYNC_BUFFERS = next(name for name in ("forward_sync_buffers", "broadcast_buffers")  # its name before torch 2.13
+                    if name in inspect.signature(DistributedDataParallel).parameters)  # fmt: skip
 DDP_OPTIONS = {  # of ``auto`` and ``ddp``; a strategy that says more than its name keeps what it says
     "find_unused_parameters": False,
     "gradient_as_bucket_view": True,  # no second copy of the gradients
-    "broadcast_buffers": False,  # all are constants
+    SYNC_BUFFERS: False,  # all are constants
     # No static_graph: it helps where parameters are unused, and here none is.
 }
 

@@ -23,7 +23,8 @@ class Fault(L.Callback):
         self.step, self.rank, self.times, self.start = step, rank, times, start
 
     def due(self, trainer: L.Trainer) -> bool:
-        now = self.start in (None, int(os.environ.get("SLURM_RESTART_COUNT", "0")))
+        starts = (os.environ.get(name) for name in ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT"))
+        now = self.start in (None, next((int(start) for start in starts if start), 0))
         return now and trainer.global_step == self.step and trainer.global_rank == self.rank
 
     def signal(self) -> None:

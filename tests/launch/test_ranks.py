@@ -100,6 +100,23 @@ def test_a_step_that_is_not_logged_exchanges_gradients_once_and_nothing_else(run
     assert exchanges == logged + not_logged * 2 + logged + not_logged
 
 
+def test_torchrun_starts_the_same_run_and_starts_it_again(whole: Path, tmp_path: Path) -> None:
+    """As any launcher that says RANK, WORLD_SIZE and MASTER_ADDR: from the newest checkpoint, to the same weights."""
+    run, died = tmp_path / "run", fault("KillInStep", step=12, rank=1, start=0)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    places = {
+        "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parents[1])]),
+        "OMP_NUM_THREADS": "1",
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+    }  # else a second start may find the addresses of the first
+    command = [*torchrun, "--max-restarts", "1", "-m", "launch.cli", *fit(run, *died), "--trainer.devices", "2"]
+    done = subprocess.run(command, env=os.environ | places, capture_output=True, text=True, timeout=150)
+    assert done.returncode == 0, done.stderr
+    assert_same_run(run, whole)
+    (again,) = json.loads((run / "summary.json").read_text())["restarts"]
+    assert (again["step"], again["devices"]) == (10, 2)
+
+
 def test_signals_to_skewed_processes_ten_times_in_a_row(run_all: RunAll, whole: Path, tmp_path: Path) -> None:
     """The signal comes to one process in the middle of a step, while the other waits for its gradients."""
     run = tmp_path / "run"
