@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DATA = ("*.yaml", "*.jinja", "*.css", "*.csv", "*.typed")
+DATA = ("*.yaml", "*.jinja", "*.css", "*.csv", "*.js", "*.typed")
 PACKAGES = ("callbacks", "datamodules", "genraven", "launch", "lightning_modules")
 
 
