@@ -13,6 +13,7 @@ from genraven.report.progress import TARGETS, Reach, best_and_last, end_of, reac
 from genraven.report.quality import DASH, INTERVALS, looks_of, shown
 from genraven.report.sentences import AXES, Question, crossing_sentence, hours, short
 from genraven.report.spending import bill, seconds_per_puzzle
+from genraven.report.trust import MAX_ERROR
 
 BUDGETS = ("epochs", "flops", "device_hours")
 CLAIMED = (
@@ -171,4 +172,5 @@ def _formula(question: Question) -> str:
              if value is not None]  # fmt: skip
     given = f"Given: {', '.join(known)}." if known else "Give --price and --puzzles-per-year to see it."
     return ("First year's total = training + puzzles a year x cost of a puzzle written + share sent to review x price "
-            f"of a review. {given} The share sent to review is not known yet, so review is left out.")  # fmt: skip
+            f"of a review. {given} The share sent to review is what `genraven calibrate` found at {MAX_ERROR:.0%} "
+            "error; of models that it has not seen, review is left out.")  # fmt: skip

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from genraven.metrics.table import MAIN, label
 from genraven.report import budgets, quality
+from genraven.report.certainty import certainty
 from genraven.report.contest import by_examples, groups
 from genraven.report.likelihood import likelihood
 from genraven.report.page import Block, Cell, Facts, Item, Items, Link, Page, Section, Table, Text
@@ -104,6 +105,7 @@ def _measured(found: Sequence[Variant], samples: int, question: Question, prefix
         (quality.against_size(found, samples, prefix), "Quality against model size"),
         (quality.collapsed(found), "Where it collapses"),
         (quality.by_rule(found, samples, metric, prefix), "Rules generated and rules completed"),
+        (certainty(found), "Which model knows when it is wrong?"),
         (likelihood(found, samples), "Likelihood"),
         (quality.transfer(found), "Transfer"),
         (budgets.against_cost(found, samples, question, prefix), "Quality against cost"),

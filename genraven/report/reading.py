@@ -1,4 +1,4 @@
-"""A run folder's small files (``config.yaml``, ``summary.json``, ``evaluation.json``, ``curve.csv``) as a ``Run``."""
+"""A run folder's small files (``config.yaml``, ``summary.json``, ``evaluation.json`` and kin) as a ``Run``."""
 
 import csv
 import json
@@ -14,7 +14,8 @@ from genraven.metrics.table import SCORES
 from genraven.puzzles.spec import RULES, resolve_rules, split_rules
 from genraven.report.evaluation import Evaluation, unpack_hits
 from genraven.report.runs import Json, Number, Result, Run, Seeds, Share
-from genraven.run_folder import CONFIG, CURVE, EVALUATION, FROZEN, SUMMARY
+from genraven.report.trust import Trust, read_trust
+from genraven.run_folder import CALIBRATION, CONFIG, CURVE, EVALUATION, FROZEN, SUMMARY
 
 SEEDS = {"weights": "seed_everything", "noise": "model.init_args.seed", "data": "data.seed"}
 SETTINGS = ("model.", "data.", "trainer.max_steps", "trainer.precision", "trainer.gradient_clip_val")
@@ -70,6 +71,7 @@ def _read(name: str, path: Path, state: str, message: str, notes: list[str]) -> 
         settings=_settings(options, facts),
         seeds=_seeds(options, facts),
         device=facts.get("processor") or facts.get("device"),
+        trust=_trust(path, notes),
         path=path,
         message=message,
     )
@@ -88,6 +90,14 @@ def _read_object(path: Path, notes: list[str]) -> dict[str, Any]:
         return found
     notes.append(f"{path} is broken, and passed over.")
     return {}
+
+
+def _trust(path: Path, notes: list[str]) -> Trust | None:
+    try:
+        return read_trust(path)
+    except InputError as error:
+        notes.append(f"{path / CALIBRATION} is passed over: {error}")
+        return None
 
 
 def _read_evaluation(path: Path, notes: list[str]) -> tuple[Json, list[dict[str, Any]]]:

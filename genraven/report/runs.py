@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genraven.report.statistics import wilson
+from genraven.report.trust import Trust
 from genraven.run_folder import BEST
 
 EVIDENCE = ("finished", "stopped")
@@ -119,6 +120,8 @@ class Run:
     """All else that was set, but for seeds: runs that agree in it are repeats."""
     seeds: Seeds = Seeds()
     device: str | None = None
+    trust: Trust | None = None
+    """How far it knows when it is wrong, where it was calibrated."""
     path: Path | None = None
     message: str = ""
 

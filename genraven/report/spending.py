@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from genraven.errors import InputError
 from genraven.report.points import Point
+from genraven.report.trust import share_to_review
 
 TASKS = {"completion": ("complete", "completion"), "generation": ("generate", "c3")}
 """For each goal: what is measured in seconds, and the score that counts how often it was done."""
@@ -22,8 +23,6 @@ class Prices:
     puzzles_per_year: int | None = None
     review_price: float | None = None
     """Of one puzzle, by a person."""
-    review_share: float | None = None
-    """Of the puzzles written that are sent to one."""
 
     def __post_init__(self) -> None:
         named = {"price": self.device_hour, "puzzles-per-year": self.puzzles_per_year,
@@ -40,6 +39,8 @@ class Bill:
     training_hours: float | None
     writing_hours: float | None
     """Of a year's puzzles."""
+    review_share: float | None
+    """Of the completions, left to people so that at most ``MAX_ERROR`` of the others are wrong."""
     reviewing: float | None
     """Money for a year; None where the share or the price is not known."""
     price: float | None
@@ -58,11 +59,11 @@ class Bill:
 def bill(point: Point, goal: str, prices: Prices) -> Bill:
     """Of training once as ``point`` was, and writing a year's puzzles with it."""
     each, number = seconds_per_puzzle(point, goal), prices.puzzles_per_year
-    reviewing = None
-    if number is not None and prices.review_price is not None and prices.review_share is not None:
-        reviewing = number * prices.review_share * prices.review_price
+    share, reviewing = share_to_review([run.trust for run in point.runs]) if goal == "completion" else None, None
+    if number is not None and prices.review_price is not None and share is not None:
+        reviewing = number * share * prices.review_price
     writing = None if each is None or number is None else number * each / 3600
-    return Bill(point.spent("device_hours"), writing, reviewing, prices.device_hour)
+    return Bill(point.spent("device_hours"), writing, share, reviewing, prices.device_hour)
 
 
 def seconds_per_puzzle(point: Point, goal: str) -> float | None:

@@ -1,12 +1,16 @@
 """Which model knows when it is wrong: what the calibrations of runs say, side by side."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from genraven.errors import InputError
 from genraven.run_folder import CALIBRATION
 from genraven.trust.calibration import Calibration
+
+MAX_ERRORS = (0.05, 0.1)
+MAX_ERROR = MAX_ERRORS[0]
+"""Share of wrong ones among accepted completions, at which reviews are reckoned."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class Trust:
         return f"accepts {share:.0%} at {max_error:.0%} error, leaves {1 - share:.0%} to review"
 
 
-def read_trust(run: Path, max_errors: tuple[float, ...] = (0.05, 0.1)) -> Trust | None:
+def read_trust(run: Path, max_errors: tuple[float, ...] = MAX_ERRORS) -> Trust | None:
     """Of the calibration in a run folder; None where there is none.
 
     Raises:
@@ -68,18 +72,25 @@ def read_trust(run: Path, max_errors: tuple[float, ...] = (0.05, 0.1)) -> Trust 
     )
 
 
-def risk_table(trusts: Mapping[str, Trust], max_error: float = 0.05) -> list[list[str]]:
-    """A row for each run by name: score, area with its interval, knowledge, calibration error, share accepted."""
-    rows = []
-    for name, trust in trusts.items():
-        low, high = trust.interval
-        known, share = trust.knowledge, trust.accepted.get(max_error)
-        rows.append([
-            name,
-            trust.score,
-            f"{trust.area:.3f} [{low:.3f}, {high:.3f}]",
-            "-" if known is None else f"{known:.2f}",
-            f"{trust.calibration_error:.3f}",
-            "-" if share is None else f"{share:.0%}",
-        ])  # fmt: skip
-    return rows
+def share_to_review(trusts: Sequence[Trust | None], max_error: float = MAX_ERROR) -> float | None:
+    """The mean over repeats of what is not accepted at ``max_error``; None where one does not say."""
+    accepted = [None if trust is None else trust.accepted.get(max_error) for trust in trusts]
+    known = [share for share in accepted if share is not None]
+    return 1 - sum(known) / len(known) if known and len(known) == len(accepted) else None
+
+
+HEADINGS = ("confidence", "area under risk against coverage", "knows", "calibration error",
+            *(f"accepted at {max_error:.0%} error" for max_error in MAX_ERRORS))  # fmt: skip
+
+
+def trust_cells(trust: Trust) -> list[str]:
+    """Under ``HEADINGS``: the score, area with its interval, knowledge, calibration error, shares accepted."""
+    (low, high), known = trust.interval, trust.knowledge
+    accepted = (trust.accepted.get(max_error) for max_error in MAX_ERRORS)
+    return [
+        trust.score,
+        f"{trust.area:.3f} [{low:.3f}, {high:.3f}]",
+        "-" if known is None else f"{known:.2f}",
+        f"{trust.calibration_error:.3f}",
+        *("-" if share is None else f"{share:.0%}" for share in accepted),
+    ]

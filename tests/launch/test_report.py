@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from made_up import STEADY, make_run, make_sweep, result
 
 from genraven.report import figures
+from genraven.trust.fitting import Labelled, calibrated, with_trust
 from launch.cli import main
 
 VIEWPORTS = (1280, 400)
@@ -78,8 +80,27 @@ def test_a_year_of_puzzles_and_reviews_is_reckoned(tmp_path: Path, capsys: pytes
     printed = capsys.readouterr().out
     assert "Training took 0.2 device-hours, 2.00 of money" in printed
     assert "Writing 1,440,000 puzzles a year takes 1 device-hours, 10.00 of money." in printed  # 1 s for 400
-    assert "is not known yet" in printed
+    assert "is not known until `genraven calibrate` has seen these runs" in printed
     assert "12.00" in printed
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_calibrations_say_is_there_and_an_edited_one_is_named(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for family, edited in (("autoregressive", False), ("diffusion", True)):
+        run, correct = make_run(tmp_path / family, family, 400, 0.5), rng.random(600) < 0.8
+        of = Labelled({"agreement": rng.random(600) + correct}, {"agreement": correct}, np.full(600, "a rule"))
+        found = calibrated(*of.split(200), model="m", completion={}, source={}, delta=0.1)
+        with_trust(found, of.split(200)[1]).write(run / "calibration.json")
+        if edited:
+            text = (run / "calibration.json").read_text()
+            (run / "calibration.json").write_text(text.replace('"delta": 0.1', '"delta": 0.2'))
+    assert main(["report", str(tmp_path)]) == 0
+    page = (tmp_path / "report.md").read_text()
+    table = page.split("## Which model knows when it is wrong?")[1].split("##")[0]
+    assert "| autoregressive | agreement |" in table
+    assert "| 1.00 |" in table
+    assert "diffusion/calibration.json is passed over: " in page
 
 
 @pytest.mark.usefixtures("quick")

@@ -13,6 +13,7 @@ from genraven.report.recommend import Advice, recommend
 from genraven.report.runs import Run
 from genraven.report.sentences import Question
 from genraven.report.spending import Prices
+from genraven.report.trust import Trust
 
 
 def text_of(advice: Advice) -> str:
@@ -268,8 +269,25 @@ def test_the_total_cost_leaves_review_out_and_says_so() -> None:
     told = " ".join(finding.text for finding in advice.cost)
     assert "Training took 1 device-hours, 2.00 of money" in told
     assert "Writing 100,000 puzzles a year takes 1 device-hours, 2.00 of money." in told  # 0.036 s each
-    assert "what share would be sent to it is not known yet (all of them: 50,000)" in told
+    assert "what share would be sent to it is not known until `genraven calibrate` has seen these runs" in told
+    assert "(all of them: 50,000)" in told
     assert "for the first year without review: 4.00" in told
+
+
+def test_the_total_cost_with_the_reviews_that_a_calibration_asks_for() -> None:
+    """Of 100 000 puzzles a fifth at 0.5; to generate them nothing is reviewed."""
+    timed, trust = {"complete": 36.0, "generate": 36.0}, Trust("agreement", 0.1, (0.1, 0.1), 0.2, 0.0, 0.0, {0.05: 0.8})
+    runs = [
+        *repeats("autoregressive", 400, 0.9, results=(result(0.9, seconds=timed),), trust=trust),
+        *repeats("diffusion", 400, 0.1),
+    ]
+    prices = Prices(device_hour=2.0, puzzles_per_year=100_000, review_price=0.5)
+    told = {goal: " ".join(finding.text for finding in recommend(runs, Question(goal, 400, prices=prices)).cost)
+            for goal in ("completion", "generation")}  # fmt: skip
+    said = "It accepts 80% of them with at most 5% wrong and leaves 20% to review: 10,000 of money at 0.5 each."
+    assert said in told["completion"]
+    assert "In all, for the first year: 10,004.00." in told["completion"]
+    assert "accepts" not in told["generation"]
 
 
 @pytest.mark.parametrize(

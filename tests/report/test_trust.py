@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from genraven.report.trust import read_trust, risk_table
+from genraven.report.trust import read_trust, share_to_review, trust_cells
 from genraven.run_folder import CALIBRATION
 from genraven.trust.fitting import Labelled, calibrated, with_trust
 
@@ -27,8 +27,10 @@ def test_runs_side_by_side(tmp_path: Path) -> None:
     assert guesses.knowledge == pytest.approx(0, abs=0.25)
     assert knows.accepted[0.05] > 0.7
     assert guesses.said(0.05) == "accepts 0% at 5% error, leaves 100% to review"
-    rows = risk_table({"GPT-2": knows, "MDM": guesses})
-    assert rows[0][0] == "GPT-2" and rows[0][3] == "1.00" and rows[1][5] == "0%"
+    assert trust_cells(knows)[2] == "1.00"
+    assert trust_cells(guesses)[4] == "0%"
+    assert share_to_review([knows, guesses]) == pytest.approx(1 - knows.accepted[0.05] / 2)
+    assert share_to_review([knows, None]) is share_to_review([]) is None
 
 
 def test_what_cannot_be_said_is_absent(tmp_path: Path) -> None:
@@ -38,4 +40,5 @@ def test_what_cannot_be_said_is_absent(tmp_path: Path) -> None:
     assert few is not None
     assert set(few.accepted) == {0.1}
     assert few.said(0.05) == "too few calibration puzzles to promise 5% error"
-    assert risk_table({"few": few})[0][5] == "-"
+    assert trust_cells(few)[4] == "-"
+    assert share_to_review([few]) is None
