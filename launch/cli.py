@@ -130,6 +130,10 @@ def _add_puzzle_file_arguments(parser: argparse.ArgumentParser) -> None:
                         "its name, or that its puzzles tell")  # fmt: skip
 
 
+def _shares(text: str) -> tuple[float, ...]:
+    return tuple(dict.fromkeys(float(word) for word in text.split(",")))
+
+
 def _add_evaluate_command(command: Callable[[str, str, str], argparse.ArgumentParser]) -> None:
     sub = command("evaluate", "trained.evaluate:evaluate", "score a checkpoint, a run or all runs of a folder: every "
                   "metric with count and interval; what was scored before is not scored again")  # fmt: skip
@@ -137,6 +141,8 @@ def _add_evaluate_command(command: Callable[[str, str, str], argparse.ArgumentPa
     sub.add_argument("--puzzles-per-rule", type=int, default=100, help="held-back puzzles to complete of each rule; "
                      "as many are generated")  # fmt: skip
     sub.add_argument("--split", choices=["val", "test"], default="test")
+    sub.add_argument("--given-corruption", type=_shares, default=(0.0,), metavar="SHARE,...", help="shares of cells "
+                     "whose content is replaced before the model sees them for completion, each tried")  # fmt: skip
     sub.add_argument(
         "--protocol",
         choices=["own", "study"],

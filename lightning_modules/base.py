@@ -313,8 +313,16 @@ class PuzzleModule(L.LightningModule, ABC):
             self._trained, self._index = data.trained, data.training_index()
 
     @torch.no_grad()
-    def score(self, scores: Scores, batch: Batch, purpose: Purpose) -> Sampled:
-        """Adds the batch's loss, its completed last panels and as many generated puzzles to ``scores``."""
+    def score(self, scores: Scores, batch: Batch, purpose: Purpose, *, given: Tensor | None = None) -> Sampled:
+        """Adds the batch's loss, its completed last panels and as many generated puzzles to ``scores``.
+
+        Args:
+            scores: to add to.
+            batch: whole puzzles.
+            purpose: of the draws.
+            given: (b, 3, 9, 9) int8 what completion sees of the puzzles instead of these, such as with spoilt cells;
+                what it writes is scored in its place in the whole ones.
+        """
         labels = self._labels(batch)
         draw = BatchDraw(batch, self.generator(purpose, batch.step))
         scores.add_losses(self.losses(batch.puzzles, labels, draw))
@@ -323,7 +331,9 @@ class PuzzleModule(L.LightningModule, ABC):
             scores.add_likelihood(self.method.nats_per_cell(self.network, batch.puzzles, labels, draw))
         mask = last_panel_mask(len(batch.puzzles), self.device)
         with self.measured("complete"):
-            completed = self.complete(batch.puzzles, mask, self.generator("complete", batch.step))
+            seen = batch.puzzles if given is None else given
+            written = self.complete(seen, mask, self.generator("complete", batch.step))
+        completed = written.where(mask.unsqueeze(1), batch.puzzles)
         scores.add_completed(completed, batch.rules)
         with self.measured("generate"):
             generated = self.generate(len(batch.puzzles), labels, self.generator("generate", batch.step))

@@ -1,9 +1,10 @@
-"""The page's part on trust: which model knows when it is wrong."""
+"""The page's parts on trust: which model knows when it is wrong, and what wrong cells do to it."""
 
 from collections.abc import Sequence
 
 from genraven.report.page import Block, Table
-from genraven.report.points import Variant
+from genraven.report.points import Point, Variant
+from genraven.report.quality import DASH, shown
 from genraven.report.trust import HEADINGS, trust_cells
 
 
@@ -21,3 +22,27 @@ def certainty(variants: Sequence[Variant]) -> list[Block]:
                "that tells all its wrong completions from its right ones, 0 for one that can tell nothing. "
                "Accepted: the share that may go unseen, with a promise on the errors among it.")  # fmt: skip
     return [Table(["model", "examples per rule", "run", *HEADINGS], rows, caption)] if rows else []
+
+
+def spoilt_givens(variants: Sequence[Variant]) -> list[Block]:
+    """Completion by the share of given cells that were spoilt, where that was asked."""
+    points = [(variant.label, n, point) for variant in variants for n, point in variant.points.items()]
+    asked = sorted({r.given_corruption for _, _, point in points for run in point.runs for r in run.results})
+    if asked in ([], [0.0]):
+        return []
+    rows = [[name, f"{n:,}", *(_completion_of(point, share) for share in asked)] for name, n, point in points]
+    caption = ("Completion where this share of all cells was replaced by another content before a model saw them; the "
+               "panel that it wrote is scored in its place in the whole puzzle.")  # fmt: skip
+    return [Table(["model", "examples per rule", *(f"{share:.1%} spoilt" for share in asked)], rows, caption)]
+
+
+def _completion_of(point: Point, share: float) -> str:
+    """The mean over repeats, each at its last step by its own decoding; a dash where one lacks it."""
+    found = {
+        run.name: one
+        for run, final in zip(point.runs, point.results, strict=True)
+        for one in run.results
+        if (one.given_corruption, one.split, one.step, one.decoding) == (share, final.split, final.step, final.decoding)
+    }
+    at = point.at(found)
+    return DASH if at is None else shown(at.interval("completion"))

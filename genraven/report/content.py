@@ -8,7 +8,7 @@ from pathlib import Path
 
 from genraven.metrics.table import MAIN, label
 from genraven.report import budgets, quality
-from genraven.report.certainty import certainty
+from genraven.report.certainty import certainty, spoilt_givens
 from genraven.report.contest import by_examples, groups
 from genraven.report.likelihood import likelihood
 from genraven.report.page import Block, Cell, Facts, Item, Items, Link, Page, Section, Table, Text
@@ -106,6 +106,7 @@ def _measured(found: Sequence[Variant], samples: int, question: Question, prefix
         (quality.collapsed(found), "Where it collapses"),
         (quality.by_rule(found, samples, metric, prefix), "Rules generated and rules completed"),
         (certainty(found), "Which model knows when it is wrong?"),
+        (spoilt_givens(found), "When given cells are wrong"),
         (likelihood(found, samples), "Likelihood"),
         (quality.transfer(found), "Transfer"),
         (budgets.against_cost(found, samples, question, prefix), "Quality against cost"),
@@ -159,7 +160,7 @@ def _decodings(runs: Sequence[Run]) -> list[Block]:
     """Every result of the runs that were evaluated in several ways."""
     lines = []
     for run in runs:
-        tested = [result for result in run.results if result.checkpoint]
+        tested = [result for result in run.results if result.checkpoint and not result.given_corruption]
         ways = {json.dumps(dict(result.decoding), sort_keys=True, default=str): result for result in tested}
         if len(ways) > 1:
             lines += [_decoded(run, result) for result in ways.values()]

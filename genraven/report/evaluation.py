@@ -15,8 +15,11 @@ from genraven.locks import locked
 
 VERSION = 1
 LOCK_S = 600.0  # a lock is held for as long as it takes to write the file
-KEY = ("checkpoint", "step", "split", "seed", "puzzles_per_rule", "batch_size", "sampling", "numerics")
+KEY = ("checkpoint", "step", "split", "seed", "puzzles_per_rule", "batch_size", "sampling", "numerics",
+       "given_corruption")  # fmt: skip
 """What tells one result from another; all else is its outcome."""
+ONCE_UNKNOWN = {"given_corruption": 0.0}
+"""What results have that are older than a part of the key."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,11 @@ class Evaluation:
 
     def find(self, key: dict[str, Any]) -> dict[str, Any] | None:
         """The result of ``key``, where there is one."""
-        return next((result for result in self.results() if all(result.get(k) == key[k] for k in KEY)), None)
+        wanted = {name: key.get(name, ONCE_UNKNOWN.get(name)) for name in KEY}
+        for result in self.results():
+            if {name: result.get(name, ONCE_UNKNOWN.get(name)) for name in KEY} == wanted:
+                return result
+        return None
 
     def add(self, run: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
         """Writes ``result`` behind the others, one process at a time.

@@ -132,6 +132,7 @@ def _result(found: Json, facts: Json, options: Json) -> Result:
         checkpoint=found.get("checkpoint", ""),
         decoding={**(found.get("sampling") or {}), **({"numerics": found["numerics"]} if "numerics" in found else {})},
         is_own=bool(found.get("own_sampling")),
+        given_corruption=found.get("given_corruption", 0.0),
         puzzles=None if seed is None else f"{found['split']} {seed} {found['puzzles_per_rule']} {asked}",
         puzzles_per_rule=found["puzzles_per_rule"],
         per_rule={rule: (_share(c3[rule]), _share(completion[rule])) for rule in completion if rule in c3},

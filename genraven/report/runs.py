@@ -65,6 +65,8 @@ class Result:
     decoding: Json = field(default_factory=dict)
     is_own: bool = True
     """It decodes as the run's config has it."""
+    given_corruption: float = 0.0
+    """Share of the cells given for completion that were spoilt: of such a result only completion is used."""
     puzzles: str | None = None
     """Names the evaluation puzzles: results with one name can be compared puzzle by puzzle."""
     puzzles_per_rule: int = 0
@@ -138,17 +140,22 @@ class Run:
     @cached_property
     def final(self) -> Result | None:
         """What is reported: test puzzles, the last checkpoint, the run's own decoding, the most puzzles."""
-        return max((result for result in self.results if result.scores), key=_preference, default=None)
+        return max((result for result in self._whole if result.scores), key=_preference, default=None)
+
+    @property
+    def _whole(self) -> tuple[Result, ...]:
+        """Results on puzzles as they are."""
+        return tuple(result for result in self.results if not result.given_corruption)
 
     @property
     def best(self) -> Result | None:
         """The same of the checkpoint that was best on validation puzzles, where that was evaluated."""
-        found = [result for result in self.results if result.checkpoint == BEST and result.split == "test"]
+        found = [result for result in self._whole if result.checkpoint == BEST and result.split == "test"]
         return max(found, key=_preference, default=None)
 
     def validation(self, metric: str, of: Result) -> float | None:
         """The score on validation puzzles at the checkpoint ``of``, to choose by."""
-        found = [r for r in self.results if r.split == "val" and r.step == of.step and r.is_own and metric in r.scores]
+        found = [r for r in self._whole if r.split == "val" and r.step == of.step and r.is_own and metric in r.scores]
         same = [r for r in found if (r.checkpoint == BEST) == (of.checkpoint == BEST)] or found
         return max(same, key=lambda r: r.puzzles_per_rule).scores[metric].value if same else None
 
@@ -156,7 +163,7 @@ class Run:
         """The results along the training, by step: of test puzzles where several steps have them, else validation."""
         for split in ("test", "val"):
             at: dict[int, Result] = {}
-            for r in sorted(self.results, key=lambda r: (r.checkpoint != BEST, r.puzzles_per_rule)):
+            for r in sorted(self._whole, key=lambda r: (r.checkpoint != BEST, r.puzzles_per_rule)):
                 if r.split == split and r.is_own and metric in r.scores:
                     at[r.step] = r
             if len(at) > 1:

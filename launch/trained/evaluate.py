@@ -20,6 +20,7 @@ from genraven.files import writable_folder
 from genraven.metrics.outcomes import BatchOutcomes, Flags, in_order, outcomes
 from genraven.metrics.scores import ScoreResults, Scores
 from genraven.metrics.table import MAIN
+from genraven.puzzles.corrupt import Corruption, corrupt
 from genraven.puzzles.spec import NUM_CELLS, RULES
 from genraven.report.evaluation import Evaluation, pack_hits
 from genraven.run_folder import EVALUATION, home
@@ -52,6 +53,8 @@ class Request:
     """None is what the run trained in."""
     protocol: str = "own"
     """``study``: as the study sampled, where that differs."""
+    given_corruption: tuple[float, ...] = (0.0,)
+    """Shares of the cells given for completion whose content is replaced by another, each tried."""
     sampling: Mapping[str, list[Any]] = field(default_factory=dict)
     """Values to try of each setting; of what is not named, the model's own."""
 
@@ -59,6 +62,9 @@ class Request:
         for name in ("puzzles_per_rule", "batch_size"):
             if (value := getattr(self, name)) < 1:
                 raise InputError(f"expected --{name.replace('_', '-')} to be 1 or more, got {value}.")
+        for share in self.given_corruption:
+            if not 0 <= share <= 1:
+                raise InputError(f"expected --given-corruption to be shares from 0 to 1, got {share:g}.")
 
 
 def evaluate(options: argparse.Namespace) -> int:
@@ -125,7 +131,7 @@ def evaluate_run(
             ways = [dict(model.method.study_protocol) | way for way in ways]
         for way in ways:  # all are checked before any is scored
             sample_by(model, way)
-    for way in ways:
+    for way, spoilt in itertools.product(ways, request.given_corruption):
         sample_by(model, way)
         key = {
             "checkpoint": path.name,
@@ -136,11 +142,12 @@ def evaluate_run(
             "batch_size": request.batch_size,
             "sampling": asdict(model.sampling),
             "numerics": numerics.as_json(),
+            "given_corruption": spoilt,
         }
         result = group.agreed(partial(file.find, key))
         if result is None:
             with numerics.at_work(model.device):
-                scored = _score(model, data, request, group)
+                scored = _score(model, data, request, spoilt, group)
             scored = key | {"own_sampling": key["sampling"] == own} | scored
             result = group.agreed(partial(file.add, facts, scored))
         results.append(result)
@@ -170,10 +177,12 @@ def run_facts(model: PuzzleModule, data: GenRAVENDataModule) -> dict[str, Any]:
     }
 
 
-def _score(model: PuzzleModule, data: GenRAVENDataModule, request: Request, group: ProcessGroup) -> dict[str, Any]:
+def _score(
+    model: PuzzleModule, data: GenRAVENDataModule, request: Request, spoilt: float, group: ProcessGroup
+) -> dict[str, Any]:
     start = time.perf_counter()
     model.measured = timer = SamplingTimer(model.device)
-    results, hits = score_model(model, data, request.split, request.batch_size, group)
+    results, hits = score_model(model, data, request.split, request.batch_size, group, given_corruption=spoilt)
     is_cuda = model.device.type == "cuda"
     return {
         "seconds": {**timer.seconds, "all": time.perf_counter() - start},
@@ -186,12 +195,19 @@ def _score(model: PuzzleModule, data: GenRAVENDataModule, request: Request, grou
 
 
 def score_model(
-    model: PuzzleModule, data: GenRAVENDataModule, split: str, batch_size: int, group: ProcessGroup | None = None
+    model: PuzzleModule,
+    data: GenRAVENDataModule,
+    split: str,
+    batch_size: int,
+    group: ProcessGroup | None = None,
+    *,
+    given_corruption: float = 0.0,
 ) -> tuple[ScoreResults, dict[str, Flags]]:
     """Scores of ``model`` on the evaluation puzzles of ``data``, with as many generated; each puzzle's own outcome.
 
     Processes score whole batches in turn, each drawn by its number alone: any number of them gives the same scores.
     """
+    spoil = Corruption(cells=given_corruption)
     group = group or ProcessGroup()
     with group.together():
         data.prepare_data()
@@ -202,7 +218,8 @@ def score_model(
         for batch in tqdm(loader, unit="batch", desc=f"score {model.family}", disable=group.rank > 0 or None):
             if batch.total:
                 here = batch._replace(puzzles=batch.puzzles.to(model.device), rules=batch.rules.to(model.device))
-                made = model.score(scores, here, "test")
+                given = corrupt(batch.puzzles, spoil, seed=model.seed, key=(batch.step,)) if spoil else None
+                made = model.score(scores, here, "test", given=None if given is None else given.to(model.device))
                 parts.append(outcomes(batch.step, made["completed"], here.rules, made["generated"], index))
     return scores.compute(), in_order(group.gathered(parts))
 

@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tiny import fit
 
 import launch.trained.evaluate
+from genraven.puzzles import layout
+from genraven.puzzles.masks import last_panel_mask
 from genraven.report.evaluation import Evaluation
 from launch.cli import main
+from lightning_modules import PuzzleModule
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = ["--puzzles-per-rule", "4", "--batch-size", "5"]
@@ -54,6 +58,35 @@ def test_two_processes_find_what_one_finds(runs: Path, tmp_path: Path) -> None:
         assert result["metrics"]["completion"]["count"] == 12
 
 
+def test_given_cells_that_are_wrong(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They reach completion alone, and what it writes is scored in the whole puzzle; 0 is the plain evaluation."""
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    score = PuzzleModule.score
+
+    def noted(model: PuzzleModule, scores: Any, batch: Any, purpose: Any, *, given: Any = None) -> Any:
+        made = score(model, scores, batch, purpose, given=given)
+        if given is not None:
+            seen.append((batch.puzzles, given))
+            kept = ~last_panel_mask(len(given)).unsqueeze(1)
+            assert torch.equal(made["completed"] * kept, batch.puzzles * kept)
+        return made
+
+    monkeypatch.setattr(PuzzleModule, "score", noted)
+    run, command = runs / "autoregressive", ["evaluate", str(runs / "autoregressive"), *OPTIONS]
+    assert main(command) == 0
+    assert main([*command, "--given-corruption", "0,0.3,1"]) == 0
+    plain, some, all_cells = results(run)
+    assert [result["given_corruption"] for result in (plain, some, all_cells)] == [0, 0.3, 1]
+    assert plain["metrics"]["loss"] == some["metrics"]["loss"]
+    assert plain["metrics"]["c3"] == some["metrics"]["c3"] == all_cells["metrics"]["c3"]
+    whole, spoilt = (torch.cat(part) for part in zip(*seen, strict=True))
+    changed = (layout.tokens_to_states(layout.puzzles_to_tokens(whole))
+               != layout.tokens_to_states(layout.puzzles_to_tokens(spoilt))).float().mean(1)  # fmt: skip
+    assert changed[:12].mean() == pytest.approx(0.3, abs=0.05)
+    assert changed[12:].mean() == 1
+    assert main([*command, "--given-corruption", "1.5"]) == 2
+
+
 def test_broken_off_and_started_again(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Path(shutil.copytree(runs, tmp_path / "whole"))
     command = ["evaluate", str(runs / "diffusion"), *OPTIONS, *GRID]
@@ -61,11 +94,11 @@ def test_broken_off_and_started_again(runs: Path, tmp_path: Path, monkeypatch: p
     assert len(results(whole / "diffusion")) == 4
     score, calls = launch.trained.evaluate.score_model, []
 
-    def interrupted(*arguments: Any) -> Any:
+    def interrupted(*arguments: Any, **named: Any) -> Any:
         calls.append(arguments)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return score(*arguments)
+        return score(*arguments, **named)
 
     monkeypatch.setattr(launch.trained.evaluate, "score_model", interrupted)
     assert main(command) == 130

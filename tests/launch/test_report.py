@@ -104,6 +104,27 @@ def test_what_calibrations_say_is_there_and_an_edited_one_is_named(tmp_path: Pat
 
 
 @pytest.mark.usefixtures("quick")
+def test_results_on_spoilt_puzzles_stand_apart(tmp_path: Path) -> None:
+    """They are no result of the model: neither the better nor the later one."""
+    for seed in range(3):
+        found = [result(0.5), result(0.9) | {"given_corruption": 0.02}, result(0.1) | {"given_corruption": 0.1}]
+        make_run(tmp_path / f"gpt2-{seed}", "autoregressive", 400, seed=seed, results=found)
+    make_run(tmp_path / "sit", "diffusion", 400, 0.7)
+    assert main(["report", str(tmp_path)]) == 0
+    page = (tmp_path / "report.md").read_text()
+    table = page.split("## When given cells are wrong")[1].split("##")[0]
+    assert "| 0.0% spoilt | 2.0% spoilt | 10.0% spoilt |" in table
+    rows = {
+        line.split("|")[1].split(",")[0].strip(): line.split("|")[3:6] for line in table.splitlines() if "400" in line
+    }
+    assert [cell.strip()[:5] for cell in rows["GPT-2"]] == ["0.500", "0.900", "0.100"]
+    assert [cell.strip()[:5] for cell in rows["SiT"]] == ["0.700", "–", "–"]
+    runs_table = page.split("## All runs")[1]
+    assert runs_table.count("| 0.500 ") >= 3
+    assert "0.900" not in runs_table
+
+
+@pytest.mark.usefixtures("quick")
 def test_a_price_that_the_runs_noted_is_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for family in ("autoregressive", "diffusion"):
         make_run(tmp_path / family, family, 400, 0.5, price_per_device_hour=5.0)
