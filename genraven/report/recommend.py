@@ -15,6 +15,7 @@ from genraven.report.contest import Choice, Duel, Field, ahead, duels
 from genraven.report.evidence import Evidence, gather
 from genraven.report.forecast import overtaking
 from genraven.report.next_steps import next_steps
+from genraven.report.paying import to_pay
 from genraven.report.points import compare
 from genraven.report.progress import End, end_of
 from genraven.report.runs import Run
@@ -108,7 +109,7 @@ def _standings(evidence: Evidence, examples: float) -> list[Finding]:
 def _costs(evidence: Evidence, choices: Field) -> tuple[Finding, ...]:
     question, found = evidence.question, []
     for name, choice in choices.items():
-        told = sentences.to_pay(bill(choice.point, question.goal, question.prices), question, choice)
+        told = to_pay(bill(choice.point, question.goal, question.prices), question, choice)
         about = f"{name}: " if len(choices) > 1 else ""
         found += [Finding(f"{about}{one.text}", one.runs) for one in told]
     return tuple(found)
