@@ -120,7 +120,7 @@ def decode(
     if first is None:
         return tokens
     cache = network.new_cache(len(tokens))
-    logits = network(tokens[:, :first].long() + 1, labels, cache)[:, -1]
+    logits = network(tokens[:, :first].long() + 1, labels, cache, last_only=True)[:, -1]
     for i in range(first, tokens.shape[1]):
         cell = from_symbols(pick(logits, network.head_sizes, uniform[:, i], temperature, top_k))
         tokens[:, i] = cell.where(open_cells[:, i, None], tokens[:, i])
@@ -170,7 +170,7 @@ def decode_particles(
     labels = labels.repeat_interleave(p, 0) if labels is not None else None
     weights = torch.zeros(batch, p, device=device)  # logarithms
     cache = network.new_cache(batch * p)
-    logits = network(tokens[:, :first].long() + 1, labels, cache)[:, -1]
+    logits = network(tokens[:, :first].long() + 1, labels, cache, last_only=True)[:, -1]
     for i in range(first, length):
         uniform = torch.rand(batch * p, heads, generator=generator, device=device)
         drawn = from_symbols(pick(logits, network.head_sizes, uniform, temperature, top_k))

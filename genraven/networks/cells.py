@@ -113,7 +113,9 @@ class CellNetwork(nn.Module, ABC):
     def trunk(self, x: Tensor, cache: Any) -> Tensor:
         """(B, L, D), normalised, from embedded positions (B, L, D) that follow those in the cache, if there is one."""
 
-    def forward(self, cells: Tensor, labels: Tensor | None = None, cache: Any = None) -> Tensor:
+    def forward(
+        self, cells: Tensor, labels: Tensor | None = None, cache: Any = None, *, last_only: bool = False
+    ) -> Tensor:
         """Logits (B, positions read, sum of ``head_sizes``); split them by ``head_sizes``.
 
         Args:
@@ -121,11 +123,14 @@ class CellNetwork(nn.Module, ABC):
                 start token is read first, so that L + 1 positions are read.
             labels: (B,) int64; None, or ``num_labels``, is unconditional. Only the start token reads it.
             cache: of ``new_cache``; extended in place.
+            last_only: logits (B, 1, sum of ``head_sizes``) of the last position alone, the only one that sampling asks
+                for: the heads are most of the work of a small network.
         """
         x = embed_cells(self.embeddings, cells, self.embedding, self.symbols)
         if cache is None or cache.length == 0:
             if labels is None:
                 labels = cells.new_full((len(cells),), self.num_labels)
             x = torch.cat([self.start(labels).unsqueeze(1), x], 1)
-        parts = self.trunk(x, cache).chunk(len(self.head_sizes), -1)
+        x = self.trunk(x, cache)
+        parts = (x[:, -1:] if last_only else x).chunk(len(self.head_sizes), -1)
         return torch.cat([head(part) for head, part in zip(self.heads, parts, strict=True)], -1)

@@ -27,7 +27,15 @@ class Trial:
 
 
 def trial(
-    labelled: Labelled, *, max_error: float, num: int, num_chosen: int, num_tested: int, delta: float, seed: int = 0
+    labelled: Labelled,
+    *,
+    max_error: float,
+    num: int,
+    num_chosen: int,
+    num_tested: int,
+    delta: float,
+    seed: int = 0,
+    on: Labelled | None = None,
 ) -> Trial:
     """Draws ``num`` calibrations from N labelled puzzles and counts how often the promise is broken on the others.
 
@@ -39,6 +47,7 @@ def trial(
         num_tested: puzzles to test on.
         delta: chance of a promise that does not hold.
         seed: of the draws.
+        on: what to hold it against in place of the others, such as puzzles of another kind.
     """
     rng, size = np.random.default_rng(seed), num_chosen + num_tested
     broken, shares = 0, []
@@ -46,7 +55,7 @@ def trial(
         order = rng.permutation(len(labelled))
         chosen, tested = labelled.take(order[:num_chosen]), labelled.take(order[num_chosen:size])
         found = calibrated(chosen, tested, model="", completion={}, source={}, delta=delta)
-        risk, share = outcome(found.promise(max_error), found.score, labelled.take(order[size:]))
+        risk, share = outcome(found.promise(max_error), found.score, on or labelled.take(order[size:]))
         broken += risk > max_error
         shares.append(share)
     return Trial(max_error, delta, num, broken, tuple(shares))

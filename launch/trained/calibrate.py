@@ -102,16 +102,23 @@ def label(
     num: int,
     names: tuple[str, ...],
     batch_size: int,
+    given: Tensor | None = None,
 ) -> Labelled:
-    """Completes ``puzzles`` and says, by ``checker``, which of the candidates that each confidence keeps are right."""
+    """Completes ``puzzles`` and says, by ``checker``, which of the candidates that each confidence keeps are right.
+
+    ``given`` is what the model sees of them instead, such as with spoilt cells; what it writes is judged in its place
+    in the whole puzzles.
+    """
     scores: dict[str, list[Tensor]] = {name: [] for name in names}
     correct: dict[str, list[Tensor]] = {name: [] for name in names}
-    for done in completions(model, puzzles, mask, num=num, names=names, batch_size=batch_size):  # type: ignore[arg-type]
+    seen = puzzles if given is None else given
+    for done in completions(model, seen, mask, num=num, names=names, batch_size=batch_size):  # type: ignore[arg-type]
         every = torch.arange(len(done.candidates))
         for name in names:
             best = done.best(name)  # type: ignore[arg-type]
             scores[name].append(done.scores[name][every, best])  # type: ignore[index]
-            correct[name].append(checker.is_right(done.candidates[every, best], rules[done.part]))
+            whole = done.candidates[every, best].where(mask[done.part].unsqueeze(1), puzzles[done.part])
+            correct[name].append(checker.is_right(whole, rules[done.part]))
     return Labelled(
         {name: torch.cat(parts).numpy() for name, parts in scores.items()},
         {name: torch.cat(parts).numpy() for name, parts in correct.items()},

@@ -205,7 +205,7 @@ class Chain:
     def select(self, kept: torch.Tensor) -> None:
         self.last = self.last[kept]
 
-    def __call__(self, cells: torch.Tensor, labels: None, cache: "Chain") -> torch.Tensor:
+    def __call__(self, cells: torch.Tensor, labels: None, cache: "Chain", *, last_only: bool = False) -> torch.Tensor:
         if cells.shape[1]:
             state = layout.tokens_to_states((cells[:, -1] - 1).to(torch.int8))
             self.last = torch.searchsorted(STATES, state)

@@ -176,3 +176,12 @@ def test_dropout_acts_in_training_alone() -> None:
 def test_a_width_that_does_not_divide_is_refused(width: int, num_heads: int) -> None:
     with pytest.raises(ValueError, match=f"got width {width} and {num_heads} heads"):
         Transformer(width=width, depth=1, num_heads=num_heads)
+
+
+@pytest.mark.parametrize("head", ["separate", "joint"])
+def test_the_last_position_alone(head: Head) -> None:
+    network, cells = make(head), random_cells(3)
+    with torch.no_grad():
+        alone = network(cells, last_only=True)
+        assert alone.shape[1] == 1
+        assert torch.allclose(alone, network(cells)[:, -1:], rtol=1e-5, atol=1e-6)

@@ -1,0 +1,77 @@
+"""Is the promise of ``genraven calibrate`` kept by trained runs? `python tests/benchmarks/trust.py RUN [RUN ...]`.
+
+20 000 fresh puzzles are completed and labelled by their rules. 500 calibrations are drawn from them, as large as those
+of the command; each is held against the puzzles that it did not see, and against others with spoilt given cells.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from genraven.puzzles.corrupt import Corruption, corrupt
+from genraven.puzzles.masks import last_panel_mask
+from genraven.trust.confidence import usable
+from genraven.trust.fitting import Labelled
+from genraven.trust.trial import Trial, trial
+from launch.runs.folder import find_checkpoint
+from launch.trained.calibrate import label
+from launch.trained.checkers import find_checker
+from launch.trained.completions import drawn_puzzles
+from launch.trained.load import load_run
+from launch.trained.numerics import Numerics
+from lightning_modules import PuzzleModule
+
+SEED = 1  # not that of a calibration
+DELTA, CANDIDATES, SPOILT = 0.1, 8, 0.02
+SIZES = {"num_chosen": 500, "num_tested": 2000, "delta": DELTA}
+
+
+def main() -> None:
+    """Prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--puzzles", type=int, default=20_000)
+    parser.add_argument("--spoilt-puzzles", type=int, default=5_000)
+    parser.add_argument("--calibrations", type=int, default=500)
+    options = parser.parse_args()
+    kept = DELTA + 2 * (DELTA * (1 - DELTA) / options.calibrations) ** 0.5
+    print(f"{options.calibrations} calibrations; the promise is kept where it is broken in at most {kept:.3f} of them")
+    for run in options.runs:
+        path = find_checkpoint(run)
+        model, data, checkpoint = load_run(path, "cpu")
+        numerics = Numerics.of(checkpoint, model.device, None)
+        numerics.prepare(model)
+        with numerics.at_work(model.device):
+            whole = labelled(model, data.trained, options.puzzles)
+            spoilt = labelled(model, data.trained, options.spoilt_puzzles, spoilt=SPOILT)
+        for max_error in (0.05, 0.1):
+            for name, on in (("as calibrated", None), (f"{SPOILT:.0%} of the given cells spoilt", spoilt)):
+                found = trial(whole, max_error=max_error, num=options.calibrations, **SIZES, on=on)
+                print(line(model.architecture, name, found, whole if on is None else on), flush=True)
+
+
+def labelled(model: PuzzleModule, rules: tuple[int, ...], num: int, spoilt: float = 0.0) -> Labelled:
+    """``num`` fresh puzzles, completed; where cells are ``spoilt``, the model sees them so."""
+    puzzles, of_rule = drawn_puzzles(rules, num, SEED)
+    given = corrupt(puzzles, Corruption(cells=spoilt), seed=SEED, key=(0,)) if spoilt else None
+    names = usable(model.method.confidences, CANDIDATES)
+    return label(model, puzzles, of_rule, last_panel_mask(num), find_checker(None), num=CANDIDATES, names=names,
+                 batch_size=1024, given=given)  # fmt: skip
+
+
+def line(architecture: str, name: str, found: Trial, on: Labelled) -> str:
+    """One row of the table."""
+    right = {score: float(np.mean(correct)) for score, correct in on.correct.items()}
+    most = max(right, key=lambda score: right[score])
+    low, high = np.quantile(found.shares, [0.05, 0.95])
+    words = [architecture, name, f"{found.max_error:.0%}", f"{right[most]:.3f} of {len(on)}",
+             f"{found.broken} of {found.num}: {found.broken / found.num:.3f}",
+             f"{np.mean(found.shares):.2f} [{low:.2f}, {high:.2f}]"]  # fmt: skip
+    return f"| {' | '.join(words)} |"
+
+
+if __name__ == "__main__":
+    torch.manual_seed(SEED)
+    main()
