@@ -143,6 +143,8 @@ def _add_evaluate_command(command: Callable[[str, str, str], argparse.ArgumentPa
     sub.add_argument("--split", choices=["val", "test"], default="test")
     sub.add_argument("--given-corruption", type=_shares, default=(0.0,), metavar="SHARE,...", help="shares of cells "
                      "whose content is replaced before the model sees them for completion, each tried")  # fmt: skip
+    sub.add_argument("--trust", action="store_true", help="say as well how far each model knows when it is wrong, by "
+                     "its calibration: area under risk and coverage, calibration error, share accepted")  # fmt: skip
     sub.add_argument(
         "--protocol",
         choices=["own", "study"],

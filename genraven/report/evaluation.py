@@ -16,9 +16,9 @@ from genraven.locks import locked
 VERSION = 1
 LOCK_S = 600.0  # a lock is held for as long as it takes to write the file
 KEY = ("checkpoint", "step", "split", "seed", "puzzles_per_rule", "batch_size", "sampling", "numerics",
-       "given_corruption")  # fmt: skip
+       "given_corruption", "calibration")  # fmt: skip
 """What tells one result from another; all else is its outcome."""
-ONCE_UNKNOWN = {"given_corruption": 0.0}
+ONCE_UNKNOWN = {"given_corruption": 0.0, "calibration": None}
 """What results have that are older than a part of the key."""
 
 

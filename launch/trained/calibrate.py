@@ -1,6 +1,7 @@
 """``genraven calibrate``: from which confidence on a model's completions can be accepted, with a promise."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,12 @@ from genraven.metrics.rates import Rate
 from genraven.puzzles.generate import Draws
 from genraven.puzzles.masks import last_panel_mask
 from genraven.puzzles.spec import RULES, resolve_rules
-from genraven.run_folder import CALIBRATION, home
+from genraven.run_folder import CALIBRATION, TENSORBOARD, home
 from genraven.trust.calibration import Calibration, Promise, check_rate, puzzles_needed
 from genraven.trust.confidence import usable
 from genraven.trust.decision import mask_digits, model_digest
 from genraven.trust.fitting import Labelled, calibrated, with_trust
+from genraven.trust.risk import risk_coverage
 from launch.runs.folder import find_checkpoint
 from launch.trained.checkers import Checker, find_checker
 from launch.trained.completions import SPLIT, completions, drawn_puzzles, how_completed
@@ -58,7 +60,24 @@ def calibrate(options: argparse.Namespace) -> None:
     promises = [found.promise(max_error) for max_error in options.max_error]  # or complains, before anything is written
     found = with_trust(found, tested)
     found.write(out)
+    if options.out is None and (home(path) / TENSORBOARD).is_dir():
+        _show(home(path) / TENSORBOARD, checkpoint["global_step"], found, promises, tested)
     print("\n".join([*summary(found), *(said(promise, found) for promise in promises), str(out)]))
+
+
+def _show(folder: Path, step: int, found: Calibration, promises: Sequence[Promise], tested: Labelled) -> None:
+    """Adds to a run's curves what was found at ``step``, and risk against coverage, whose axis is percent."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    coverage, risk = risk_coverage(tested.scores[found.score], tested.correct[found.score])
+    with SummaryWriter(str(folder), filename_suffix=".calibration") as writer:
+        for name in ("area", "calibration_error"):
+            writer.add_scalar(f"trust/{name}", found.trust[name]["value"], step)
+        for promise in promises:
+            writer.add_scalar(f"trust/accepted_at_{promise.max_error:g}_error", promise.expected_share, step)
+        for percent in range(1, 101):
+            place = np.searchsorted(coverage, percent / 100 - 1e-9).clip(max=len(risk) - 1)
+            writer.add_scalar("trust/risk_at_percent_accepted", risk[place], percent)
 
 
 def _check(options: argparse.Namespace) -> None:

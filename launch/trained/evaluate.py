@@ -30,6 +30,7 @@ from launch.processes.process_group import ProcessGroup, joined_processes
 from launch.runs.exported import is_export
 from launch.runs.folder import find_checkpoint
 from launch.runs.status import named_runs
+from launch.trained.certainty import Calibrated, said
 from launch.trained.load import load_run
 from launch.trained.numerics import Numerics
 from launch.trained.sampling import flag, given_sampling, sample_by
@@ -55,6 +56,8 @@ class Request:
     """``study``: as the study sampled, where that differs."""
     given_corruption: tuple[float, ...] = (0.0,)
     """Shares of the cells given for completion whose content is replaced by another, each tried."""
+    trust: bool = False
+    """Is it asked as well how far the model knows when it is wrong, by its calibration?"""
     sampling: Mapping[str, list[Any]] = field(default_factory=dict)
     """Values to try of each setting; of what is not named, the model's own."""
 
@@ -88,6 +91,9 @@ def evaluate(options: argparse.Namespace) -> int:
             group.say(table(rows[0][1]["metrics"]))
         elif rows:
             group.say(overview(rows))
+        for name, result in rows:
+            if "certainty" in result and request.trust:
+                group.say(f"{name}: {said(result['certainty'])}")
     return int(passed_over > 0)
 
 
@@ -129,8 +135,11 @@ def evaluate_run(
         ways = _ways(request.sampling, model, alone=alone)
         if request.protocol == "study":
             ways = [dict(model.method.study_protocol) | way for way in ways]
+        calibrated = Calibrated.of(path) if request.trust else None
         for way in ways:  # all are checked before any is scored
             sample_by(model, way)
+            if calibrated:
+                calibrated.check(model, numerics)
     for way, spoilt in itertools.product(ways, request.given_corruption):
         sample_by(model, way)
         key = {
@@ -143,12 +152,17 @@ def evaluate_run(
             "sampling": asdict(model.sampling),
             "numerics": numerics.as_json(),
             "given_corruption": spoilt,
+            "calibration": calibrated and calibrated.digest,
         }
         result = group.agreed(partial(file.find, key))
         if result is None:
+            plain = group.agreed(partial(file.find, key | {"calibration": None}))
             with numerics.at_work(model.device):
-                scored = _score(model, data, request, spoilt, group)
-            scored = key | {"own_sampling": key["sampling"] == own} | scored
+                scored = plain or _score(model, data, request, spoilt, group)
+                if calibrated:
+                    measure = partial(_certainty, calibrated, model, data, request, spoilt)
+                    scored = scored | {"certainty": group.agreed(measure)}
+            scored = scored | key | {"own_sampling": key["sampling"] == own}
             result = group.agreed(partial(file.add, facts, scored))
         results.append(result)
     group.say(f"{file.path}")
@@ -192,6 +206,14 @@ def _score(
         "metrics": results.as_json(),
         "hits": {name: pack_hits(flags) for name, flags in hits.items()},
     }
+
+
+def _certainty(
+    calibrated: Calibrated, model: PuzzleModule, data: GenRAVENDataModule, request: Request, spoilt: float
+) -> dict[str, Any]:
+    puzzles, rules = data.evaluation_puzzles(request.split)
+    given = corrupt(puzzles, Corruption(cells=spoilt), seed=model.seed, key=(0,)) if spoilt else None
+    return calibrated.measure(model, puzzles, rules, given, request.batch_size)
 
 
 def score_model(

@@ -1,11 +1,13 @@
 """From an untrained model to decisions: calibrate, complete with a promise, score, and what they refuse."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import TINY, fit
 
 from genraven.errors import InputError
@@ -90,6 +92,30 @@ def test_from_calibration_to_decision(
         assert record.promise is not None and record.promise["max_error"] == 0.05
     assert main(["complete", run, "p.npy", *options, "--out", "again.npy"]) == 0
     assert Path("again.audit.jsonl").read_text() == Path("done.audit.jsonl").read_text()
+
+
+def test_an_evaluation_says_how_far_a_model_knows(
+    runs: dict[str, Path], here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On puzzles that the calibration has not seen; what was scored before is not scored again; TensorBoard has it."""
+    run = Path(shutil.copytree(runs["gpt2"], here / "gpt2"))
+    command = ["evaluate", str(run), "--puzzles-per-rule", "4", "--device", "cpu"]
+    assert "expected a calibration in" in error_of([*command, "--trust"], capsys)
+    assert main(["calibrate", str(run), *FEW]) == 0
+    assert main(command) == main([*command, "--trust"]) == main([*command, "--trust"]) == 0
+    plain, trusted = json.loads((run / "evaluation.json").read_text())["results"]
+    assert plain["metrics"] == trusted["metrics"]
+    assert plain["seconds"] == trusted["seconds"]  # the same scoring
+    found = trusted["certainty"]
+    assert found["count"] == 12
+    assert found["area"]["value"] == found["random_area"] == 1.0  # untrained: all are wrong
+    assert found["accepted"]["0.05"] == {"accepted": 0, "wrong": 0}
+    assert "at 5% error 0 accepted, 0 of them wrong" in capsys.readouterr().out
+    events = EventAccumulator(str(run / "tensorboard"))
+    events.Reload()
+    assert {"trust/area", "trust/calibration_error", "trust/accepted_at_0.05_error"} <= set(events.Tags()["scalars"])
+    assert [point.value for point in events.Scalars("trust/risk_at_percent_accepted")] == [1.0] * 100
+    assert "expected completions as they were" in error_of([*command, "--trust", "--temperature", "0.5"], capsys)
 
 
 def test_what_the_checker_says_decides_nothing(runs: dict[str, Path], here: Path) -> None:

@@ -1,0 +1,78 @@
+"""How far a trained model knows when it is wrong, on puzzles that its calibration has not seen."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from genraven.errors import InputError
+from genraven.puzzles.masks import last_panel_mask
+from genraven.report.trust import MAX_ERRORS
+from genraven.trust.calibration import Calibration
+from genraven.trust.decision import mask_digits, model_digest
+from genraven.trust.risk import trustworthiness
+from launch.trained.calibrate import calibration_of, label
+from launch.trained.checkers import find_checker
+from launch.trained.completions import how_completed
+from launch.trained.numerics import Numerics
+from lightning_modules import PuzzleModule
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """The calibration of a checkpoint."""
+
+    calibration: Calibration
+    digest: str
+    """12 hex digits of its file."""
+
+    @classmethod
+    def of(cls, checkpoint: Path) -> "Calibrated":
+        """That of the run folder. Raises InputError where there is none, or it was edited."""
+        path = calibration_of(checkpoint, None)
+        found = Calibration.read(path)
+        return cls(found, hashlib.sha256(path.read_bytes()).hexdigest()[:12])
+
+    def check(self, model: PuzzleModule, numerics: Numerics) -> None:
+        """Raises InputError unless it is of this model, completing the last panel as it does now."""
+        mask, num = last_panel_mask(1), self.calibration.completion["candidates"]
+        self.calibration.check_use(model_digest(model), how_completed(model, numerics, num, mask_digits(mask)))
+
+    def measure(
+        self, model: PuzzleModule, puzzles: Tensor, rules: Tensor, given: Tensor | None, batch_size: int
+    ) -> dict[str, Any]:
+        """Area under risk against coverage, calibration error, and for each promise how many are accepted and wrong.
+
+        Args:
+            model: that was calibrated.
+            puzzles: (B, 3, 9, 9) int8, whose last panels are completed.
+            rules: (B,) of these.
+            given: what the model sees of them instead, such as with spoilt cells.
+            batch_size: completions at a time.
+        """
+        name, candidates = self.calibration.score, self.calibration.completion["candidates"]
+        of = label(model, puzzles, rules, last_panel_mask(len(puzzles)), find_checker(None), num=candidates,
+                   names=(name,), batch_size=batch_size, given=given)  # type: ignore[arg-type]  # fmt: skip
+        scores, correct = of.scores[name], of.correct[name]
+        found = trustworthiness(scores, correct, self.calibration.probability(scores)).as_json()
+        accepted = {}
+        for max_error in MAX_ERRORS:
+            try:
+                kept = self.calibration.promise(max_error).accepts(scores)
+            except InputError:  # too few calibration puzzles for this one
+                continue
+            accepted[f"{max_error:g}"] = {"accepted": int(kept.sum()), "wrong": int((kept & ~correct).sum())}
+        return found | {"score": name, "count": len(scores), "accepted": accepted}
+
+
+def said(found: dict[str, Any]) -> str:
+    """What ``measure`` found, as lines of text."""
+    lines = [f"by {found['score']}, of {found['count']} completions, the best of several candidates each:"]
+    for name in ("area", "calibration_error"):
+        low, high = found[name]["interval95"]
+        lines.append(f"  {name:20}{found[name]['value']:8.4f}  [{low:.4f}, {high:.4f}]")
+    for max_error, kept in found["accepted"].items():
+        lines.append(f"  at {float(max_error):.0%} error {kept['accepted']} accepted, {kept['wrong']} of them wrong")
+    return "\n".join(lines)
