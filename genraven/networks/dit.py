@@ -15,7 +15,7 @@ from genraven.networks.attention import attend
 
 def _frequencies(num: int, max_period: float, device: torch.device) -> Tensor:
     """(num,) float32, made on the device anew: a buffer would be rounded where the network is bfloat16."""
-    return torch.exp(-math.log(max_period) * torch.arange(num, device=device) / num)
+    return torch.exp(-math.log(max_period) * torch.arange(num, device=device, dtype=torch.float32) / num)
 
 
 def _grid_embedding(width: int, side: int, device: torch.device) -> Tensor:

@@ -101,14 +101,18 @@ def states_to_tokens(states: Tensor) -> Tensor:
     return (states_to_symbols(states, SYMBOLS) + EMPTY).to(torch.int8)
 
 
-@cache
 def _per_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
+    return _kept(values, device, torch.get_default_dtype())
+
+
+@cache
+def _kept(values: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
     with torch.inference_mode(False):  # kept for training as well
-        return torch.tensor(values, device=device).view(-1, 1, 1)
+        return torch.tensor(values, device=device, dtype=dtype).view(-1, 1, 1)
 
 
 def puzzles_to_fields(puzzles: Tensor) -> Tensor:
-    """(B, A, 9, 9) float32 fields from puzzles: centred and scaled per channel to about [-1, 2]."""
+    """(B, A, 9, 9) fields of torch's default dtype from puzzles: centred and scaled per channel to about [-1, 2]."""
     return (puzzles - _per_channel(_MEAN, puzzles.device)) / _per_channel(_SCALE, puzzles.device)
 
 

@@ -156,7 +156,7 @@ def test_a_recipe_of_another_family_is_refused(in_tmp_path: Path, capsys: pytest
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_run_lives_in_one_folder(family: str, runs: dict[str, Path]) -> None:
     run = runs[family]
-    kept = {"checkpoints", "config.yaml", "run.lock", "summary.json", "tensorboard"}
+    kept = {"checkpoints", "config.yaml", "curve.csv", "run.lock", "summary.json", "tensorboard"}
     assert {path.name for path in run.iterdir()} == kept
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"step-00000004.ckpt", "best.ckpt"}
     summary = json.loads((run / "summary.json").read_text())

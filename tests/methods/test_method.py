@@ -53,12 +53,19 @@ MODELS: dict[str, Callable[[], PuzzleModule]] = {
 def seen_by(module: PuzzleModule, work: Callable[[], object]) -> float:
     """Whole puzzles that pass through the network; a cell of a sequence is a part of one."""
     seen: list[float] = []
+    network = module.network
+    if isinstance(network, Transformer | Mamba):
+        trunk = network.trunk
 
-    def count(network: torch.nn.Module, inputs: Any, output: torch.Tensor) -> None:
-        in_order = isinstance(network, Transformer | Mamba)
-        seen.append(len(output) * (output.shape[1] / TOKENS_PER_PUZZLE if in_order else 1))
+        def positions(x: torch.Tensor, cache: Any) -> torch.Tensor:
+            seen.append(len(x) * x.shape[1] / TOKENS_PER_PUZZLE)
+            return trunk(x, cache)
 
-    hook = module.network.register_forward_hook(count)
+        network.trunk = positions  # type: ignore[method-assign]
+        work()
+        network.trunk = trunk  # type: ignore[method-assign]
+        return sum(seen)
+    hook = network.register_forward_hook(lambda network, inputs, output: seen.append(len(output)))
     work()
     hook.remove()
     return sum(seen)

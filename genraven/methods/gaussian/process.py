@@ -139,7 +139,7 @@ class Process(ABC):
         Raises:
             InputError: it comes no nearer than 5%.
         """
-        small = torch.logspace(-6, 0, 6001, device="cpu")
+        small = torch.logspace(-6, 0, 6001, dtype=torch.float32, device="cpu")
         times = self.times(1)[0] * torch.cat([small, 1 - small])
         ratios = self.sigma(times) / self.alpha(times)
         nearest = int((ratios.log() - math.log(ratio)).abs().argmin())

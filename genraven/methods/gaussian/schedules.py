@@ -20,7 +20,7 @@ def check_spacing(spacing: float) -> None:
 def uniform_times(num_steps: int) -> Tensor:
     """(num_steps + 1,) times from 1 to 0."""
     _check_steps(num_steps)
-    return torch.linspace(1, 0, num_steps + 1, device="cpu")
+    return torch.linspace(1, 0, num_steps + 1, dtype=torch.float32, device="cpu")
 
 
 def karras_sigmas(num_steps: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> Tensor:
