@@ -17,6 +17,8 @@ import torch
 import torch.distributed as dist
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
+from genraven.signals import received_signal
+
 
 class Fault(L.Callback):
     def __init__(self, step: int, rank: int = 0, times: int = 1, start: int | None = None) -> None:
@@ -56,6 +58,9 @@ class SlurmSignalInStep(Fault):
         if self.due(trainer):
             time.sleep(0.2)
             subprocess.run(["scancel", "--signal=USR1", os.environ["SLURM_JOB_ID"]], check=True)
+            deadline = time.monotonic() + 20  # SLURM takes its time to hand it on
+            while received_signal() is None and time.monotonic() < deadline:
+                time.sleep(0.02)
             time.sleep(0.2)
 
 
