@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from datamodules import GenRAVENDataModule
@@ -212,8 +213,12 @@ def _certainty(
     calibrated: Calibrated, model: PuzzleModule, data: GenRAVENDataModule, request: Request, spoilt: float
 ) -> dict[str, Any]:
     puzzles, rules = data.evaluation_puzzles(request.split)
-    given = corrupt(puzzles, Corruption(cells=spoilt), seed=model.seed, key=(0,)) if spoilt else None
-    return calibrated.measure(model, puzzles, rules, given, request.batch_size)
+    return calibrated.measure(model, puzzles, rules, _spoilt(puzzles, spoilt, model.seed), request.batch_size)
+
+
+def _spoilt(puzzles: Tensor, share: float, seed: int) -> Tensor | None:
+    """What a model sees of all evaluation ``puzzles`` where it is to complete them; None for these themselves."""
+    return corrupt(puzzles, Corruption(cells=share), seed=seed, key=(0,)) if share else None
 
 
 def score_model(
@@ -229,19 +234,20 @@ def score_model(
 
     Processes score whole batches in turn, each drawn by its number alone: any number of them gives the same scores.
     """
-    spoil = Corruption(cells=given_corruption)
     group = group or ProcessGroup()
     with group.together():
         data.prepare_data()
         puzzles, rules = data.evaluation_puzzles(split)
+        spoilt = _spoilt(puzzles, given_corruption, model.seed)
         index, parts = data.training_index(), list[BatchOutcomes]()
         scores = Scores(data.trained, index, model.device, model.method.likelihood)
         loader = EvaluationLoader(puzzles, rules, batch_size, rank=group.rank, world_size=group.size)
         for batch in tqdm(loader, unit="batch", desc=f"score {model.family}", disable=group.rank > 0 or None):
             if batch.total:
                 here = batch._replace(puzzles=batch.puzzles.to(model.device), rules=batch.rules.to(model.device))
-                given = corrupt(batch.puzzles, spoil, seed=model.seed, key=(batch.step,)) if spoil else None
-                made = model.score(scores, here, "test", given=None if given is None else given.to(model.device))
+                part = slice(batch.step * batch_size, (batch.step + 1) * batch_size)
+                given = None if spoilt is None else spoilt[part].to(model.device)
+                made = model.score(scores, here, "test", given=given)
                 parts.append(outcomes(batch.step, made["completed"], here.rules, made["generated"], index))
     return scores.compute(), in_order(group.gathered(parts))
 
