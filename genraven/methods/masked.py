@@ -6,6 +6,7 @@ objective is that of autoregression in any order.
 B puzzles, L = 81 cells in the order of tokens, V = 701 states of a cell (0 empty), P cells to predict.
 """
 
+import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -169,9 +170,11 @@ class MaskedDiffusion(Method):
         masked_share: of training puzzles, that are masked within some panels or cells only (half of these within the
             last panel), for the network to learn to complete them sooner. Validation is always over all cells.
         sampling: of generation and completion.
+        training_spacing: in training the share of cells that are masked is u ** training_spacing for uniform u: below
+            1, more puzzles are nearly all masked, where a network that learns by heart has most to learn.
 
     Raises:
-        InputError: a share out of range.
+        InputError: a share or a spacing out of range.
     """
 
     family = "diffusion"
@@ -179,11 +182,15 @@ class MaskedDiffusion(Method):
     likelihood = ("bound", 8)
     confidences = ("agreement", "strongest", "log_probability", "stability")
 
-    def __init__(self, masked_share: float = 0.0, sampling: MaskedSampling | None = None) -> None:
+    def __init__(
+        self, masked_share: float = 0.0, sampling: MaskedSampling | None = None, training_spacing: float = 1.0
+    ) -> None:
         super().__init__(sampling)
         if not 0 <= masked_share <= 1:
             raise InputError(f"expected masked_share between 0 and 1, got {masked_share}.")
-        self.masked_share = masked_share
+        if not 0 < training_spacing < math.inf:
+            raise InputError(f"expected training_spacing above 0, got {training_spacing}: 1 is even.")
+        self.masked_share, self.training_spacing = masked_share, training_spacing
 
     def architecture(self, network: nn.Module) -> str:
         """``MDM``, a masked diffusion model."""
@@ -211,16 +218,25 @@ class MaskedDiffusion(Method):
     def losses(self, network: nn.Module, puzzles: Tensor, labels: Tensor | None, draw: Draw) -> Tensor:
         """(B,) mean cross-entropy of the masked cells in nats; one draw of a bound on the nats per cell."""
         whole = torch.ones(len(puzzles), TOKENS_PER_PUZZLE, dtype=torch.bool, device=puzzles.device)
+        spacing = self.training_spacing if network.training else 1.0
         if not (network.training and self.masked_share):
-            return self._nats(network, puzzles, whole, labels, draw)
+            return self._nats(network, puzzles, whole, labels, draw, spacing)
         within = layout.mask_to_tokens(random_masks(draw(torch.rand, NUM_DRAWS)))
         chosen = draw(torch.rand) < self.masked_share
-        return self._nats(network, puzzles, torch.where(chosen.unsqueeze(1), within, whole), labels, draw)
+        return self._nats(network, puzzles, torch.where(chosen.unsqueeze(1), within, whole), labels, draw, spacing)
 
-    def _nats(self, network: nn.Module, puzzles: Tensor, within: Tensor, labels: Tensor | None, draw: Draw) -> Tensor:
-        """(B,) mean cross-entropy of k masked cells ``within`` (B, L) some, k uniform from 1 to all of these."""
+    def _nats(
+        self,
+        network: nn.Module,
+        puzzles: Tensor,
+        within: Tensor,
+        labels: Tensor | None,
+        draw: Draw,
+        spacing: float = 1.0,
+    ) -> Tensor:
+        """(B,) mean cross-entropy of k masked cells ``within`` (B, L) some: k from 1 to all, uniform at spacing 1."""
         tokens, size = layout.puzzles_to_tokens(puzzles), within.sum(1)
-        num = 1 + (draw.spread() * size).long().minimum(size - 1)
+        num = 1 + (draw.spread() ** spacing * size).long().minimum(size - 1)
         scores = draw(torch.rand, TOKENS_PER_PUZZLE).masked_fill(~within, 2.0)
         masked = scores.argsort(1).argsort(1) < num.unsqueeze(1)
         logits = network(tokens.long() + 1, masked, labels)

@@ -221,6 +221,22 @@ def test_as_many_cells_are_masked_as_there_are_draws_and_only_these_count() -> N
     assert losses.shape == (81,)
 
 
+def test_training_may_mask_most_cells_more_often_and_validation_does_not() -> None:
+    method, spy = MaskedDiffusion(training_spacing=0.25), Fixed(generate(0, 0, 1))
+    method.losses(spy.train(), generate(0, 0, 81), None, draw(81))
+    method.losses(spy.eval(), generate(0, 0, 81), None, draw(81))
+    training, validation = (seen.sum(1).sort().values for seen in spy.seen)
+    assert training.float().mean() == pytest.approx(81 / 1.25, abs=1)  # the mean of u ** 0.25 is 1 / 1.25
+    assert (training > 75).float().mean() == pytest.approx(1 - (75 / 81) ** 4, abs=0.03)
+    assert (validation - torch.arange(1, 82)).abs().max() <= 1
+
+
+@pytest.mark.parametrize("spacing", [0.0, -1.0, math.inf, math.nan])
+def test_a_spacing_that_is_none_is_refused(spacing: float) -> None:
+    with pytest.raises(InputError, match="training_spacing"):
+        MaskedDiffusion(training_spacing=spacing)
+
+
 def test_the_number_of_masked_cells_of_a_puzzle_does_not_depend_on_the_world() -> None:
     method, one = MaskedDiffusion(), Fixed(generate(0, 0, 1))
     method.losses(one, generate(0, 0, 8), None, draw(8))
