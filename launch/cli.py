@@ -11,6 +11,7 @@ from typing import Any
 
 from genraven.console import settle_console
 from genraven.errors import InputError
+from genraven.memory import keep_freed_memory
 from genraven.paths import user_path
 from genraven.signals import REQUEUE, Preempted, noted_signals
 from launch.configs import plugins
@@ -302,6 +303,7 @@ def _leave_reason(error: InputError) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; its exit status. Bad input is one line on stderr and status 2."""
     settle_console()
+    keep_freed_memory()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments[:1] and arguments[0] in (*TRAINING_COMMANDS, "evaluate"):
         settle_starter()

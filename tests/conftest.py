@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from genraven.memory import keep_freed_memory
+
+keep_freed_memory()  # as the command does
 SINFO = "gpu*|1-00:00:00|gpu:a100:8(S:0-1)|4\ngpu*|1-00:00:00|gpu:v100:2,gpu:t4:2|2\ncpu|infinite|(null)|10"
 
 

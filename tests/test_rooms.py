@@ -10,6 +10,7 @@ ROOMS = [  # from the bottom up
     "genraven.__main__",
     "genraven.errors",
     "genraven.console",
+    "genraven.memory",
     "genraven.signals",
     "genraven.paths",
     "genraven.run_folder",

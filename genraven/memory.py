@@ -1,0 +1,26 @@
+"""Memory that was freed stays with the process, for its next tensors. Imports nothing heavy."""
+
+import ctypes
+import os
+import platform
+
+TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3  # of glibc's mallopt
+AT_MOST = 2**31 - 1  # that it takes
+USERS_OWN = ("MALLOC_", "GLIBC_TUNABLES")
+
+
+def keep_freed_memory() -> bool:
+    """Asks glibc to keep what is freed for what is allocated next; whether it was asked.
+
+    As it is set up, it maps each larger tensor anew and gives it back when freed, and the system then clears the same
+    pages again and again: nearly half of the processor time of sampling on virtual machines, an eighth of a training
+    step's. Where the user has set glibc's own variables, or the C library is another, nothing changes.
+    """
+    if platform.libc_ver()[0] != "glibc" or any(name.startswith(USERS_OWN) for name in os.environ):
+        return False
+    libc = ctypes.CDLL(None)
+    taken = [
+        libc.mallopt(which, value)
+        for which, value in ((MMAP_THRESHOLD, 1 << 30), (TRIM_THRESHOLD, AT_MOST), (TOP_PAD, 64 << 20))
+    ]
+    return all(taken)
