@@ -1,6 +1,7 @@
 "use strict";
 const articles = [...document.querySelectorAll("article")];
 const about = JSON.parse(document.getElementById("about").textContent);
+let unsaved = false;
 const chosen = (article) => article.querySelector("input:checked");
 
 function current() {
@@ -34,6 +35,7 @@ function exportChoices() {
   link.href = URL.createObjectURL(new Blob([text], { type: "application/json" }));
   link.download = "review.json";
   link.click();
+  unsaved = false;
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
 
@@ -44,10 +46,18 @@ function choose(digit) {
   const input = digit === 0 ? inputs[inputs.length - 1] : inputs.slice(0, -1)[digit - 1];
   if (!input) return;
   input.checked = true;
+  decide();
+}
+
+function decide() {
+  unsaved = true;
   update();
 }
 
-document.addEventListener("change", update);
+document.addEventListener("change", decide);
+window.addEventListener("beforeunload", (event) => {
+  if (unsaved) event.preventDefault();
+});
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const key = event.key;

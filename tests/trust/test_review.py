@@ -73,6 +73,12 @@ def test_reasons_name_given_panels_the_strongest_first() -> None:
     assert len(found) == 8
 
 
+def test_the_page_says_whether_any_was_accepted() -> None:
+    assert "The others were accepted: with probability 90% at most 5%" in to_html(records(), source="a.npy")
+    none = to_html(records(num_accepted=0), source="a.npy")
+    assert "The others" not in none and "None was accepted" in none
+
+
 def test_the_most_doubtful_is_first_and_nothing_is_loaded() -> None:
     page = to_html(records(), source="<script>alert(1)</script>.npy")
     order = [page.index(f'id="puzzle-{b}"') for b in (5, 4, 3, 2)]
