@@ -167,6 +167,8 @@ def _add_trust_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--calibration", type=_path, help="default: calibration.json of the run folder")
     group.add_argument("--exchanges", type=int, default=16, help="other puzzles whose panels tell which given panels a "
                        "completion rests on; 0 does not ask")  # fmt: skip
+    group.add_argument("--accept-unlike", action="store_true", help="accept also where the puzzles, as a whole, are "
+                       "unlike those of the calibration, of which its promise says nothing")  # fmt: skip
     _add_score_arguments(group)
 
 

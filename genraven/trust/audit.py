@@ -19,7 +19,7 @@ from genraven.files import appears_whole
 from genraven.puzzles import layout
 from genraven.puzzles.spec import EMPTY, NUM_ATTRIBUTES, NUM_CELLS, NUM_PANELS, TOKENS_PER_PUZZLE
 
-VERSION, SUFFIX = 1, ".audit.jsonl"
+VERSION, SUFFIX = 2, ".audit.jsonl"
 Decision = Literal["accept", "review"]
 Cell = Sequence[int]
 
@@ -51,7 +51,10 @@ class Record:
     """Scores from here on are accepted; None where nothing is."""
     promise: Mapping[str, Any] | None
     """``max_error`` and ``delta``: with probability 1 - delta over calibration puzzles at most max_error of the
-    accepted are wrong, for ``holds_for``; None where none was asked for."""
+    accepted are wrong, for ``holds_for``; None where none was asked for. ``unlike_p_value``: chance of puzzles as
+    different from those, as the ones of the file are as a whole, if they are of the same kind."""
+    familiarity: float | None
+    """Nats by which the given cells are likelier than the model expects; None where it does not know."""
     given: Sequence[Cell | None]
     """(81,) cells; None where the model wrote."""
     written_cells: Sequence[int]

@@ -23,7 +23,7 @@ from genraven.files import appears_whole
 from genraven.trust.risk import area
 
 Floats = NDArray[np.float64]
-VERSION = 1
+VERSION = 2
 ALL = "all"  # the group of all puzzles
 NUM_THRESHOLDS = 100
 LOWEST = -1e308  # a threshold that accepts whatever has a score; JSON has no infinity
@@ -100,6 +100,8 @@ class Calibration:
     tested: Counts
     knots: tuple[tuple[float, ...], tuple[float, ...]]
     """Scores and probabilities of being correct; linear between them."""
+    familiarity: tuple[float, ...] = ()
+    """Of the tested puzzles, sorted; empty where the method does not know it."""
     trust: Mapping[str, Any] = field(default_factory=dict)
     """Area under risk against coverage and calibration error of the tested puzzles."""
 
@@ -179,7 +181,7 @@ class Calibration:
         if body.pop("version", None) != VERSION or set(body) != {item.name for item in fields(cls)}:
             raise InputError(f"expected a calibration of version {VERSION} in {path}, got another: {again} again.")
         counts = {name: Counts(**{k: _tuples(v) for k, v in body[name].items()}) for name in ("chosen", "tested")}
-        tuples = {name: _tuples(body[name]) for name in ("groups", "thresholds", "knots")}
+        tuples = {name: _tuples(body[name]) for name in ("groups", "thresholds", "knots", "familiarity")}
         return cls(**(body | counts | tuples))
 
 

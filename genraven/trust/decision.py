@@ -16,6 +16,7 @@ from genraven.errors import InputError
 from genraven.methods.method import Confidence
 from genraven.trust.calibration import Calibration
 from genraven.trust.confidence import Writer, confidence, write_candidates
+from genraven.trust.familiarity import ALARM, familiarity, unlike
 
 
 class Model(Writer, Protocol):
@@ -37,7 +38,10 @@ class Decided:
     probability: Tensor
     """(B,) float64 of being right, for puzzles like those of the calibration."""
     accepted: Tensor
-    """(B,) bool."""
+    """(B,) bool; none where the puzzles are unlike those of the calibration, whose promise is not of them."""
+    unlike_p_value: float | None
+    """Chance of puzzles as different from those of the calibration if they are of the same kind; None of a method that
+    does not know how likely puzzles are."""
 
 
 def decide(
@@ -69,11 +73,16 @@ def decide(
     candidates = write_candidates(model, puzzles, mask, found.completion["candidates"], generator)
     scores, best = confidence(name, model, candidates, mask, generator).max(1)
     every = torch.arange(len(candidates), device=candidates.device)
+    p_value = None
+    if found.familiarity:
+        p_value = unlike(familiarity(model, candidates[:, 0], mask, generator), found.familiarity)
+    accepted = torch.from_numpy(found.promise(max_error).accepts(scores.numpy()))
     return Decided(
         candidates[every, best.to(candidates.device)],
         scores,
         torch.from_numpy(found.probability(scores.numpy())),
-        torch.from_numpy(found.promise(max_error).accepts(scores.numpy())),
+        accepted if p_value is None or p_value >= ALARM else torch.zeros_like(accepted),
+        p_value,
     )
 
 

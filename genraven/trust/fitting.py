@@ -26,6 +26,8 @@ class Labelled:
     """(N,) of each confidence: is the candidate right that it keeps?"""
     rules: NDArray[np.str_]
     """(N,) names."""
+    familiarity: NDArray[np.float64] | None = None
+    """(N,) of what is given; None of a method that does not know it."""
 
     def __len__(self) -> int:
         return len(self.rules)
@@ -37,7 +39,8 @@ class Labelled:
     def take(self, part: slice | NDArray[np.int64]) -> "Labelled":
         """Some of the puzzles."""
         scores = {name: values[part] for name, values in self.scores.items()}
-        return Labelled(scores, {name: values[part] for name, values in self.correct.items()}, self.rules[part])
+        correct = {name: values[part] for name, values in self.correct.items()}
+        return Labelled(scores, correct, self.rules[part], None if self.familiarity is None else self.familiarity[part])
 
 
 def calibrated(
@@ -90,6 +93,7 @@ def calibrated(
         chosen=counted(chosen),
         tested=counted(tested),
         knots=knots,
+        familiarity=() if tested.familiarity is None else tuple(np.sort(tested.familiarity).round(3).tolist()),
     )
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from genraven.puzzles.render import render
 from genraven.trust.audit import Record, puzzles_of
+from genraven.trust.familiarity import ALARM
 
 HERE = Path(__file__).parent
 CELL, MARGIN = 22, 4  # side of a cell, and what is left around the written ones, in pixels
@@ -38,6 +39,7 @@ def to_html(records: Sequence[Record], *, source: str) -> str:
         entries=[_entry(record) for record in waiting],
         num_records=len(records),
         promise=first.promise if first else None,
+        alarm=ALARM,
         about=json.dumps({"version": VERSION, "puzzles": source, "model": first.made_by["model"] if first else None}),
         source=source,
         style=(HERE / "review.css").read_text(encoding="utf-8"),

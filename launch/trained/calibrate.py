@@ -130,9 +130,11 @@ def label(
     """
     scores: dict[str, list[Tensor]] = {name: [] for name in names}
     correct: dict[str, list[Tensor]] = {name: [] for name in names}
+    familiar: list[Tensor] = []
     seen = puzzles if given is None else given
     for done in completions(model, seen, mask, num=num, names=names, batch_size=batch_size):  # type: ignore[arg-type]
         every = torch.arange(len(done.candidates))
+        familiar += [] if done.familiarity is None else [done.familiarity]
         for name in names:
             best = done.best(name)  # type: ignore[arg-type]
             scores[name].append(done.scores[name][every, best])  # type: ignore[index]
@@ -142,6 +144,7 @@ def label(
         {name: torch.cat(parts).numpy() for name, parts in scores.items()},
         {name: torch.cat(parts).numpy() for name, parts in correct.items()},
         np.array([RULES[r].name if r >= 0 else "unknown" for r in rules.tolist()]),
+        torch.cat(familiar).numpy() if familiar else None,
     )
 
 

@@ -12,6 +12,7 @@ from genraven.puzzles.masks import last_panel_mask
 from genraven.report.trust import MAX_ERRORS
 from genraven.trust.calibration import Calibration
 from genraven.trust.decision import mask_digits, model_digest
+from genraven.trust.familiarity import ALARM, unlike
 from genraven.trust.risk import trustworthiness
 from launch.trained.calibrate import calibration_of, label
 from launch.trained.checkers import find_checker
@@ -64,7 +65,9 @@ class Calibrated:
             except InputError:  # too few calibration puzzles for this one
                 continue
             accepted[f"{max_error:g}"] = {"accepted": int(kept.sum()), "wrong": int((kept & ~correct).sum())}
-        return found | {"score": name, "count": len(scores), "accepted": accepted}
+        known = self.calibration.familiarity
+        p_value = None if of.familiarity is None or not known else unlike(of.familiarity, known)
+        return found | {"score": name, "count": len(scores), "accepted": accepted, "unlike_p_value": p_value}
 
 
 def said(found: dict[str, Any]) -> str:
@@ -75,4 +78,6 @@ def said(found: dict[str, Any]) -> str:
         lines.append(f"  {name:20}{found[name]['value']:8.4f}  [{low:.4f}, {high:.4f}]")
     for max_error, kept in found["accepted"].items():
         lines.append(f"  at {float(max_error):.0%} error {kept['accepted']} accepted, {kept['wrong']} of them wrong")
+    if found["unlike_p_value"] is not None and found["unlike_p_value"] < ALARM:
+        lines.append("  these puzzles are unlike those of the calibration: `genraven complete` would accept none")
     return "\n".join(lines)

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from genraven.methods.method import Confidence
 from genraven.puzzles.generate import Draws, generate
 from genraven.trust.confidence import confidence, write_candidates
+from genraven.trust.familiarity import familiarity, knows_familiarity
 from launch.trained.numerics import Numerics
 from lightning_modules import PuzzleModule
 
@@ -26,6 +27,8 @@ class Completed:
     """(b, m, 3, 9, 9) int8, on the CPU."""
     scores: dict[Confidence, Tensor]
     """(b, m) float64 of each confidence."""
+    familiarity: Tensor | None
+    """(b,) float64 of what is given; None of a method that does not know it."""
 
     def best(self, name: Confidence) -> Tensor:
         """(b,) number of the candidate that ``name`` likes best, the first of equals."""
@@ -50,7 +53,10 @@ def completions(
             written = write_candidates(model, given, open_cells, num, model.generator("complete", start))
             generator = model.generator("confidence", start)
             scores = {name: confidence(name, model, written, open_cells, generator) for name in names}
-            yield Completed(part, written.cpu(), scores)
+            familiar = None
+            if knows_familiarity(model.method):
+                familiar = familiarity(model, written[:, 0], open_cells, generator)
+            yield Completed(part, written.cpu(), scores, familiar)
             bar.update(part.stop - part.start)
 
 

@@ -2,8 +2,9 @@
 
 import argparse
 import platform
+import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -21,6 +22,7 @@ from genraven.trust.audit import SUFFIX, Candidate, Record, cells_of, strongest_
 from genraven.trust.calibration import Calibration, Promise, check_rate
 from genraven.trust.confidence import feature_agreement, usable
 from genraven.trust.decision import mask_digits, model_digest
+from genraven.trust.familiarity import ALARM, unlike
 from genraven.trust.features import FEATURES, panel_features, written_panels
 from genraven.trust.reason import panel_support
 from genraven.trust.review import to_html
@@ -80,6 +82,7 @@ def complete_trusted(options: argparse.Namespace, puzzles: Tensor, mask: Tensor)
             completed = done.candidates[torch.arange(len(best)), best]
             kept.append(completed)
             records += _records(trusted, done, completed, mask[done.part], options)
+    records = _held_against(trusted.calibration, records, accept_unlike=options.accept_unlike)
     write_records(options.out.with_suffix(SUFFIX), records)
     if options.review is not None:
         with appears_whole(options.review) as temporary:
@@ -90,6 +93,22 @@ def complete_trusted(options: argparse.Namespace, puzzles: Tensor, mask: Tensor)
     if options.review is not None:
         print(f"{options.review}: to review, the most doubtful first")
     return torch.cat(kept), records
+
+
+def _held_against(calibration: Calibration | None, records: list[Record], *, accept_unlike: bool) -> list[Record]:
+    """The records, with what all together say of the promise: is it of puzzles like these? If not, none is accepted."""
+    values = [record.familiarity for record in records if record.familiarity is not None]
+    if calibration is None or not calibration.familiarity or not values:
+        return records
+    p_value = unlike(values, calibration.familiarity)
+    records = [replace(r, promise={**r.promise, "unlike_p_value": p_value} if r.promise else None) for r in records]
+    if p_value >= ALARM:
+        return records
+    instead = "accepts some all the same" if accept_unlike else "accepts none (--accept-unlike accepts all the same)"
+    print(f"genraven: these puzzles, as a whole, are unlike those of the calibration (p = {p_value:.1g}), and its "
+          f"promise does not hold for them: {instead}; `genraven calibrate --source` calibrates on your own",
+          file=sys.stderr)  # fmt: skip
+    return records if accept_unlike else [replace(record, decision="review") for record in records]
 
 
 def check_given(puzzles: Tensor, mask: Tensor) -> None:
@@ -166,6 +185,7 @@ def _records(
             score=trusted.score,
             threshold=promise.threshold if promise else None,
             promise=_promised(promise, calibration) if promise and calibration else None,
+            familiarity=None if done.familiarity is None else float(done.familiarity[b]),
             given=[None if place in written else cell for place, cell in enumerate(cells[0])],
             written_cells=written,
             candidates=[

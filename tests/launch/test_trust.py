@@ -11,11 +11,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny import TINY, fit
 
 from genraven.errors import InputError
+from genraven.puzzles import layout
 from genraven.puzzles.generate import generate
 from genraven.puzzles.masks import last_panel_mask
 from genraven.trust.audit import puzzles_of, read_records
 from genraven.trust.decision import decide
+from genraven.trust.familiarity import ALARM
 from launch.cli import main
+from launch.runs.folder import find_checkpoint
 from launch.trained.completions import drawn_puzzles
 from launch.trained.load import load_run
 
@@ -116,6 +119,35 @@ def test_an_evaluation_says_how_far_a_model_knows(
     assert {"trust/area", "trust/calibration_error", "trust/accepted_at_0.05_error"} <= set(events.Tags()["scalars"])
     assert [point.value for point in events.Scalars("trust/risk_at_percent_accepted")] == [1.0] * 100
     assert "expected completions as they were" in error_of([*command, "--trust", "--temperature", "0.5"], capsys)
+
+
+def test_puzzles_of_another_kind_are_not_accepted(
+    runs: dict[str, Path], here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a whole: a promise is of puzzles like those of the calibration. What cannot tell does not say."""
+    states = torch.randint(701, (100, 81), generator=torch.Generator().manual_seed(0))
+    np.save("noise.npy", layout.tokens_to_puzzles(layout.states_to_tokens(states)).numpy())
+    for name, can_tell in (("gpt2", True), ("sit", False)):
+        run = str(runs[name])
+        assert main(["calibrate", run, *FEW, "--rules-from", "checkers:right", "--out", f"{name}.json"]) == 0
+        options = ["--max-error", "0.05", "--calibration", f"{name}.json", "--device", "cpu", "--exchanges", "0"]
+        command = ["complete", run, "noise.npy", *options, "--out", "done.npy", "--review", "review.html"]
+        capsys.readouterr()
+        assert main(command) == 0
+        said = capsys.readouterr()
+        assert ("unlike those of the calibration" in said.err) is can_tell
+        assert f"{0 if can_tell else 100} of 100 accepted" in said.out
+        assert ("as a whole, are unlike" in Path("review.html").read_text()) is can_tell
+        record = read_records(Path("done.audit.jsonl"))[0]
+        assert record.promise is not None
+        assert (record.familiarity is not None) is ("unlike_p_value" in record.promise) is can_tell
+        assert main([*command, "--accept-unlike"]) == 0
+        assert "100 of 100 accepted" in capsys.readouterr().out
+    model = load_run(find_checkpoint(runs["gpt2"]), "cpu")[0]
+    noise, mask = torch.from_numpy(np.load("noise.npy")), last_panel_mask(100)
+    decided = decide(model, noise, mask, "gpt2.json", max_error=0.05)
+    assert decided.unlike_p_value is not None and decided.unlike_p_value < ALARM
+    assert not decided.accepted.any()
 
 
 def test_what_the_checker_says_decides_nothing(runs: dict[str, Path], here: Path) -> None:

@@ -36,6 +36,7 @@ def records(num_accepted: int = 2) -> list[Record]:
                 score="agreement",
                 threshold=0.8,
                 promise={"max_error": 0.05, "delta": 0.1, "holds_for": "puzzles like those of the calibration"},
+                familiarity=None,
                 given=[*cells[0][:72], *[None] * 9],
                 written_cells=written,
                 candidates=[
@@ -62,7 +63,7 @@ def test_records_are_read_as_written_and_hold_the_puzzles(tmp_path: Path) -> Non
     assert torch.equal(mask, last_panel_mask(NUM))
     lines = (tmp_path / "r.jsonl").read_text().splitlines()
     assert {(json.loads(line)["version"], json.loads(line)["decision"]) for line in lines} == {
-        (1, "accept"), (1, "review"),
+        (2, "accept"), (2, "review"),
     }  # fmt: skip
 
 
