@@ -122,19 +122,22 @@ def label(
     names: tuple[str, ...],
     batch_size: int,
     given: Tensor | None = None,
+    familiar: bool = True,
 ) -> Labelled:
     """Completes ``puzzles`` and says, by ``checker``, which of the candidates that each confidence keeps are right.
 
     ``given`` is what the model sees of them instead, such as with spoilt cells; what it writes is judged in its place
-    in the whole puzzles.
+    in the whole puzzles. ``familiar`` notes how likely what is given is, too.
     """
     scores: dict[str, list[Tensor]] = {name: [] for name in names}
     correct: dict[str, list[Tensor]] = {name: [] for name in names}
-    familiar: list[Tensor] = []
+    known: list[Tensor] = []
     seen = puzzles if given is None else given
-    for done in completions(model, seen, mask, num=num, names=names, batch_size=batch_size):  # type: ignore[arg-type]
+    for done in completions(
+        model, seen, mask, num=num, names=names, batch_size=batch_size, familiar=familiar  # type: ignore[arg-type]
+    ):  # fmt: skip
         every = torch.arange(len(done.candidates))
-        familiar += [] if done.familiarity is None else [done.familiarity]
+        known += [] if done.familiarity is None else [done.familiarity]
         for name in names:
             best = done.best(name)  # type: ignore[arg-type]
             scores[name].append(done.scores[name][every, best])  # type: ignore[index]
@@ -144,7 +147,7 @@ def label(
         {name: torch.cat(parts).numpy() for name, parts in scores.items()},
         {name: torch.cat(parts).numpy() for name, parts in correct.items()},
         np.array([RULES[r].name if r >= 0 else "unknown" for r in rules.tolist()]),
-        torch.cat(familiar).numpy() if familiar else None,
+        torch.cat(known).numpy() if known else None,
     )
 
 

@@ -43,8 +43,12 @@ def completions(
     num: int,
     names: Sequence[Confidence],
     batch_size: int,
+    familiar: bool = True,
 ) -> Iterator[Completed]:
-    """Each batch of ``puzzles`` (B, 3, 9, 9) completed ``num`` times under ``mask`` (B, 9, 9)."""
+    """Each batch of ``puzzles`` (B, 3, 9, 9) completed ``num`` times under ``mask`` (B, 9, 9).
+
+    ``familiar`` asks as well how likely what is given is.
+    """
     size = max(1, batch_size // num)
     with tqdm(total=len(puzzles), unit="puzzle", desc="complete") as bar:
         for start in range(0, len(puzzles), size):
@@ -53,10 +57,10 @@ def completions(
             written = write_candidates(model, given, open_cells, num, model.generator("complete", start))
             generator = model.generator("confidence", start)
             scores = {name: confidence(name, model, written, open_cells, generator) for name in names}
-            familiar = None
-            if knows_familiarity(model.method):
-                familiar = familiarity(model, written[:, 0], open_cells, generator)
-            yield Completed(part, written.cpu(), scores, familiar)
+            known = None
+            if familiar and knows_familiarity(model.method):
+                known = familiarity(model, written[:, 0], open_cells, generator)
+            yield Completed(part, written.cpu(), scores, known)
             bar.update(part.stop - part.start)
 
 

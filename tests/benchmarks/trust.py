@@ -1,7 +1,8 @@
 """Is the promise of ``genraven calibrate`` kept by trained runs? `python tests/benchmarks/trust.py RUN [RUN ...]`.
 
 20 000 fresh puzzles are completed and labelled by their rules. 500 calibrations are drawn from them, as large as those
-of the command; each is held against the puzzles that it did not see, and against others with spoilt given cells.
+of the command; each is held against the puzzles that it did not see, and against others with spoilt given cells. Beside
+the table stands how often a file of a hundred puzzles is taken for unlike.
 """
 
 import argparse
@@ -9,10 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from genraven.puzzles.corrupt import Corruption, corrupt
 from genraven.puzzles.masks import last_panel_mask
+from genraven.puzzles.spec import NUM_RULES, RULES
 from genraven.trust.confidence import usable
+from genraven.trust.familiarity import ALARM, familiarity, unlike
 from genraven.trust.fitting import Labelled
 from genraven.trust.trial import Trial, trial
 from launch.runs.folder import find_checkpoint
@@ -35,6 +40,7 @@ def main() -> None:
     parser.add_argument("--puzzles", type=int, default=20_000)
     parser.add_argument("--spoilt-puzzles", type=int, default=5_000)
     parser.add_argument("--calibrations", type=int, default=500)
+    parser.add_argument("--without", nargs="+", default=[], help="confidences not to use, such as those that take long")
     options = parser.parse_args()
     kept = DELTA + 2 * (DELTA * (1 - DELTA) / options.calibrations) ** 0.5
     print(f"{options.calibrations} calibrations; the promise is kept where it is broken in at most {kept:.3f} of them")
@@ -44,21 +50,46 @@ def main() -> None:
         numerics = Numerics.of(checkpoint, model.device, None)
         numerics.prepare(model)
         with numerics.at_work(model.device):
-            whole = labelled(model, data.trained, options.puzzles)
-            spoilt = labelled(model, data.trained, options.spoilt_puzzles, spoilt=SPOILT)
+            whole = labelled(model, data.trained, options.puzzles, options.without)
+            spoilt = labelled(model, data.trained, options.spoilt_puzzles, options.without, spoilt=SPOILT)
+            print(told_apart(model, data.trained), flush=True)
         for max_error in (0.05, 0.1):
             for name, on in (("as calibrated", None), (f"{SPOILT:.0%} of the given cells spoilt", spoilt)):
                 found = trial(whole, max_error=max_error, num=options.calibrations, **SIZES, on=on)
                 print(line(model.architecture, name, found, whole if on is None else on), flush=True)
 
 
-def labelled(model: PuzzleModule, rules: tuple[int, ...], num: int, spoilt: float = 0.0) -> Labelled:
+def labelled(
+    model: PuzzleModule, rules: tuple[int, ...], num: int, without: list[str], spoilt: float = 0.0
+) -> Labelled:
     """``num`` fresh puzzles, completed; where cells are ``spoilt``, the model sees them so."""
     puzzles, of_rule = drawn_puzzles(rules, num, SEED)
     given = corrupt(puzzles, Corruption(cells=spoilt), seed=SEED, key=(0,)) if spoilt else None
-    names = usable(model.method.confidences, CANDIDATES)
+    names = usable(model.method.confidences, CANDIDATES, without)
     return label(model, puzzles, of_rule, last_panel_mask(num), find_checker(None), num=CANDIDATES, names=names,
-                 batch_size=1024, given=given)  # fmt: skip
+                 batch_size=1024, given=given, familiar=False)  # fmt: skip
+
+
+def told_apart(model: PuzzleModule, rules: tuple[int, ...]) -> str:
+    """How often files of a hundred puzzles are taken for unlike 2 000 of the trained rules, of what they hold."""
+
+    def values(puzzles: Tensor) -> NDArray[np.float64]:
+        mask, generator = last_panel_mask(len(puzzles)), torch.Generator().manual_seed(SEED)
+        parts = [familiarity(model, *part, generator) for part in zip(puzzles.split(500), mask.split(500), strict=True)]
+        return torch.cat(parts).numpy()
+
+    known, alike = values(drawn_puzzles(rules, 2000, SEED)[0]), drawn_puzzles(rules, 2000, SEED + 1)[0]
+    other = next(rule for rule in range(NUM_RULES) if rule not in rules)
+    kinds = {
+        "the trained rules": alike,
+        f"the same, {SPOILT:.0%} of the cells spoilt": corrupt(alike, Corruption(cells=SPOILT), seed=SEED, key=(1,)),
+        RULES[other].name: drawn_puzzles((other,), 2000, SEED + 1)[0],
+    }
+    found = {}
+    for kind, puzzles in kinds.items():
+        files = values(puzzles).reshape(-1, 100)
+        found[kind] = sum(unlike(file, known) < ALARM for file in files), len(files)
+    return f"files taken for unlike: {', '.join(f'{n} of {num} of {kind}' for kind, (n, num) in found.items())}"
 
 
 def line(architecture: str, name: str, found: Trial, on: Labelled) -> str:
