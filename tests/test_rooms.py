@@ -31,6 +31,7 @@ ROOMS = [  # from the bottom up
     "lightning_modules",
     "callbacks",
     "launch.errors",
+    "launch.arguments",
     "launch.configs",
     "launch.processes",
     "launch.slurm",

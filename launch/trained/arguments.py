@@ -1,0 +1,169 @@
+"""The commands of trained models: their options. Heavy imports wait until a command needs them."""
+
+import argparse
+import importlib
+from pathlib import Path
+from typing import Any
+
+from launch.arguments import AddCommand, LateParser, path
+
+
+def add_model_commands(command: AddCommand) -> None:
+    """Adds those that sample, complete, decide, score, report, probe and export."""
+    _add_sampling_commands(command)
+    _add_trust_commands(command)
+    _add_evaluate_command(command)
+    _add_report_command(command)
+    _add_probe_and_export_commands(command)
+
+
+def _add_sampling_commands(command: AddCommand) -> None:
+    sub = command("sample", "trained.inference:sample", "generate puzzles with a trained model")
+    _add_model_arguments(sub)
+    sub.add_argument("--num", type=int, default=64, help="puzzles to generate")
+    sub.add_argument("--rules", nargs="+", help="rules to ask a network with labels for, in turn")
+    sub.add_argument("--out", type=path, default=Path("samples.npy"), help="array file to write, (num, 3, 9, 9) int8")
+    sub.add_argument("--picture", type=path, help="PNG of them, with the rules their rows share; default beside --out")
+
+    sub = command("complete", "trained.inference:complete", "complete puzzles with a trained model")
+    _add_model_arguments(sub)
+    sub.add_argument("puzzles", type=path, help="file of puzzles: `genraven describe` says what it holds")
+    sub.add_argument("--mask", type=path, help="bool array file (9, 9) or (B, 9, 9), true where to write; "
+                     "default: the last panel")  # fmt: skip
+    sub.add_argument("--out", type=path, default=Path("completed.npy"), help="array file to write, (B, 3, 9, 9) int8")
+    sub.add_argument("--picture", type=path, help="PNG of them, written cells tinted; default beside --out")
+    _add_trust_arguments(sub)
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    return tuple(dict.fromkeys(float(word) for word in text.split(",")))
+
+
+def _add_evaluate_command(command: AddCommand) -> None:
+    sub = command("evaluate", "trained.evaluate:evaluate", "score a checkpoint, a run or all runs of a folder: every "
+                  "metric with count and interval; what was scored before is not scored again")  # fmt: skip
+    _add_model_arguments(sub, many=True)
+    sub.add_argument("--puzzles-per-rule", type=int, default=100, help="held-back puzzles to complete of each rule; "
+                     "as many are generated")  # fmt: skip
+    sub.add_argument("--split", choices=["val", "test"], default="test")
+    sub.add_argument("--given-corruption", type=_shares, default=(0.0,), metavar="SHARE,...", help="shares of cells "
+                     "whose content is replaced before the model sees them for completion, each tried")  # fmt: skip
+    sub.add_argument("--trust", action="store_true", help="say as well how far each model knows when it is wrong, by "
+                     "its calibration: area under risk and coverage, calibration error, share accepted")  # fmt: skip
+    sub.add_argument(
+        "--protocol",
+        choices=["own", "study"],
+        default="own",
+        help="sample as the model does, or as the "
+        "study scored its method, where that differs: it completed greedily with autoregressive models",
+    )
+    sub.add_argument("--out", type=path, help="JSON to add to; default: evaluation.json of the run folder")
+
+
+def _add_trust_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("trust", "with --max-error, --candidates or --review, NAME.audit.jsonl beside "
+                                      "--out says how sure the model is of each, what was decided and why")  # fmt: skip
+    group.add_argument("--max-error", type=float, help="share of wrong ones among accepted completions to promise; "
+                       "needs `genraven calibrate`")  # fmt: skip
+    group.add_argument("--candidates", type=int, help="completions of each puzzle, of which the best by score is kept; "
+                       "default: those of the calibration, else 8")  # fmt: skip
+    group.add_argument("--review", type=path, metavar="PAGE.html", help="page to write, of the puzzles to review")
+    group.add_argument("--calibration", type=path, help="default: calibration.json of the run folder")
+    group.add_argument("--exchanges", type=int, default=16, help="other puzzles whose panels tell which given panels a "
+                       "completion rests on; 0 does not ask")  # fmt: skip
+    group.add_argument("--accept-unlike", action="store_true", help="accept also where the puzzles, as a whole, are "
+                       "unlike those of the calibration, of which its promise says nothing")  # fmt: skip
+    _add_score_arguments(group)
+
+
+def _add_score_arguments(group: Any) -> None:
+    group.add_argument("--without", nargs="+", default=[], metavar="SCORE", help="confidences not to use: agreement, "
+                       "strongest, log_probability, stability")  # fmt: skip
+    group.add_argument("--rules-from", metavar="MODULE:FUNCTION", help="checker of your own: rows (N, 3, 3, 9, 3) to "
+                       "bool (N,); default: the rules of GenRAVEN")  # fmt: skip
+
+
+def _add_trust_commands(command: AddCommand) -> None:
+    sub = command("calibrate", "trained.calibrate:calibrate", "find from which confidence on completions can be "
+                  "accepted, with a promise on the error among them")  # fmt: skip
+    _add_model_arguments(sub)
+    sub.add_argument("--max-error", type=float, nargs="+", default=[0.05, 0.1], help="shares of wrong ones among "
+                     "accepted completions to try; others can be asked for later")  # fmt: skip
+    sub.add_argument("--delta", type=float, default=0.1, help="chance, over calibrations, of a promise that fails")
+    sub.add_argument("--candidates", type=int, default=8, help="completions of each puzzle, of which one is kept")
+    sub.add_argument("--puzzles", type=int, default=2000, help="to test on")
+    sub.add_argument("--puzzles-to-choose", type=int, default=500, help="others, to choose score and thresholds on")
+    sub.add_argument("--rules", nargs="+", help="of the puzzles, as likely each; default: those that were trained")
+    sub.add_argument("--per-rule", action="store_true", help="promise it of each rule, not averaged over their mix")
+    sub.add_argument(
+        "--source", type=path, help="file of whole puzzles that no model has seen, instead of generated ones"
+    )
+    sub.add_argument("--mask", type=path, help="bool array file (9, 9), true where to write; default: the last panel")
+    sub.add_argument("--out", type=path, help="JSON to write; default: calibration.json of the run folder")
+    _add_score_arguments(sub)
+
+    sub = command("score", "trained.score:score", "find broken records: how likely a model finds each puzzle and cell")
+    _add_run_arguments(sub, "of orders in which cells are read")
+    sub.add_argument("puzzles", type=path, help="file of whole puzzles")
+    sub.add_argument(
+        "--spoil", action="store_true", help="also spoil a cell of each puzzle, and say how often it is found"
+    )
+    sub.add_argument("--out", type=path, default=Path("scores.npz"), help="file to write: log-likelihoods (B,) and "
+                     "(B, 9, 9) in nats, and what is expected")  # fmt: skip
+
+
+def _add_probe_and_export_commands(command: AddCommand) -> None:
+    sub = command("probe", "trained.probe:probe", "see in which layers of a trained model the rule of a puzzle stands: "
+                  "accuracy of a linear classifier on the hidden states of each")  # fmt: skip
+    _add_run_arguments(sub, "of noise, and of the weights of the untrained network beside it")
+    sub.add_argument("--fit-per-rule", type=int, default=200, help="puzzles of each rule to fit the classifier on, of "
+                     "the validation split")  # fmt: skip
+    sub.add_argument("--puzzles-per-rule", type=int, default=100, help="test puzzles of each rule to score it on")
+    sub.add_argument("--noise", type=float, nargs="+", help="levels at which a diffusion model reads puzzles: sigma / "
+                     "alpha of a Gaussian process, where next shapes are 0.4 apart, sizes and colors 0.29; share of "
+                     "masked cells in masked diffusion; default: the method's")  # fmt: skip
+    sub.add_argument("--out", type=path, help="JSON to write; default probe.json in the run folder")
+    sub.add_argument("--picture", type=path, help="PNG of accuracy by layer; default beside --out")
+
+    sub = command("export", "trained.export:export", "write a trained model as safetensors with a JSON card, for "
+                  "sample, complete, evaluate, probe and fit --init-from")  # fmt: skip
+    sub.add_argument("run", type=path, help="run folder, or a checkpoint of it")
+    sub.add_argument("--out", type=path, help="folder to write, not there yet; default: export in the run folder")
+
+
+def _add_report_command(command: AddCommand) -> None:
+    sub = command("report", "trained.report:report", "say which family to invest in, from the runs of a folder: one "
+                  "page of HTML, the same in Markdown")  # fmt: skip
+    sub.add_argument("folder", type=path, help="folder of runs, best evaluated before: genraven evaluate FOLDER")
+    sub.add_argument("--goal", default="completion", help="what the model is for: completion or generation")
+    sub.add_argument("--examples", type=int, help="examples you have of each rule; default: the most that all families "
+                     "were trained on")  # fmt: skip
+    sub.add_argument("--growth", type=float, default=1.0, help="times as many examples you will have in a year; 1: as "
+                     "many as now")  # fmt: skip
+    sub.add_argument("--budget", type=float, help="device-hours that a training may take; money where --price is given")
+    sub.add_argument("--price", type=float, help="of a device-hour, instead of what the runs noted")
+    sub.add_argument("--puzzles-per-year", type=int, help="that the model will write, for the total cost of a year")
+    sub.add_argument("--review-price", type=float, help="of a puzzle that a person reviews, for the same")
+    sub.add_argument("--out", type=path, help="page to write, the Markdown beside it; default: report.html in FOLDER")
+
+
+def _add_run_arguments(parser: argparse.ArgumentParser, seed_of: str, *, many: bool = False) -> None:
+    """With ``many``, a folder of runs can be named, too."""
+    what = "run folder, a checkpoint of it, or what `genraven export` wrote"
+    parser.add_argument("run", type=path, help=what + ", or a folder of runs" * many)
+    parser.add_argument("--seed", type=int, default=0, help=seed_of)
+    parser.add_argument("--batch-size", type=int, default=250, help="puzzles at once")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    parser.add_argument("--precision", help="to compute in, such as 32-true or bf16-mixed; default: what the model was "
+                        "trained in")  # fmt: skip
+
+
+def _add_model_arguments(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
+    """With ``many``, several runs and several values of each sampling setting can be named."""
+    _add_run_arguments(parser, "of the sampling", many=many)
+
+    def add_sampling(late: argparse.ArgumentParser) -> None:
+        importlib.import_module("launch.trained.sampling").add_sampling_arguments(late, many=many)
+
+    assert isinstance(parser, LateParser)
+    parser.later = add_sampling
