@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from genraven.errors import InputError
+from genraven.paths import user_path
 
 AddCommand = Callable[[str, str, str], argparse.ArgumentParser]
 """Adds a command: its name, the function that does it as module:name below ``launch``, and what it does."""
