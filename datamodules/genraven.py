@@ -23,7 +23,7 @@ from datamodules.batches import (
     TrainLoader,
 )
 from datamodules.sources import Selection, content_digest, evaluation_part, file_source
-from datamodules.store import PuzzleSource, generated_source, num_cpus, open_index, open_set
+from datamodules.store import PuzzleSource, generated_source, num_cpus, num_whole, open_index, open_set
 from genraven.errors import InputError
 from genraven.formats.read import open_puzzles
 from genraven.metrics.census import leaked, repeated
@@ -53,7 +53,7 @@ class GenRAVENDataModule(L.LightningDataModule):
             others for the test. Those whose rule is not stated are scored by the rules that their rows share.
         eval_puzzles_per_rule: validation (and test) puzzles of each rule.
         eval_batch_size: puzzles of a validation batch.
-        corruption: noise and exceptions in the training puzzles.
+        corruption: noise, exceptions and gaps in the training puzzles.
         seed: of the training data: puzzles, their order and their corruption.
         eval_seed: of the validation and test puzzles, apart, so that runs on different data are scored on the same.
         augment: ``rows`` shows the rows of a training puzzle in a new order each time; null as they are.
@@ -140,6 +140,11 @@ class GenRAVENDataModule(L.LightningDataModule):
             sha256=self._noted_digest,
         )
 
+    @cached_property
+    def has_gaps(self) -> bool:
+        """Can cells of training puzzles be unknown?"""
+        return self.corruption.leaves_gaps or (self.source is not None and self._source.has_gaps)
+
     @property
     def _groups(self) -> tuple[int, ...]:
         """The rules that the training set holds, -1 last where puzzles without one are among them."""
@@ -165,7 +170,10 @@ class GenRAVENDataModule(L.LightningDataModule):
 
     def _count_copies(self, index: TrainingIndex) -> None:
         """Says what comes more than once in the training set, and warns of what evaluation shares with it."""
-        twice = repeated(index, sum(map(self._source.num, self._groups)))
+        num, num_rows = sum(map(self._source.num, self._groups)), None
+        if self.has_gaps:
+            num, num_rows = num_whole(open_set(self._source, self._groups, self.cache_dir, verify=False))
+        twice = repeated(index, num, num_rows)
         if twice:
             rank_zero_info(f"training set: {twice} are copies of others")
         if self.source is None and self.eval_source is None:
