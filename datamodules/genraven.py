@@ -105,7 +105,7 @@ class GenRAVENDataModule(L.LightningDataModule):
         self.source_split, self.eval_source = source_split, eval_source
         self.global_batch_size = global_batch_size
         self.eval_puzzles_per_rule, self.eval_batch_size = eval_puzzles_per_rule, eval_batch_size
-        self.corruption = corruption or Corruption()
+        self.corruption = Corruption() if corruption is None else corruption
         self.corruption.check()
         self.cache_dir = user_path(cache_dir) if cache_dir else default_cache_dir()
         self._pool: Pool | None = None
