@@ -25,6 +25,7 @@ from datamodules.batches import (
 from datamodules.sources import Selection, content_digest, evaluation_part, file_source
 from datamodules.store import PuzzleSource, generated_source, num_cpus, num_whole, open_index, open_set
 from genraven.errors import InputError
+from genraven.formats.puzzles import PuzzleFile
 from genraven.formats.read import open_puzzles
 from genraven.metrics.census import leaked, repeated
 from genraven.metrics.memorization import TrainingIndex
@@ -124,15 +125,19 @@ class GenRAVENDataModule(L.LightningDataModule):
         return self._noted_digest or content_digest(user_path(self.source), self.source_split)
 
     @cached_property
+    def _file(self) -> PuzzleFile:
+        """What ``source`` names."""
+        assert self.source is not None
+        return open_puzzles(user_path(self.source), split=self.source_split)
+
+    @cached_property
     def _source(self) -> PuzzleSource:
         if self.source is None:
             assert self.samples_per_rule is not None
             return generated_source(self.samples_per_rule, self.seed, self.corruption)
-        file = open_puzzles(user_path(self.source), split=self.source_split)
-        selection = Selection(self.trained, self.held_out)
         return file_source(
-            file,
-            selection,
+            self._file,
+            Selection(self.trained, self.held_out),
             self.samples_per_rule,
             self.seed,
             self.corruption,
@@ -142,8 +147,10 @@ class GenRAVENDataModule(L.LightningDataModule):
 
     @cached_property
     def has_gaps(self) -> bool:
-        """Can cells of training puzzles be unknown?"""
-        return self.corruption.leaves_gaps or (self.source is not None and self._source.has_gaps)
+        """Can cells of training puzzles be unknown? Those of a source that is not there cannot."""
+        if self.source is None or self.corruption.leaves_gaps:
+            return self.corruption.leaves_gaps
+        return user_path(self.source).exists() and self._file.has_gaps
 
     @property
     def _groups(self) -> tuple[int, ...]:
