@@ -23,7 +23,8 @@ from torch import Tensor
 
 from genraven.errors import InputError
 from genraven.files import appears_whole
-from genraven.puzzles.corrupt import Corruption, corrupt
+from genraven.puzzles import layout
+from genraven.puzzles.corrupt import Corruption, spoilt
 from genraven.puzzles.generate import BLOCK, Draws, generate
 from genraven.puzzles.spec import NUM_ROWS
 
@@ -48,6 +49,8 @@ class Batch(NamedTuple):
     """Place of the first puzzle in the global batch."""
     total: int
     """Puzzles in the global batch."""
+    unknown: Tensor | None = None
+    """(b, 9, 9) bool, true where a cell is unknown; None where the data cannot have gaps."""
 
 
 class Pool(Protocol):
@@ -56,7 +59,7 @@ class Pool(Protocol):
     size: int
 
     def take(self, turn: int, places: NDArray[np.int64]) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
-        """Puzzles (b, 3, 9, 9) and rules (b,) at ``places`` (0 .. size - 1) of pass ``turn``."""
+        """Puzzles (b, 3, 9, 9), or with gaps (b, 4, 9, 9), and rules (b,) at ``places`` (0 .. size - 1) of ``turn``."""
         ...
 
 
@@ -65,7 +68,7 @@ class FinitePool:
 
     Args:
         rules: ids; -1 stands for puzzles without a rule.
-        puzzles: for each rule, (n, 3, 9, 9); memory maps will do.
+        puzzles: for each rule, (n, 3, 9, 9), or with gaps (n, 4, 9, 9); memory maps will do.
     """
 
     def __init__(self, rules: tuple[int, ...], puzzles: list[NDArray[np.int8]]) -> None:
@@ -133,9 +136,7 @@ class StreamPool:
 
     def _make(self, rule: int, turn: int) -> NDArray[np.int8]:
         puzzles = generate(rule, turn * BLOCK, BLOCK, seed=self.seed)
-        if self.corruption:
-            puzzles = corrupt(puzzles, self.corruption, seed=self.seed, key=(rule, turn * BLOCK))
-        return puzzles.numpy()
+        return spoilt(puzzles, self.corruption, seed=self.seed, rule=rule, start=turn * BLOCK).numpy()
 
     def take(self, turn: int, places: NDArray[np.int64]) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
         self._made = {t: made for t, made in self._made.items() if turn - 1 <= t <= turn + 1}
@@ -212,7 +213,7 @@ class GlobalOrder:
         )
 
     def at(self, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Puzzles (n, 3, 9, 9) int8 and rules (n,) int64 at ascending ``positions`` (n,)."""
+        """Puzzles (n, 3, 9, 9) int8, or with gaps, and rules (n,) int64 at ascending ``positions`` (n,)."""
         passes, places = np.divmod(positions, self.pool.size)
         turns, begins = np.unique(passes, return_index=True)
         parts = [
@@ -310,7 +311,8 @@ class TrainLoader:
             puzzles, rules = map(self._moved, self.order.at((starts[:, None] + np.arange(share.size)).ravel()))
             parts = zip(now, puzzles.split(share.size), rules.split(share.size), strict=True)
             for (step, start), some, of_rules in parts:
-                yield Batch(some, of_rules, step, start, share.global_batch_size)
+                cells, unknown = layout.split_gaps(some)
+                yield Batch(cells, of_rules, step, start, share.global_batch_size, unknown)
 
 
 class EvaluationLoader:

@@ -23,8 +23,9 @@ from datamodules.batches import (
     TrainLoader,
 )
 from datamodules.sources import Selection, content_digest, evaluation_part, file_source
-from datamodules.store import PuzzleSource, generated_source, num_cpus, open_index, open_set
+from datamodules.store import PuzzleSource, generated_source, num_cpus, num_whole, open_index, open_set
 from genraven.errors import InputError
+from genraven.formats.puzzles import PuzzleFile
 from genraven.formats.read import open_puzzles
 from genraven.metrics.census import leaked, repeated
 from genraven.metrics.memorization import TrainingIndex
@@ -53,7 +54,7 @@ class GenRAVENDataModule(L.LightningDataModule):
             others for the test. Those whose rule is not stated are scored by the rules that their rows share.
         eval_puzzles_per_rule: validation (and test) puzzles of each rule.
         eval_batch_size: puzzles of a validation batch.
-        corruption: noise and exceptions in the training puzzles.
+        corruption: noise, exceptions and gaps in the training puzzles.
         seed: of the training data: puzzles, their order and their corruption.
         eval_seed: of the validation and test puzzles, apart, so that runs on different data are scored on the same.
         augment: ``rows`` shows the rows of a training puzzle in a new order each time; null as they are.
@@ -105,7 +106,7 @@ class GenRAVENDataModule(L.LightningDataModule):
         self.source_split, self.eval_source = source_split, eval_source
         self.global_batch_size = global_batch_size
         self.eval_puzzles_per_rule, self.eval_batch_size = eval_puzzles_per_rule, eval_batch_size
-        self.corruption = corruption or Corruption()
+        self.corruption = Corruption() if corruption is None else corruption
         self.corruption.check()
         self.cache_dir = user_path(cache_dir) if cache_dir else default_cache_dir()
         self._pool: Pool | None = None
@@ -124,21 +125,32 @@ class GenRAVENDataModule(L.LightningDataModule):
         return self._noted_digest or content_digest(user_path(self.source), self.source_split)
 
     @cached_property
+    def _file(self) -> PuzzleFile:
+        """What ``source`` names."""
+        assert self.source is not None
+        return open_puzzles(user_path(self.source), split=self.source_split)
+
+    @cached_property
     def _source(self) -> PuzzleSource:
         if self.source is None:
             assert self.samples_per_rule is not None
             return generated_source(self.samples_per_rule, self.seed, self.corruption)
-        file = open_puzzles(user_path(self.source), split=self.source_split)
-        selection = Selection(self.trained, self.held_out)
         return file_source(
-            file,
-            selection,
+            self._file,
+            Selection(self.trained, self.held_out),
             self.samples_per_rule,
             self.seed,
             self.corruption,
             split=self.source_split,
             sha256=self._noted_digest,
         )
+
+    @cached_property
+    def has_gaps(self) -> bool:
+        """Can cells of training puzzles be unknown? Those of a source that is not there cannot."""
+        if self.source is None or self.corruption.leaves_gaps:
+            return self.corruption.leaves_gaps
+        return user_path(self.source).exists() and self._file.has_gaps
 
     @property
     def _groups(self) -> tuple[int, ...]:
@@ -165,7 +177,10 @@ class GenRAVENDataModule(L.LightningDataModule):
 
     def _count_copies(self, index: TrainingIndex) -> None:
         """Says what comes more than once in the training set, and warns of what evaluation shares with it."""
-        twice = repeated(index, sum(map(self._source.num, self._groups)))
+        num, num_rows = sum(map(self._source.num, self._groups)), None
+        if self.has_gaps:
+            num, num_rows = num_whole(open_set(self._source, self._groups, self.cache_dir, verify=False))
+        twice = repeated(index, num, num_rows)
         if twice:
             rank_zero_info(f"training set: {twice} are copies of others")
         if self.source is None and self.eval_source is None:

@@ -15,7 +15,8 @@ from datamodules.store import PuzzleSource, corruption_suffix
 from genraven.errors import InputError, shown
 from genraven.formats.puzzles import UNKNOWN_RULE, Chunk, PuzzleFile
 from genraven.formats.read import source_digest, source_files
-from genraven.puzzles.corrupt import Corruption, corrupt
+from genraven.metrics.memorization import whole
+from genraven.puzzles.corrupt import Corruption, spoilt
 from genraven.puzzles.rules import row_rules, rule_bits, shared_rules
 from genraven.puzzles.spec import NUM_RULES, RULES
 
@@ -35,8 +36,9 @@ class Selection:
 def places_by_rule(file: PuzzleFile, selection: Selection) -> dict[int, Places]:
     """For each wanted rule the places of its puzzles in ``file``, ascending; ``UNKNOWN_RULE`` for those without any.
 
-    A puzzle whose rule the file does not state belongs to the first wanted one that its rows share. It is left out when
-    they share one that is held out, or others only.
+    A puzzle whose rule the file does not state belongs to the first wanted one that its whole rows share. It is left
+    out when they share one that is held out, or others only; without a whole row it may be of any, so it is when rules
+    are held out.
     """
     stated = file.rules
     unknown = np.flatnonzero(stated == UNKNOWN_RULE)
@@ -56,12 +58,20 @@ def _found(file: PuzzleFile, places: Places, selection: Selection) -> Places:
     wanted, held = (sum(1 << rule for rule in rules) for rules in (selection.trained, selection.held_out))
     parts = []
     for some in np.array_split(places, -(-len(places) // (1 << 14))):
-        shared = shared_rules(row_rules(_read_whole(file, some).puzzles))
+        chunk = file.read(some)
+        told = whole(_unknown(chunk))["rows"]
+        shared = shared_rules(row_rules(chunk.puzzles).masked_fill(~told, -1))
         group = rule_bits(shared & wanted).int().argmax(1)
         group[(shared & held != 0) | (shared & wanted == 0)] = _LEFT_OUT
         group[shared == 0] = UNKNOWN_RULE
+        group[~told.any(1)] = _LEFT_OUT if held else UNKNOWN_RULE
         parts.append(group.numpy())
     return np.concatenate(parts)
+
+
+def _unknown(chunk: Chunk) -> Tensor:
+    """(b, 9, 9) bool: the cells that are unknown."""
+    return torch.zeros_like(chunk.puzzles[:, 0], dtype=torch.bool) if chunk.known is None else ~chunk.known
 
 
 def _read_whole(file: PuzzleFile, places: Places) -> Chunk:
@@ -111,8 +121,7 @@ def file_source(
         sha256: what the digest of its contents must be; None for any.
 
     Raises:
-        InputError: other contents, fewer puzzles than that of a rule, none of one, or one of them is bad or has
-            unknown cells.
+        InputError: other contents, fewer puzzles than that of a rule, none of one, or one of them is bad.
     """
     found = content_digest(file.path, split)
     if sha256 not in (None, found):
@@ -125,16 +134,16 @@ def file_source(
     _warn_of_other_rules(file, groups)
 
     def make(rule: int, start: int, count: int) -> Tensor:
-        puzzles = _read_whole(file, groups[rule][start : start + count]).puzzles
-        if not corruption:
-            return puzzles
-        return corrupt(puzzles, corruption, seed=seed, key=(rule % (NUM_RULES + 1), start))
+        chunk = file.read(groups[rule][start : start + count])
+        unknown = _unknown(chunk) if file.has_gaps else None
+        rule %= NUM_RULES + 1  # no key is below 0
+        return spoilt(chunk.puzzles, corruption, seed=seed, rule=rule, start=start, unknown=unknown)
 
     counts = {rule: min(len(places), samples_per_rule or len(places)) for rule, places in groups.items()}
     suffix = f"-seed{seed}{corruption_suffix(corruption)}" if corruption else ""
-    return PuzzleSource(
-        f"file-{_identity(found, file, selection, are_stated=are_stated)}{suffix}", make, max(counts.values()), counts
-    )
+    name = f"file-{_identity(found, file, selection, are_stated=are_stated)}{'-gaps' * file.has_gaps}{suffix}"
+    has_gaps = file.has_gaps or corruption.leaves_gaps
+    return PuzzleSource(name, make, max(counts.values()), counts, has_gaps)
 
 
 def _check(
@@ -161,7 +170,8 @@ def _warn_of_other_rules(file: PuzzleFile, groups: dict[int, Places]) -> None:
     """Names the rules that hardly any puzzle follows although it is said to: the order of rules may be another one."""
     wrong = []
     for rule, places in groups.items():
-        shared = shared_rules(row_rules(file.look(places[:_LOOKED_AT]).puzzles))
+        chunk = file.look(places[:_LOOKED_AT])
+        shared = shared_rules(row_rules(chunk.puzzles[whole(_unknown(chunk))["puzzles"]]))
         if rule != UNKNOWN_RULE and (shared >> rule & 1).double().mean() < 0.5:
             wrong.append(RULES[rule].name)
     if wrong:

@@ -20,16 +20,16 @@ from tqdm import tqdm
 
 from genraven.errors import InputError
 from genraven.files import appears_whole
-from genraven.metrics.memorization import INDEXED, TrainingIndex
+from genraven.metrics.memorization import INDEXED, TrainingIndex, whole
 from genraven.puzzles import layout
-from genraven.puzzles.corrupt import Corruption, corrupt
+from genraven.puzzles.corrupt import Corruption, spoilt
 from genraven.puzzles.generate import BLOCK, generate
 from genraven.signals import leave_if_asked
 
 POLL_S = 0.5  # after which a signal is heeded, at the latest
 FORMAT = 1  # of the files; part of every file's name
 Maker = Callable[[int, int, int], Tensor]
-"""(rule, start, count) -> (count, 3, 9, 9) int8 puzzles; start is a multiple of BLOCK."""
+"""(rule, start, count) -> (count, 3, 9, 9) int8 puzzles, 4 channels with gaps; start is a multiple of BLOCK."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class PuzzleSource:
     samples_per_rule: int
     counts: Mapping[int, int] = field(default_factory=dict)
     """Puzzles of the rules that have another number of them."""
+    has_gaps: bool = False
+    """Are they made with gaps?"""
 
     def num(self, rule: int) -> int:
         """Puzzles of ``rule``."""
@@ -54,18 +56,22 @@ def generated_source(samples_per_rule: int, seed: int, corruption: Corruption) -
     def make(rule: int, start: int, count: int) -> Tensor:
         # A whole block, so that a smaller set is the beginning of a larger one when it is corrupted, too.
         puzzles = generate(rule, start, BLOCK, seed=seed)
-        return (corrupt(puzzles, corruption, seed=seed, key=(rule, start)) if corruption else puzzles)[:count]
+        return spoilt(puzzles, corruption, seed=seed, rule=rule, start=start)[:count]
 
-    return PuzzleSource(f"generated-seed{seed}{corruption_suffix(corruption)}", make, samples_per_rule)
+    name = f"generated-seed{seed}{corruption_suffix(corruption)}"
+    return PuzzleSource(name, make, samples_per_rule, has_gaps=corruption.leaves_gaps)
 
 
 def corruption_suffix(corruption: Corruption) -> str:
     """Ends the name of a set that is spoilt."""
-    return f"-cells{corruption.cells:g}-exceptions{corruption.exceptions:g}" if corruption else ""
+    if not corruption:
+        return ""
+    gaps = f"-missing{corruption.missing:g}-panels{corruption.missing_panels:g}" if corruption.leaves_gaps else ""
+    return f"-cells{corruption.cells:g}-exceptions{corruption.exceptions:g}{gaps}"
 
 
 def open_set(source: PuzzleSource, rules: tuple[int, ...], folder: Path, *, verify: bool) -> list[NDArray[np.int8]]:
-    """Memory maps (n, 3, 9, 9), one for each of ``rules``; what is missing is made first.
+    """Memory maps (n, 3, 9, 9), or with gaps (n, 4, 9, 9), one for each of ``rules``; what is missing is made first.
 
     They are mapped copy-on-write, so that nothing done to them reaches the files.
 
@@ -151,7 +157,7 @@ def _make_files(source: PuzzleSource, jobs: list[tuple[int, Path]]) -> None:
 
 
 def _make_file(source: PuzzleSource, rule: int, path: Path, advance: Callable[[int], Any]) -> None:
-    shape = (source.num(rule), *layout.PUZZLE_SHAPE)
+    shape = (source.num(rule), *(layout.GAPPED_SHAPE if source.has_gaps else layout.PUZZLE_SHAPE))
     with appears_whole(path) as temporary:
         data = np.lib.format.open_memmap(temporary, "w+", np.int8, shape)
         for start in range(0, len(data), BLOCK):
@@ -206,6 +212,16 @@ def _make_index(maps: list[NDArray[np.int8]], paths: dict[str, Path]) -> None:
                 np.save(file, getattr(index, level).numpy())
             checksum = _checksum(temporary)
         _note(path, checksum)
+
+
+def num_whole(maps: list[NDArray[np.int8]]) -> tuple[int, int]:
+    """Of sets with gaps (n, 4, 9, 9): how many puzzles, and how many rows, have none."""
+    totals = np.zeros(2, np.int64)
+    for puzzles in maps:
+        for chunk in torch.from_numpy(puzzles).split(BLOCK):
+            is_whole = whole(chunk[:, -1].bool())
+            totals += [int(is_whole[level].sum()) for level in ("puzzles", "rows")]
+    return int(totals[0]), int(totals[1])
 
 
 def num_cpus(num_sharing: int = 1) -> int:

@@ -173,9 +173,15 @@ class PuzzleModule(L.LightningModule, ABC):
         self.method.check_sampling(self.network, sampling, settings.keys())
         self.sampling = sampling
 
-    def losses(self, puzzles: Tensor, labels: Tensor | None, draw: Draw) -> Tensor:
-        """(B,) losses: of training while in training mode, else of validation."""
-        return self.method.losses(self.network, puzzles, labels, draw)
+    def losses(self, puzzles: Tensor, labels: Tensor | None, draw: Draw, unknown: Tensor | None = None) -> Tensor:
+        """(B,) losses: of training while in training mode, else of validation.
+
+        What stands in ``unknown`` (B, 9, 9) cells, None for none, cannot matter: no method comes to see it.
+        """
+        if unknown is None:
+            return self.method.losses(self.network, puzzles, labels, draw)
+        hidden = puzzles.masked_fill(unknown.unsqueeze(1), 0)
+        return self.method.losses(self.network, hidden, labels, draw, unknown)
 
     @torch.no_grad()
     def generate(self, n: int, rules: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
@@ -254,7 +260,7 @@ class PuzzleModule(L.LightningModule, ABC):
         """Mean loss of this share of the global batch."""
         torch.manual_seed(self._stream("dropout", batch.step, batch.start))  # what the network draws by itself
         draw = BatchDraw(batch, self.generator("train", batch.step))
-        loss = self.losses(batch.puzzles, self._labels(batch), draw).mean()
+        loss = self.losses(batch.puzzles, self._labels(batch), draw, batch.unknown).mean()
         accumulate = self.trainer.accumulate_grad_batches
         part = batch_idx % accumulate
         self._window_loss = loss.detach() + (self._window_loss if part else 0.0)

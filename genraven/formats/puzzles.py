@@ -156,6 +156,11 @@ class PuzzleFile:
         return any(part.known is not None for part in self.parts)
 
     @cached_property
+    def has_gaps(self) -> bool:
+        """Whether a cell is unknown."""
+        return any(part.known is not None and not part.known.all() for part in self.parts)
+
+    @cached_property
     def rules(self) -> NDArray[np.int64]:
         """(B,) ids as the file states them, ``UNKNOWN_RULE`` where it does not."""
         return np.concatenate([part.all_rules for part in self.parts])

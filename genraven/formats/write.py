@@ -16,7 +16,7 @@ from torch import Tensor
 from genraven.errors import InputError
 from genraven.files import appears_whole, folder_appears_whole
 from genraven.formats.names import kept_rules, rule_stem, split_named
-from genraven.formats.read import PUZZLES, RULE_IDS
+from genraven.formats.read import KNOWN, PUZZLES, RULE_IDS
 from genraven.puzzles import layout
 from genraven.puzzles.spec import NUM_RULES
 
@@ -30,6 +30,8 @@ class Writer(NamedTuple):
     """The rules that it holds; None for any."""
     write: Callable[[Path, Tensor, tuple[int, ...]], str]
     """Writes puzzles (G, n, 3, 9, 9) int8 of G rules, whole or not at all; what it wrote, in words."""
+    holds_gaps: bool = False
+    """Does it also write puzzles with gaps (G, n, 4, 9, 9)?"""
 
 
 def save_array(path: Path, array: NDArray[Any]) -> None:
@@ -74,10 +76,12 @@ def _save(path: Path, array: NDArray[Any]) -> str:
 
 
 def _write_archive(path: Path, puzzles: Tensor, ids: tuple[int, ...]) -> str:
-    together, rules = puzzles.flatten(0, 1).numpy(), np.repeat(np.array(ids, np.int64), puzzles.shape[1])
-    arrays = {PUZZLES: together, RULE_IDS: rules}
+    cells, unknown = layout.split_gaps(puzzles.flatten(0, 1))
+    together, rules = cells.numpy(), np.repeat(np.array(ids, np.int64), puzzles.shape[1])
+    arrays = {PUZZLES: together, RULE_IDS: rules} | ({} if unknown is None else {KNOWN: (~unknown).numpy()})
     save_archive(path, {name: (array.shape, array.dtype, [array]) for name, array in arrays.items()})
-    return f"puzzles {together.shape} {together.dtype} and their rules"
+    gaps = "" if unknown is None else f", {int(unknown.sum()):,} of {unknown.numel():,} cells unknown"
+    return f"puzzles {together.shape} {together.dtype} and their rules{gaps}"
 
 
 def _write_folder(path: Path, puzzles: Tensor, ids: tuple[int, ...]) -> str:
@@ -100,7 +104,7 @@ _ARRAY = (".npy", ".pt")
 SUFFIXES = (*_ARRAY, ".npz")
 WRITERS: dict[str, Writer] = {
     "puzzles": Writer(_ARRAY, lambda path: None, _write_puzzles),
-    "npz": Writer((".npz",), lambda path: None, _write_archive),
+    "npz": Writer((".npz",), lambda path: None, _write_archive, holds_gaps=True),
     "published": Writer(_ARRAY, lambda path: list(range(NUM_RULES)), _write_rows),
     "folder": Writer(("",), lambda path: None, _write_folder),
     "split": Writer(_ARRAY, _split_rules, _write_rows),

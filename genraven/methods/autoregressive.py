@@ -13,7 +13,17 @@ from torch import Tensor, nn
 
 from genraven.errors import InputError
 from genraven.methods import decoding
-from genraven.methods.method import Draw, LogProbability, Method, Sampling, Task, device_of, setting
+from genraven.methods.method import (
+    Draw,
+    LogProbability,
+    Method,
+    Sampling,
+    Task,
+    check_reads_unknown,
+    device_of,
+    mean_within,
+    setting,
+)
 from genraven.networks.cells import CellNetwork
 from genraven.puzzles import layout
 from genraven.puzzles.spec import EMPTY, GRID, NUM_ATTRIBUTES, TOKENS_PER_PUZZLE
@@ -84,14 +94,22 @@ class Autoregressive(Method):
         if sampling.num_particles > 1 and sampling.when_completing == 0:
             raise InputError("expected a completion_temperature above 0 with particles, got 0: nothing would be drawn.")
 
-    def losses(self, network: nn.Module, puzzles: Tensor, labels: Tensor | None, draw: Draw) -> Tensor:
-        """(B,) cross-entropy in nats per cell, summed over the heads; nothing is drawn."""
-        tokens = layout.puzzles_to_tokens(puzzles)
-        logits, sizes = network(tokens[:, :-1].long() + 1, labels), network.head_sizes
+    def check_gaps(self, network: nn.Module) -> None:
+        """Raises InputError unless it reads unknown cells."""
+        check_reads_unknown(network)
+
+    def losses(
+        self, network: nn.Module, puzzles: Tensor, labels: Tensor | None, draw: Draw, unknown: Tensor | None = None
+    ) -> Tensor:
+        """(B,) cross-entropy in nats per known cell, summed over the heads; nothing is drawn."""
+        tokens, gaps = layout.puzzles_to_tokens(puzzles), None if unknown is None else layout.mask_to_tokens(unknown)
+        read = {} if gaps is None else {"unknown": gaps[:, :-1]}
+        logits, sizes = network(tokens[:, :-1].long() + 1, labels, **read), network.head_sizes
         targets = decoding.to_symbols(tokens, sizes)  # type: ignore[arg-type]
         parts = zip(logits.split(sizes, -1), targets.unbind(-1), strict=True)
         nats = [F.cross_entropy(part.flatten(0, 1), y.flatten(), reduction="none") for part, y in parts]
-        return torch.stack(nats).sum(0).view(targets.shape[:2]).mean(1)
+        of_cell = torch.stack(nats).sum(0).view(targets.shape[:2])
+        return of_cell.mean(1) if gaps is None else mean_within(of_cell, ~gaps)
 
     def nats_per_cell(self, network: nn.Module, puzzles: Tensor, labels: Tensor | None, draw: Draw) -> Tensor:
         """(B, 1): the negative log-likelihood itself."""

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from genraven.errors import InputError
 from genraven.methods.decoding import pick
-from genraven.methods.method import Draw, LogProbability, Method, Sampling, Task, device_of, setting
+from genraven.methods.method import Draw, LogProbability, Method, Sampling, Task, device_of, mean_within, setting
 from genraven.networks.bidirectional import BidirectionalTransformer
 from genraven.puzzles import layout
-from genraven.puzzles.masks import NUM_DRAWS, random_masks
+from genraven.puzzles.masks import NUM_DRAWS, known_within, random_masks
 from genraven.puzzles.spec import NUM_STATES, TOKENS_PER_PUZZLE
 
 Order = Literal["random", "confidence", "entropy", "margin"]
@@ -215,15 +215,21 @@ class MaskedDiffusion(Method):
                              "nearly the same puzzle each time: choose a temperature, or set completion_temperature "
                              "alone.")  # fmt: skip
 
-    def losses(self, network: nn.Module, puzzles: Tensor, labels: Tensor | None, draw: Draw) -> Tensor:
-        """(B,) mean cross-entropy of the masked cells in nats; one draw of a bound on the nats per cell."""
-        whole = torch.ones(len(puzzles), TOKENS_PER_PUZZLE, dtype=torch.bool, device=puzzles.device)
+    def check_gaps(self, network: nn.Module) -> None:
+        """Raises nothing: an unknown cell is one that is masked, always."""
+
+    def losses(
+        self, network: nn.Module, puzzles: Tensor, labels: Tensor | None, draw: Draw, unknown: Tensor | None = None
+    ) -> Tensor:
+        """(B,) mean cross-entropy of the masked cells in nats; one draw of a bound on the nats per known cell."""
+        within = torch.ones(len(puzzles), TOKENS_PER_PUZZLE, dtype=torch.bool, device=puzzles.device)
+        if network.training and self.masked_share:
+            parts = layout.mask_to_tokens(random_masks(draw(torch.rand, NUM_DRAWS)))
+            chosen = draw(torch.rand) < self.masked_share
+            within = torch.where(chosen.unsqueeze(1), parts, within)
+        gaps = None if unknown is None else layout.mask_to_tokens(unknown)
         spacing = self.training_spacing if network.training else 1.0
-        if not (network.training and self.masked_share):
-            return self._nats(network, puzzles, whole, labels, draw, spacing)
-        within = layout.mask_to_tokens(random_masks(draw(torch.rand, NUM_DRAWS)))
-        chosen = draw(torch.rand) < self.masked_share
-        return self._nats(network, puzzles, torch.where(chosen.unsqueeze(1), within, whole), labels, draw, spacing)
+        return self._nats(network, puzzles, within, labels, draw, gaps, spacing)
 
     def _nats(
         self,
@@ -232,16 +238,22 @@ class MaskedDiffusion(Method):
         within: Tensor,
         labels: Tensor | None,
         draw: Draw,
+        unknown: Tensor | None = None,
         spacing: float = 1.0,
     ) -> Tensor:
-        """(B,) mean cross-entropy of k masked cells ``within`` (B, L) some: k from 1 to all, uniform at spacing 1."""
+        """(B,) mean cross-entropy of k masked cells ``within`` (B, L) some: k from 1 to all, uniform at spacing 1.
+
+        Those that are ``unknown`` (B, L) are masked besides, and do not count.
+        """
+        if unknown is not None:
+            within = known_within(within, unknown)
         tokens, size = layout.puzzles_to_tokens(puzzles), within.sum(1)
         num = 1 + (draw.spread() ** spacing * size).long().minimum(size - 1)
         scores = draw(torch.rand, TOKENS_PER_PUZZLE).masked_fill(~within, 2.0)
         masked = scores.argsort(1).argsort(1) < num.unsqueeze(1)
-        logits = network(tokens.long() + 1, masked, labels)
+        logits = network(tokens.long() + 1, masked if unknown is None else masked | unknown, labels)
         nats = F.cross_entropy(logits.flatten(0, 1), layout.tokens_to_states(tokens).flatten(), reduction="none")
-        return (nats.view_as(masked) * masked).sum(1) / num
+        return mean_within(nats.view_as(masked), masked)
 
     def nats_per_cell(self, network: nn.Module, puzzles: Tensor, labels: Tensor | None, draw: Draw) -> Tensor:
         """(B, 8) independent draws of the any-order bound (Uria et al. 2014; Hoogeboom et al. 2022).

@@ -131,9 +131,21 @@ class Method(ABC):
         if "guidance_scale" in given and not num_labels(network):
             raise InputError("expected guidance_scale for a network with labels, got one without: leave it out.")
 
+    def check_gaps(self, network: nn.Module) -> None:
+        """Raises InputError unless ``network`` can be trained on puzzles of which some cells are unknown."""
+        raise InputError(f"expected whole puzzles to train {type(self).__name__} on, got a training set with unknown "
+                         "cells: take those out, or choose another method.")  # fmt: skip
+
     @abstractmethod
-    def losses(self, network: nn.Module, puzzles: Tensor, labels: Tensor | None, draw: Draw) -> Tensor:
-        """(B,) losses: of training while the network is in training mode, else of validation."""
+    def losses(
+        self, network: nn.Module, puzzles: Tensor, labels: Tensor | None, draw: Draw, unknown: Tensor | None = None
+    ) -> Tensor:
+        """(B,) losses: of training while the network is in training mode, else of validation.
+
+        Args:
+            unknown: (B, 9, 9) bool, true where nobody knows what stands in the puzzle: there it reads nothing and
+                learns nothing. None for whole puzzles; others come only where ``check_gaps`` raises nothing.
+        """
 
     @abstractmethod
     def generate(
@@ -182,6 +194,19 @@ class Method(ABC):
     ) -> LogProbability:
         """Of the cells of ``puzzles`` under ``mask``, given the others, at temperature 1 and without labels."""
         raise NotImplementedError
+
+
+def check_reads_unknown(network: nn.Module) -> None:
+    """Raises InputError unless ``network`` reads which cells are unknown."""
+    if not getattr(network, "reads_unknown", False):
+        raise InputError("expected a network that reads which cells are unknown for a training set with such, got "
+                         f"{type(network).__name__} with reads_unknown false: set model.network.reads_unknown to true "
+                         "or null, or take these puzzles out.")  # fmt: skip
+
+
+def mean_within(values: Tensor, counted: Tensor) -> Tensor:
+    """(B,) means of those of ``values`` (B, ...) that are ``counted``; 0 where none is."""
+    return (values * counted).flatten(1).sum(1) / counted.flatten(1).sum(1).clamp(min=1)
 
 
 def num_labels(network: nn.Module) -> int:

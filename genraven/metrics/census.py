@@ -40,9 +40,13 @@ class Copies(NamedTuple):
         return ", ".join(f"{int(rate.hits):,} of {int(rate.total):,} {name}" for name, rate in said)
 
 
-def repeated(index: TrainingIndex, num: int) -> Copies:
-    """What comes again within the ``num`` puzzles that ``index`` was built of."""
-    totals = {level: num * NUM_ROWS if level == "rows" else num for level in _COUNTED}
+def repeated(index: TrainingIndex, num: int, num_rows: int | None = None) -> Copies:
+    """What comes again within the ``num`` whole puzzles that ``index`` was built of.
+
+    Args:
+        num_rows: their rows and the whole ones of puzzles with gaps; None where there are no such puzzles.
+    """
+    totals = dict.fromkeys(_COUNTED, num) | {"rows": num * NUM_ROWS if num_rows is None else num_rows}
     return Copies(*(_rate(totals[level] - len(getattr(index, level)), totals[level]) for level in _COUNTED))
 
 

@@ -26,6 +26,13 @@ def _multipliers(num: int, stream: int) -> Tensor:
     return torch.from_numpy((words | np.uint64(1)).view(np.int64))
 
 
+def whole(unknown: Tensor) -> dict[str, Tensor]:
+    """Which puzzles (B,), rows (B, 3) and panels (B, 3, 3) have no ``unknown`` (B, 9, 9) cell; as ``fingerprints``."""
+    known = ~layout.mask_to_tokens(unknown).view(-1, NUM_ROWS, NUM_PANELS, NUM_CELLS)
+    panels, puzzles = known.all(-1), known.flatten(1).all(1)
+    return {"puzzles": puzzles, "rows": panels.all(-1), "panels": panels, UNORDERED: puzzles}
+
+
 def _mix(hashes: Tensor) -> Tensor:
     """A bijection of int64 that spreads each bit over all (the finaliser of splitmix64, Steele et al. 2014)."""
     for shift, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15)):
@@ -65,11 +72,16 @@ class TrainingIndex:
 
     @classmethod
     def build(cls, puzzles: Tensor, advance: Callable[[int], Any] = lambda num: None) -> "TrainingIndex":
-        """The index of ``puzzles`` (N, 3, 9, 9) int8; ``advance`` is told how many more are done."""
+        """The index of ``puzzles`` (N, 3, 9, 9) int8; ``advance`` is told how many more are done.
+
+        Of puzzles with gaps (N, 4, 9, 9) it holds what has none: the whole ones, and whole rows and panels.
+        """
         parts: dict[str, list[Tensor]] = {level: [] for level in INDEXED}
         for chunk in puzzles.split(_CHUNK):
-            for level, hashes in fingerprints(chunk).items():
-                parts[level].append(hashes.flatten())
+            cells, unknown = layout.split_gaps(chunk)
+            is_whole = {} if unknown is None else whole(unknown)
+            for level, hashes in fingerprints(cells).items():
+                parts[level].append(hashes[is_whole[level]] if is_whole else hashes.flatten())
             advance(len(chunk))
         return cls(**{level: torch.from_numpy(np.unique(torch.cat(parts[level]).numpy())) for level in INDEXED})
 
@@ -82,6 +94,8 @@ class TrainingIndex:
     def contains(self, level: str, hashes: Tensor) -> Tensor:
         """Bool of the shape of ``hashes``: does each stand in the training set? Collisions: about N / 2^64 each."""
         known: Tensor = getattr(self, level)
+        if not len(known):
+            return torch.zeros_like(hashes, dtype=torch.bool)
         query = hashes.to(known.device)
         place = torch.searchsorted(known, query).clamp(max=len(known) - 1)
         return (known[place] == query).to(hashes.device)

@@ -75,9 +75,11 @@ class CellNetwork(nn.Module, ABC):
         symbols: number of symbols of each attribute.
         num_states: number of symbols of the joint head.
         num_labels: classes of the optional label; 0 makes an unconditional network.
+        reads_unknown: does a vector stand for cells that are unknown?
     """
 
     heads: nn.ModuleList
+    unknown: nn.Parameter | None
 
     def __init__(
         self,
@@ -88,6 +90,7 @@ class CellNetwork(nn.Module, ABC):
         symbols: tuple[int, ...],
         num_states: int,
         num_labels: int,
+        reads_unknown: bool | None,
     ) -> None:
         super().__init__()
         if width % len(symbols):
@@ -96,6 +99,8 @@ class CellNetwork(nn.Module, ABC):
         self.head_sizes: tuple[int, ...] = symbols if head == "separate" else (num_states,)
         self.start = nn.Embedding(num_labels + 1, width)
         self.embeddings = make_embeddings(width, embedding, symbols)
+        self.reads_unknown = bool(reads_unknown)
+        self.unknown = nn.Parameter(torch.empty(width)) if reads_unknown else None
 
     def make_heads(self) -> nn.ModuleList:
         """The linear layers before the softmaxes; made last, so that parameters stand in the order of their use."""
@@ -114,7 +119,13 @@ class CellNetwork(nn.Module, ABC):
         """(B, L, D), normalised, from embedded positions (B, L, D) that follow those in the cache, if there is one."""
 
     def forward(
-        self, cells: Tensor, labels: Tensor | None = None, cache: Any = None, *, last_only: bool = False
+        self,
+        cells: Tensor,
+        labels: Tensor | None = None,
+        cache: Any = None,
+        *,
+        last_only: bool = False,
+        unknown: Tensor | None = None,
     ) -> Tensor:
         """Logits (B, positions read, sum of ``head_sizes``); split them by ``head_sizes``.
 
@@ -125,8 +136,13 @@ class CellNetwork(nn.Module, ABC):
             cache: of ``new_cache``; extended in place.
             last_only: logits (B, 1, sum of ``head_sizes``) of the last position alone, the only one that sampling asks
                 for: the heads are most of the work of a small network.
+            unknown: (B, L) bool, cells whose symbols are not read, of a network that reads unknown cells; None for
+                none.
         """
         x = embed_cells(self.embeddings, cells, self.embedding, self.symbols)
+        if self.unknown is not None:
+            gaps = torch.zeros_like(cells[..., 0], dtype=torch.bool) if unknown is None else unknown
+            x = torch.where(gaps.unsqueeze(-1), self.unknown, x)
         if cache is None or cache.length == 0:
             if labels is None:
                 labels = cells.new_full((len(cells),), self.num_labels)

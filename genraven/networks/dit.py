@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from genraven.errors import InputError
 from genraven.networks.attention import attend
+from genraven.networks.gaps import with_channel
 
 
 def _frequencies(num: int, max_period: float, device: torch.device) -> Tensor:
@@ -61,6 +62,8 @@ class DiT(nn.Module):
         side: S.
         num_labels: classes of the optional label; 0 makes an unconditional network.
         time_scale: times are multiplied by it before their sines are taken (periods 2 pi to 20 000 pi).
+        reads_unknown: does it read which cells are unknown? Null is no; `genraven fit` makes it yes where the data can
+            have gaps.
     """
 
     def __init__(
@@ -75,15 +78,16 @@ class DiT(nn.Module):
         side: int = 9,
         num_labels: int = 0,
         time_scale: float = 1000.0,
+        reads_unknown: bool | None = None,
     ) -> None:
         super().__init__()
         if width % num_heads or width % 4 or side % patch:
             raise InputError(f"expected width divisible by num_heads and 4, and a patch that divides {side}, "
                              f"got width {width}, {num_heads} heads, patch {patch}.")  # fmt: skip
         self.in_channels, self.num_labels, self.time_scale = in_channels, num_labels, time_scale
-        self.patch, self.side = patch, side
+        self.patch, self.side, self.reads_unknown = patch, side, bool(reads_unknown)
         self.num_frequencies = 256
-        self.patches = nn.Linear(in_channels * patch**2, width)
+        self.patches = nn.Linear((in_channels + self.reads_unknown) * patch**2, width)
         self.time_in = nn.Linear(self.num_frequencies, width)
         self.time_out = nn.Linear(width, width)
         self.label = nn.Embedding(num_labels + 1, width)
@@ -109,13 +113,18 @@ class DiT(nn.Module):
         for embedding in (self.time_in, self.time_out, self.label):
             nn.init.normal_(embedding.weight, std=0.02)
 
-    def forward(self, x: Tensor, times: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, times: Tensor, labels: Tensor | None = None, *, unknown: Tensor | None = None
+    ) -> Tensor:
         """(B, out_channels, S, S) from noisy fields (B, in_channels, S, S).
 
         Args:
             times: (B,) in [0, 1].
             labels: (B,) int64; None, or ``num_labels``, is unconditional.
+            unknown: (B, S, S) bool, for a network that reads which cells are unknown; None for none.
         """
+        if self.reads_unknown:
+            x = with_channel(x, unknown)
         if labels is None:
             labels = torch.full((len(x),), self.num_labels, device=x.device)
         frequencies = _frequencies(self.num_frequencies // 2, 10_000.0, x.device)

@@ -121,6 +121,8 @@ class Mamba(CellNetwork):
         symbols: number of symbols of each attribute.
         num_states: number of symbols of the joint head.
         num_labels: classes of the optional label; 0 makes an unconditional network.
+        reads_unknown: does it read which cells are unknown? Null is no; `genraven fit` makes it yes where the data can
+            have gaps.
     """
 
     def __init__(
@@ -136,6 +138,7 @@ class Mamba(CellNetwork):
         symbols: tuple[int, ...] = (8, 11, 11),
         num_states: int = 701,
         num_labels: int = 0,
+        reads_unknown: bool | None = None,
     ) -> None:
         super().__init__(
             width=width,
@@ -144,6 +147,7 @@ class Mamba(CellNetwork):
             symbols=symbols,
             num_states=num_states,
             num_labels=num_labels,
+            reads_unknown=reads_unknown,
         )
         self.cache_shape = (expand * width, state_size, span)
         self.blocks = nn.ModuleList(Block(width, state_size, expand, span) for _ in range(depth))
@@ -155,6 +159,8 @@ class Mamba(CellNetwork):
             nn.init.normal_(table.weight, std=0.02)  # type: ignore[arg-type]
         for head_ in self.heads:
             nn.init.zeros_(head_.bias)  # type: ignore[arg-type]
+        if self.unknown is not None:  # last, so that all else begins as in a network without
+            nn.init.normal_(self.unknown, std=0.02)
 
     def new_cache(self, batch_size: int) -> StateCache:
         """An empty cache for ``batch_size`` sequences."""

@@ -98,6 +98,8 @@ class Transformer(CellNetwork):
         num_cells: cells of a sequence.
         num_labels: classes of the optional label; 0 makes an unconditional network.
         dropout: on embeddings, attention weights and residual branches.
+        reads_unknown: does it read which cells are unknown? Null is no; `genraven fit` makes it yes where the data can
+            have gaps.
     """
 
     def __init__(
@@ -113,6 +115,7 @@ class Transformer(CellNetwork):
         num_cells: int = 81,
         num_labels: int = 0,
         dropout: float = 0.0,
+        reads_unknown: bool | None = None,
     ) -> None:
         if width % num_heads or width % len(symbols):
             raise InputError(f"expected width divisible by num_heads and by {len(symbols)}, "
@@ -124,6 +127,7 @@ class Transformer(CellNetwork):
             symbols=symbols,
             num_states=num_states,
             num_labels=num_labels,
+            reads_unknown=reads_unknown,
         )
         self.num_heads, self.dropout = num_heads, dropout
         self.positions = nn.Parameter(torch.empty(num_cells, width))
@@ -141,6 +145,8 @@ class Transformer(CellNetwork):
                 nn.init.normal_(module.weight, std=0.02 / math.sqrt(2 * depth) if residual else 0.02)
             if isinstance(module, nn.Linear):
                 nn.init.zeros_(module.bias)
+        if self.unknown is not None:  # last, so that all else begins as in a network without
+            nn.init.normal_(self.unknown, std=0.02)
 
     def new_cache(self, batch_size: int) -> KeyValueCache:
         """An empty cache for ``batch_size`` sequences."""

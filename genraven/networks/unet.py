@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from genraven.errors import InputError
 from genraven.networks.convolution import Convolution
 from genraven.networks.dropout import dropout
+from genraven.networks.gaps import with_channel
 
 _SKIP_SCALE = math.sqrt(0.5)
 
@@ -96,6 +97,8 @@ class UNet(nn.Module):
         side: S.
         num_labels: classes of the optional label; 0 makes an unconditional network.
         time_scale: times are multiplied by it before their sines are taken (periods 2 pi to 20 000 pi).
+        reads_unknown: does it read which cells are unknown? Null is no; `genraven fit` makes it yes where the data can
+            have gaps.
     """
 
     def __init__(
@@ -112,19 +115,20 @@ class UNet(nn.Module):
         side: int = 9,
         num_labels: int = 0,
         time_scale: float = 1.0,
+        reads_unknown: bool | None = None,
     ) -> None:
         super().__init__()
         if channels % 4 or side % factor ** (len(multipliers) - 1):
             raise InputError(f"expected channels divisible by 4 and a side that {len(multipliers)} levels can divide "
                              f"by {factor}, got {channels} channels and side {side}.")  # fmt: skip
-        self.in_channels, self.num_labels = in_channels, num_labels
+        self.in_channels, self.num_labels, self.reads_unknown = in_channels, num_labels, bool(reads_unknown)
         self.channels, self.time_scale = channels, time_scale
         width = 4 * channels
         self.time_in = nn.Linear(channels, width)
         self.time_out = nn.Linear(width, width)
         # The row of the unconditional label is zero and stays so.
         self.label = nn.Embedding(num_labels + 1, channels, padding_idx=num_labels) if num_labels else None
-        self.first = Convolution(in_channels, channels)
+        self.first = Convolution(in_channels + self.reads_unknown, channels)
 
         def block(before: int, after: int, attention: bool, scale: float = 1) -> Block:
             return Block(before, after, width, dropout, attention=attention, scale=scale)
@@ -182,13 +186,18 @@ class UNet(nn.Module):
             with torch.no_grad():
                 self.label.weight[self.num_labels] = 0
 
-    def forward(self, x: Tensor, times: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, times: Tensor, labels: Tensor | None = None, *, unknown: Tensor | None = None
+    ) -> Tensor:
         """(B, out_channels, S, S) from noisy fields (B, in_channels, S, S).
 
         Args:
             times: (B,) the condition of the noise, any real number: ln(sigma) / 4 for EDM.
             labels: (B,) int64; None, or ``num_labels``, is unconditional.
+            unknown: (B, S, S) bool, for a network that reads which cells are unknown; None for none.
         """
+        if self.reads_unknown:
+            x = with_channel(x, unknown)
         condition = _sines(self.time_scale * times, self.channels).to(x.dtype)
         if self.label is not None and labels is not None:
             condition = condition + self.label(labels)

@@ -20,6 +20,18 @@ def last_panel_mask(num: int, device: torch.device | str | None = None) -> Tenso
     return mask
 
 
+def panels_to_cells(panels: Tensor) -> Tensor:
+    """(B, 9, 9) that is true in all cells of the ``panels`` (B, 3, 3)."""
+    return panels.repeat_interleave(_SIDE, 1).repeat_interleave(_SIDE, 2)
+
+
+def known_within(open_cells: Tensor, unknown: Tensor) -> Tensor:
+    """``open_cells`` (B, ...) without the ``unknown`` ones; all known cells of a puzzle where this leaves none."""
+    left = open_cells & ~unknown
+    is_left = left.flatten(1).any(1).view(-1, *[1] * (left.ndim - 1))
+    return torch.where(is_left, left, ~unknown)
+
+
 def random_masks(uniform: Tensor) -> Tensor:
     """(B, 9, 9) masks to train completion with: each opens a cell or more and keeps one or more.
 
@@ -29,8 +41,7 @@ def random_masks(uniform: Tensor) -> Tensor:
         uniform: (B, NUM_DRAWS) draws on [0, 1).
     """
     kind, amount, by_panel, by_cell = uniform.split([1, 1, _ALL_PANELS, TOKENS_PER_PUZZLE], 1)
-    panels = _lowest(by_panel, amount).view(-1, NUM_ROWS, NUM_PANELS)
-    panels = panels.repeat_interleave(_SIDE, 1).repeat_interleave(_SIDE, 2)
+    panels = panels_to_cells(_lowest(by_panel, amount).view(-1, NUM_ROWS, NUM_PANELS))
     cells = _lowest(by_cell, amount).view(-1, GRID, GRID)
     kind = kind.unsqueeze(2)
     last = last_panel_mask(len(uniform), uniform.device)

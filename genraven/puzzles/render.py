@@ -55,7 +55,7 @@ _EXTENTS = tuple(0.19 + 0.285 * k / 9 for k in range(10))  # half of an object's
 _GREYS = tuple(round(255 * (1 - k / 9)) for k in range(10))
 
 
-def render(puzzle: Array, *, cell: int = 16, marked: Array | None = None) -> Image.Image:
+def render(puzzle: Array, *, cell: int = 16, marked: Array | None = None, unknown: Array | None = None) -> Image.Image:
     """Picture of one puzzle: nine framed panels on white, its rows further apart than the panels in them.
 
     Shapes 0-6 are triangle, square, circle, star, cross, downward triangle and hourglass; sizes grow; colors
@@ -66,18 +66,27 @@ def render(puzzle: Array, *, cell: int = 16, marked: Array | None = None) -> Ima
         puzzle: (3, 9, 9), any integer dtype.
         cell: side of a cell, in pixels; at least 6. It alone decides the picture's size.
         marked: (9, 9) bool, the cells to tint, such as those that a model filled in.
+        unknown: (9, 9) bool, the cells to hatch instead of what stands in them.
 
     Raises:
         ValueError: a shape or dtype other than these, or too small a cell.
     """
     values = _checked("puzzle", puzzle, (3, 9, 9), "int", "pass one puzzle of integers; render_sheet draws a batch")
-    mask = np.zeros((9, 9), dtype=bool)
-    mask = mask if marked is None else _checked("marked", marked, (9, 9), "bool", "pass True for a cell to tint")
-    return _draw(values, mask, cell)
+    tinted, hatched = (
+        np.zeros((9, 9), dtype=bool) if mask is None else _checked(name, mask, (9, 9), "bool", f"pass True to {do} it")
+        for name, mask, do in (("marked", marked, "tint"), ("unknown", unknown, "hatch"))
+    )
+    return _draw(values, tinted, hatched, cell)
 
 
 def render_sheet(
-    puzzles: Array, columns: int, *, titles: Sequence[str] | None = None, cell: int = 16, marked: Array | None = None
+    puzzles: Array,
+    columns: int,
+    *,
+    titles: Sequence[str] | None = None,
+    cell: int = 16,
+    marked: Array | None = None,
+    unknown: Array | None = None,
 ) -> Image.Image:
     """Picture of B puzzles as `render` draws them, left to right, then down, `columns` to a line.
 
@@ -87,22 +96,20 @@ def render_sheet(
         titles: B strings, one under each puzzle, shortened with an ellipsis where wider than the puzzle.
         cell: side of a cell, in pixels; at least 6.
         marked: (9, 9) or (B, 9, 9) bool, the cells to tint, in all puzzles or in each.
+        unknown: the same of the cells to hatch instead of what stands in them.
 
     Raises:
         ValueError: a shape or dtype other than these, another number of titles, no column, or too small a cell.
     """
     values = _checked("puzzles", puzzles, ("B", 3, 9, 9), "int", "pass at least one puzzle; render draws a single")
     count = len(values)
-    masks = np.zeros((count, 9, 9), dtype=bool)
-    if marked is not None:
-        shape = (9, 9) if marked.ndim == 2 else (count, 9, 9)
-        masks |= _checked("marked", marked, shape, "bool", "pass one (9, 9) mask for all puzzles, or one for each")
+    tinted, hatched = (_masks(name, mask, count) for name, mask in (("marked", marked), ("unknown", unknown)))
     if columns < 1:
         raise ValueError(f"columns is {columns}, expected at least 1: pass how many puzzles stand side by side")
     if titles is not None and len(titles) != count:
         raise ValueError(f"got {len(titles)} titles, expected {count}, one per puzzle: pass '' for one without")
 
-    pictures = [_draw(puzzle, mask, cell) for puzzle, mask in zip(values, masks, strict=True)]
+    pictures = [_draw(*of_puzzle, cell) for of_puzzle in zip(values, tinted, hatched, strict=True)]
     width, height = pictures[0].size
     gutter, lead, font = round(1.25 * cell), round(cell / 4), _font(max(9, round(0.75 * cell)))
     line = 0 if titles is None else lead + round(font.getbbox("Ág")[3])
@@ -128,7 +135,16 @@ def _checked(name: str, array: Array, shape: tuple[int | str, ...], kind: str, h
     return array.detach().cpu().numpy() if isinstance(array, torch.Tensor) else array
 
 
-def _draw(values: np.ndarray, marked: np.ndarray, cell: int) -> Image.Image:
+def _masks(name: str, mask: Array | None, count: int) -> np.ndarray:
+    """(count, 9, 9) bool from a mask of all puzzles, one of each, or none."""
+    masks = np.zeros((count, 9, 9), dtype=bool)
+    if mask is not None:
+        shape = (9, 9) if mask.ndim == 2 else (count, 9, 9)
+        masks |= _checked(name, mask, shape, "bool", "pass one (9, 9) mask for all puzzles, or one for each")
+    return masks
+
+
+def _draw(values: np.ndarray, marked: np.ndarray, unknown: np.ndarray, cell: int) -> Image.Image:
     """Picture of one checked puzzle; a panel marked throughout is tinted up to its frame."""
     if cell < MIN_CELL:
         raise ValueError(f"cell is {cell} pixels, expected at least {MIN_CELL}: objects of any smaller look the same")
@@ -146,7 +162,9 @@ def _draw(values: np.ndarray, marked: np.ndarray, cell: int) -> Image.Image:
         x, y = j // 3 * step_x + inset + j % 3 * cell, i // 3 * step_y + inset + i % 3 * cell
         ground = TINT if marked[i, j] else PAPER
         attributes = values[:, i, j].tolist()
-        if -1 in attributes:
+        if unknown[i, j]:
+            image.paste(_hatched(cell, ground), (x, y))
+        elif -1 in attributes:
             image.paste(ground, (x, y, x + cell, y + cell))
         elif all(0 <= value < limit for value, limit in zip(attributes, limits, strict=True)):
             image.paste(_object(*attributes, cell, ground), (x, y))
@@ -181,6 +199,17 @@ def _alert(cell: int, ground: Rgb) -> Image.Image:
     draw = ImageDraw.Draw(tile)
     draw.line((low, low, high, high), ALERT, width)
     draw.line((low, high, high, low), ALERT, width)
+    return tile.reduce(_SUPERSAMPLE)
+
+
+@lru_cache(maxsize=64)
+def _hatched(cell: int, ground: Rgb) -> Image.Image:
+    """Picture of a cell of which nobody knows what stands in it; shared by all who ask, so never drawn on."""
+    side = cell * _SUPERSAMPLE
+    tile = Image.new("RGB", (side, side), ground)
+    draw = ImageDraw.Draw(tile)
+    for start in range(-side, side, side // 3):  # neighbours' lines meet
+        draw.line((start, side, start + side, 0), FRAME, round(max(0.8 * _SUPERSAMPLE, side / 24)))
     return tile.reduce(_SUPERSAMPLE)
 
 

@@ -21,7 +21,7 @@ SEEDS = {"weights": "seed_everything", "noise": "model.init_args.seed", "data": 
 SETTINGS = ("model.", "data.", "trainer.max_steps", "trainer.precision", "trainer.gradient_clip_val")
 LEFT_OUT = (  # what is said elsewhere, or changes nothing that is learned
     *SEEDS.values(), "data.samples_per_rule", "data.source", "data.rules", "data.held_out", "data.cache_dir",
-    "data.corruption", "data.eval_",
+    "data.corruption", "data.eval_", "model.init_args.network.init_args.reads_unknown",
 )  # fmt: skip
 SECONDS_PER_HOUR = 3600
 INIT = "init_from"

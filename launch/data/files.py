@@ -20,7 +20,7 @@ from genraven.metrics.census import Census, Copies, leaked, take_census
 from genraven.puzzles.layout import PUZZLE_SHAPE
 from genraven.puzzles.render import render_sheet
 from genraven.puzzles.rules import row_rules, rule_names, shared_rules
-from genraven.puzzles.spec import EMPTY, GRID, RULES, VALUE_ATTRIBUTES
+from genraven.puzzles.spec import GRID, RULES, VALUE_ATTRIBUTES
 
 PICTURED, COLUMNS = 16, 8
 
@@ -40,7 +40,7 @@ def describe(options: argparse.Namespace) -> None:
     _print_rules(census)
     if options.picture:
         num = _draw(file, options.picture)
-        print(f"{options.picture}: {num} of them with the rules that their rows share; unknown cells tinted")
+        print(f"{options.picture}: {num} of them with the rules that their rows share; unknown cells hatched")
 
 
 def _facts(file: PuzzleFile, census: Census) -> Iterator[tuple[str, str]]:
@@ -119,8 +119,7 @@ def _draw(file: PuzzleFile, path: Path) -> int:
         for name, bad, full in zip(found, chunk.bad.tolist(), whole.tolist(), strict=True)
     ]
     with appears_whole(path) as temporary:
-        drawn = chunk.puzzles.masked_fill(~known.unsqueeze(1), EMPTY)  # for the eye alone: unknown is not empty
-        render_sheet(drawn, COLUMNS, titles=titles, marked=~known).save(temporary)
+        render_sheet(chunk.puzzles, COLUMNS, titles=titles, unknown=~known).save(temporary)
     return len(places)
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
@@ -9,6 +10,9 @@ from genraven.errors import InputError
 from genraven.files import appears_whole, check_outputs
 from genraven.puzzles.spec import HELD_OUT_SPLITS, NUM_RULES, RULES, resolve_rules
 from launch.configs.shipped import CONFIGS, config_names
+
+if TYPE_CHECKING:
+    import torch
 
 PICTURED_PER_RULE = 2
 
@@ -32,7 +36,7 @@ def generate(options: argparse.Namespace) -> None:
     import torch
 
     from genraven.formats.write import SUFFIXES, WRITERS
-    from genraven.puzzles.generate import generate as make
+    from genraven.puzzles import layout
     from genraven.puzzles.render import render_sheet
 
     writer = WRITERS[options.layout]
@@ -41,18 +45,34 @@ def generate(options: argparse.Namespace) -> None:
     if out.suffix in SUFFIXES and out.suffix not in writer.suffixes:
         endings = " or ".join(filter(None, writer.suffixes)) or "no suffix"
         raise InputError(f"expected --out of the {options.layout} layout to end in {endings}, got {out}: rename it.")
+    if options.missing and not writer.holds_gaps:
+        raise InputError(f"expected --layout npz with --missing, got {options.layout}, which holds whole puzzles: "
+                         "choose it, or leave --missing out.")  # fmt: skip
     check_outputs(out, options.picture)
-    puzzles = torch.stack(
-        [make(r, options.start, options.num, seed=options.seed, split=options.split) for r in tqdm(ids, unit="rule")]
-    )
+    puzzles = torch.stack([_make(rule, options) for rule in tqdm(ids, unit="rule")])
     written = writer.write(out, puzzles, ids)
     print(f"{out}: {options.num} puzzles of each of {len(ids)} rules, {written}")
     if options.picture:
-        shown = puzzles[:, :PICTURED_PER_RULE]
-        titles = [RULES[r].name for r in ids for _ in range(shown.shape[1])]
+        shown, unknown = layout.split_gaps(puzzles[:, :PICTURED_PER_RULE].flatten(0, 1))
+        of_each = len(shown) // len(ids)
+        titles = [RULES[r].name for r in ids for _ in range(of_each)]
         with appears_whole(options.picture) as temporary:
-            render_sheet(shown.flatten(0, 1), 8, titles=titles).save(temporary)
-        print(f"{options.picture}: the first {shown.shape[1]} of each")
+            render_sheet(shown, 8, titles=titles, unknown=unknown).save(temporary)
+        print(f"{options.picture}: the first {of_each} of each")
+
+
+def _make(rule: int, options: argparse.Namespace) -> "torch.Tensor":
+    """The puzzles of a rule, (n, 3, 9, 9), or with gaps (n, 4, 9, 9)."""
+    from genraven.puzzles import layout
+    from genraven.puzzles.corrupt import Corruption, missing_cells
+    from genraven.puzzles.generate import generate as make
+
+    corruption, seed = Corruption(missing=options.missing), options.seed
+    corruption.check()
+    puzzles = make(rule, options.start, options.num, seed=seed, split=options.split)
+    if not corruption:
+        return puzzles
+    return layout.with_gaps(puzzles, missing_cells(options.start, options.num, corruption, seed=seed, rule=rule))
 
 
 def _rules_to_write(options: argparse.Namespace, of_layout: list[int] | None) -> tuple[int, ...]:

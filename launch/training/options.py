@@ -5,12 +5,16 @@ from typing import Any
 
 from lightning.pytorch.cli import LightningArgumentParser
 
+from datamodules import GenRAVENDataModule
 from datamodules.sources import content_digest
 from genraven.errors import InputError
+from genraven.formats.read import open_puzzles
 from genraven.paths import user_path
 from launch.training.monitoring import MONITORING
+from lightning_modules import PuzzleModule
 
 PATHS = ("run_dir", "init_from", "ckpt_path", "data.source", "data.eval_source", "data.cache_dir")
+READS_UNKNOWN = "model.init_args.network.init_args.reads_unknown"
 OF_IDENTITY = ("init_from", "ckpt_path", "data.source")
 """Those that have to mean the same from another folder."""
 FROM_1 = ("checkpoint_every_n_steps", "max_batch_per_device", "timeout_s")
@@ -34,8 +38,19 @@ def add_options(parser: LightningArgumentParser) -> None:
         parser.add_class_arguments(options, name)
 
 
+def _has_gaps(data: Any) -> bool:
+    """Can training puzzles lack cells?"""
+    spoilt = data.corruption or {}
+    if spoilt.get("missing") or spoilt.get("missing_panels"):
+        return True
+    path = Path(data.source) if data.source else None
+    return path is not None and path.exists() and open_puzzles(path, split=data.source_split).has_gaps
+
+
 def settle_options(options: Any) -> None:
     """Makes paths in ``options``, of one command, those that a user means, and notes what the source holds.
+
+    A network that can read which cells are unknown does so where the data can have gaps, unless somebody has said.
 
     Raises:
         InputError: an option is out of range, a path is none, or the source is no file of puzzles.
@@ -47,6 +62,8 @@ def settle_options(options: Any) -> None:
     data = options.data
     if data.source and data.source_sha256 is None and Path(data.source).exists():  # else the data module complains
         data.source_sha256 = content_digest(Path(data.source), data.source_split)
+    if READS_UNKNOWN in options and options[READS_UNKNOWN] is None and _has_gaps(data):
+        options[READS_UNKNOWN] = True
     for name in FROM_1:
         value = options[name]
         if value is not None and value < 1:
@@ -55,3 +72,9 @@ def settle_options(options: Any) -> None:
     if isinstance(interval, int | float) and interval <= 0:
         raise InputError(f"expected trainer.val_check_interval, in steps, to be 1 or more, got {interval}: "
                          "trainer.limit_val_batches 0 trains without validation.")  # fmt: skip
+
+
+def check_gaps(model: PuzzleModule, data: GenRAVENDataModule) -> None:
+    """Raises InputError where training puzzles can lack cells and ``model`` cannot learn from such."""
+    if data.has_gaps:
+        model.method.check_gaps(model.network)

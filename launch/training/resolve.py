@@ -10,6 +10,7 @@ from launch.errors import refused_by_constructors, unwrapped_errors
 from launch.runs.folder import given_checkpoint
 from launch.training.command import GenravenCLI, quiet_lightning
 from launch.training.loggers import take_specs
+from launch.training.options import check_gaps
 
 COMPLAINTS = (ValueError, TypeError)
 
@@ -38,7 +39,8 @@ class Resolver(GenravenCLI):
             dumped = self.parser.dump(self.config, skip_none=False, skip_validation=True, format="json")
             take_specs(self.config.fit.trainer)  # to make one is to open what it writes to
             with torch.device("meta"), refused_by_constructors():
-                self.parser.instantiate_classes(self.config)
+                found = self.parser.instantiate_classes(self.config).fit
+                check_gaps(found.model, found.data)
         config: dict[str, Any] = json.loads(dumped)["fit"]
         return config
 

@@ -9,8 +9,9 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
 from datamodules import GenRAVENDataModule
-from datamodules.batches import StreamPool
+from datamodules.batches import GlobalOrder, Share, StreamPool, TrainLoader
 from genraven.errors import InputError
+from genraven.metrics.memorization import Memorization, fingerprints
 from genraven.puzzles import layout
 from genraven.puzzles.corrupt import Corruption
 from genraven.puzzles.generate import generate
@@ -91,6 +92,74 @@ def test_exceptions_are_as_many_as_asked_for_and_follow_no_rule(tmp_path: Path) 
     broken = (row_rules(puzzles) == 0).all(1)
     assert 70 <= broken.sum() <= 130
     assert (row_rules(puzzles[~broken]) & 1).all()
+
+
+@pytest.mark.parametrize("samples_per_rule", [64, None])
+def test_gaps_change_neither_the_puzzles_nor_their_order(tmp_path: Path, samples_per_rule: int | None) -> None:
+    settings = {"samples_per_rule": samples_per_rule, "rules": [0, 8], "seed": 3, "augment": "rows"}
+    batches = []
+    for missing in (0.0, 0.3):
+        data = make(tmp_path, **settings, corruption=Corruption(exceptions=0.5, missing=missing))
+        assert data.has_gaps == bool(missing)
+        order = GlobalOrder(data._open_pool(), data.seed, data.augment)
+        batches.append(list(TrainLoader(order, Share(8), 8, lambda: 0)))
+        assert torch.equal(data.evaluation_puzzles("val")[0], make(tmp_path, **settings).evaluation_puzzles("val")[0])
+    shares = []
+    for whole, gapped in zip(*batches, strict=True):
+        assert whole.unknown is None
+        assert gapped.unknown is not None
+        assert gapped.unknown.dtype == torch.bool
+        assert torch.equal(gapped.rules, whole.rules)
+        hidden = gapped.unknown.unsqueeze(1)
+        assert torch.equal(gapped.puzzles, whole.puzzles.masked_fill(hidden, 0)), "rows move with their gaps"
+        shares.append(hidden.double().mean().item())
+    assert 0.2 < sum(shares) / 8 < 0.4
+
+
+def test_all_processes_and_accumulated_batches_see_the_gaps_of_one(tmp_path: Path) -> None:
+    data = make(tmp_path, rules=[0, 8], corruption=Corruption(missing=0.3), global_batch_size=8)
+    data.prepare_data()
+    data.setup("fit")
+    order = data.train_dataloader().order
+    one = list(TrainLoader(order, Share(8), 3, lambda: 0))
+    loaders = [TrainLoader(order, Share(8, rank, 2, 2), 3, lambda: 0) for rank in range(2)]
+    for loader in loaders:
+        for batch in loader:
+            place = slice(batch.start, batch.start + 2)
+            assert torch.equal(batch.puzzles, one[batch.step].puzzles[place])
+            assert torch.equal(batch.unknown, one[batch.step].unknown[place])  # type: ignore[arg-type, index]
+
+
+def test_what_has_gaps_is_not_indexed_nor_counted_as_a_copy(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data = make(tmp_path, rules=[3, 30], samples_per_rule=300, corruption=Corruption(missing=0.02))
+    with caplog.at_level("INFO"):
+        data.prepare_data()
+    assert "copies" not in caplog.text
+    index = data.training_index()
+    data.setup("fit")
+    batches = list(data.train_dataloader())
+    puzzles = torch.cat([batch.puzzles for batch in batches])
+    unknown = torch.cat([batch.unknown for batch in batches if batch.unknown is not None])
+    panels = layout.mask_to_tokens(unknown).view(-1, 3, 3, 9).any(-1)
+    has_gap = {"puzzles": panels.flatten(1).any(1), "rows": panels.any(-1), "panels": panels}
+    assert index is not None
+    for level, gaps in has_gap.items():
+        hashes = fingerprints(puzzles)[level]
+        assert 0 < gaps.sum() < gaps.numel()
+        assert torch.equal(getattr(index, level), hashes[~gaps].unique())
+    assert len(index.unordered) == len(index.puzzles)
+
+
+def test_an_index_of_nothing_whole_contains_nothing(tmp_path: Path) -> None:
+    data = make(tmp_path, rules=[3], samples_per_rule=4, corruption=Corruption(missing_panels=0.5, missing=0.5))
+    data.prepare_data()
+    index = data.training_index()
+    assert index is not None
+    assert len(index.puzzles) == 0
+    metric = Memorization(index)
+    metric.update(generate(3, 0, 4))
+    rates = metric.compute()["rates"]
+    assert (int(rates["memorized_puzzles"].hits), int(rates["memorized_puzzles"].total)) == (0, 4)
 
 
 def test_the_index_knows_the_training_set_and_a_stream_has_none(tmp_path: Path) -> None:

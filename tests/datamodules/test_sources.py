@@ -19,6 +19,7 @@ from genraven.formats.read import open_puzzles
 from genraven.puzzles import layout
 from genraven.puzzles.corrupt import Corruption
 from genraven.puzzles.generate import generate
+from genraven.puzzles.rules import row_rules
 
 CLEAN = Corruption()
 ALL = Selection(tuple(range(40)), ())
@@ -160,6 +161,57 @@ def test_rules_in_another_order_are_named(tmp_path: Path) -> None:
         file_source(open_puzzles(path), Selection((0, 39), ()), None, 0, CLEAN)
 
 
+# Gaps -----------------------------------------------------------------------------------------------------------------
+
+
+def with_gaps(path: Path, **rules: list[int]) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
+    """Four puzzles of rule 7: whole, with a gap in a row, with gaps in two, with gaps in all; and what is unknown."""
+    puzzles, unknown = generate(7, 0, 4).numpy(), np.zeros((4, 9, 9), bool)
+    unknown[1, 0, 0] = unknown[2, :6, 8] = unknown[3, :, 4] = True
+    np.savez(path, puzzles=np.where(unknown[:, None], 99, puzzles), known=~unknown, **rules)
+    return puzzles, unknown
+
+
+def test_gaps_of_a_source_are_gaps_of_the_set(tmp_path: Path) -> None:
+    puzzles, unknown = with_gaps(tmp_path / "own.npz", rules=[7] * 4)
+    found = maps_of(tmp_path / "own.npz", tmp_path / "cache", Selection((7,), ()))[7]
+    assert np.array_equal(found[:, 3], unknown)
+    assert np.array_equal(found[:, :3], np.where(unknown[:, None], 0, puzzles))
+    more = maps_of(
+        tmp_path / "own.npz", tmp_path / "cache", Selection((7,), ()), corruption=Corruption(missing_panels=0.5)
+    )
+    assert (more[7][:, 3] >= found[:, 3]).all()
+    assert more[7][:, 3].sum() > found[:, 3].sum()
+    np.savez(tmp_path / "whole.npz", puzzles=puzzles, known=np.ones_like(unknown), rules=[7] * 4)
+    assert maps_of(tmp_path / "whole.npz", tmp_path / "cache", Selection((7,), ()))[7].shape == (4, 3, 9, 9)
+
+
+def test_whole_rows_tell_the_rule_that_is_not_stated(tmp_path: Path) -> None:
+    """A puzzle without one may follow any, also one that is held out."""
+    with_gaps(tmp_path / "own.npz")
+    for held_out, counts in (((1,), {7: 3}), ((), {7: 3, -1: 1})):
+        file = open_puzzles(tmp_path / "own.npz")
+        assert dict(file_source(file, Selection((7,), held_out), None, 0, CLEAN).counts) == counts
+    with pytest.raises(InputError, match="to train on, got none"):
+        maps_of(tmp_path / "own.npz", tmp_path / "cache", Selection((8,), (7,)))
+
+
+def test_puzzles_with_gaps_are_no_exceptions(tmp_path: Path) -> None:
+    puzzles, unknown = with_gaps(tmp_path / "own.npz", rules=[7] * 4)
+    spoilt = Corruption(exceptions=1.0)
+    found = maps_of(tmp_path / "own.npz", tmp_path / "cache", Selection((7,), ()), corruption=spoilt)[7]
+    assert np.array_equal(found[1:, :3], np.where(unknown[1:, None], 0, puzzles[1:]))
+    assert not np.array_equal(found[0, :3], puzzles[0])
+    assert (row_rules(torch.from_numpy(found[:1, :3].copy())) == 0).all()
+
+
+def test_evaluation_puzzles_are_whole(tmp_path: Path) -> None:
+    with_gaps(tmp_path / "own.npz", rules=[7] * 4)
+    with pytest.raises(InputError, match="whole puzzles, got unknown cells in puzzle 2") as caught:
+        evaluation_part(open_puzzles(tmp_path / "own.npz"), "val", (7,), most=9)
+    assert "\n" not in str(caught.value)
+
+
 # To evaluate on -------------------------------------------------------------------------------------------------------
 
 
@@ -201,16 +253,6 @@ def with_cell(cell: tuple[int, int, int]) -> Callable[[Path], None]:
     return write
 
 
-def with_gap(**rules: list[int]) -> Callable[[Path], None]:
-    def write(path: Path) -> None:
-        known = np.ones((4, 9, 9), bool)
-        known[2, 0, 0] = False
-        with path.open("wb") as file:
-            np.savez(file, puzzles=generate(7, 0, 4).numpy(), known=known, **rules)
-
-    return write
-
-
 BAD_SOURCES: dict[str, tuple[Callable[[Path], None], str]] = {
     "missing": (lambda path: None, "No such file"),
     "pickle": (raw_pickle, "a pickle"),
@@ -218,8 +260,6 @@ BAD_SOURCES: dict[str, tuple[Callable[[Path], None], str]] = {
     "256 more": (with_cell((258, 0, 0)), "[258, 0, 0]"),
     "half empty": (with_cell((3, -1, 4)), "[3, -1, 4]"),
     "eleven rows": (lambda path: np.save(path, published()[:, :11]), "multiple of 3 rows, got 11"),
-    "gap": (with_gap(rules=[7] * 4), "whole puzzles, got unknown cells in puzzle 2"),
-    "gap where no rule is stated": (with_gap(), "whole puzzles, got unknown cells in puzzle 2"),
 }
 
 

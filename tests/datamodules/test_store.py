@@ -66,6 +66,9 @@ def test_sets_that_differ_share_no_file(tmp_path: Path) -> None:
         generated_source(4, 0, Corruption(cells=0.1)),
         generated_source(4, 0, Corruption(cells=0.2)),
         generated_source(4, 0, Corruption(exceptions=0.1)),
+        generated_source(4, 0, Corruption(missing=0.1)),
+        generated_source(4, 0, Corruption(missing=0.2)),
+        generated_source(4, 0, Corruption(missing_panels=0.1)),
     ]
     for source in sources:
         open_set(source, (2,), tmp_path, verify=True)

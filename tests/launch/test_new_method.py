@@ -43,5 +43,10 @@ def test_from_training_to_the_report(
     assert all(result["metrics"]["novel_c3"]["hits"] == 0 for result in found["results"])
     assert "Copy" in Path("report.md").read_text()
     capsys.readouterr()
+    assert (
+        main(["fit", "-c", "copy.yaml", *DATA, "--data.corruption.missing", "0.1", "--run_dir", "gaps", *plugin]) == 2
+    )
+    assert "expected whole puzzles to train Copying on, got a training set with unknown" in capsys.readouterr().err
+    assert not Path("gaps").exists()
     assert main(["sample", "runs/copy"]) == 2
     assert "expected classes of genraven in a checkpoint, got 'copying.Memory'" in capsys.readouterr().err

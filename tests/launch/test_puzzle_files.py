@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from tiny import fit
 
 from genraven.puzzles.generate import generate
@@ -111,6 +112,32 @@ def test_each_layout_is_generated_and_imported(
         assert len(np.unique(ours["rules"])) == num
 
 
+def test_gaps_are_generated_imported_described_and_trained_on(capsys: pytest.CaptureFixture[str]) -> None:
+    rules = ["--rules", "0", "10", "20"]
+    made = ["generate", *rules, "--num", "20", "--layout", "npz", "--missing", "0.2"]
+    assert main([*made, "--out", "gaps.npz", "--picture", "first.png"]) == 0
+    assert main(["import", "gaps.npz", "--out", "ours.npz"]) == 0
+    with np.load("gaps.npz") as gaps, np.load("ours.npz") as ours:
+        assert gaps["known"].shape == (60, 9, 9)
+        whole = torch.cat([generate(rule, 0, 20) for rule in (0, 10, 20)]).numpy()
+        assert np.array_equal(gaps["puzzles"], np.where(gaps["known"][:, None], whole, 0))
+        assert all(np.array_equal(gaps[name], ours[name]) for name in ("puzzles", "rules", "known"))
+        num = int((~gaps["known"]).sum())
+        is_whole = gaps["known"].all((1, 2))
+    assert main(["describe", "ours.npz", "--picture", "some.png"]) == 0
+    said = lines(capsys)
+    assert (
+        f"gaps {num:,} of 4,860 cells are unknown, in {60 - is_whole.sum()} puzzles, which count for nothing below"
+        in said
+    )
+    assert Path("first.png").stat().st_size > 1000
+    options = ["--data.source", "ours.npz", "--data.samples_per_rule", "null", "--trainer.max_steps", "2"]
+    assert main(fit(Path("r"), *options, "--trainer.val_check_interval", "2")) == 0
+    assert yaml.safe_load(Path("r/config.yaml").read_text())["model"]["init_args"]["network"]["init_args"][
+        "reads_unknown"
+    ]
+
+
 BAD = [
     (["describe", "missing.npy"], "missing.npy (No such file"),
     (["describe", "trap.pt"], "trap.pt (a pickle of other things than tensors, which is not run)"),
@@ -126,6 +153,8 @@ BAD = [
     (["generate", "--layout", "split", "--out", "train_split0.npz"], "to end in .npy or .pt, got train_split0.npz"),
     (["generate", "--layout", "npz", "--out", "own.npy"], "to end in .npz, got own.npy"),
     (["generate", "--layout", "folder", "--out", "a.npy"], "to end in no suffix, got a.npy"),
+    (["generate", "--missing", "0.1"], "expected --layout npz with --missing, got puzzles"),
+    (["generate", "--layout", "npz", "--missing", "0.6"], "corruption.missing to be a share from 0 to 0.5, got 0.6"),
     (
         ["generate", "--layout", "published", "--rules", "shape"],
         "expected all 40 rules for the published layout, got 10",

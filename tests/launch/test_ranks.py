@@ -84,6 +84,20 @@ def test_the_same_losses_on_any_number_of_processes(run_all: RunAll, tmp_path: P
         assert curves(tmp_path / name)["val_count/c3"] == curves(tmp_path / "limit8")["val_count/c3"]
 
 
+def test_two_processes_see_the_gaps_of_one(run_all: RunAll, tmp_path: Path) -> None:
+    """Also where a network that can read gaps is shown none: each of its parameters takes part in each step."""
+    for name, options in {
+        "gaps": ["--data.corruption.missing", "0.3"],
+        "none": ["--model.network.reads_unknown", "true"],
+    }.items():
+        options += [*PLAIN, "--trainer.max_steps", "20", "--trainer.val_check_interval", "20"]
+        assert main(fit(tmp_path / f"{name}1", *options)) == 0
+        assert run_all([(2, fit(tmp_path / f"{name}2", *options))]) == [[0, 0]]
+        one, two = ([value for _, value in curves(tmp_path / f"{name}{num}")["train/loss"]] for num in (1, 2))
+        assert two == pytest.approx(one, abs=2e-5)
+        assert len(one) == 20
+
+
 def test_a_step_that_is_not_logged_exchanges_gradients_once_and_nothing_else(run_all: RunAll, tmp_path: Path) -> None:
     """Beside the question of the guard, which runs on and which nobody waits for."""
     file = tmp_path / "counts.json"

@@ -113,12 +113,12 @@ class MetaDraw:
         return torch.rand(NUM, device=META)
 
 
-def module(preset: str) -> PuzzleModule:
+def module(preset: str, **more: Any) -> PuzzleModule:
     """The model of a preset on the meta device, of one block: all do the same."""
     config = yaml.safe_load((CONFIGS / "model" / f"{preset}.yaml").read_text())
     config["data"] = {"rules": [4], "held_out": "none", "samples_per_rule": 4, "global_batch_size": 4}
     network = config["model"]["init_args"]["network"]["init_args"]
-    network |= {"depth": 1} if "depth" in network else {}
+    network |= more | ({"depth": 1} if "depth" in network else {})
     return build(config)[0].to(META)
 
 
@@ -135,10 +135,12 @@ def steady(traffic: Callable[[], Traffic], work: Callable[[], object]) -> Traffi
     return found
 
 
+@pytest.mark.parametrize("gaps", [False, True])
 @pytest.mark.parametrize("preset", TINY)
-def test_a_training_step_neither_waits_nor_copies(preset: str) -> None:
-    model = module(preset).train()
-    found = steady(Traffic, lambda: model.losses(puzzles(), None, MetaDraw()).mean().backward())
+def test_a_training_step_neither_waits_nor_copies(preset: str, gaps: bool) -> None:
+    model = module(preset, **({"reads_unknown": True} if gaps and preset != "mdm_tiny" else {})).train()
+    unknown = torch.zeros(NUM, 9, 9, dtype=torch.bool, device=META) if gaps else None
+    found = steady(Traffic, lambda: model.losses(puzzles(), None, MetaDraw(), unknown).mean().backward())
     assert found.copied == []
     assert found.read == []
 

@@ -1,13 +1,15 @@
 """Spoilt training puzzles: as many as asked for, always the same ones, and nothing else touched."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
 from genraven.errors import InputError
 from genraven.puzzles import layout
-from genraven.puzzles.corrupt import Corruption, corrupt
-from genraven.puzzles.generate import generate
+from genraven.puzzles.corrupt import Corruption, corrupt, missing_cells, spoilt
+from genraven.puzzles.generate import BLOCK, generate
 from genraven.puzzles.rules import row_rules
 from genraven.puzzles.spec import RULE_ID
 
@@ -121,5 +123,64 @@ def test_exceptions_that_cannot_be_made_are_an_error() -> None:
 @pytest.mark.parametrize("name", ["cells", "exceptions"])
 def test_shares_lie_between_0_and_1(name: str, share: float) -> None:
     with pytest.raises(InputError, match=f"corruption.{name} to be a share from 0 to 1") as caught:
+        Corruption(**{name: share}).check()
+    assert "\n" not in str(caught.value)
+
+
+# Gaps -----------------------------------------------------------------------------------------------------------------
+
+GAPS = Corruption(missing=0.3)
+
+
+def unknown_of(corruption: Corruption, num: int = NUM, start: int = 0, rule: int = 0, seed: int = 0) -> Tensor:
+    return missing_cells(start, num, corruption, seed=seed, rule=rule)
+
+
+@pytest.mark.parametrize("mean", [0.1, 0.3, 0.5])
+@pytest.mark.parametrize("name", ["missing", "missing_panels"])
+def test_shares_of_unknown_cells_reach_from_0_to_twice_the_mean(name: str, mean: float) -> None:
+    unknown = unknown_of(Corruption(**{name: mean}), 3 * NUM)
+    panels = layout.mask_to_tokens(unknown).view(-1, 9, 9)
+    if name == "missing_panels":
+        assert torch.equal(panels.any(-1), panels.all(-1))
+    shares = unknown.flatten(1).double().mean(1)
+    parts = 81 if name == "missing" else 9
+    spread = (mean**2 / 3 + mean * (1 - mean) / parts) ** 0.5  # of a uniform share, and of the draws given it
+    assert abs(float(shares.mean()) - mean) < 5 * spread / (3 * NUM) ** 0.5
+    assert float(shares.std()) == pytest.approx((mean**2 / 3 + (mean - 4 * mean**2 / 3) / parts) ** 0.5, rel=0.05)
+    is_whole = (shares == 0).double().mean()
+    assert float(is_whole) == pytest.approx((1 - (1 - 2 * mean) ** (parts + 1)) / (2 * mean * (parts + 1)), rel=0.3)
+    assert is_whole > 0
+    assert float(shares.max()) <= 2 * mean + (0.2 if name == "missing" else 1)
+
+
+def test_gaps_are_pure_in_seed_rule_and_place() -> None:
+    long = unknown_of(GAPS, 2 * BLOCK + 10)
+    for start, num in ((0, 5), (7, 90), (BLOCK - 3, 6), (BLOCK, BLOCK), (2 * BLOCK, 10), (3, 0)):
+        assert torch.equal(unknown_of(GAPS, num, start), long[start : start + num])
+    for other in (unknown_of(GAPS, seed=1), unknown_of(GAPS, rule=1), unknown_of(GAPS, start=BLOCK)):
+        assert not torch.equal(other[:50], long[:50])
+    both = unknown_of(Corruption(missing=0.3, missing_panels=0.2))
+    assert torch.equal(both, long[:NUM] | unknown_of(Corruption(missing_panels=0.2))), "each is drawn on its own"
+
+
+@pytest.mark.parametrize("before", [Corruption(), Corruption(cells=0.1, exceptions=0.3)])
+def test_gaps_leave_all_else_as_it_is(before: Corruption) -> None:
+    puzzles = puzzles_of("shape.xor", 300)
+    without = spoilt(puzzles, before, seed=2, rule=7, start=0)
+    with_gaps = spoilt(puzzles, replace(before, missing=0.3), seed=2, rule=7, start=0)
+    assert (without.shape[1], with_gaps.shape[1]) == (3, 4)
+    cells, unknown = layout.split_gaps(with_gaps)
+    assert unknown is not None
+    assert torch.equal(unknown, unknown_of(GAPS, 300, rule=7, seed=2))
+    hidden = unknown.unsqueeze(1)
+    assert torch.equal(cells, without.masked_fill(hidden, 0)), "nothing of what stood there is kept"
+    assert 0 < hidden.double().mean() < 0.6
+
+
+@pytest.mark.parametrize("share", [-0.1, 0.51, float("nan")])
+@pytest.mark.parametrize("name", ["missing", "missing_panels"])
+def test_shares_of_gaps_lie_between_0_and_a_half(name: str, share: float) -> None:
+    with pytest.raises(InputError, match=f"corruption.{name} to be a share from 0 to 0.5, got {share}") as caught:
         Corruption(**{name: share}).check()
     assert "\n" not in str(caught.value)

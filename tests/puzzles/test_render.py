@@ -281,3 +281,18 @@ def test_errors_say_what_was_expected_and_what_came(call, says: str) -> None:
         call()
     assert "\n" not in str(error.value)
     assert ": " in str(error.value), "and what to do"
+
+
+def test_an_unknown_cell_is_hatched_whatever_stands_in_it() -> None:
+    unknown = torch.zeros(9, 9, dtype=torch.bool)
+    unknown[4, 4] = unknown[0, 8] = True
+    one, other = holding(3, 9, 9), holding(0, 2, 1)
+    drawn = [pixels(render(puzzle, unknown=unknown)) for puzzle in (one, other, blank())]
+    assert (drawn[0] == drawn[1]).all()
+    assert (drawn[0] == drawn[2]).all()
+    assert (drawn[2] != pixels(render(blank()))).any(), "unknown does not look empty"
+    assert (drawn[2] != pixels(render(blank(), marked=unknown))).any(), "nor written by a model"
+    sheet = render_sheet(torch.stack([one, other]), 2, unknown=torch.stack([unknown, ~unknown]))
+    assert (pixels(sheet) != pixels(render_sheet(torch.stack([one, other]), 2, unknown=unknown))).any()
+    with pytest.raises(ValueError, match="unknown is .*, expected bool"):
+        render(one, unknown=unknown.int())

@@ -167,3 +167,18 @@ def test_data_sets_are_told_apart_however_they_are_spelt(tmp_path: Path) -> None
     ]
     for i, changed in enumerate(others):
         assert dataset(f"other{i}", **changed) != same
+
+
+def test_gaps_are_of_the_data_and_a_run_of_before_had_none(tmp_path: Path) -> None:
+    def run(name: str, reads: dict[str, Any], **corruption: float) -> Any:
+        config = settings()
+        config["data"]["corruption"] = corruption
+        config["model"]["init_args"]["network"] = {"init_args": {"width": 48, **reads}}
+        return read_run(name, folder(tmp_path / name, [OLD], config), "finished")[0]
+
+    before = run("before", {}, cells=0.1, exceptions=0.0)
+    now = run("now", {"reads_unknown": None}, cells=0.1, exceptions=0.0, missing=0.0, missing_panels=0.0)
+    gaps = run("gaps", {"reads_unknown": True}, cells=0.1, exceptions=0.0, missing=0.3, missing_panels=0.0)
+    assert now.dataset == before.dataset != gaps.dataset
+    assert gaps.dataset["corruption"] == "cells 0.1, missing 0.3"
+    assert now.settings == before.settings == gaps.settings, "what a network reads follows from the data"

@@ -7,7 +7,7 @@ What stands in ``given`` under open cells is never read. Every function returns 
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from genraven.errors import InputError
 from genraven.methods.gaussian.process import Denoiser, Prediction, Process, TimedNetwork, predict
@@ -46,6 +46,25 @@ class ShownCells:
         """The network's output for noisy fields (B, C, S, S) at ``times`` (B,)."""
         channel = self.open_cells.to(x.dtype).expand(len(x), -1, *x.shape[2:])
         return self.network(torch.cat([x.where(self.open_cells, self.given), channel], 1), times, labels)
+
+
+@dataclass(frozen=True)
+class KnownCells:
+    """A network that reads which cells are unknown, and nothing else of these.
+
+    Args:
+        network: whose channel of unknown cells it is.
+        unknown: (B, S, S) bool.
+    """
+
+    network: nn.Module
+    unknown: Tensor
+
+    def __call__(self, x: Tensor, times: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The network's output for noisy fields (B, C, S, S) at ``times`` (B,)."""
+        known = x.masked_fill(self.unknown.unsqueeze(1), 0)
+        found: Tensor = self.network(known, times, labels, unknown=self.unknown)
+        return found
 
 
 def complete_by_replacement(

@@ -5,7 +5,7 @@ B puzzles; fields (B, C, 9, 9) are the puzzles' numbers, C = 3, or their one-hot
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from genraven.errors import InputError
 from genraven.methods.gaussian import inpainting
 from genraven.methods.gaussian.categorical import Categorical
-from genraven.methods.gaussian.inpainting import ShownCells
+from genraven.methods.gaussian.inpainting import KnownCells, ShownCells
 from genraven.methods.gaussian.process import Process, TimedNetwork, everywhere
 from genraven.methods.gaussian.samplers import SAMPLERS, check_sampler
-from genraven.methods.method import Draw, Method, Sampling, Task, device_of, setting
+from genraven.methods.method import Draw, Method, Sampling, Task, check_reads_unknown, device_of, setting
 from genraven.puzzles import layout
-from genraven.puzzles.masks import NUM_DRAWS, random_masks
+from genraven.puzzles.masks import NUM_DRAWS, known_within, random_masks
 from genraven.puzzles.spec import NUM_ATTRIBUTES
 
 Completion = Literal["replacement", "guidance", "tds", "learned"]
@@ -143,17 +143,28 @@ class GaussianDiffusion(Method):
     def _completion(self, sampling: GaussianSampling) -> Completion:
         return sampling.completion or ("learned" if self.masked_share else "replacement")
 
-    def losses(self, network: nn.Module, puzzles: Tensor, labels: Tensor | None, draw: Draw) -> Tensor:
-        """(B,) losses of the process at a time drawn for each puzzle."""
-        x0 = self.code.encode(puzzles)
+    def check_gaps(self, network: nn.Module) -> None:
+        """Raises InputError unless it reads which cells are unknown."""
+        check_reads_unknown(network)
+
+    def losses(
+        self, network: nn.Module, puzzles: Tensor, labels: Tensor | None, draw: Draw, unknown: Tensor | None = None
+    ) -> Tensor:
+        """(B,) losses of the process, over the known cells, at a time drawn for each puzzle."""
+        x0, read = self.code.encode(puzzles), cast(TimedNetwork, network)
         noise, uniform = draw(torch.randn, *x0.shape[1:]), draw(torch.rand)
-        if not self.masked_share:
-            return self.process.loss(network, x0, noise, uniform, labels)
+        if not self.masked_share and unknown is None:
+            return self.process.loss(read, x0, noise, uniform, labels)
         open_cells = torch.ones_like(x0[:, :1], dtype=torch.bool)
-        if network.training:  # validation losses are of whole puzzles
+        if self.masked_share and network.training:  # validation losses are of whole puzzles
             masked = draw(torch.rand) < self.masked_share
             open_cells = random_masks(draw(torch.rand, NUM_DRAWS)).unsqueeze(1) | ~masked.view(-1, 1, 1, 1)
-        return self.process.loss(ShownCells(network, x0, open_cells), x0, noise, uniform, labels, open_cells)
+        if unknown is not None:
+            gaps = unknown.unsqueeze(1)
+            x0, read, open_cells = x0.masked_fill(gaps, 0), KnownCells(network, unknown), known_within(open_cells, gaps)
+        if self.masked_share:
+            read = ShownCells(read, x0, open_cells)
+        return self.process.loss(read, x0, noise, uniform, labels, open_cells)
 
     def generate(
         self,

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from genraven.errors import InputError
+from genraven.methods.method import mean_within
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]  # (x_t, t) -> estimate of x0; t is a scalar tensor
 
@@ -122,8 +123,7 @@ class Process(ABC):
         errors = self.errors(network, x0, noise, uniform, labels)
         if open_cells is None:
             return errors.flatten(1).mean(1)
-        counted = open_cells.expand_as(errors)
-        return (errors * counted).flatten(1).sum(1) / counted.flatten(1).sum(1)
+        return mean_within(errors, open_cells.expand_as(errors))
 
     def initial(self, noise: Tensor) -> Tensor:
         """Where a sampler starts, from standard normal ``noise``."""
