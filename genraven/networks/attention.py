@@ -10,8 +10,8 @@ from genraven.networks.dropout import dropout as drop
 def attend(q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False, dropout: float = 0.0) -> Tensor:
     """``F.scaled_dot_product_attention`` of (B, H, L, D / H), all of one length where ``causal``.
 
-    In bf16 on a CPU it is written out, as two batched products and a softmax, which sums in float32: torch's kernel takes
-    several times as long there at heads as narrow as ours, most of it on the way back.
+    In bf16 on a CPU it is written out, as two batched products and a softmax, which sums in float32: torch's kernel
+    takes several times as long there at heads as narrow as ours, most of it on the way back.
     """
     if q.device.type != "cpu" or q.dtype != torch.bfloat16:
         return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=causal)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from genraven.methods import decoding
+from genraven.methods.masked import MaskedDiffusion, MaskedSampling
 from genraven.networks.bidirectional import BidirectionalTransformer
 from genraven.networks.compiling import compile_blocks
 from genraven.networks.dit import DiT
@@ -39,7 +40,7 @@ class Counter:
         return graph.forward
 
 
-def compiled(name: str) -> tuple[nn.Module, nn.Module, Counter]:
+def compiled(name: str, *, steps: bool | None = None) -> tuple[nn.Module, nn.Module, Counter]:
     """The network as it is and compiled, with random weights throughout."""
     torch._dynamo.reset()
     pair, counter = [NETWORKS[name][0]() for _ in range(2)], Counter()
@@ -48,7 +49,7 @@ def compiled(name: str) -> tuple[nn.Module, nn.Module, Counter]:
         for parameter in pair[0].parameters():
             parameter.copy_(0.2 * torch.randn(parameter.shape, generator=generator))
     pair[1].load_state_dict(pair[0].state_dict())
-    compile_blocks(pair[1], backend=counter)
+    compile_blocks(pair[1], steps=steps, backend=counter)
     return pair[0], pair[1], counter
 
 
@@ -97,3 +98,43 @@ def test_sampling_cell_by_cell_compiles_nothing(name: str) -> None:
     with torch.no_grad():
         decoding.decode(quick, tokens, torch.ones(2, 81, dtype=torch.bool), uniform)  # type: ignore[arg-type]
     assert counter.graphs == 0
+
+
+@pytest.mark.parametrize("name", ["gpt2", "mamba"])
+def test_decoding_at_fixed_shapes_is_one_graph_and_draws_the_same(name: str) -> None:
+    network, quick, counter = compiled(name, steps=True)
+    torch._dynamo.utils.counters.clear()
+    generator = torch.Generator().manual_seed(2)
+    tokens = torch.full((2, 81, 3), -1, dtype=torch.int8)
+    last_panel = torch.arange(81).expand(2, -1) >= 72
+    for double in (False, True):
+        if double:
+            network, quick = network.double(), quick.double()
+            torch._dynamo.reset()
+        before = counter.graphs
+        for open_cells in (torch.ones(2, 81, dtype=torch.bool), last_panel):
+            uniform = torch.rand(2, 81, 3, generator=generator)
+            with torch.no_grad():
+                slow, fast = (decoding.decode(part, tokens, open_cells, uniform) for part in (network, quick))  # type: ignore[arg-type]
+            assert torch.equal(slow, fast)
+            assert len(slow[open_cells].unique(dim=0)) > 3
+            tokens = slow
+        assert counter.graphs == before + 1
+    assert not torch._dynamo.utils.counters["graph_break"]
+
+
+@pytest.mark.parametrize("sampling", [{}, {"num_steps": 9, "remasking": 0.2}, {"num_steps": 9, "order": "entropy"}])
+def test_a_step_of_masked_diffusion_is_one_graph_and_draws_the_same(sampling: dict[str, Any]) -> None:
+    network, quick, counter = compiled("mdm", steps=True)
+    torch._dynamo.utils.counters.clear()
+    method = MaskedDiffusion()
+    with torch.no_grad():
+        for _ in range(2):
+            slow, fast = (
+                method.generate(part, 3, None, MaskedSampling(**sampling), torch.Generator().manual_seed(3))
+                for part in (network, quick)
+            )
+            assert torch.equal(slow, fast)
+    assert len(slow.unique(dim=0)) == 3
+    assert counter.graphs == 1
+    assert not torch._dynamo.utils.counters["graph_break"]
