@@ -26,10 +26,11 @@ def compile_blocks(network: nn.Module, *, steps: bool | None = None, **options: 
     network.step_options = (steps, options)  # type: ignore[assignment]
 
 
-def whole_step(step: Callable[..., None], network: nn.Module) -> Callable[..., None] | None:
+def whole_step(step: Callable[..., Any], network: nn.Module) -> Callable[..., Any] | None:
     """``step`` as one compiled graph where the steps of ``network`` are to be compiled, else None.
 
-    A CUDA graph holds memory, not values: what ``step`` is given it changes in place, and returns nothing.
+    A CUDA graph holds memory, not values: best ``step`` changes what it is given in place and returns nothing; what it
+    returns is written anew by its next call.
 
     Args:
         step: a function of a module, of tensors that are of the same shapes in every step.
@@ -43,7 +44,7 @@ def whole_step(step: Callable[..., None], network: nn.Module) -> Callable[..., N
 
 
 @functools.cache
-def _compiled(step: Callable[..., None], **options: Any) -> Callable[..., None]:
+def _compiled(step: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     return torch.compile(step, **options)  # type: ignore[no-any-return]
 
 

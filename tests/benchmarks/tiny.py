@@ -18,7 +18,7 @@ from pathlib import Path
 import lightning as L
 from harness import Row
 
-STEPS, WARM_UP = 220, 20
+STEPS, WARM_UP = 120, 20
 BASE = "a63d483"
 ROOT = Path(__file__).parents[2]
 PRESETS = {"gpt2_tiny": 64, "sit_tiny": 32}

@@ -1,6 +1,8 @@
 """Networks compiled in place, with a compiler that only counts."""
 
+import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,6 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from genraven.methods import decoding
+from genraven.methods.gaussian import GaussianDiffusion, GaussianSampling
+from genraven.methods.gaussian.ddpm import Ddpm
+from genraven.methods.gaussian.edm import Edm
+from genraven.methods.gaussian.flow import Flow
 from genraven.methods.masked import MaskedDiffusion, MaskedSampling
 from genraven.networks.bidirectional import BidirectionalTransformer
 from genraven.networks.compiling import compile_blocks
@@ -33,10 +39,11 @@ class Counter:
     """A compiler that changes nothing."""
 
     def __init__(self) -> None:
-        self.graphs = 0
+        self.graphs, self.operations = 0, ""
 
     def __call__(self, graph: torch.fx.GraphModule, inputs: list[Any]) -> Callable[..., Any]:
         self.graphs += 1
+        self.operations += str(graph.graph)
         return graph.forward
 
 
@@ -137,4 +144,34 @@ def test_a_step_of_masked_diffusion_is_one_graph_and_draws_the_same(sampling: di
             assert torch.equal(slow, fast)
     assert len(slow.unique(dim=0)) == 3
     assert counter.graphs == 1
+    assert not torch._dynamo.utils.counters["graph_break"]
+
+
+PROCESSES = {"flow": (Flow, 3), "edm": (Edm, 3), "ddpm": (Ddpm, 6)}
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_an_estimate_of_gaussian_diffusion_is_one_graph_and_the_same(name: str) -> None:
+    """Network, preconditioning and guidance; whatever the time, and tables of times are not made anew."""
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    process, channels = PROCESSES[name]
+    network, counter = DiT(width=24, depth=2, num_heads=2, out_channels=channels, num_labels=40).eval(), Counter()
+    torch.manual_seed(1)
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    quick = copy.deepcopy(network)
+    compile_blocks(quick, steps=True, backend=counter)
+    method = GaussianDiffusion(process())
+    sampling, labels = GaussianSampling(num_steps=4, guidance_scale=2.0), torch.tensor([3, 8, 40])
+    with torch.no_grad():
+        for sampler in (None, "dpmpp_2m"):
+            slow, fast = (
+                method.generate(part, 3, labels, replace(sampling, sampler=sampler), torch.Generator().manual_seed(3))
+                for part in (network, quick)
+            )
+            assert torch.equal(slow, fast)
+    assert len(slow.unique(dim=0)) == 3
+    assert counter.graphs == 1
+    assert "linspace" not in counter.operations
     assert not torch._dynamo.utils.counters["graph_break"]
