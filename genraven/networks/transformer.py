@@ -102,9 +102,18 @@ class Block(nn.Module):
         self.mlp_in = nn.Linear(width, 4 * width)
         self.mlp_out = nn.Linear(4 * width, width)
 
-    def forward(self, x: Tensor, cache: KeyValueCache | None = None, layer: int = 0) -> Tensor:
-        """(B, L, D) from (B, L, D)."""
-        q, k, v = self.qkv(self.norm1(x)).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+    def forward(
+        self, x: Tensor, cache: KeyValueCache | None = None, layer: int = 0, places: Tensor | None = None
+    ) -> Tensor:
+        """(B, L, D) from (B, L, D), or (B, P, D) of the positions ``places`` (B, P) alone, which read all."""
+        h = self.norm1(x)
+        if places is None:
+            q, k, v = self._by_heads(self.qkv(h))
+        else:
+            x, asked = (whole.gather(1, places.unsqueeze(-1).expand(-1, -1, x.shape[-1])) for whole in (x, h))
+            parts = x.shape[-1], 2 * x.shape[-1]
+            of_queries, of_all = zip(self.qkv.weight.split(parts), self.qkv.bias.split(parts), strict=True)
+            (q,), (k, v) = self._by_heads(F.linear(asked, *of_queries)), self._by_heads(F.linear(h, *of_all))
         if cache is not None:
             k, v = cache.extend(layer, k, v)
         dropped = self.dropout if self.training else 0.0
@@ -117,6 +126,12 @@ class Block(nn.Module):
         x = x + dropout(self.attention_out(attended.transpose(1, 2).flatten(2)), dropped)
         hidden = F.gelu(self.mlp_in(self.norm2(x)), approximate="tanh")
         return x + dropout(self.mlp_out(hidden), dropped)
+
+    def _by_heads(self, x: Tensor) -> Tensor:
+        """(N, B, H, L, D / H) from (B, L, N * D)."""
+        return x.unflatten(-1, (-1, self.num_heads, self.norm1.normalized_shape[0] // self.num_heads)).permute(
+            2, 0, 3, 1, 4
+        )
 
 
 class Transformer(CellNetwork):
