@@ -4,11 +4,14 @@ B batch, L = 81 cells, A attributes. Symbols are the network's integers: an attr
 (``separate`` head), or the state of the whole cell (``joint`` head).
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from genraven.methods.particles import resample_degenerate
 from genraven.networks.cells import CellNetwork
+from genraven.networks.compiling import stay, whole_step
 from genraven.puzzles import layout
 
 
@@ -120,13 +123,49 @@ def decode(
     if first is None:
         return tokens
     cache = network.new_cache(len(tokens))
-    logits = network(tokens[:, :first].long() + 1, labels, cache, last_only=True)[:, -1]
-    for i in range(first, tokens.shape[1]):
-        cell = from_symbols(pick(logits, network.head_sizes, uniform[:, i], temperature, top_k))
-        tokens[:, i] = cell.where(open_cells[:, i, None], tokens[:, i])
-        if i + 1 < tokens.shape[1]:
-            logits = network(tokens[:, i : i + 1].long() + 1, None, cache)[:, -1]
+    logits = network(tokens[:, :first].long() + 1, labels, cache, last_only=True)[:, -1].clone()
+    place = torch.full((1,), first, device=tokens.device)
+    at_work = tokens, open_cells, uniform, place, logits
+    step = whole_step(_write_and_read, network)
+    if step is not None:
+        stay(*at_work, *cache.fix_shapes())
+    for _ in range(first, tokens.shape[1] - 1):
+        (step or _write_and_read)(network, cache, *at_work, temperature, top_k)
+    _write(network.head_sizes, *at_work, temperature, top_k)
     return tokens
+
+
+def _write(
+    head_sizes: tuple[int, ...],
+    tokens: Tensor,
+    open_cells: Tensor,
+    uniform: Tensor,
+    place: Tensor,
+    logits: Tensor,
+    temperature: float,
+    top_k: int | None,
+) -> None:
+    """Writes the cells at ``place`` (1,) int64 that are open, as ``logits`` (B, sum of head_sizes) have them."""
+    drawn = from_symbols(pick(logits, head_sizes, uniform.index_select(1, place).squeeze(1), temperature, top_k))
+    is_open, known = open_cells.index_select(1, place), tokens.index_select(1, place)
+    tokens.index_copy_(1, place, drawn.unsqueeze(1).where(is_open.unsqueeze(-1), known))
+
+
+def _write_and_read(
+    network: CellNetwork,
+    cache: Any,
+    tokens: Tensor,
+    open_cells: Tensor,
+    uniform: Tensor,
+    place: Tensor,
+    logits: Tensor,
+    temperature: float,
+    top_k: int | None,
+) -> None:
+    """One step, all in place: the cells at ``place`` are written and read, and it and ``logits`` go to the next."""
+    _write(network.head_sizes, tokens, open_cells, uniform, place, logits, temperature, top_k)
+    logits.copy_(network(tokens.index_select(1, place).long() + 1, None, cache)[:, -1])
+    place.add_(1)
 
 
 def _first_open(open_cells: Tensor) -> int | None:

@@ -7,25 +7,23 @@ B puzzles, L = 81 cells in the order of tokens, V = 701 states of a cell (0 empt
 """
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genraven.errors import InputError
-from genraven.methods.decoding import pick
 from genraven.methods.method import Draw, LogProbability, Method, Sampling, Task, device_of, mean_within, setting
+from genraven.methods.unmasking import Order, Predict, log_probability_in_order, uniform_draws, write_masked, write_some
 from genraven.networks.bidirectional import BidirectionalTransformer
+from genraven.networks.compiling import whole_step
+from genraven.networks.slices import in_slices
 from genraven.puzzles import layout
 from genraven.puzzles.masks import NUM_DRAWS, known_within, random_masks
 from genraven.puzzles.spec import NUM_STATES, TOKENS_PER_PUZZLE
 
-Order = Literal["random", "confidence", "entropy", "margin"]
-Predict = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-"""Logits (B, P, V) at places (B, P), or of all L cells for None, from states (B, L) and which are masked (B, L)."""
 READ_AT = (0.1, 0.3, 0.5)
 ORDERS = 2  # in which the probability of what was written is read
 
@@ -57,110 +55,6 @@ class MaskedSampling(Sampling):
     completion_temperature: float | None = setting(None, least=0)
     remasking: float = setting(0.0, least=0, below=1)
     guidance_scale: float = 1.0
-
-
-def write_masked(
-    predict: Predict,
-    states: Tensor,
-    masked: Tensor,
-    *,
-    num_steps: int | None = None,
-    order: Order = "random",
-    temperature: float = 1.0,
-    remasking: float = 0.0,
-    generator: torch.Generator | None = None,
-) -> Tensor:
-    """(B, L) states with all masked cells written.
-
-    One cell an evaluation in random order is a draw from the network's own distribution. Several cells of one
-    evaluation are drawn as if they were independent. Remasked cells are written anew by later evaluations, which see
-    more (ReMDM with a constant share: Wang et al. 2025, sec. 4).
-
-    Args:
-        predict: the network.
-        states: (B, L) int64; what stands in masked cells is not read.
-        masked: (B, L) bool; on the host, where the number of evaluations is decided, they are not read from the device.
-        num_steps: evaluations; None is as many as the most masked puzzle has masked cells, and no more are made.
-        order: in which cells are written.
-        temperature: of the softmax; 0 takes the likeliest state.
-        remasking: share of the written cells that is masked again before each evaluation but the first.
-        generator: of all draws.
-    """
-    device, most = states.device, int(masked.cpu().sum(1).max())
-    open_cells = masked = masked.to(device)
-    num_open = open_cells.sum(1)
-    num_steps = min(num_steps or most, most)
-    at_once = open_cells.shape[1] if remasking else -(-most // max(num_steps, 1))
-    for step in range(num_steps):
-        if remasking and step:
-            masked = masked | open_cells & (_uniform(masked.shape, device, generator) < remasking)
-        wanted = (num_open * (step + 1) + num_steps - 1) // num_steps  # cells written after this evaluation
-        to_write = wanted - (open_cells & ~masked).sum(1)
-        if order == "random":
-            places, real = _first(_uniform(masked.shape, device, generator), masked, to_write, at_once)
-            logits = predict(states, masked, places)
-            drawn = _draw(logits, temperature, generator)
-        else:
-            logits = predict(states, masked, None)
-            of_all = _draw(logits, temperature, generator)
-            places, real = _first(_certainty(logits, of_all, order), masked, to_write, at_once)
-            drawn = of_all.gather(1, places)
-        states = states.scatter(1, places, drawn.where(real, states.gather(1, places)))
-        masked = masked.scatter(1, places, masked.gather(1, places) & ~real)
-    return states
-
-
-def log_probability_in_order(
-    predict: Predict, states: Tensor, masked: Tensor, *, generator: torch.Generator | None = None
-) -> tuple[Tensor, Tensor]:
-    """((B, L), (B, L)) log-probability in nats of the masked cells of ``states``, and its expectation; 0 elsewhere.
-
-    The cells are read one an evaluation in random order, each given those before it. Their sum is the log-probability
-    of one order, whose mean over orders is not above that of what was written.
-
-    Args:
-        predict: the network.
-        states: (B, L) int64.
-        masked: (B, L) bool, best on the host.
-        generator: of the order.
-    """
-    cells, expected = (torch.zeros(states.shape, device=states.device) for _ in range(2))
-    most, masked = int(masked.cpu().sum(1).max()), masked.to(states.device)
-    for _ in range(most):
-        places, real = _first(_uniform(masked.shape, states.device, generator), masked, masked.any(1).long(), 1)
-        log_p = predict(states, masked, places).float().log_softmax(-1)  # B, 1, V
-        found = log_p.gather(-1, states.gather(1, places).unsqueeze(-1)).squeeze(-1)
-        for into, values in ((cells, found), (expected, -torch.special.entr(log_p.exp()).sum(-1))):
-            into.scatter_(1, places, values.where(real, into.gather(1, places)))
-        masked = masked.scatter(1, places, masked.gather(1, places) & ~real)
-    return cells, expected
-
-
-def _uniform(shape: Sequence[int], device: torch.device, generator: torch.Generator | None) -> Tensor:
-    return torch.rand(tuple(shape), generator=generator, device=device)
-
-
-def _draw(logits: Tensor, temperature: float, generator: torch.Generator | None) -> Tensor:
-    """(B, P) states by inverse transform: float32 Gumbel noise would cool the softmax (Zheng et al. 2024)."""
-    uniform = _uniform((*logits.shape[:-1], 1), logits.device, generator)
-    return pick(logits, (logits.shape[-1],), uniform, temperature).squeeze(-1)
-
-
-def _first(scores: Tensor, masked: Tensor, num: Tensor, at_once: int) -> tuple[Tensor, Tensor]:
-    """The places (B, at_once) of the highest ``scores`` (B, L) among the masked, and which are of the first ``num``."""
-    places = scores.masked_fill(~masked, -torch.inf).topk(at_once, 1).indices
-    return places, torch.arange(at_once, device=num.device) < num.unsqueeze(1)
-
-
-def _certainty(logits: Tensor, drawn: Tensor, order: Order) -> Tensor:
-    """(B, L): how sure the network is of each cell, the higher the surer."""
-    log_p = logits.float().log_softmax(-1)
-    if order == "confidence":
-        return log_p.gather(-1, drawn.unsqueeze(-1)).squeeze(-1)
-    if order == "entropy":
-        return (log_p.exp() * log_p).sum(-1)
-    likeliest = log_p.exp().topk(2, -1).values
-    return likeliest[..., 0] - likeliest[..., 1]
 
 
 class MaskedDiffusion(Method):
@@ -283,6 +177,7 @@ class MaskedDiffusion(Method):
             temperature=sampling.temperature,
             remasking=sampling.remasking,
             generator=generator,
+            step=whole_step(write_some, network),
         )
         return layout.tokens_to_puzzles(layout.states_to_tokens(written))
 
@@ -305,6 +200,7 @@ class MaskedDiffusion(Method):
             temperature=sampling.temperature if own is None else own,
             remasking=sampling.remasking,
             generator=generator,
+            step=whole_step(write_some, network),
         )
         return layout.tokens_to_puzzles(layout.states_to_tokens(written)).where(mask.unsqueeze(1), puzzles)
 
@@ -338,19 +234,20 @@ class MaskedDiffusion(Method):
         """Passes ``puzzles`` with some cells masked through the network."""
         assert level is not None
         tokens = layout.puzzles_to_tokens(puzzles)
-        network(tokens.long() + 1, _uniform(tokens.shape[:2], tokens.device, generator) < level)
+        network(tokens.long() + 1, uniform_draws(tokens.shape[:2], tokens.device, generator) < level)
 
 
 def _predictor(network: nn.Module, labels: Tensor | None, guidance_scale: float) -> Predict:
     """The network on states, its labels strengthened by classifier-free guidance (Ho & Salimans 2022)."""
     symbols = layout.states_to_tokens(torch.arange(NUM_STATES, device=device_of(network))).long() + 1
+    read = in_slices(network)
 
     def predict(states: Tensor, masked: Tensor, places: Tensor | None) -> Tensor:
         cells = symbols[states]
-        logits = network(cells, masked, labels, places)
+        logits = read(cells, masked, labels, places)
         if labels is None or guidance_scale == 1:
             return logits
-        without = network(cells, masked, None, places).log_softmax(-1)
+        without = read(cells, masked, None, places).log_softmax(-1)
         return without + guidance_scale * (logits.log_softmax(-1) - without)
 
     return predict

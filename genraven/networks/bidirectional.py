@@ -92,8 +92,8 @@ class BidirectionalTransformer(nn.Module):
         if labels is None:
             labels = cells.new_full((len(cells),), self.num_labels)
         x = dropout(x + self.label(labels).unsqueeze(1), self.dropout, self.training)
-        for block in self.blocks:
+        *before, last = self.blocks
+        for block in before:
             x = block(x)
-        if places is not None:
-            x = x.gather(1, places.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
+        x = last(x, places=places) if places is not None else last(x)  # its other outputs would be read by nobody
         return self.head(self.norm(x))

@@ -1,11 +1,14 @@
-"""torch.compile of networks in place."""
+"""torch.compile of networks in place, and of the steps of sampling."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 
-def compile_blocks(network: nn.Module, **options: Any) -> None:
+def compile_blocks(network: nn.Module, *, steps: bool | None = None, **options: Any) -> None:
     """Compiles ``network`` block by block, at their first call; the names of its parameters stay.
 
     Blocks that are alike share one compilation, so that a deep network takes no longer than a shallow one; where they
@@ -13,8 +16,39 @@ def compile_blocks(network: nn.Module, **options: Any) -> None:
 
     Args:
         network: whose blocks are alike when ``blocks`` is a ModuleList.
+        steps: is each step of sampling compiled as a whole, too? None is on CUDA, where it becomes a CUDA graph; a CPU
+            compiles for longer than all sampling of a run takes.
         options: of torch.compile.
     """
     blocks = getattr(network, "blocks", None)
     for part in blocks if isinstance(blocks, nn.ModuleList) else [network]:
         part.compile(**options)
+    network.step_options = (steps, options)  # type: ignore[assignment]
+
+
+def whole_step(step: Callable[..., Any], network: nn.Module) -> Callable[..., Any] | None:
+    """``step`` as one compiled graph where the steps of ``network`` are to be compiled, else None.
+
+    A CUDA graph holds memory, not values: best ``step`` changes what it is given in place and returns nothing; what it
+    returns is written anew by its next call.
+
+    Args:
+        step: a function of a module, of tensors that are of the same shapes in every step.
+        network: as ``compile_blocks`` left it.
+    """
+    steps, options = getattr(network, "step_options", (False, {}))
+    on_cuda = any(parameter.is_cuda for parameter in network.parameters())
+    if not (on_cuda if steps is None else steps):
+        return None
+    return _compiled(step, **({"mode": "reduce-overhead"} if on_cuda else {}) | options)
+
+
+@functools.cache
+def _compiled(step: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    return torch.compile(step, **options)  # type: ignore[no-any-return]
+
+
+def stay(*tensors: Tensor) -> None:
+    """Promises that a compiled step is given the same memory each time, so that a CUDA graph need not copy it."""
+    for tensor in tensors:
+        torch._dynamo.mark_static_address(tensor, guard=False)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genraven.networks.cells import CellNetwork, Embedding, Head
-from genraven.networks.selective_scan import selective_scan
+from genraven.networks.selective_scan import scan_one, selective_scan
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
@@ -38,10 +38,22 @@ class StateCache:
 
     def __init__(self, shape: tuple[int, int, int, int, int], like: Tensor) -> None:
         num_layers, batch_size, channels, state_size, span = shape
-        self.windows = list(like.new_zeros(num_layers, batch_size, channels, span - 1))
-        dtype = torch.promote_types(like.dtype, torch.float32)
-        self.states = list(like.new_zeros(num_layers, batch_size, state_size, channels, dtype=dtype))
-        self.length = 0
+        dtype, layers = torch.promote_types(like.dtype, torch.float32), range(num_layers)
+        self.windows = [like.new_zeros(batch_size, channels, span - 1) for _ in layers]
+        self.states = [like.new_zeros(batch_size, state_size, channels, dtype=dtype) for _ in layers]
+        self.length, self.is_fixed = 0, False
+
+    def fix_shapes(self) -> tuple[Tensor, ...]:
+        """From now on one position is read at a time, each by the same work.
+
+        Returns what it then changes in place.
+        """
+        self.length, self.is_fixed = 1, True  # a graph is made for one length: 0, or any other
+        return *self.windows, *self.states
+
+    def advance(self, num: int) -> None:
+        """Counts ``num`` positions that all layers have read, where their number is of interest."""
+        self.length += 0 if self.is_fixed else num
 
     def select(self, sequences: Tensor) -> None:
         """Goes on with ``sequences`` (B,) int64 of those read so far, some perhaps twice and some no more."""
@@ -89,9 +101,13 @@ class Block(nn.Module):
         delta, b, c = self.select(h).split([self.rank, self.state_size, self.state_size], -1)
         delta = F.softplus(self.delta(delta).to(self.log_a.dtype))
         state = cache.states[layer] if cache is not None and cache.length else None
-        y, last = selective_scan(h, delta, -self.log_a.exp().T, b, c, state)
+        a = -self.log_a.exp().T
+        if state is not None and h.shape[1] == 1:
+            y, last = scan_one(h, delta, a, b, c, state)
+        else:
+            y, last = selective_scan(h, delta, a, b, c, state)
         if cache is not None:
-            cache.states[layer] = last
+            cache.states[layer].copy_(last)
         return x + self.project_out(((y + self.skip * h) * F.silu(gate)).to(h.dtype))
 
     def _convolve(self, h: Tensor, cache: StateCache | None, layer: int) -> Tensor:
@@ -99,7 +115,7 @@ class Block(nn.Module):
         start = cache is None or cache.length == 0
         window = F.pad(h, (self.span - 1, 0)) if start else torch.cat([cache.windows[layer].to(h.dtype), h], -1)  # type: ignore[union-attr]
         if cache is not None:
-            cache.windows[layer] = window[..., window.shape[-1] - self.span + 1 :].clone()
+            cache.windows[layer].copy_(window[..., window.shape[-1] - self.span + 1 :])
         kernel = convolution_kernel(h.device.type) if start and h.dtype != torch.float64 else None
         if kernel is not None:
             weight, bias = self.convolution.weight.squeeze(1), self.convolution.bias
@@ -173,5 +189,5 @@ class Mamba(CellNetwork):
             # With a cache as it was written: compiled it would be compiled anew for each layer.
             x = block(x, cache, layer) if cache is None else block.forward(x, cache, layer)
         if cache is not None:
-            cache.length += x.shape[1]
+            cache.advance(x.shape[1])
         return self.norm(x)

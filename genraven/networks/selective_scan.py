@@ -119,3 +119,13 @@ def selective_scan(
     with exact:
         y, last = _SelectiveScan.apply(x, delta, a, b, c, state.to(dtype))
     return y.transpose(0, 1), last
+
+
+def scan_one(x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """``selective_scan`` of one position after others, L = 1: without a loop, so that a compiler takes it whole."""
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    x, delta, b, c = (t.squeeze(1).to(dtype) for t in (x, delta, b, c))
+    state = (b.unsqueeze(2) * (delta * x).unsqueeze(1)).addcmul(
+        (delta.unsqueeze(1) * a.to(dtype)).exp(), state.to(dtype)
+    )
+    return (c.unsqueeze(2) * state).sum(1, keepdim=True), state

@@ -27,20 +27,59 @@ class KeyValueCache:
     """
 
     def __init__(self, num_layers: int, shape: tuple[int, int, int, int], like: Tensor) -> None:
-        self.memory = like.new_empty(num_layers, 2, *shape)
+        # Each in memory of its own: a compiled write into a part of one would copy it all.
+        self.layers = [(like.new_empty(shape), like.new_empty(shape)) for _ in range(num_layers)]
         self.length = 0
+        self.position: Tensor | None = None
+        """(1,) int64 of the next position, on the device, once the shapes are fixed."""
+
+    def fix_shapes(self) -> tuple[Tensor, ...]:
+        """From now on one position is read at a time, each by the same work: attention to all memory, behind a mask.
+
+        Returns what it then changes in place.
+        """
+        memories = [memory for layer in self.layers for memory in layer]
+        for memory in memories:
+            memory[:, :, self.length :] = 0.0  # a weight of 0 times what happens to be there may be nan
+        self.position = torch.full((1,), self.length, device=memories[0].device)
+        self.length = memories[0].shape[2]
+        return *memories, self.position
 
     def select(self, sequences: Tensor) -> None:
         """Goes on with ``sequences`` (B,) int64 of those read so far, some perhaps twice and some no more."""
-        known = self.memory[:, :, :, :, : self.length]
-        known.copy_(known.index_select(2, sequences))
+        for layer in self.layers:
+            for memory in layer:
+                known = memory[:, :, : self.length]
+                known.copy_(known.index_select(0, sequences))
 
     def extend(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """All keys and values of ``layer`` (B, H, length, D / H), the new ones (B, H, L, D / H) appended."""
+        keys, values = self.layers[layer]
+        if self.position is not None:
+            for memory, new in ((keys, key), (values, value)):
+                memory.index_copy_(2, self.position, new.to(memory.dtype))
+            return keys, values
         end = self.length + key.shape[2]
-        self.memory[layer, 0, :, :, self.length : end] = key
-        self.memory[layer, 1, :, :, self.length : end] = value
-        return self.memory[layer, 0, :, :, :end], self.memory[layer, 1, :, :, :end]
+        keys[:, :, self.length : end] = key
+        values[:, :, self.length : end] = value
+        return keys[:, :, :end], values[:, :, :end]
+
+    def mask(self, num_read: int, num_known: int) -> Tensor | None:
+        """(num_read, num_known) bool: which known positions the last ``num_read`` see; None where ``attend`` knows."""
+        device = self.layers[0][0].device
+        if self.position is not None:
+            return (torch.arange(num_known, device=device) <= self.position).unsqueeze(0)
+        if not 1 < num_read < num_known:
+            return None
+        # is_causal aligns the mask to the first position, so what follows a filled cache needs one of its own.
+        return torch.ones(num_read, num_known, dtype=torch.bool, device=device).tril(num_known - num_read)
+
+    def advance(self, num: int) -> None:
+        """Counts ``num`` positions that all layers have read."""
+        if self.position is None:
+            self.length += num
+        else:
+            self.position += num
 
 
 class Block(nn.Module):
@@ -63,25 +102,36 @@ class Block(nn.Module):
         self.mlp_in = nn.Linear(width, 4 * width)
         self.mlp_out = nn.Linear(4 * width, width)
 
-    def forward(self, x: Tensor, cache: KeyValueCache | None = None, layer: int = 0) -> Tensor:
-        """(B, L, D) from (B, L, D)."""
-        q, k, v = self.qkv(self.norm1(x)).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+    def forward(
+        self, x: Tensor, cache: KeyValueCache | None = None, layer: int = 0, places: Tensor | None = None
+    ) -> Tensor:
+        """(B, L, D) from (B, L, D), or (B, P, D) of the positions ``places`` (B, P) alone, which read all."""
+        h = self.norm1(x)
+        if places is None:
+            q, k, v = self._by_heads(self.qkv(h))
+        else:
+            x, asked = (whole.gather(1, places.unsqueeze(-1).expand(-1, -1, x.shape[-1])) for whole in (x, h))
+            parts = x.shape[-1], 2 * x.shape[-1]
+            of_queries, of_all = zip(self.qkv.weight.split(parts), self.qkv.bias.split(parts), strict=True)
+            (q,), (k, v) = self._by_heads(F.linear(asked, *of_queries)), self._by_heads(F.linear(h, *of_all))
         if cache is not None:
             k, v = cache.extend(layer, k, v)
         dropped = self.dropout if self.training else 0.0
         read, known = q.shape[2], k.shape[2]
-        # is_causal aligns the mask to the first position, so what follows a filled cache needs one of its own.
-        later = (
-            torch.ones(read, known, dtype=torch.bool, device=q.device).tril(known - read) if 1 < read < known else None
-        )
-        causal = self.causal and 1 < read == known
-        if later is None:
-            attended = attend(q, k, v, causal=causal, dropout=dropped)
+        mask = cache.mask(read, known) if cache is not None else None
+        if mask is None:
+            attended = attend(q, k, v, causal=self.causal and 1 < read == known, dropout=dropped)
         else:
-            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=later, dropout_p=dropped)
+            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropped)
         x = x + dropout(self.attention_out(attended.transpose(1, 2).flatten(2)), dropped)
         hidden = F.gelu(self.mlp_in(self.norm2(x)), approximate="tanh")
         return x + dropout(self.mlp_out(hidden), dropped)
+
+    def _by_heads(self, x: Tensor) -> Tensor:
+        """(N, B, H, L, D / H) from (B, L, N * D)."""
+        return x.unflatten(-1, (-1, self.num_heads, self.norm1.normalized_shape[0] // self.num_heads)).permute(
+            2, 0, 3, 1, 4
+        )
 
 
 class Transformer(CellNetwork):
@@ -155,11 +205,15 @@ class Transformer(CellNetwork):
 
     def trunk(self, x: Tensor, cache: KeyValueCache | None) -> Tensor:
         """(B, L, D), normalised, from embedded positions (B, L, D) that follow those in the cache."""
-        done = cache.length if cache is not None else 0
-        x = dropout(x + self.positions[done : done + x.shape[1]], self.dropout, self.training)
+        if cache is not None and cache.position is not None:
+            positions = self.positions.index_select(0, cache.position)
+        else:
+            done = cache.length if cache is not None else 0
+            positions = self.positions[done : done + x.shape[1]]
+        x = dropout(x + positions, self.dropout, self.training)
         for layer, block in enumerate(self.blocks):
             # With a cache as it was written: compiled it would be compiled anew for each length and layer.
             x = block(x, cache, layer) if cache is None else block.forward(x, cache, layer)
         if cache is not None:
-            cache.length += x.shape[1]
+            cache.advance(x.shape[1])
         return self.norm(x)

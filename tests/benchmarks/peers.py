@@ -1,6 +1,7 @@
 """How others do it: the networks that the study trained, from the libraries it took them from."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from types import MethodType
 
@@ -15,7 +16,8 @@ import plain
 
 from genraven.networks.convolution import Convolution
 from genraven.networks.unet import Block, UNet
-from genraven.puzzles.spec import TOKENS_PER_PUZZLE
+from genraven.puzzles import layout
+from genraven.puzzles.spec import NUM_STATES, TOKENS_PER_PUZZLE
 
 
 class StudyGPT2(nn.Module):
@@ -57,6 +59,50 @@ class StudyGPT2(nn.Module):
             for head, part, y in zip(self.heads, hidden, targets.unbind(-1), strict=True)
         ]
         return torch.stack(losses).sum()
+
+
+class PlainMaskedNetwork(nn.Module):
+    """Masked diffusion's network of torch's own modules: tables for the attributes, an encoder, a softmax of states.
+
+    Args:
+        width, depth, num_heads: of the encoder.
+        symbols: sizes of the attributes' tables.
+        num_states: of a cell.
+    """
+
+    def __init__(
+        self, width: int, depth: int, num_heads: int, symbols: tuple[int, ...], num_states: int = NUM_STATES
+    ) -> None:
+        super().__init__()
+        self.tables = nn.ModuleList(nn.Embedding(n, width) for n in symbols)
+        self.masked = nn.Parameter(torch.zeros(width))
+        self.positions = nn.Parameter(torch.zeros(TOKENS_PER_PUZZLE, width))
+        block = nn.TransformerEncoderLayer(
+            width, num_heads, 4 * width, 0.0, partial(F.gelu, approximate="tanh"), batch_first=True, norm_first=True
+        )
+        self.encoder = nn.TransformerEncoder(block, depth, nn.LayerNorm(width), enable_nested_tensor=False)
+        self.head = nn.Linear(width, num_states)
+
+    def forward(self, cells: Tensor, masked: Tensor) -> Tensor:
+        """(B, L, V) logits from symbols (B, L, A) and which cells are masked (B, L)."""
+        known = torch.stack([table(part) for table, part in zip(self.tables, cells.unbind(-1), strict=True)]).sum(0)
+        x = torch.where(masked.unsqueeze(-1), self.masked, known) + self.positions
+        return self.head(self.encoder(x))
+
+    @torch.no_grad()
+    def generate(self, num: int, num_steps: int, *, taken: int) -> Tensor:
+        """(num, L) states, some written in each step, in random order; of equal steps only so many are ``taken``."""
+        states = torch.zeros(num, TOKENS_PER_PUZZLE, dtype=torch.int64)
+        masked = torch.ones_like(states, dtype=torch.bool)
+        order = torch.rand(states.shape).argsort(1)
+        for step in range(taken):
+            first, end = (TOKENS_PER_PUZZLE * i // num_steps for i in (step, step + 1))
+            logits = self(layout.states_to_tokens(states).long() + 1, masked)
+            places = order[:, first:end]
+            shares = logits.gather(1, places.unsqueeze(-1).expand(-1, -1, logits.shape[-1])).softmax(-1)
+            states.scatter_(1, places, shares.flatten(0, 1).multinomial(1).view_as(places))
+            masked.scatter_(1, places, False)
+        return states
 
 
 def mamba_block(width: int) -> nn.Module:

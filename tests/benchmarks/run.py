@@ -1,10 +1,11 @@
 """``make bench``: how fast this machine is at what a run needs, each against a peer, as a table in Markdown.
 
-``make bench ONLY="data sampling"`` measures some parts.
+``make bench ONLY="data sampling"`` measures some parts, ``python tests/benchmarks/run.py --rows 'GPT-2|DiT'`` rows.
 """
 
 import argparse
 import importlib
+import re
 import subprocess
 import sys
 from datetime import date
@@ -13,13 +14,16 @@ from pathlib import Path
 import torch
 from harness import HEADER, machine
 
-PARTS = ("data", "training", "sampling", "fitting", "startup")
+from launch.training.precision import faster_precision
+
+PARTS = ("data", "training", "sampling", "fitting", "tiny", "startup")
 
 
 def main() -> None:
     """Prints one table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all of them when left out")
+    parser.add_argument("--rows", default="", help="a regular expression: only rows in whose first column it is found")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     if unknown := set(options.parts) - set(PARTS):
@@ -27,10 +31,12 @@ def main() -> None:
     git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(git, capture_output=True, text=True).stdout.strip() or "unknown"
     torch.manual_seed(0)
-    print(f"{date.today()}, commit {commit}: {machine()}\n\n{HEADER}", flush=True)
+    print(f"{date.today()}, commit {commit}: {machine()}; a run of this processor trains in {faster_precision()}\n\n"
+          f"{HEADER}", flush=True)  # fmt: skip
     for part in options.parts or PARTS:
         for row in importlib.import_module(part).rows(options.rounds):
-            print(row.measure(), flush=True)
+            if re.search(options.rows, row.what):
+                print(row.measure(), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Training steps, ours against those that the study ran: eager, float32, from the libraries it took them from."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import peers
 import torch
@@ -12,6 +13,8 @@ from genraven.methods import decoding
 from genraven.methods.gaussian import GaussianDiffusion
 from genraven.methods.gaussian.ddpm import Ddpm
 from genraven.methods.gaussian.edm import Edm
+from genraven.methods.masked import MaskedDiffusion
+from genraven.networks.bidirectional import BidirectionalTransformer
 from genraven.networks.cells import Head
 from genraven.networks.compiling import compile_blocks
 from genraven.networks.dit import DiT
@@ -21,6 +24,7 @@ from genraven.networks.unet import UNet
 from genraven.puzzles import layout
 from genraven.puzzles.generate import generate
 from genraven.puzzles.spec import NUM_RULES
+from launch.training.precision import faster_precision
 from lightning_modules import AutoregressiveModule, DiffusionModule
 
 Loss = Callable[[], Tensor]
@@ -31,12 +35,14 @@ def puzzles_of(num: int) -> Tensor:
     return torch.cat([generate(rule, 0, -(-num // NUM_RULES)) for rule in range(NUM_RULES)])[:num].contiguous()
 
 
-def step(module: nn.Module, loss: Loss, num: int, *, fused: bool) -> Callable[[], float]:
-    """A step of AdamW on ``num`` puzzles."""
+def step(module: nn.Module, loss: Loss, num: int, *, fused: bool, precision: str = "32-true") -> Callable[[], float]:
+    """A step of AdamW on ``num`` puzzles, as a run with that ``trainer.precision`` takes it."""
     optimizer = torch.optim.AdamW(module.parameters(), lr=1e-4, fused=fused or None)
 
     def work() -> float:
-        loss().backward()
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
+            value = loss()
+        value.backward()
         optimizer.step()
         optimizer.zero_grad()
         return num
@@ -44,12 +50,27 @@ def step(module: nn.Module, loss: Loss, num: int, *, fused: bool) -> Callable[[]
     return work
 
 
-def draws(num: int) -> Callable[..., Tensor]:
-    """Noise and times of a batch."""
-    return lambda distribution, *shape: distribution((num, *shape))
+@dataclass(frozen=True)
+class Draws:
+    """Noise, times and masks of a whole batch."""
+
+    num: int
+
+    def __call__(self, distribution: Callable[..., Tensor], *shape: int) -> Tensor:
+        """(num, *shape) draws."""
+        return distribution((self.num, *shape))
+
+    def spread(self) -> Tensor:
+        """(num,) draws, one in each of as many equal parts."""
+        return (torch.arange(self.num) + torch.rand(self.num)) / self.num
 
 
-def gpt2(head: Head, batch: int, rounds: int) -> Row:
+def goal(with_units: float, without: float | None, precision: str) -> float | None:
+    """The least ratio aimed for, by whether the processor multiplies bf16 itself."""
+    return with_units if precision == "bf16-mixed" else without
+
+
+def gpt2(head: Head, batch: int, rounds: int, precision: str) -> Row:
     """GPT-2 small."""
     puzzles = puzzles_of(batch)
     ours = AutoregressiveModule(Transformer(width=384, depth=12, num_heads=6, head=head))
@@ -58,10 +79,11 @@ def gpt2(head: Head, batch: int, rounds: int) -> Row:
     theirs = peers.StudyGPT2(384, 12, 6, ours.network.symbols, sizes)
     tokens = layout.puzzles_to_tokens(puzzles)
     cells, targets = tokens.long() + 1, decoding.to_symbols(tokens, sizes)
-    return Row(f"GPT-2 small, {head} head, step of {batch}", "puzzles/s",
-               step(ours, lambda: ours.losses(puzzles, None, draws(batch)).mean(), batch, fused=True),
+    return Row(f"GPT-2 small, {head} head, step of {batch}, {precision}", "puzzles/s",
+               step(ours, lambda: ours.losses(puzzles, None, Draws(batch)).mean(), batch, fused=True,
+                    precision=precision),
                step(theirs, lambda: theirs(cells, targets), batch, fused=False),
-               "transformers, eager float32", 3, rounds)  # fmt: skip
+               "transformers, eager float32", goal(3, 1.2, precision), rounds)  # fmt: skip
 
 
 def mamba(batch: int, rounds: int) -> Row:
@@ -83,7 +105,7 @@ def mamba(batch: int, rounds: int) -> Row:
                "transformers, no kernels", 5, rounds)  # fmt: skip
 
 
-def dit(batch: int, rounds: int) -> Row:
+def dit(batch: int, rounds: int, precision: str) -> Row:
     """DiT-S/1, noise prediction."""
     puzzles = puzzles_of(batch)
     ours = DiffusionModule(DiT(width=384, depth=12, num_heads=6), GaussianDiffusion(Ddpm(learned_variance=False)))
@@ -97,9 +119,32 @@ def dit(batch: int, rounds: int) -> Row:
         noisy = alpha.sqrt() * fields + (1 - alpha).sqrt() * noise
         return F.mse_loss(theirs(noisy, timestep=times, class_labels=label).sample, noise)
 
-    return Row(f"DiT-S/1, step of {batch}", "puzzles/s",
-               step(ours, lambda: ours.losses(puzzles, None, draws(batch)).mean(), batch, fused=True),
-               step(theirs, loss, batch, fused=False), "diffusers, eager float32", 2.5, rounds)  # fmt: skip
+    return Row(f"DiT-S/1, step of {batch}, {precision}", "puzzles/s",
+               step(ours, lambda: ours.losses(puzzles, None, Draws(batch)).mean(), batch, fused=True,
+                    precision=precision),
+               step(theirs, loss, batch, fused=False), "diffusers, eager float32", goal(2.5, 1.15, precision),
+               rounds)  # fmt: skip
+
+
+def masked(batch: int, rounds: int, precision: str) -> Row:
+    """``mdm_s``."""
+    puzzles = puzzles_of(batch)
+    ours = DiffusionModule(BidirectionalTransformer(width=384, depth=12, num_heads=6), MaskedDiffusion(0.25))
+    compile_blocks(ours.network)
+    theirs = peers.PlainMaskedNetwork(384, 12, 6, layout.SYMBOLS)
+    tokens = layout.puzzles_to_tokens(puzzles)
+    cells, states = tokens.long() + 1, layout.tokens_to_states(tokens)
+
+    def loss() -> Tensor:
+        hidden = torch.rand(states.shape).argsort(1) < torch.randint(1, 82, (batch, 1))
+        nats = F.cross_entropy(theirs(cells, hidden).flatten(0, 1), states.flatten(), reduction="none")
+        return ((nats.view_as(hidden) * hidden).sum(1) / hidden.sum(1)).mean()
+
+    return Row(f"masked diffusion mdm_s, step of {batch}, {precision}", "puzzles/s",
+               step(ours, lambda: ours.losses(puzzles, None, Draws(batch)).mean(), batch, fused=True,
+                    precision=precision),
+               step(theirs, loss, batch, fused=False),
+               "torch.nn modules, eager float32", goal(2.5, None, precision), rounds)  # fmt: skip
 
 
 def unet(batch: int, rounds: int) -> Row:
@@ -109,7 +154,7 @@ def unet(batch: int, rounds: int) -> Row:
     theirs = DiffusionModule(peers.unet(64, 0.13), GaussianDiffusion(Edm()))
     compile_blocks(ours.network)
     sides = [
-        step(module, lambda module=module: module.losses(puzzles, None, draws(batch)).mean(), batch, fused=fused)
+        step(module, lambda module=module: module.losses(puzzles, None, Draws(batch)).mean(), batch, fused=fused)
         for module, fused in ((ours, True), (theirs, False))
     ]
     return Row(f"U-Net base, step of {batch}", "puzzles/s", *sides, "plain convolutions, eager float32", 1.5, rounds)
@@ -117,9 +162,10 @@ def unet(batch: int, rounds: int) -> Row:
 
 def rows(rounds: int) -> Iterator[Row]:
     """All networks. Batches as the study's where a CPU ends them in seconds, else smaller."""
-    small = not torch.cuda.is_available()
-    yield gpt2("joint", 64, rounds)
-    yield gpt2("separate", 64, rounds)
+    small, precision = not torch.cuda.is_available(), faster_precision()
+    yield gpt2("joint", 64, rounds, precision)
+    yield gpt2("separate", 64, rounds, precision)
     yield mamba(64, rounds)
-    yield dit(32 if small else 256, rounds)
+    yield dit(32 if small else 256, rounds, precision)
+    yield masked(32 if small else 256, rounds, precision)
     yield unet(64 if small else 256, rounds)

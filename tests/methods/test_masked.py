@@ -12,7 +12,8 @@ from torch import Tensor
 
 from datamodules.batches import Batch
 from genraven.errors import InputError
-from genraven.methods.masked import MaskedDiffusion, MaskedSampling, Order, write_masked
+from genraven.methods.masked import MaskedDiffusion, MaskedSampling
+from genraven.methods.unmasking import Order, write_masked
 from genraven.networks.bidirectional import BidirectionalTransformer
 from genraven.networks.dit import DiT
 from genraven.networks.transformer import Transformer

@@ -1,6 +1,8 @@
 """Networks compiled in place, with a compiler that only counts."""
 
+import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,6 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from genraven.methods import decoding
+from genraven.methods.gaussian import GaussianDiffusion, GaussianSampling
+from genraven.methods.gaussian.ddpm import Ddpm
+from genraven.methods.gaussian.edm import Edm
+from genraven.methods.gaussian.flow import Flow
+from genraven.methods.masked import MaskedDiffusion, MaskedSampling
 from genraven.networks.bidirectional import BidirectionalTransformer
 from genraven.networks.compiling import compile_blocks
 from genraven.networks.dit import DiT
@@ -32,14 +39,15 @@ class Counter:
     """A compiler that changes nothing."""
 
     def __init__(self) -> None:
-        self.graphs = 0
+        self.graphs, self.operations = 0, ""
 
     def __call__(self, graph: torch.fx.GraphModule, inputs: list[Any]) -> Callable[..., Any]:
         self.graphs += 1
+        self.operations += str(graph.graph)
         return graph.forward
 
 
-def compiled(name: str) -> tuple[nn.Module, nn.Module, Counter]:
+def compiled(name: str, *, steps: bool | None = None) -> tuple[nn.Module, nn.Module, Counter]:
     """The network as it is and compiled, with random weights throughout."""
     torch._dynamo.reset()
     pair, counter = [NETWORKS[name][0]() for _ in range(2)], Counter()
@@ -48,7 +56,7 @@ def compiled(name: str) -> tuple[nn.Module, nn.Module, Counter]:
         for parameter in pair[0].parameters():
             parameter.copy_(0.2 * torch.randn(parameter.shape, generator=generator))
     pair[1].load_state_dict(pair[0].state_dict())
-    compile_blocks(pair[1], backend=counter)
+    compile_blocks(pair[1], steps=steps, backend=counter)
     return pair[0], pair[1], counter
 
 
@@ -97,3 +105,73 @@ def test_sampling_cell_by_cell_compiles_nothing(name: str) -> None:
     with torch.no_grad():
         decoding.decode(quick, tokens, torch.ones(2, 81, dtype=torch.bool), uniform)  # type: ignore[arg-type]
     assert counter.graphs == 0
+
+
+@pytest.mark.parametrize("name", ["gpt2", "mamba"])
+def test_decoding_at_fixed_shapes_is_one_graph_and_draws_the_same(name: str) -> None:
+    network, quick, counter = compiled(name, steps=True)
+    torch._dynamo.utils.counters.clear()
+    generator = torch.Generator().manual_seed(2)
+    tokens = torch.full((2, 81, 3), -1, dtype=torch.int8)
+    last_panel = torch.arange(81).expand(2, -1) >= 72
+    for double in (False, True):
+        if double:
+            network, quick = network.double(), quick.double()
+            torch._dynamo.reset()
+        before = counter.graphs
+        for open_cells in (torch.ones(2, 81, dtype=torch.bool), last_panel):
+            uniform = torch.rand(2, 81, 3, generator=generator)
+            with torch.no_grad():
+                slow, fast = (decoding.decode(part, tokens, open_cells, uniform) for part in (network, quick))  # type: ignore[arg-type]
+            assert torch.equal(slow, fast)
+            assert len(slow[open_cells].unique(dim=0)) > 3
+            tokens = slow
+        assert counter.graphs == before + 1
+    assert not torch._dynamo.utils.counters["graph_break"]
+
+
+@pytest.mark.parametrize("sampling", [{}, {"num_steps": 9, "remasking": 0.2}, {"num_steps": 9, "order": "entropy"}])
+def test_a_step_of_masked_diffusion_is_one_graph_and_draws_the_same(sampling: dict[str, Any]) -> None:
+    network, quick, counter = compiled("mdm", steps=True)
+    torch._dynamo.utils.counters.clear()
+    method = MaskedDiffusion()
+    with torch.no_grad():
+        for _ in range(2):
+            slow, fast = (
+                method.generate(part, 3, None, MaskedSampling(**sampling), torch.Generator().manual_seed(3))
+                for part in (network, quick)
+            )
+            assert torch.equal(slow, fast)
+    assert len(slow.unique(dim=0)) == 3
+    assert counter.graphs == 1
+    assert not torch._dynamo.utils.counters["graph_break"]
+
+
+PROCESSES = {"flow": (Flow, 3), "edm": (Edm, 3), "ddpm": (Ddpm, 6)}
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_an_estimate_of_gaussian_diffusion_is_one_graph_and_the_same(name: str) -> None:
+    """Network, preconditioning and guidance; whatever the time, and tables of times are not made anew."""
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    process, channels = PROCESSES[name]
+    network, counter = DiT(width=24, depth=2, num_heads=2, out_channels=channels, num_labels=40).eval(), Counter()
+    torch.manual_seed(1)
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    quick = copy.deepcopy(network)
+    compile_blocks(quick, steps=True, backend=counter)
+    method = GaussianDiffusion(process())
+    sampling, labels = GaussianSampling(num_steps=4, guidance_scale=2.0), torch.tensor([3, 8, 40])
+    with torch.no_grad():
+        for sampler in (None, "dpmpp_2m"):
+            slow, fast = (
+                method.generate(part, 3, labels, replace(sampling, sampler=sampler), torch.Generator().manual_seed(3))
+                for part in (network, quick)
+            )
+            assert torch.equal(slow, fast)
+    assert len(slow.unique(dim=0)) == 3
+    assert counter.graphs == 1
+    assert "linspace" not in counter.operations
+    assert not torch._dynamo.utils.counters["graph_break"]

@@ -6,6 +6,7 @@ x_k = sqrt(abar_k) x0 + sqrt(1 - abar_k) noise, abar_k the product of 1 - beta_i
 
 import math
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,6 +32,12 @@ def _tables(num_steps: int, first: float, last: float, device: torch.device, dty
         return tuple(
             table.to(dtype).to(device) for table in (abar.sqrt(), (1 - abar).sqrt(), log_forward, log_posterior)
         )
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _table(which: int, *key: Any) -> Tensor:
+    """One of ``_tables``, which a compiler takes as it is."""
+    return _tables(*key)[which]
 
 
 class Ddpm(Process):
@@ -80,8 +87,8 @@ class Ddpm(Process):
 
     def _at(self, t: Tensor) -> tuple[Tensor, ...]:
         steps = (t * self.num_steps).round().long()
-        tables = _tables(self.num_steps, self.beta_first, self.beta_last, t.device, t.dtype)
-        return tuple(table[steps] for table in tables)
+        key = self.num_steps, self.beta_first, self.beta_last, t.device, t.dtype
+        return tuple(_table(which, *key)[steps] for which in range(4))
 
     def alpha(self, t: Tensor) -> Tensor:
         return self._at(t)[0]

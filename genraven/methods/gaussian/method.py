@@ -14,9 +14,11 @@ from genraven.errors import InputError
 from genraven.methods.gaussian import inpainting
 from genraven.methods.gaussian.categorical import Categorical
 from genraven.methods.gaussian.inpainting import KnownCells, ShownCells
-from genraven.methods.gaussian.process import Process, TimedNetwork, everywhere
+from genraven.methods.gaussian.process import Process, TimedNetwork, estimate, everywhere
 from genraven.methods.gaussian.samplers import SAMPLERS, check_sampler
 from genraven.methods.method import Draw, Method, Sampling, Task, check_reads_unknown, device_of, setting
+from genraven.networks.compiling import whole_step
+from genraven.networks.slices import in_slices
 from genraven.puzzles import layout
 from genraven.puzzles.masks import NUM_DRAWS, known_within, random_masks
 from genraven.puzzles.spec import NUM_ATTRIBUTES
@@ -175,7 +177,9 @@ class GaussianDiffusion(Method):
         generator: torch.Generator | None,
     ) -> Tensor:
         device = device_of(network)
-        denoiser = self.process.denoiser(self._unmasked(network), labels, sampling.guidance_scale)
+        denoiser = self.process.denoiser(
+            self._unmasked(network), labels, sampling.guidance_scale, whole_step(estimate, network)
+        )
         start = self.process.initial(self._noise(n, device, generator))
         times = self.process.times(sampling.num_steps)
         sample = SAMPLERS[self._sampler(sampling)].sample
@@ -192,8 +196,10 @@ class GaussianDiffusion(Method):
         process, completion = self.process, self._completion(sampling)
         given, open_cells = self.code.encode(puzzles), mask.unsqueeze(1)
         times = process.times(sampling.num_steps)
-        shown = ShownCells(network, given, open_cells) if completion == "learned" else self._unmasked(network)
-        denoiser = process.denoiser(shown)
+        shown = (
+            ShownCells(in_slices(network), given, open_cells) if completion == "learned" else self._unmasked(network)
+        )
+        denoiser = process.denoiser(shown, step=whole_step(estimate, network))
         if completion == "tds":
             fields = inpainting.complete_by_tds(
                 process,
@@ -254,9 +260,9 @@ class GaussianDiffusion(Method):
     def _unmasked(self, network: nn.Module) -> TimedNetwork:
         """The network, shown nothing."""
         if not self.masked_share:
-            return network
+            return in_slices(network)
         nothing = torch.zeros(1, 1, 1, 1, device=device_of(network))
-        return ShownCells(network, nothing, torch.ones_like(nothing, dtype=torch.bool))
+        return ShownCells(in_slices(network), nothing, torch.ones_like(nothing, dtype=torch.bool))
 
     def _noise(self, n: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
         shape = (n, self.code.channels, *layout.PUZZLE_SHAPE[1:])

@@ -177,33 +177,54 @@ class Process(ABC):
         return ratio * x + (self.sigma(t) ** 2 - ratio**2 * self.sigma(s) ** 2).sqrt() * noise
 
     def denoiser(
-        self, network: TimedNetwork, labels: Tensor | None = None, guidance_scale: float = 1.0
+        self,
+        network: TimedNetwork,
+        labels: Tensor | None = None,
+        guidance_scale: float = 1.0,
+        step: Callable[..., Prediction] | None = None,
     ) -> "NetworkDenoiser":
-        """What samplers call: (x_t, t) -> x0; labels are strengthened by ``guidance_scale``."""
-        return NetworkDenoiser(self, network, labels, guidance_scale)
+        """What samplers call: (x_t, t) -> x0; labels are strengthened by ``guidance_scale``.
+
+        ``step`` is ``estimate`` compiled whole; None takes it as it is.
+        """
+        return NetworkDenoiser(self, network, labels, guidance_scale, step)
+
+
+def estimate(
+    process: Process, network: TimedNetwork, x: Tensor, times: Tensor, labels: Tensor | None, guidance_scale: float
+) -> Prediction:
+    """The network's prediction from x_t at ``times`` (B,), with classifier-free guidance where there are labels.
+
+    With the learned variance, if the process has one, which guidance leaves as the labels have it (Ho & Salimans 2022).
+    """
+    with_labels = process.predict(network, x, times, labels)
+    if labels is None or guidance_scale == 1:
+        return with_labels
+    without = process.predict(network, x, times).x0
+    return with_labels._replace(x0=without + guidance_scale * (with_labels.x0 - without))
 
 
 @dataclass(frozen=True)
 class NetworkDenoiser:
-    """The network's estimate of x0, with classifier-free guidance where there are labels (Ho & Salimans 2022)."""
+    """The network's estimate of x0."""
 
     process: Process
     network: TimedNetwork
     labels: Tensor | None
     guidance_scale: float
+    step: Callable[..., Prediction] | None = None
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         """x0 (B, C, S, S) from x_t at one time."""
         return self.predict(x, t).x0
 
     def predict(self, x: Tensor, t: Tensor) -> Prediction:
-        """With the learned variance, if the process has one; guidance leaves it as the labels have it."""
-        times = everywhere(t, x)
-        with_labels = self.process.predict(self.network, x, times, self.labels)
-        if self.labels is None or self.guidance_scale == 1:
-            return with_labels
-        without = self.process.predict(self.network, x, times).x0
-        return with_labels._replace(x0=without + self.guidance_scale * (with_labels.x0 - without))
+        """``estimate`` at one time for all."""
+        inputs = self.process, self.network, x, everywhere(t, x), self.labels, self.guidance_scale
+        if self.step is None or torch.is_grad_enabled():
+            return estimate(*inputs)
+        x0, share = self.step(*inputs)  # in a CUDA graph's memory, which its next call writes anew
+        return Prediction(x0.clone(), None if share is None else share.clone())
 
 
 def check_channels(output: Tensor, wanted: int, process: Process) -> Tensor:
