@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
 from genraven.errors import InputError
 from genraven.files import appears_whole
+from genraven.metrics.table import SCORES
 from genraven.run_folder import BEST, step_checkpoints, step_name
 from genraven.signals import Preempted
 from lightning_modules.lightning_internals import count_other_batches, repeat_validation, validation_follows
@@ -52,17 +53,19 @@ class WholeCheckpointIO(TorchCheckpointIO):
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Keeps the checkpoint of the lowest ``val/loss`` as ``best.ckpt``, wherever the folder is moved.
+    """Keeps the checkpoint of the best validation as ``best.ckpt``, wherever the folder is moved.
 
     Lightning's own keeps the score under the absolute path of the file and forgets it when that has changed, so that
     the next validation, however bad, takes the place of the best.
 
     Args:
         folder: of the checkpoints.
+        score: by which the best is told, one of the table's of which one way is the better.
     """
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder, Path(BEST).stem, monitor="val/loss", mode="min", enable_version_counter=False)
+    def __init__(self, folder: Path, score: str) -> None:
+        mode = "max" if SCORES[score].higher_is_better else "min"
+        super().__init__(folder, Path(BEST).stem, monitor=f"val/{score}", mode=mode, enable_version_counter=False)
         self._is_there = False
 
     @property

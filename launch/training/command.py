@@ -49,7 +49,7 @@ from launch.training.complaints import one_line
 from launch.training.initial_weights import load_initial
 from launch.training.loggers import make_loggers, take_specs, usual_logger
 from launch.training.monitoring import MONITORING, monitors, progress_bar
-from launch.training.options import add_options, check_gaps, settle_options
+from launch.training.options import add_options, check_best_by, check_gaps, settle_options
 from launch.training.precision import default_precision
 from lightning_modules import PuzzleModule
 from lightning_modules.lightning_internals import CommandLine, set_ddp, set_root_folder
@@ -180,7 +180,9 @@ class GenravenCLI(CommandLine):
             LoggerIds(self.run_folder.path),
             self.initial,
             KeepConfig(identity(self.resolved), self.numerics.as_json()),
-            BestCheckpoint(self.run_folder.checkpoints),  # before the other, which so knows what is the best
+            BestCheckpoint(
+                self.run_folder.checkpoints, self._options.best_by
+            ),  # before the other, which so knows what is the best
             steps,
             RunGuard(steps, timedelta(seconds=self._options.timeout_s)),
         ]
@@ -193,6 +195,7 @@ class GenravenCLI(CommandLine):
         datamodule.trainer = model.trainer = self.trainer
         datamodule.check_end()
         check_gaps(model, datamodule)
+        check_best_by(self._options.best_by, datamodule)
         with unwrapped_errors(ValueError, TypeError):
             model.configure_optimizers()
         self._divide_batch(datamodule)

@@ -1,7 +1,7 @@
 """Options of the training commands beside Lightning's: what they are, and what is refused of all of them."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lightning.pytorch.cli import LightningArgumentParser
 
@@ -17,6 +17,7 @@ PATHS = ("run_dir", "init_from", "ckpt_path", "data.source", "data.eval_source",
 READS_UNKNOWN = "model.init_args.network.init_args.reads_unknown"
 OF_IDENTITY = ("init_from", "ckpt_path", "data.source")
 """Those that have to mean the same from another folder."""
+BestBy = Literal["completion", "c3", "novel_c3", "loss"]
 FROM_1 = ("checkpoint_every_n_steps", "max_batch_per_device", "timeout_s")
 
 
@@ -27,6 +28,8 @@ def add_options(parser: LightningArgumentParser) -> None:
     parser.add_argument("--init_from", "--init-from", type=str | None, default=None, help="Run folder, checkpoint "
                         "or exported model to begin with the (averaged) weights of, at step 0.")  # fmt: skip
     parser.add_argument("--checkpoint_every_n_steps", type=int, default=1000, help="Steps between checkpoints.")
+    parser.add_argument("--best_by", type=BestBy, default="completion", help="Score of the validation puzzles by which "
+                        "best.ckpt is chosen: that of what the model is for.")  # fmt: skip
     parser.add_argument("--max_batch_per_device", type=int | None, default=None, help="Puzzles that fit on a device"
                         " at once: as few batches as that allows are accumulated; null accumulates none. "
                         "trainer.accumulate_grad_batches above 1 sets them by hand.")  # fmt: skip
@@ -78,3 +81,10 @@ def check_gaps(model: PuzzleModule, data: GenRAVENDataModule) -> None:
     """Raises InputError where training puzzles can lack cells and ``model`` cannot learn from such."""
     if data.has_gaps:
         model.method.check_gaps(model.network)
+
+
+def check_best_by(score: str, data: GenRAVENDataModule) -> None:
+    """Raises InputError where ``data`` cannot tell a ``score``."""
+    if score == "novel_c3" and data.is_stream:
+        raise InputError("expected --best_by completion, c3 or loss with an endless stream, got novel_c3: nothing is "
+                         "seen twice.")  # fmt: skip

@@ -107,7 +107,9 @@ class Scored(Line):
         return torch.utils.data.DataLoader(range(1))  # type: ignore[arg-type]
 
 
-def fit_scored(folder: Path, best: ModelCheckpoint, max_steps: int, *losses: float) -> None:
+def fit_scored(
+    folder: Path, best: ModelCheckpoint, max_steps: int, *losses: float, kind: "type[Scored] | None" = None
+) -> None:
     """Goes on to ``max_steps`` with a validation every 5."""
     newest = max(folder.glob("step-*.ckpt"), default=None)
     settings: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
@@ -115,7 +117,7 @@ def fit_scored(folder: Path, best: ModelCheckpoint, max_steps: int, *losses: flo
         accelerator="cpu", max_steps=max_steps, val_check_interval=5, num_sanity_val_steps=0,
         callbacks=[best, StepCheckpoint(folder, 5)], **settings,
     )  # fmt: skip
-    trainer.fit(Scored(*losses), ckpt_path=newest)
+    trainer.fit((kind or Scored)(*losses), ckpt_path=newest)
 
 
 @pytest.mark.parametrize("kept_by", [BestCheckpoint, ModelCheckpoint])
@@ -124,35 +126,49 @@ def test_the_best_stays_the_best_when_the_folder_is_moved(kept_by: type[ModelChe
 
     def best(folder: Path) -> ModelCheckpoint:
         if kept_by is BestCheckpoint:
-            return BestCheckpoint(folder)
+            return BestCheckpoint(folder, "loss")
         return ModelCheckpoint(folder, "best", monitor="val/loss", mode="min", enable_version_counter=False)
 
     before, now = tmp_path / "before", tmp_path / "now"
     fit_scored(before, best(before), 10, 0.1, 0.5)
     assert step_of(before / "best.ckpt") == 5
     before.rename(now)
-    fit_scored(now, BestCheckpoint(now), 15, 0.3)
+    fit_scored(now, BestCheckpoint(now, "loss"), 15, 0.3)
     assert step_of(now / "best.ckpt") == 5
     assert names(now) == ["best.ckpt", "step-00000010.ckpt", "step-00000015.ckpt"]
-    fit_scored(now, BestCheckpoint(now), 20, 0.05)
+    fit_scored(now, BestCheckpoint(now, "loss"), 20, 0.05)
     assert step_of(now / "best.ckpt") == 20
     (now / "best.ckpt").unlink()
-    fit_scored(now, BestCheckpoint(now), 25, 0.4)
+    fit_scored(now, BestCheckpoint(now, "loss"), 25, 0.4)
     assert step_of(now / "best.ckpt") == 25  # the best of those that there are
 
 
 def test_another_run_has_its_own_best(tmp_path: Path) -> None:
     """One that begins with a checkpoint of the first."""
     one, other = tmp_path / "one", tmp_path / "other"
-    fit_scored(one, BestCheckpoint(one), 5, 0.1)
+    fit_scored(one, BestCheckpoint(one, "loss"), 5, 0.1)
     other.mkdir()
     (other / "step-00000005.ckpt").write_bytes((one / "step-00000005.ckpt").read_bytes())
-    fit_scored(other, BestCheckpoint(other), 10, 0.3)
+    fit_scored(other, BestCheckpoint(other, "loss"), 10, 0.3)
     assert step_of(other / "best.ckpt") == 10
     assert step_of(one / "best.ckpt") == 5
 
 
+def test_the_best_is_told_by_the_score_that_is_asked_for(tmp_path: Path) -> None:
+    """Completion is the better the higher it is; a run that was kept by its loss before begins anew."""
+
+    class Completing(Scored):
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.log("val/loss", self.losses[0])
+            self.log("val/completion", self.losses[0])
+
+    fit_scored(tmp_path, BestCheckpoint(tmp_path, "loss"), 15, 0.3, 0.1, 0.2, kind=Completing)
+    assert step_of(tmp_path / "best.ckpt") == 10
+    fit_scored(tmp_path, BestCheckpoint(tmp_path, "completion"), 30, 0.05, 0.08, 0.02, kind=Completing)
+    assert step_of(tmp_path / "best.ckpt") == 25
+
+
 def test_the_state_of_the_best_has_no_path_in_it(tmp_path: Path) -> None:
-    fit_scored(tmp_path, BestCheckpoint(tmp_path), 5, 0.1)
+    fit_scored(tmp_path, BestCheckpoint(tmp_path, "loss"), 5, 0.1)
     states = torch.load(tmp_path / "step-00000005.ckpt", weights_only=True)["callbacks"]
     assert str(tmp_path) not in repr(states)
