@@ -7,11 +7,14 @@ import lightning as L
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
 
+from callbacks.curve import read_curve
 from genraven.errors import InputError
 from genraven.files import appears_whole
 from genraven.metrics.table import SCORES
-from genraven.run_folder import BEST, step_checkpoints, step_name
+from genraven.run_folder import BEST, CURVE, step_checkpoints, step_name
 from genraven.signals import Preempted
 from lightning_modules.lightning_internals import count_other_batches, repeat_validation, validation_follows
 
@@ -56,7 +59,8 @@ class BestCheckpoint(ModelCheckpoint):
     """Keeps the checkpoint of the best validation as ``best.ckpt``, wherever the folder is moved.
 
     Lightning's own keeps the score under the absolute path of the file and forgets it when that has changed, so that
-    the next validation, however bad, takes the place of the best.
+    the next validation, however bad, takes the place of the best. Of equal ones the later is kept. Where the best was
+    told by another score before, ``curve.csv`` says what it has of this one.
 
     Args:
         folder: of the checkpoints.
@@ -81,6 +85,26 @@ class BestCheckpoint(ModelCheckpoint):
     @property
     def _path(self) -> Path:
         return Path(str(self.dirpath)) / BEST
+
+    def check_monitor_top_k(self, trainer: L.Trainer, current: Tensor | None = None) -> bool:
+        """Is ``current`` as good as the best, or better?"""
+        equals = current is not None and self.best_model_score is not None and bool(current == self.best_model_score)
+        return equals or super().check_monitor_top_k(trainer, current)
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Looks up the score of a best one that was told by another."""
+        if self._is_there and self.best_model_score is None:
+            score = trainer.strategy.broadcast(self._score_in_curve() if trainer.is_global_zero else None)
+            if score is None:
+                rank_zero_warn(f"{self._path} was chosen by another score, and {self.monitor} is not known of it: the "
+                               "best is chosen anew from here on.")  # fmt: skip
+            else:
+                self.load_state_dict({"best_model_score": torch.tensor(score)})
+
+    def _score_in_curve(self) -> float | None:
+        step = torch.load(self._path, weights_only=True, mmap=True)["global_step"]
+        row = read_curve(self._path.parents[1] / CURVE).get(step, {})
+        return float(row[str(self.monitor)]) if row.get(str(self.monitor)) else None
 
     def state_dict(self) -> dict[str, Any]:
         """The best score."""

@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
@@ -11,6 +12,18 @@ from genraven.files import appears_whole
 from genraven.run_folder import CURVE
 
 STEP = "step"
+
+
+def read_curve(path: Path) -> dict[int, dict[str, Any]]:
+    """The lines of a ``curve.csv``, by step; none where there is no such file, or a torn one, which is said."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return {int(row[STEP]): dict(row) for row in csv.DictReader(file)}
+    except FileNotFoundError:
+        return {}
+    except (KeyError, TypeError, ValueError):
+        rank_zero_warn(f"{path} is torn, and passed over: it begins anew at this step.")
+        return {}
 
 
 class Curve(L.Callback):
@@ -24,27 +37,17 @@ class Curve(L.Callback):
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / CURVE
-        self._rows: dict[int, dict[str, object]] = {}
+        self._rows: dict[int, dict[str, Any]] = {}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Takes up what an earlier start wrote."""
-        self._rows = {step: row for step, row in self._read().items() if step <= trainer.global_step}
+        self._rows = {step: row for step, row in read_curve(self.path).items() if step <= trainer.global_step}
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Adds a line."""
         if not trainer.sanity_checking and trainer.state.fn == "fit":
             self._rows[trainer.global_step] = {STEP: trainer.global_step, **plain_numbers(trainer.callback_metrics)}
             self._write()
-
-    def _read(self) -> dict[int, dict[str, object]]:
-        try:
-            with self.path.open(newline="", encoding="utf-8") as file:
-                return {int(row[STEP]): dict(row) for row in csv.DictReader(file)}
-        except FileNotFoundError:
-            return {}
-        except (KeyError, TypeError, ValueError):
-            rank_zero_warn(f"{self.path} is torn, and passed over: it begins anew at this step.")
-            return {}
 
     @rank_zero_only
     def _write(self) -> None:

@@ -181,6 +181,8 @@ class GenRAVENDataModule(L.LightningDataModule):
         if self.has_gaps:
             num, num_rows = num_whole(open_set(self._source, self._groups, self.cache_dir, verify=False))
         twice = repeated(index, num, num_rows)
+        if num == 0:
+            rank_zero_warn("no training puzzle is whole: panels of which nothing is ever known are not learned.")
         if twice:
             rank_zero_info(f"training set: {twice} are copies of others")
         if self.source is None and self.eval_source is None:

@@ -6,6 +6,7 @@ import platform
 
 TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3  # of glibc's mallopt
 AT_MOST = 2**31 - 1  # that it takes
+LARGEST_KEPT = (1 << 30, 32 << 20)  # bytes of a tensor; older versions of glibc refuse the first
 USERS_OWN = ("MALLOC_", "GLIBC_TUNABLES")
 
 
@@ -19,8 +20,6 @@ def keep_freed_memory() -> bool:
     if platform.libc_ver()[0] != "glibc" or any(name.startswith(USERS_OWN) for name in os.environ):
         return False
     libc = ctypes.CDLL(None)
-    taken = [
-        libc.mallopt(which, value)
-        for which, value in ((MMAP_THRESHOLD, 1 << 30), (TRIM_THRESHOLD, AT_MOST), (TOP_PAD, 64 << 20))
-    ]
-    return all(taken)
+    if not any(libc.mallopt(MMAP_THRESHOLD, size) for size in LARGEST_KEPT):
+        return False  # the others alone would do harm: with any of them glibc no longer learns what sizes come again
+    return bool(libc.mallopt(TRIM_THRESHOLD, AT_MOST) and libc.mallopt(TOP_PAD, 64 << 20))

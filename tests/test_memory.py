@@ -1,9 +1,13 @@
 """What is freed and taken again costs no new pages."""
 
+import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+
+from genraven import memory
 
 TAKE_AND_FREE = """
 import resource, sys, torch
@@ -41,3 +45,26 @@ def test_freed_memory_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
 @glibc
 def test_the_users_own_settings_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     assert new_pages(monkeypatch, "keep", MALLOC_ARENA_MAX="2")[0] == "False"
+
+
+def test_where_glibc_refuses_all_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Older versions take 32 MiB at most; the other settings alone would be worse than none."""
+    for name in [name for name in os.environ if name.startswith(memory.USERS_OWN)]:
+        monkeypatch.delenv(name)
+    asked: list[tuple[int, int]] = []
+
+    def libc(most: int) -> SimpleNamespace:
+        def mallopt(which: int, value: int) -> int:
+            asked.append((which, value))
+            return int(which != memory.MMAP_THRESHOLD or value <= most)
+
+        return SimpleNamespace(mallopt=mallopt)
+
+    monkeypatch.setattr("platform.libc_ver", lambda: ("glibc", "2.28"))
+    monkeypatch.setattr("ctypes.CDLL", lambda name: libc(32 << 20))
+    assert memory.keep_freed_memory()
+    assert [which for which, _ in asked] == [-3, -3, -1, -2]
+    asked.clear()
+    monkeypatch.setattr("ctypes.CDLL", lambda name: libc(0))
+    assert not memory.keep_freed_memory()
+    assert {which for which, _ in asked} == {memory.MMAP_THRESHOLD}

@@ -137,6 +137,8 @@ def _record(line: str, where: str) -> Record:
     except ValueError:
         body = None
     version = body.pop("version", None) if isinstance(body, dict) else None
+    if version == 1:  # before what is given was noted
+        version, body["familiarity"] = VERSION, None
     if version != VERSION or set(body) != {item.name for item in fields(Record)}:
         raise InputError(f"expected an audit record of version {VERSION} in {where}, got another: write it anew with "
                          "`genraven complete`.")  # fmt: skip

@@ -55,7 +55,8 @@ class Calibrated:
         """
         name, candidates = self.calibration.score, self.calibration.completion["candidates"]
         of = label(model, puzzles, rules, last_panel_mask(len(puzzles)), find_checker(None), num=candidates,
-                   names=(name,), batch_size=batch_size, given=given)  # type: ignore[arg-type]  # fmt: skip
+                   names=(name,), batch_size=batch_size, given=given,
+                   familiar=bool(self.calibration.familiarity))  # type: ignore[arg-type]  # fmt: skip
         scores, correct = of.scores[name], of.correct[name]
         found = trustworthiness(scores, correct, self.calibration.probability(scores)).as_json()
         accepted = {}

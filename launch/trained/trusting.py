@@ -77,6 +77,7 @@ def complete_trusted(options: argparse.Namespace, puzzles: Tensor, mask: Tensor)
         for done in completions(
             trusted.model, puzzles, mask, num=trusted.num_candidates, names=(trusted.score,),
             batch_size=options.batch_size,
+            familiar=trusted.calibration is not None and bool(trusted.calibration.familiarity),
         ):  # fmt: skip
             best = done.best(trusted.score)
             completed = done.candidates[torch.arange(len(best)), best]

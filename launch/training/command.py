@@ -180,10 +180,8 @@ class GenravenCLI(CommandLine):
             LoggerIds(self.run_folder.path),
             self.initial,
             KeepConfig(identity(self.resolved), self.numerics.as_json()),
-            BestCheckpoint(
-                self.run_folder.checkpoints, self._options.best_by
-            ),  # before the other, which so knows what is the best
-            steps,
+            BestCheckpoint(self.run_folder.checkpoints, self._options.best_by),
+            steps,  # after the other, and so knows what is the best
             RunGuard(steps, timedelta(seconds=self._options.timeout_s)),
         ]
 

@@ -9,6 +9,7 @@ from genraven.errors import InputError, shown
 from launch.configs.identity import flat
 from launch.configs.upgrade import upgraded
 from launch.runs.folder import find_checkpoint, read_checkpoint
+from launch.training.options import READS_UNKNOWN
 from lightning_modules import PuzzleModule
 
 NETWORK, METHOD = "model.init_args.network.", "model.init_args.method."
@@ -25,6 +26,13 @@ def read_initial(path: Path | str, config: dict[str, Any]) -> tuple[Path, dict[s
     checkpoint = read_checkpoint(found)
     before, now = _structure(checkpoint["genraven_config"]), _structure(config)
     for key in sorted(before.keys() & now.keys()):
+        if key == READS_UNKNOWN and bool(before[key]) == bool(now[key]):
+            continue
+        if key == READS_UNKNOWN:
+            whose = "this one" if before[key] else "the first run"
+            raise InputError(f"expected --init-from with a network that reads which cells are unknown as this one does "
+                             f"({bool(now[key])}), got {found}, where that is {bool(before[key])}: train {whose} with "
+                             "--model.network.reads_unknown true.")  # fmt: skip
         if before[key] != now[key]:
             raise InputError(
                 f"expected --init-from with weights of this model, got {found}, with {key} {shown(before[key])} "

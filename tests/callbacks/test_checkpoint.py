@@ -154,18 +154,35 @@ def test_another_run_has_its_own_best(tmp_path: Path) -> None:
     assert step_of(one / "best.ckpt") == 5
 
 
+class Completing(Scored):
+    """Its losses are completions, too."""
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val/loss", self.losses[0])
+        self.log("val/completion", self.losses[0])
+
+
 def test_the_best_is_told_by_the_score_that_is_asked_for(tmp_path: Path) -> None:
-    """Completion is the better the higher it is; a run that was kept by its loss before begins anew."""
+    """Completion is the better the higher it is, and of equals the later one is kept."""
+    fit_scored(tmp_path, BestCheckpoint(tmp_path, "completion"), 20, 0.1, 0.3, 0.3, 0.2, kind=Completing)
+    assert step_of(tmp_path / "best.ckpt") == 15
 
-    class Completing(Scored):
-        def validation_step(self, batch: Any, batch_idx: int) -> None:
-            self.log("val/loss", self.losses[0])
-            self.log("val/completion", self.losses[0])
 
-    fit_scored(tmp_path, BestCheckpoint(tmp_path, "loss"), 15, 0.3, 0.1, 0.2, kind=Completing)
-    assert step_of(tmp_path / "best.ckpt") == 10
-    fit_scored(tmp_path, BestCheckpoint(tmp_path, "completion"), 30, 0.05, 0.08, 0.02, kind=Completing)
-    assert step_of(tmp_path / "best.ckpt") == 25
+def test_a_best_that_was_told_by_another_score_stays_until_there_is_a_better_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As far as the run's curve says what it has of the new score."""
+    folder = tmp_path / "checkpoints"
+    fit_scored(folder, BestCheckpoint(folder, "loss"), 5, 0.7, kind=Completing)
+    (tmp_path / "curve.csv").write_text("step,val/completion\n5,0.7\n")
+    fit_scored(folder, BestCheckpoint(folder, "completion"), 10, 0.2, kind=Completing)
+    assert step_of(folder / "best.ckpt") == 5
+    fit_scored(folder, BestCheckpoint(folder, "completion"), 15, 0.8, kind=Completing)
+    assert step_of(folder / "best.ckpt") == 15
+    (tmp_path / "curve.csv").unlink()
+    with pytest.warns(UserWarning, match="the best is chosen anew from here on"):
+        fit_scored(folder, BestCheckpoint(folder, "loss"), 20, 0.9, kind=Completing)
+    assert step_of(folder / "best.ckpt") == 20
 
 
 def test_the_state_of_the_best_has_no_path_in_it(tmp_path: Path) -> None:

@@ -88,3 +88,18 @@ def test_bad_input_is_one_line_and_writes_nothing(
     grid.write_text(yaml.safe_dump({"base": " ".join(fit(tmp_path / "run", *options)[1:]), "axes": {"seed": [0]}}))
     assert main(["sweep", str(grid), "--local", "1", "--dry-run"]) == 2
     assert says in capsys.readouterr().err
+
+
+def test_first_weights_are_of_a_network_that_reads_gaps_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Or of one that does not, where neither has to: false says what null does on whole puzzles."""
+    whole, reading = tmp_path / "whole", tmp_path / "reading"
+    assert main(fit(whole, *SHORT)) == main(fit(reading, *SHORT, "--model.network.reads_unknown", "true")) == 0
+    capsys.readouterr()
+    assert main(fit(tmp_path / "no", *SHORT, *GAPS, "--init_from", str(whole))) == 2
+    assert "train the first run with --model.network.reads_unknown true" in capsys.readouterr().err
+    assert main(fit(tmp_path / "no", *SHORT, "--init_from", str(reading))) == 2
+    assert "train this one with --model.network.reads_unknown true" in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()
+    assert main(fit(tmp_path / "gaps", *SHORT, *GAPS, "--init_from", str(reading))) == 0
+    said_so = ["--model.network.reads_unknown", "false"]
+    assert main(fit(tmp_path / "same", *SHORT, *said_so, "--init_from", str(whole))) == 0

@@ -16,7 +16,7 @@ from genraven.puzzles.generate import generate
 from launch.cli import main
 from launch.trained.load import load_run
 
-FEW = ["--fit-per-rule", "3", "--puzzles-per-rule", "2", "--batch-size", "64"]
+FEW = ["--fit-per-rule", "3", "--puzzles-per-rule", "2", "--batch-size", "100"]
 LABELS = ["--model.network.num_labels", "40"]
 
 

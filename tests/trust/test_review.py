@@ -67,6 +67,15 @@ def test_records_are_read_as_written_and_hold_the_puzzles(tmp_path: Path) -> Non
     }  # fmt: skip
 
 
+def test_records_of_the_first_version_are_read(tmp_path: Path) -> None:
+    write_records(tmp_path / "r.jsonl", made := records())
+    lines = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
+    for line in lines:
+        del line["familiarity"]
+    (tmp_path / "r.jsonl").write_text("".join(json.dumps(line | {"version": 1}) + "\n" for line in lines))
+    assert read_records(tmp_path / "r.jsonl") == made
+
+
 def test_reasons_name_given_panels_the_strongest_first() -> None:
     found = strongest_first(torch.tensor([0.1, 0.0, -0.2, 0.3, 0, 0, 0.5, 2.5, float("nan")]))
     assert found[0] == {"row": 3, "panel": 2, "change": 2.5}

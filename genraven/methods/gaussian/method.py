@@ -255,14 +255,15 @@ class GaussianDiffusion(Method):
         t = self.process.time_of_noise(level)
         noise = self._noise(len(puzzles), puzzles.device, generator)
         x = self.process.interpolate(self.code.encode(puzzles), noise, t)
-        self.process.predict(self._unmasked(network), x, everywhere(t, x))
+        self.process.predict(self._unmasked(network, network), x, everywhere(t, x))
 
-    def _unmasked(self, network: nn.Module) -> TimedNetwork:
-        """The network, shown nothing."""
+    def _unmasked(self, network: nn.Module, read: TimedNetwork | None = None) -> TimedNetwork:
+        """The network, shown nothing; ``read`` in place of its slices where it has to be called once."""
+        read = read or in_slices(network)
         if not self.masked_share:
-            return in_slices(network)
+            return read
         nothing = torch.zeros(1, 1, 1, 1, device=device_of(network))
-        return ShownCells(in_slices(network), nothing, torch.ones_like(nothing, dtype=torch.bool))
+        return ShownCells(read, nothing, torch.ones_like(nothing, dtype=torch.bool))
 
     def _noise(self, n: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
         shape = (n, self.code.channels, *layout.PUZZLE_SHAPE[1:])
