@@ -1,6 +1,7 @@
 """Memory that was freed stays with the process, for its next tensors. Imports nothing heavy."""
 
 import ctypes
+import functools
 import os
 import platform
 
@@ -10,8 +11,9 @@ LARGEST_KEPT = (1 << 30, 32 << 20)  # bytes of a tensor; older versions of glibc
 USERS_OWN = ("MALLOC_", "GLIBC_TUNABLES")
 
 
+@functools.cache
 def keep_freed_memory() -> bool:
-    """Asks glibc to keep what is freed for what is allocated next; whether it was asked.
+    """Asks glibc, once, to keep what is freed for what is allocated next; whether it was asked.
 
     As it is set up, it maps each larger tensor anew and gives it back when freed, and the system then clears the same
     pages again and again: nearly half of the processor time of sampling on virtual machines, an eighth of a training

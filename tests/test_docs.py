@@ -110,7 +110,9 @@ def parse(words: list[str], resolver: Resolver) -> None:
         parse([word for word in options.arguments if word != "--"], resolver)
     if options.command == "sweep":
         grid = yaml.safe_load(Path(find_config(options.grid)).read_text())
-        resolver.resolve(["fit", "-c", f"model/{grid['axes']['model'][0]}.yaml", *shlex.split(grid["base"])])
+        models = grid["axes"]["model"]
+        first = f"-c model/{models[0]}.yaml" if isinstance(models, list) else next(iter(models.values()))
+        resolver.resolve(["fit", *shlex.split(first), *shlex.split(grid["base"])])
 
 
 @pytest.mark.parametrize(("words", "marked"), COMMANDS)
