@@ -31,6 +31,15 @@ class ExponentialMovingAverage(ExchangedWeights):
         decay = min(self.decay, (1 + self._step) / (10 + self._step))
         torch._foreach_lerp_(list(averaged), [c.to(a.dtype) for a, c in zip(averaged, current, strict=True)], 1 - decay)
 
+    def _average_one(self, averaged: Tensor, current: Tensor, num_averaged: Any) -> Tensor:
+        self._average([averaged], [current], num_averaged)
+        return averaged
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Looks in what precision is trained."""
+        super().on_train_start(trainer, pl_module)
+        self.average_one_by_one(pl_module, self._average_one)
+
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         """True after each optimizer step."""
         if step_idx is None:

@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+from torch import Tensor
 
 BROKEN_OFF = {"ready": 1, "started": 1, "processed": 0, "completed": 0}  # a validation, in its first batch
 
@@ -96,6 +97,18 @@ class ExchangedWeights(WeightAveraging):
     def put_averages(self, module: L.LightningModule) -> None:
         """Copies the averages to the weights of ``module``."""
         self._copy_average_to_current(module)
+
+    def average_one_by_one(self, module: L.LightningModule, average: Callable[[Tensor, Tensor, Any], Tensor]) -> None:
+        """Averages weight by weight where those of ``module`` are of another type than the averages.
+
+        Torch 2.11 raises on such when it is given all together.
+        """
+        averages = self._average_model
+        if averages is None:
+            return
+        pairs = zip(averages.parameters(), module.parameters(), strict=True)
+        if any(averaged.dtype != weight.dtype for averaged, weight in pairs):
+            averages.multi_avg_fn, averages.avg_fn = None, average
 
     def exchange(self, module: L.LightningModule) -> None:
         """Called before and after a validation."""
