@@ -201,7 +201,7 @@ def estimate(
     if labels is None or guidance_scale == 1:
         return with_labels
     without = process.predict(network, x, times).x0
-    return with_labels._replace(x0=without + guidance_scale * (with_labels.x0 - without))
+    return Prediction(without + guidance_scale * (with_labels.x0 - without), with_labels.share)
 
 
 @dataclass(frozen=True)
