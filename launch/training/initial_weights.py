@@ -26,12 +26,10 @@ def read_initial(path: Path | str, config: dict[str, Any]) -> tuple[Path, dict[s
     checkpoint = read_checkpoint(found)
     before, now = _structure(checkpoint["genraven_config"]), _structure(config)
     for key in sorted(before.keys() & now.keys()):
-        if key == READS_UNKNOWN and bool(before[key]) == bool(now[key]):
-            continue
-        if key == READS_UNKNOWN:
+        if key == READS_UNKNOWN and before[key] != now[key]:
             whose = "this one" if before[key] else "the first run"
             raise InputError(f"expected --init-from with a network that reads which cells are unknown as this one does "
-                             f"({bool(now[key])}), got {found}, where that is {bool(before[key])}: train {whose} with "
+                             f"({now[key]}), got {found}, where that is {before[key]}: train {whose} with "
                              "--model.network.reads_unknown true.")  # fmt: skip
         if before[key] != now[key]:
             raise InputError(
@@ -61,7 +59,7 @@ def load_initial(model: PuzzleModule, path: Path | str, config: dict[str, Any]) 
 def _structure(config: dict[str, Any]) -> dict[str, Any]:
     """The settings that say what is computed with the weights."""
     return {
-        key: value
+        key: bool(value) if key == READS_UNKNOWN else value  # null is false, once the data have been looked at
         for key, value in flat(upgraded(config).get("model"), "model").items()
         if key == "model.class_path"
         or (key.startswith(METHOD) and key.endswith(".class_path"))  # of the method, and of the process that it has

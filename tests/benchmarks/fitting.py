@@ -7,9 +7,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import lightning as L
 import torch
-from harness import Row
+from harness import STEPS, WARM_UP, Clock, Row
 from torch.utils.data import DataLoader, TensorDataset
 
 from genraven.methods.gaussian import GaussianDiffusion
@@ -21,22 +20,9 @@ from genraven.puzzles.spec import RULES
 from launch.cli import main
 from lightning_modules import AutoregressiveModule, DiffusionModule, PuzzleModule
 
-STEPS, WARM_UP, BATCH, SAMPLES = 120, 20, 64, 1000
+BATCH, SAMPLES = 64, 1000
 SIZE = {"width": 96, "depth": 4, "num_heads": 4}
 TRAINED = ("shape.constant", "size.constant", "color.constant")
-
-
-class Clock(L.Callback):
-    """Times the steps after the first ones."""
-
-    seconds = 0.0
-
-    def on_train_batch_end(self, trainer: L.Trainer, *_: object) -> None:
-        """Starts and stops."""
-        if trainer.global_step == WARM_UP:
-            Clock.seconds = -time.perf_counter()
-        elif trainer.global_step == STEPS:
-            Clock.seconds += time.perf_counter()
 
 
 def fit(*options: str) -> float:
@@ -46,7 +32,7 @@ def fit(*options: str) -> float:
         status = main(["fit", *options, "-c", "data/demo.yaml", "-c", "trainer/cpu.yaml", *size,
                        "--data.samples_per_rule", str(SAMPLES), "--data.global_batch_size", str(BATCH),
                        "--trainer.max_steps", str(STEPS), "--trainer.val_check_interval", str(10 * STEPS),
-                       "--trainer.callbacks+=fitting.Clock", "--run_dir", str(Path(folder) / "run")])  # fmt: skip
+                       "--trainer.callbacks+=harness.Clock", "--run_dir", str(Path(folder) / "run")])  # fmt: skip
     assert status == 0
     return (STEPS - WARM_UP) * BATCH / Clock.seconds
 

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import lightning as L
 import torch
 
+STEPS, WARM_UP = 120, 20  # of a training that is timed
 Work = Callable[[], float]
 """Does some work; returns how many units of it."""
 
@@ -78,3 +80,16 @@ def machine() -> str:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     cores = len(os.sched_getaffinity(0))
     return f"{model}, {cores} cores, {gpu}, torch {torch.__version__}, {torch.get_num_threads()} threads"
+
+
+class Clock(L.Callback):
+    """Times a training's steps after the first ones."""
+
+    seconds = 0.0
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: object) -> None:
+        """Starts and stops."""
+        if trainer.global_step == WARM_UP:
+            Clock.seconds = -time.perf_counter()
+        elif trainer.global_step == STEPS:
+            Clock.seconds += time.perf_counter()

@@ -11,31 +11,15 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import lightning as L
-from harness import Row
+from harness import STEPS, WARM_UP, Clock, Row
 
-STEPS, WARM_UP = 120, 20
 BASE = "a63d483"
 ROOT = Path(__file__).parents[2]
 PRESETS = {"gpt2_tiny": 64, "sit_tiny": 32}
 """Those that the earlier commit has as well, and their batches."""
-
-
-class Clock(L.Callback):
-    """Times the steps after the first ones."""
-
-    seconds = 0.0
-
-    def on_train_batch_end(self, trainer: L.Trainer, *_: object) -> None:
-        """Starts and stops."""
-        if trainer.global_step == WARM_UP:
-            Clock.seconds = -time.perf_counter()
-        elif trainer.global_step == STEPS:
-            Clock.seconds += time.perf_counter()
 
 
 def rate(code: Path, preset: str, precision: str) -> float:
@@ -45,7 +29,7 @@ def rate(code: Path, preset: str, precision: str) -> float:
         command = [sys.executable, __file__, "-c", f"model/{preset}.yaml", "-c", "data/demo.yaml", "-c",
                    "trainer/cpu.yaml", "--data.samples_per_rule", "1000", "--data.global_batch_size",
                    str(PRESETS[preset]), "--trainer.precision", precision, "--trainer.max_steps", str(STEPS),
-                   "--trainer.val_check_interval", str(10 * STEPS), "--trainer.callbacks+=tiny.Clock",
+                   "--trainer.val_check_interval", str(10 * STEPS), "--trainer.callbacks+=harness.Clock",
                    "--run_dir", str(Path(folder) / "run")]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
     if done.returncode:
@@ -69,11 +53,9 @@ def rows(rounds: int) -> Iterator[Row]:
 
 
 if __name__ == "__main__":
-    from tiny import Clock as Timed
-
     from launch.cli import main
 
     with contextlib.redirect_stdout(sys.stderr):
         status = main(["fit", *sys.argv[1:]])
     assert not status
-    print(Timed.seconds)
+    print(Clock.seconds)
