@@ -16,7 +16,7 @@ from genraven.errors import InputError
 from genraven.methods.method import Confidence
 from genraven.trust.calibration import Calibration
 from genraven.trust.confidence import Writer, confidence, write_candidates
-from genraven.trust.familiarity import ALARM, familiarity, unlike
+from genraven.trust.familiarity import are_unlike, familiarity, unlike
 
 
 class Model(Writer, Protocol):
@@ -81,7 +81,7 @@ def decide(
         candidates[every, best.to(candidates.device)],
         scores,
         torch.from_numpy(found.probability(scores.numpy())),
-        accepted if p_value is None or p_value >= ALARM else torch.zeros_like(accepted),
+        torch.zeros_like(accepted) if are_unlike(p_value) else accepted,
         p_value,
     )
 

@@ -36,3 +36,8 @@ def unlike(values: ArrayLike, known: ArrayLike) -> float:
     The two-sample test of Kolmogorov and Smirnov: few puzzles tell little.
     """
     return float(ks_2samp(values, known).pvalue)
+
+
+def are_unlike(p_value: float | None) -> bool:
+    """Does that chance, where it is known, say that puzzles are of another kind than those of the calibration?"""
+    return p_value is not None and p_value < ALARM

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from genraven.puzzles.render import render
 from genraven.trust.audit import Record, puzzles_of
-from genraven.trust.familiarity import ALARM
+from genraven.trust.familiarity import are_unlike
 
 HERE = Path(__file__).parent
 CELL, MARGIN = 22, 4  # side of a cell, and what is left around the written ones, in pixels
@@ -35,11 +35,12 @@ def to_html(records: Sequence[Record], *, source: str) -> str:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     first = records[0] if records else None
+    promise = first.promise if first else None
     return environment.get_template("review.html.jinja").render(
         entries=[_entry(record) for record in waiting],
         num_records=len(records),
-        promise=first.promise if first else None,
-        alarm=ALARM,
+        promise=promise,
+        are_unlike=are_unlike(promise.get("unlike_p_value")) if promise else False,
         about=json.dumps({"version": VERSION, "puzzles": source, "model": first.made_by["model"] if first else None}),
         source=source,
         style=(HERE / "review.css").read_text(encoding="utf-8"),

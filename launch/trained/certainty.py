@@ -12,7 +12,7 @@ from genraven.puzzles.masks import last_panel_mask
 from genraven.report.trust import MAX_ERRORS
 from genraven.trust.calibration import Calibration
 from genraven.trust.decision import mask_digits, model_digest
-from genraven.trust.familiarity import ALARM, unlike
+from genraven.trust.familiarity import are_unlike, unlike
 from genraven.trust.risk import trustworthiness
 from launch.trained.calibrate import calibration_of, label
 from launch.trained.checkers import find_checker
@@ -79,6 +79,6 @@ def said(found: dict[str, Any]) -> str:
         lines.append(f"  {name:20}{found[name]['value']:8.4f}  [{low:.4f}, {high:.4f}]")
     for max_error, kept in found["accepted"].items():
         lines.append(f"  at {float(max_error):.0%} error {kept['accepted']} accepted, {kept['wrong']} of them wrong")
-    if found["unlike_p_value"] is not None and found["unlike_p_value"] < ALARM:
+    if are_unlike(found["unlike_p_value"]):
         lines.append("  these puzzles are unlike those of the calibration: `genraven complete` would accept none")
     return "\n".join(lines)

@@ -22,7 +22,7 @@ from genraven.trust.audit import SUFFIX, Candidate, Record, cells_of, strongest_
 from genraven.trust.calibration import Calibration, Promise, check_rate
 from genraven.trust.confidence import feature_agreement, usable
 from genraven.trust.decision import mask_digits, model_digest
-from genraven.trust.familiarity import ALARM, unlike
+from genraven.trust.familiarity import are_unlike, unlike
 from genraven.trust.features import FEATURES, panel_features, written_panels
 from genraven.trust.reason import panel_support
 from genraven.trust.review import to_html
@@ -103,7 +103,7 @@ def _held_against(calibration: Calibration | None, records: list[Record], *, acc
         return records
     p_value = unlike(values, calibration.familiarity)
     records = [replace(r, promise={**r.promise, "unlike_p_value": p_value} if r.promise else None) for r in records]
-    if p_value >= ALARM:
+    if not are_unlike(p_value):
         return records
     instead = "accepts some all the same" if accept_unlike else "accepts none (--accept-unlike accepts all the same)"
     print(f"genraven: these puzzles, as a whole, are unlike those of the calibration (p = {p_value:.1g}), and its "
