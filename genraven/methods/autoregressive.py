@@ -20,12 +20,14 @@ from genraven.methods.method import (
     Sampling,
     Task,
     check_reads_unknown,
+    check_share,
     device_of,
     mean_within,
     setting,
 )
 from genraven.networks.cells import CellNetwork
 from genraven.puzzles import layout
+from genraven.puzzles.masks import known_within, last_panel_mask
 from genraven.puzzles.spec import EMPTY, GRID, NUM_ATTRIBUTES, TOKENS_PER_PUZZLE
 
 ARCHITECTURES = {"Transformer": "GPT-2"}
@@ -59,7 +61,12 @@ class Autoregressive(Method):
     """A network that predicts each next cell from those before it.
 
     Args:
+        masked_share: of training puzzles, of whose cells the last panel's alone are learned, for the network to
+            complete it sooner: what masks are to diffusion. Validation is always over all cells.
         sampling: of generation and completion.
+
+    Raises:
+        InputError: a share out of range.
     """
 
     family = "autoregressive"
@@ -72,8 +79,10 @@ class Autoregressive(Method):
     }  # it completes greedily
     pools = ("mean", "last")
 
-    def __init__(self, sampling: AutoregressiveSampling | None = None) -> None:
+    def __init__(self, masked_share: float = 0.0, sampling: AutoregressiveSampling | None = None) -> None:
         super().__init__(sampling)
+        check_share("masked_share", masked_share)
+        self.masked_share = masked_share
 
     def architecture(self, network: nn.Module) -> str:
         """``GPT-2`` or ``Mamba``."""
@@ -101,7 +110,7 @@ class Autoregressive(Method):
     def losses(
         self, network: nn.Module, puzzles: Tensor, labels: Tensor | None, draw: Draw, unknown: Tensor | None = None
     ) -> Tensor:
-        """(B,) cross-entropy in nats per known cell, summed over the heads; nothing is drawn."""
+        """(B,) cross-entropy in nats per known cell, summed over the heads; drawn is which puzzles are masked."""
         tokens, gaps = layout.puzzles_to_tokens(puzzles), None if unknown is None else layout.mask_to_tokens(unknown)
         read = {} if gaps is None else {"unknown": gaps[:, :-1]}
         logits, sizes = network(tokens[:, :-1].long() + 1, labels, **read), network.head_sizes
@@ -109,7 +118,12 @@ class Autoregressive(Method):
         parts = zip(logits.split(sizes, -1), targets.unbind(-1), strict=True)
         nats = [F.cross_entropy(part.flatten(0, 1), y.flatten(), reduction="none") for part, y in parts]
         of_cell = torch.stack(nats).sum(0).view(targets.shape[:2])
-        return of_cell.mean(1) if gaps is None else mean_within(of_cell, ~gaps)
+        learned = None if gaps is None else ~gaps
+        if self.masked_share and network.training:
+            is_whole = draw(torch.rand) >= self.masked_share
+            learned = is_whole.unsqueeze(1) | layout.mask_to_tokens(last_panel_mask(len(tokens), tokens.device))
+            learned = learned if gaps is None else known_within(learned, gaps)
+        return of_cell.mean(1) if learned is None else mean_within(of_cell, learned)
 
     def nats_per_cell(self, network: nn.Module, puzzles: Tensor, labels: Tensor | None, draw: Draw) -> Tensor:
         """(B, 1): the negative log-likelihood itself."""

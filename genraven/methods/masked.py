@@ -15,7 +15,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genraven.errors import InputError
-from genraven.methods.method import Draw, LogProbability, Method, Sampling, Task, device_of, mean_within, setting
+from genraven.methods.method import (
+    Draw,
+    LogProbability,
+    Method,
+    Sampling,
+    Task,
+    check_share,
+    device_of,
+    mean_within,
+    setting,
+)
 from genraven.methods.unmasking import Order, Predict, log_probability_in_order, uniform_draws, write_masked, write_some
 from genraven.networks.bidirectional import BidirectionalTransformer
 from genraven.networks.compiling import whole_step
@@ -80,8 +90,7 @@ class MaskedDiffusion(Method):
         self, masked_share: float = 0.0, sampling: MaskedSampling | None = None, training_spacing: float = 1.0
     ) -> None:
         super().__init__(sampling)
-        if not 0 <= masked_share <= 1:
-            raise InputError(f"expected masked_share between 0 and 1, got {masked_share}.")
+        check_share("masked_share", masked_share)
         if not 0 < training_spacing < math.inf:
             raise InputError(f"expected training_spacing above 0, got {training_spacing}: 1 is even.")
         self.masked_share, self.training_spacing = masked_share, training_spacing

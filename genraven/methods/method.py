@@ -204,6 +204,12 @@ def check_reads_unknown(network: nn.Module) -> None:
                          "or null, or take these puzzles out.")  # fmt: skip
 
 
+def check_share(name: str, share: float) -> None:
+    """Raises InputError unless ``share``, of that ``name``, is one."""
+    if not 0 <= share <= 1:
+        raise InputError(f"expected {name} between 0 and 1, got {share}.")
+
+
 def mean_within(values: Tensor, counted: Tensor) -> Tensor:
     """(B,) means of those of ``values`` (B, ...) that are ``counted``; 0 where none is."""
     return (values * counted).flatten(1).sum(1) / counted.flatten(1).sum(1).clamp(min=1)

@@ -35,9 +35,9 @@ from lightning_modules.base import BatchDraw
 NUM = 6
 
 
-def gpt2(embedding: Embedding, head: Head, **settings: Any) -> PuzzleModule:
+def gpt2(embedding: Embedding, head: Head, share: float = 0.0, **settings: Any) -> PuzzleModule:
     return AutoregressiveModule(
-        Transformer(width=24, depth=2, num_heads=2, embedding=embedding, head=head, **settings), Autoregressive()
+        Transformer(width=24, depth=2, num_heads=2, embedding=embedding, head=head, **settings), Autoregressive(share)
     )
 
 
@@ -66,6 +66,7 @@ def gaussian(
 READING: dict[str, Callable[..., PuzzleModule]] = {
     "gpt2": lambda **s: gpt2("separate", "separate", **s),
     "gpt2 joint": lambda **s: gpt2("joint", "joint", **s),
+    "gpt2 with masks": lambda **s: gpt2("joint", "joint", share=1.0, **s),
     "mamba": lambda **s: mamba("combined", **s),
     "sit": lambda **s: gaussian(DiT, Flow(), **s),
     "sit patches": lambda **s: gaussian(DiT, Flow(), patch=3, **s),

@@ -35,7 +35,7 @@ def gaussian(process: Process, **sampling: Any) -> PuzzleModule:
 
 def cells(**sampling: Any) -> PuzzleModule:
     network = Transformer(width=24, depth=1, num_heads=2, num_labels=NUM_RULES)
-    return AutoregressiveModule(network, Autoregressive(AutoregressiveSampling(**sampling)))
+    return AutoregressiveModule(network, Autoregressive(sampling=AutoregressiveSampling(**sampling)))
 
 
 MODELS: dict[str, Callable[[], PuzzleModule]] = {
@@ -148,3 +148,20 @@ def test_likelihood_is_the_loss_of_a_joint_head_and_less_than_that_of_separate_o
         assert nats is not None
         assert nats.shape == (6, 1)
         assert torch.allclose(nats[:, 0], losses, atol=1e-5) if same else (nats[:, 0] < losses).all()
+
+
+def test_of_masked_puzzles_an_autoregressive_network_learns_the_last_panel_alone() -> None:
+    puzzles, uniform = generate(3, 0, 3), torch.tensor([0.2, 0.4, 0.9])
+    network = Transformer(width=24, depth=1, num_heads=2, head="joint")
+    method = Autoregressive(masked_share=0.4)
+    written = torch.ones(3, 9, 9, dtype=torch.bool)
+    nats = -method.log_probability(network, puzzles, written, None).cells
+    is_last = layout.mask_to_tokens(last_panel_mask(3))
+    of_last, of_all = nats[is_last].view(3, 9).mean(1), nats.mean(1)
+
+    losses = method.losses(network.train(), puzzles, None, lambda *_: uniform)  # type: ignore[arg-type]
+    assert torch.allclose(losses, torch.stack([of_last[0], of_all[1], of_all[2]]), atol=1e-5)
+    validated = method.losses(network.eval(), puzzles, None, None)  # type: ignore[arg-type]
+    assert torch.allclose(validated, of_all, atol=1e-5)
+    with pytest.raises(InputError, match="expected masked_share between 0 and 1, got 1.5"):
+        Autoregressive(1.5)

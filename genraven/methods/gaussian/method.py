@@ -16,7 +16,16 @@ from genraven.methods.gaussian.categorical import Categorical
 from genraven.methods.gaussian.inpainting import KnownCells, ShownCells
 from genraven.methods.gaussian.process import Process, TimedNetwork, estimate, everywhere
 from genraven.methods.gaussian.samplers import SAMPLERS, check_sampler
-from genraven.methods.method import Draw, Method, Sampling, Task, check_reads_unknown, device_of, setting
+from genraven.methods.method import (
+    Draw,
+    Method,
+    Sampling,
+    Task,
+    check_reads_unknown,
+    check_share,
+    device_of,
+    setting,
+)
 from genraven.networks.compiling import whole_step
 from genraven.networks.slices import in_slices
 from genraven.puzzles import layout
@@ -101,8 +110,7 @@ class GaussianDiffusion(Method):
         sampling: GaussianSampling | None = None,
     ) -> None:
         super().__init__(sampling)
-        if not 0 <= masked_share <= 1:
-            raise InputError(f"expected masked_share between 0 and 1, got {masked_share}.")
+        check_share("masked_share", masked_share)
         self.path_name, self.code_name, self.code = type(process).__name__, code, CODES[code]
         self.process = process if code == "numbers" else Categorical(process, layout.SYMBOLS)
         self.masked_share = masked_share
