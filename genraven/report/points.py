@@ -212,16 +212,20 @@ def _labels(groups: Sequence[Sequence[Run]]) -> list[str]:
     labels = []
     for group in groups:
         first = group[0]
-        peers = [
-            other
-            for other in groups
-            if (other[0].architecture, other[0].parameters) == (first.architecture, first.parameters)
-        ]
-        apart = dict(zip(map(id, peers), differences(peers), strict=True))[id(group)]
-        apart = {name: value for name, value in apart.items() if name not in ("architecture", "parameters")}
+        kin = [other for other in groups if other[0].architecture == first.architecture]
+        peers = [other for other in kin if other[0].parameters == first.parameters]
+        apart = _kinds(kin)[kin.index(group)] | differences(peers)[peers.index(group)]
         more = "".join(f", {name} {value}" for name, value in apart.items())
         labels.append(f"{first.architecture}, {size(first.parameters)}{more}")
     return labels
+
+
+def _kinds(groups: Sequence[Sequence[Run]]) -> list[dict[str, str]]:
+    """Of the ``differences``, those words (a head, an embedding) that make another network, not one of another size."""
+    found = differences(groups)
+    words = {name for one in found for name, value in one.items() if value.isalpha() and value != "none"}
+    networks = {name.rpartition(".")[2] for group in groups for name in group[0].settings if ".network." in name}
+    return [{name: value for name, value in one.items() if name in words & networks} for one in found]
 
 
 def size(parameters: int | None) -> str:

@@ -48,6 +48,21 @@ def test_what_sets_variants_apart_is_said() -> None:
     assert differences([plain, dropped]) == [{"dropout": "0.0"}, {"dropout": "0.1"}]
 
 
+def test_networks_that_differ_in_kind_and_size_are_told_by_both() -> None:
+    network = "model.init_args.network.init_args."
+    runs = [
+        run
+        for head, width, parameters in (("joint", "48", 9_000), ("separate", "48", 8_000), ("separate", "96", 30_000))
+        for run in repeats("autoregressive", 400, 0.5, parameters, settings={f"{network}head": head,
+                           f"{network}width": width, "model.init_args.schedule": f"of{width}"})
+    ]  # fmt: skip
+    assert [variant.label for variant in variants(runs)] == [
+        "GPT-2, 8 k parameters, head separate",
+        "GPT-2, 9 k parameters, head joint",
+        "GPT-2, 30 k parameters, head separate",
+    ]
+
+
 def test_a_copy_of_a_training_is_no_repeat() -> None:
     first, second, _ = repeats("diffusion", 400, 0.5)
     copy = replace(first, name="copy")
