@@ -133,7 +133,7 @@ def test_every_shipped_grid_and_cluster_makes_jobs(
     """Without writing anything: a grid's runs, or the script of a job."""
     fake_slurm()
     if name.startswith("sweep/"):
-        arguments, shown = ["sweep", name, "--local", "1", "--dry-run"], "gpt2"
+        arguments, shown = ["sweep", name, "--local", "1", "--dry-run"], "genraven fit -c "
     else:
         fit = ["fit", "-c", "model/gpt2_tiny.yaml", "-c", "data/demo.yaml"]
         arguments, shown = ["submit", "--cluster", name, "--dry-run", "--", *fit], "#SBATCH --nodes=1"
