@@ -4,7 +4,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from genraven.report.figures import COLORS, MARKERS, Line, chart
-from genraven.report.points import Point, best_checkpoints, compare, variants
+from genraven.report.points import Point, best_checkpoints, variants
 from genraven.report.reading import read_run
 from genraven.report.runs import Run
 
@@ -54,7 +54,7 @@ def little_data() -> None:
 
 
 def robust() -> None:
-    """Prints the scores of each model on each kind of data, and what it lost against clean data."""
+    """Prints the scores of each model on each kind of data, those of single repeats in brackets."""
     by_data: dict[str, dict[str, Point]] = defaultdict(dict)
     for name in MODELS:
         runs = [run for run in runs_of("robust") if model_of(run) == name]
@@ -63,9 +63,9 @@ def robust() -> None:
             (by_data[spoilt][name],) = variant.points.values()
     for spoilt, points in by_data.items():
         for name, point in points.items():
-            lost = [str(compare(point, by_data["clean"][name], score)) for score in ("completion", "c3")]
-            cells = [spoilt, MODELS[name], f"{len(point.runs)}", *(str(point.interval(s)) for s in COLUMNS), *lost]
-            print(f"| {' | '.join(cells)} |")
+            repeats = [point.repeats(score) for score in COLUMNS]
+            cells = [f"{x.means.mean():.3f} ({', '.join(f'{mean:.3f}' for mean in x.means)})" for x in repeats if x]
+            print(f"| {' | '.join([spoilt, MODELS[name], *cells])} |")
 
 
 if __name__ == "__main__":
