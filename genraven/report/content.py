@@ -17,6 +17,7 @@ from genraven.report.quality import DASH, count, shown
 from genraven.report.recommend import Advice, recommend
 from genraven.report.runs import Result, Run
 from genraven.report.sentences import Finding, Question, first_upper, hours, short
+from genraven.report.spoilt_data import CLEAN, CORRUPTION, against_clean
 
 Ask = Callable[[Sequence[Run]], Question]
 MANY = 8
@@ -36,17 +37,19 @@ def compose(runs: Sequence[Run], notes: Sequence[str], ask: Ask, home: Path) -> 
     for run in runs:
         datasets.setdefault(tuple(sorted(run.dataset.items())), []).append(run)
     finished = Counter({key: sum(run.is_evidence for run in group) for key, group in datasets.items()})
-    ordered = sorted(datasets, key=lambda key: (-finished[key], key))
+    ordered = sorted(datasets, key=lambda key: (-finished[key], CORRUPTION in dict(key), key))
     sections: list[Section] = []
     for number, key in enumerate(ordered, 1):
         group = datasets[key]
         mark = f"{number}. " if len(ordered) > 1 else ""
         sections += _part(group, ask(group), mark, home, prefix=f"{number}-" if mark else "")
     if len(ordered) > 1:
-        said = Text("The runs learn or are asked different things, which are not compared with each other. They differ "
-                    "in:")  # fmt: skip
+        spoilt = against_clean([(dict(key), datasets[key]) for key in ordered])
+        but = ", but for what spoilt data cost" if spoilt else ""
+        said = Text(f"The runs learn or are asked different things, which are not compared with each other{but}. They "
+                    "differ in:")  # fmt: skip
         listed = [Item(f"{i}. {text}") for i, text in enumerate(_apart([dict(key) for key in ordered]), 1)]
-        sections.insert(0, Section(f"{len(ordered)} data sets", [said, Items(listed)]))
+        sections.insert(0, Section(f"{len(ordered)} data sets", [said, Items(listed), *spoilt]))
     if notes:
         sections.append(Section("Passed over", [Items([Item(note) for note in notes])]))
     return Page("Diffusion or autoregressive? What these runs say", sections)
@@ -56,7 +59,9 @@ def _apart(datasets: Sequence[dict[str, str]]) -> list[str]:
     """Each in the words in which they differ."""
     words = dict.fromkeys(word for one in datasets for word in one)
     differing = [word for word in words if len({one.get(word) for one in datasets}) > 1]
-    return ["; ".join(f"{word} {_brief(one.get(word, 'not known'))}" for word in differing) for one in datasets]
+    absent = {CORRUPTION: CLEAN}
+    return ["; ".join(f"{word} {_brief(one.get(word, absent.get(word, 'not known')))}" for word in differing)
+            for one in datasets]  # fmt: skip
 
 
 def _brief(text: str) -> str:

@@ -143,6 +143,11 @@ class Variant:
         """A run of it, for what all have in common."""
         return self.runs[0]
 
+    @property
+    def recipe(self) -> str:
+        """What was set: the same where the same is learned from other data, though unknown cells take parameters."""
+        return _key(self.first, of_size=False)
+
     @cached_property
     def points(self) -> dict[int, Point]:
         """By examples per rule, ascending: at the end of the training."""
@@ -188,11 +193,12 @@ def distinct(runs: Iterable[Run]) -> list[Run]:
     return list(found.values())
 
 
-def _key(run: Run) -> str:
+def _key(run: Run, *, of_size: bool = True) -> str:
     """What repeats agree in, but for the number of examples."""
     decoding = run.final.decoding if run.final else {}
     split = run.final.split if run.final else None
-    told = {"family": run.family, "architecture": run.architecture, "parameters": run.parameters, "split": split}
+    told: dict[str, object] = {"family": run.family, "architecture": run.architecture, "split": split}
+    told |= {"parameters": run.parameters} if of_size else {}
     return json.dumps([told, dict(run.settings), dict(decoding)], sort_keys=True, default=str)
 
 
