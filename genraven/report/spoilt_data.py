@@ -52,8 +52,8 @@ def _row(model: str, samples: int, name: str, point: Point, clean: Point | None)
 
 def _table(rows: Sequence[Sequence[str]]) -> Table:
     headings = ["model", "examples per rule", CORRUPTION]
-    headings += [word for score in SCORES for word in (label(score), "less clean")]
-    caption = ("What spoilt training data cost: the same models and recipes, scored on whole puzzles. Less clean: the "
+    headings += [word for score in SCORES for word in (label(score), "change")]
+    caption = ("What spoilt training data cost: the same models and recipes, scored on whole puzzles. Change: the "
                "difference from clean data, paired by the seed of the training puzzles, with its 95% interval; unsure "
                "where that holds 0, and wide with two repeats.")  # fmt: skip
     return Table([*headings, "runs"], rows, caption)
