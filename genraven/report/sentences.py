@@ -230,8 +230,9 @@ def crossing_sentence(duel: Duel, axis: str) -> str:
     where = f"If they cross, then {below}above {last} {unit}."
     if it.low >= duel.values[-1]:
         return f"None in the range measured ({measured}): {leader} is ahead wherever one surely is. {where}"
-    return (f"None sure in the range measured ({measured}): {leader} is ahead up to {last}, and beyond nobody surely "
-            f"is, all {len(duel.values)} points tested together. {where}")  # fmt: skip
+    span = f"at {last}" if first == it.low else f"between {_amount(first)} and {last}"
+    return (f"None sure in the range measured ({measured}): {leader} is surely ahead {span} alone, all "
+            f"{len(duel.values)} points tested together. {where}")  # fmt: skip
 
 
 def _amount(value: float) -> str:

@@ -162,6 +162,23 @@ def test_none_in_the_range_measured_is_an_answer() -> None:
     assert "unknown, as no point has 3 repeats or more of both" in crossing_sentence(duel, "examples")
 
 
+@pytest.mark.parametrize(
+    ("diffusion", "says"),
+    [
+        ({400: 0.6, 4000: 0.2, 40000: 0.8}, "surely ahead at 4,000 alone"),
+        ({400: 0.1, 4000: 0.2, 40000: 0.8}, "surely ahead between 400 and 4,000 alone"),
+    ],
+)
+def test_where_one_is_surely_ahead_is_said(diffusion: dict[int, float], says: str) -> None:
+    curves = table({400: 0.6, 4000: 0.7, 40000: 0.8}, diffusion)
+    (duel,) = duels(by_examples(variants(curves), "completion"), "completion")
+    told = crossing_sentence(duel, "examples")
+    assert told.startswith(
+        "None sure in the range measured (400 to 40,000 examples per rule): the autoregressive family"
+    )
+    assert says in told
+
+
 def test_runs_that_never_reach_a_score_are_counted_so() -> None:
     runs = steady("diffusion", {10: 0.1, 50: 0.498, 100: 0.8})
     found = reach(runs, "completion", 0.5, "flops")  # type: ignore[arg-type]
