@@ -18,7 +18,7 @@ MODELS = {  # the end of a run's name: what it is called
 LOOKS = dict(zip(MODELS, zip(COLORS, MARKERS, strict=False), strict=False))
 SCORES = {
     "completion": "completed by the rule (completion)",
-    "novel_c3": "consistent and new when generated (novel C3)",
+    "novel_c3": "generated: new and consistent (novel C3)",
 }
 COLUMNS = ("completion", "c3", "novel_c3", "memorized_rows")
 
