@@ -48,7 +48,7 @@ def compose(runs: Sequence[Run], notes: Sequence[str], ask: Ask, home: Path) -> 
         but = ", but for what spoilt data cost" if spoilt else ""
         said = Text(f"The runs learn or are asked different things, which are not compared with each other{but}. They "
                     "differ in:")  # fmt: skip
-        listed = [Item(f"{i}. {text}") for i, text in enumerate(_apart([dict(key) for key in ordered]), 1)]
+        listed = [Item(f"{i}: {text}") for i, text in enumerate(_apart([dict(key) for key in ordered]), 1)]
         sections.insert(0, Section(f"{len(ordered)} data sets", [said, Items(listed), *spoilt]))
     if notes:
         sections.append(Section("Passed over", [Items([Item(note) for note in notes])]))
