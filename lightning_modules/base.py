@@ -21,7 +21,7 @@ from datamodules.batches import Batch
 from genraven.errors import InputError
 from genraven.formats.puzzles import UNKNOWN_RULE
 from genraven.methods.gradients import outside_inference_mode
-from genraven.methods.method import Draw, Family, LogProbability, Method, Sampling, Task, num_labels
+from genraven.methods.method import Draw, Family, LogProbability, Method, Sampling, Task, check_share, num_labels
 from genraven.metrics.memorization import TrainingIndex
 from genraven.metrics.scores import ScoreResults, Scores
 from genraven.metrics.table import SCORES
@@ -129,8 +129,7 @@ class PuzzleModule(L.LightningModule, ABC):
     def _check_training(self) -> None:
         if self.warmup_steps < 0:
             raise InputError(f"expected warmup_steps to be 0 or more, got {self.warmup_steps}.")
-        if not 0 <= self.label_dropout <= 1:
-            raise InputError(f"expected label_dropout between 0 and 1, got {self.label_dropout}.")
+        check_share("label_dropout", self.label_dropout)
         if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
             raise InputError(f"expected ema_decay from 0 to below 1, or null, got {self.ema_decay}.")
         try:

@@ -1,71 +1,90 @@
 """``python docs/study/figures.py`` draws the README's figures and prints the tables of RESULTS.md, from these runs."""
 
-from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
+from genraven.puzzles.spec import TOKENS_PER_PUZZLE
 from genraven.report.figures import COLORS, MARKERS, Line, chart
-from genraven.report.points import Point, best_checkpoints, variants
+from genraven.report.points import Point, Variant, best_checkpoints, variants
 from genraven.report.reading import read_run
 from genraven.report.runs import Run
 
 HERE = Path(__file__).parent
-MODELS = {  # the end of a run's name: what it is called
-    "gpt2": "GPT-2",
-    "gpt2_separate": "GPT-2, separate",
-    "mdm": "masked diffusion",
-    "sit_onehot": "SiT one-hot",
+MODELS = {  # the end of a run's name: what it is called in a figure, and in a table
+    "gpt2": ("GPT-2", "GPT-2, joint head"),
+    "gpt2_separate": ("GPT-2, separate", "GPT-2, separate heads"),
+    "mdm": ("masked diffusion", "masked diffusion"),
+    "sit_onehot": ("SiT one-hot", "SiT one-hot"),
 }
 LOOKS = dict(zip(MODELS, zip(COLORS, MARKERS, strict=False), strict=False))
-SCORES = {
-    "completion": "completed by the rule (completion)",
-    "novel_c3": "generated: new and consistent (novel C3)",
-}
+LABELS = {"completion": "completed by the rule (completion)", "novel_c3": "generated: new and consistent (novel C3)"}
 COLUMNS = ("completion", "c3", "novel_c3", "memorized_rows")
+PANEL = 9  # cells that a completion writes
+SPOILT = {  # the middle of a run's name: in words, and the shares of completions and puzzles that a copy has right
+    "clean": ("clean", 1.0, 1.0),
+    "missing0.1": ("10% of cells missing", 1.0, 1.0),
+    "missing0.3": ("30% of cells missing", 1.0, 1.0),
+    "cells0.01": ("1% of cells wrong", 0.99**PANEL, 0.99**TOKENS_PER_PUZZLE),
+    "cells0.05": ("5% of cells wrong", 0.95**PANEL, 0.95**TOKENS_PER_PUZZLE),
+    "exceptions0.1": ("10% exceptions", 0.9, 0.9),
+    "exceptions0.3": ("30% exceptions", 0.7, 0.7),
+}
 
 
-def runs_of(study: str) -> list[Run]:
-    """The runs of a study, by name."""
-    return [read_run(folder.name, folder, "finished")[0] for folder in sorted((HERE / study).glob("*r[0-9]-*"))]
+def by_model(study: str, pattern: str) -> dict[str, Variant]:
+    """The variant of each model, of a study's runs of this name."""
+    runs = [read_run(folder.name, folder, "finished")[0] for folder in sorted((HERE / study).glob(pattern))]
+    return {_model(variant.first): variant for variant in variants(runs)}
 
 
-def model_of(run: Run) -> str:
-    """The last part of its name."""
+def _model(run: Run) -> str:
     return run.name.split("-")[-1]
+
+
+def _print(rows: Sequence[Sequence[str]]) -> None:
+    for row in [rows[0], ["---"] * len(rows[0]), *rows[1:]]:
+        print(f"| {' | '.join(row)} |")
+    print()
 
 
 def little_data() -> None:
     """Writes ``completion.svg`` and ``novel_c3.svg``, and prints means and intervals of all repeats."""
-    found = variants(runs_of("little_data"))
-    for score, label in SCORES.items():
+    found = by_model("little_data", "*-r[0-9]-*")
+    for score, label in LABELS.items():
         lines = []
-        for variant in found:
-            name = model_of(variant.first)
+        for name, variant in found.items():
             points = {float(n): interval for n, point in variant.points.items() if (interval := point.interval(score))}
-            lines.append(Line(MODELS[name], points, LOOKS[name]))
+            lines.append(Line(MODELS[name][0], points, LOOKS[name]))
         svg = chart(lines, "examples of each of three rules", label)
         assert svg is not None
         (HERE / f"{score}.svg").write_text(svg)
-    for variant in found:
-        for n, point in variant.points.items():
+    rows = [["examples of each rule", "model", "completion", "C3", "novel C3", "memorised rows",
+             "completion at `best.ckpt`"]]  # fmt: skip
+    for n in found["gpt2"].points:
+        for name in reversed(MODELS):
+            point = found[name].points[n]
             best = best_checkpoints(point, "completion") or point
-            cells = [MODELS[model_of(variant.first)], f"{n:,}", f"{len(point.runs)}",
-                     *(str(point.interval(score)) for score in COLUMNS), str(best.interval("completion"))]  # fmt: skip
-            print(f"| {' | '.join(cells)} |")
+            scores = [str(point.interval(score)) for score in COLUMNS]
+            rows.append([f"{n:,}", MODELS[name][1], *scores, str(best.interval("completion"))])
+    _print(rows)
 
 
 def robust() -> None:
     """Prints the scores of each model on each kind of data, those of single repeats in brackets."""
-    by_data: dict[str, dict[str, Point]] = defaultdict(dict)
-    for name in MODELS:
-        runs = [run for run in runs_of("robust") if model_of(run) == name]
-        for spoilt in sorted({run.name.split("-")[1] for run in runs}):
-            (variant,) = variants([run for run in runs if run.name.split("-")[1] == spoilt])
-            (by_data[spoilt][name],) = variant.points.values()
-    for spoilt, points in by_data.items():
-        for name, point in points.items():
-            repeats = [point.repeats(score) for score in COLUMNS]
-            cells = [f"{x.means.mean():.3f} ({', '.join(f'{mean:.3f}' for mean in x.means)})" for x in repeats if x]
-            print(f"| {' | '.join([spoilt, MODELS[name], *cells])} |")
+    names = ("gpt2", "mdm", "sit_onehot")
+    headings = [cell for name in names for cell in (f"{MODELS[name][0]}: completion", "C3")]
+    rows = [["training data", "a copy: completion, C3", *headings]]
+    for spoilt, (words, completions, puzzles) in SPOILT.items():
+        found = by_model("robust", f"r[0-9]-{spoilt}-*")
+        points = [next(iter(found[name].points.values())) for name in names]
+        cells = [_repeats(point, score) for point in points for score in ("completion", "c3")]
+        rows.append([words, f"{completions:.2f}, {puzzles:.2f}", *cells])
+    _print(rows)
+
+
+def _repeats(point: Point, score: str) -> str:
+    means = [result.scores[score].value for result in point.results]
+    return f"{sum(means) / len(means):.3f} ({', '.join(f'{mean:.2f}' for mean in means)})"
 
 
 if __name__ == "__main__":

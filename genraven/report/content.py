@@ -14,10 +14,11 @@ from genraven.report.likelihood import likelihood
 from genraven.report.page import Block, Cell, Facts, Item, Items, Link, Page, Section, Table, Text
 from genraven.report.points import Variant, distinct, size, variants
 from genraven.report.quality import DASH, count, shown
+from genraven.report.reading import CLEAN, CORRUPTION
 from genraven.report.recommend import Advice, recommend
 from genraven.report.runs import Result, Run
 from genraven.report.sentences import Finding, Question, first_upper, hours, short
-from genraven.report.spoilt_data import CLEAN, CORRUPTION, against_clean
+from genraven.report.spoilt_data import against_clean
 
 Ask = Callable[[Sequence[Run]], Question]
 MANY = 8
@@ -37,7 +38,7 @@ def compose(runs: Sequence[Run], notes: Sequence[str], ask: Ask, home: Path) -> 
     for run in runs:
         datasets.setdefault(tuple(sorted(run.dataset.items())), []).append(run)
     finished = Counter({key: sum(run.is_evidence for run in group) for key, group in datasets.items()})
-    ordered = sorted(datasets, key=lambda key: (-finished[key], CORRUPTION in dict(key), key))
+    ordered = sorted(datasets, key=lambda key: (-finished[key], dict(key).get(CORRUPTION) != CLEAN, key))
     sections: list[Section] = []
     for number, key in enumerate(ordered, 1):
         group = datasets[key]
@@ -59,9 +60,7 @@ def _apart(datasets: Sequence[dict[str, str]]) -> list[str]:
     """Each in the words in which they differ."""
     words = dict.fromkeys(word for one in datasets for word in one)
     differing = [word for word in words if len({one.get(word) for one in datasets}) > 1]
-    absent = {CORRUPTION: CLEAN}
-    return ["; ".join(f"{word} {_brief(one.get(word, absent.get(word, 'not known')))}" for word in differing)
-            for one in datasets]  # fmt: skip
+    return ["; ".join(f"{word} {_brief(one.get(word, 'not known'))}" for word in differing) for one in datasets]
 
 
 def _brief(text: str) -> str:

@@ -23,6 +23,7 @@ LEFT_OUT = (  # what is said elsewhere, or changes nothing that is learned
     *SEEDS.values(), "data.samples_per_rule", "data.source", "data.rules", "data.held_out", "data.cache_dir",
     "data.corruption", "data.eval_", "model.init_args.network.init_args.reads_unknown",
 )  # fmt: skip
+CORRUPTION, CLEAN = "corruption", "none"  # of a data set, and its word where nothing was spoilt
 SECONDS_PER_HOUR = 3600
 INIT = "init_from"
 
@@ -251,7 +252,7 @@ def _dataset(options: Json, facts: Json, evaluations: list[Any]) -> dict[str, st
         if name.startswith("data.corruption.") and value
     }
     words = {name: _told(value) or "none" for name, value in known.items() if value is not None}
-    return words | ({"corruption": _told(corruption)} if corruption else {})
+    return words | ({CORRUPTION: _told(corruption) or CLEAN} if options else {})
 
 
 def _asks(found: Any, dataset: Mapping[str, str]) -> bool:

@@ -6,39 +6,33 @@ from genraven.metrics.table import label
 from genraven.report.page import Block, Table
 from genraven.report.points import Point, compare, variants
 from genraven.report.quality import DASH, shown
+from genraven.report.reading import CLEAN, CORRUPTION
 from genraven.report.runs import Run
 
-CORRUPTION = "corruption"
-CLEAN = "none"
 SCORES = ("completion", "c3")
 
 
 def against_clean(datasets: Sequence[tuple[Mapping[str, str], Sequence[Run]]]) -> list[Block]:
     """Of data sets, each with its runs, those that agree in all but their corruption, held against the clean one."""
+    spoilt = [(words, runs) for words, runs in datasets if words.get(CORRUPTION, CLEAN) != CLEAN]
     blocks: list[Block] = []
     for words, runs in datasets:
-        kin = [(other.get(CORRUPTION, CLEAN), of) for other, of in datasets if _clean(other) == _clean(words)]
-        if CORRUPTION not in words and len(kin) > 1:
-            rows = _rows(runs, kin)
-            blocks += [_table(rows)] if rows else []
+        rows = _rows(runs, [(of, other[CORRUPTION]) for other, of in spoilt if {**other, CORRUPTION: CLEAN} == words])
+        blocks += [_table(rows)] if rows else []
     return blocks
 
 
-def _clean(words: Mapping[str, str]) -> dict[str, str]:
-    return {word: text for word, text in words.items() if word != CORRUPTION}
-
-
-def _rows(clean: Sequence[Run], kin: Sequence[tuple[str, Sequence[Run]]]) -> list[list[str]]:
-    """By model, the clean data first."""
-    spoilt = [(name, {variant.recipe: variant for variant in variants(runs)}) for name, runs in kin if name != CLEAN]
+def _rows(clean: Sequence[Run], others: Sequence[tuple[Sequence[Run], str]]) -> list[list[str]]:
+    """By model, the clean data first, then ``others``, each with its name."""
+    spoilt = [(name, {variant.recipe: variant for variant in variants(runs)}) for runs, name in others]
     rows = []
     for variant in variants(clean):
         for samples, point in variant.points.items():
-            others = [(name, found[variant.recipe].points[samples]) for name, found in spoilt
+            points = [(name, found[variant.recipe].points[samples]) for name, found in spoilt
                       if variant.recipe in found and samples in found[variant.recipe].points]  # fmt: skip
-            if others:
+            if points:
                 rows += [_row(variant.label, samples, CLEAN, point, None)]
-                rows += [_row(variant.label, samples, name, other, point) for name, other in others]
+                rows += [_row(variant.label, samples, name, other, point) for name, other in points]
     return rows
 
 

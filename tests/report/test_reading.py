@@ -157,6 +157,7 @@ def test_data_sets_are_told_apart_however_they_are_spelt(tmp_path: Path) -> None
         return read_run(name, folder(tmp_path / name, [OLD], config, **summary), "finished")[0].dataset
 
     same = dataset("a", eval_rules=["shape.constant"])
+    assert same["corruption"] == "none"
     assert dataset("b") == same
     others: list[dict[str, Any]] = [
         {"eval_rules": [1]},

@@ -5,7 +5,7 @@ from tables import repeats
 from genraven.report.page import Table
 from genraven.report.spoilt_data import against_clean
 
-CLEAN = {"trained on": "color.constant"}
+CLEAN = {"trained on": "color.constant", "corruption": "none"}
 GAPS = {**CLEAN, "corruption": "missing 0.3"}
 
 
