@@ -1,6 +1,6 @@
 # genraven on a CPU, or on GPUs where the host's container runtime hands them in (docker run --gpus all).
 #   docker build -t genraven .
-#   docker run --rm -v "$PWD/demo:/work/demo" genraven                     # the demo, about twelve minutes
+#   docker run --rm -v "$PWD/demo:/work/demo" genraven                     # the demo, about eight minutes
 #   docker run --rm -v "$PWD:/work" genraven genraven fit -c model/gpt2_tiny.yaml -c data/demo.yaml -c trainer/cpu.yaml
 FROM python:3.11-slim
 
