@@ -1,6 +1,7 @@
 # make demo    ask the question on this CPU: both families, few and many examples, one page
 # make families  train every method for the same small budget
 # make test    run all tests
+# make test-gpu the tests that need a GPU
 # make overfit  each family learns 64 puzzles by heart (hours)
 # make lint    linter, formatter and type checker
 # make bench   measure speeds and print them; ONLY="data sampling" for parts
@@ -12,7 +13,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo families test test-here test-slurm overfit scaling lint bench clean
+.PHONY: demo families test test-here test-slurm test-gpu overfit scaling lint bench clean
 
 demo: $(READY)
 	$(RUN)/python -m launch.demo
@@ -28,6 +29,9 @@ test-here:
 
 test-slurm:
 	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -m slurm
+
+test-gpu: $(READY)
+	$(RUN)/python -m pytest -m gpu -n 4
 
 overfit: $(READY)
 	$(RUN)/python -m pytest -m overfit -s

@@ -12,6 +12,7 @@ import lightning as L
 import torch
 
 STEPS, WARM_UP = 120, 20  # of a training that is timed
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 Work = Callable[[], float]
 """Does some work; returns how many units of it."""
 
@@ -47,6 +48,8 @@ class Row:
             for work, found in zip(works, rates, strict=False):
                 start = time.perf_counter()
                 units = work()
+                if DEVICE.type == "cuda":
+                    torch.cuda.synchronize()
                 if counts:
                     found.append(units if self.is_rate else units / (time.perf_counter() - start))
         ours, peer = rates

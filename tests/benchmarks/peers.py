@@ -92,9 +92,9 @@ class PlainMaskedNetwork(nn.Module):
     @torch.no_grad()
     def generate(self, num: int, num_steps: int, *, taken: int) -> Tensor:
         """(num, L) states, some written in each step, in random order; of equal steps only so many are ``taken``."""
-        states = torch.zeros(num, TOKENS_PER_PUZZLE, dtype=torch.int64)
+        states = torch.zeros(num, TOKENS_PER_PUZZLE, dtype=torch.int64, device=self.masked.device)
         masked = torch.ones_like(states, dtype=torch.bool)
-        order = torch.rand(states.shape).argsort(1)
+        order = torch.rand_like(states, dtype=torch.float).argsort(1)
         for step in range(taken):
             first, end = (TOKENS_PER_PUZZLE * i // num_steps for i in (step, step + 1))
             logits = self(layout.states_to_tokens(states).long() + 1, masked)

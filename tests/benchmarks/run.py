@@ -6,6 +6,7 @@
 import argparse
 import importlib
 import re
+import shutil
 import subprocess
 import sys
 from datetime import date
@@ -29,10 +30,10 @@ def main() -> None:
     if unknown := set(options.parts) - set(PARTS):
         sys.exit(f"expected parts of {', '.join(PARTS)}, got {', '.join(unknown)}.")
     git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True).stdout.strip() or "unknown"
+    commit = subprocess.run(git, capture_output=True, text=True).stdout.strip() if shutil.which("git") else ""
     torch.manual_seed(0)
-    print(f"{date.today()}, commit {commit}: {machine()}; a run of this processor trains in {faster_precision()}\n\n"
-          f"{HEADER}", flush=True)  # fmt: skip
+    print(f"{date.today()}, commit {commit or 'unknown'}: {machine()}; a run of this machine trains in "
+          f"{faster_precision()}\n\n{HEADER}", flush=True)  # fmt: skip
     for part in options.parts or PARTS:
         for row in importlib.import_module(part).rows(options.rounds):
             if re.search(options.rows, row.what):

@@ -1,30 +1,43 @@
-"""Writing puzzles cell by cell with a cache, and in any order, against plain ways of doing so."""
+"""Writing puzzles cell by cell with a cache, and in any order, against plain ways of doing so.
+
+On a GPU as a run does it: compiled, in CUDA graphs.
+"""
 
 from collections.abc import Iterator
 
 import torch
-from harness import Row
+from harness import DEVICE, Row
 from peers import PlainMaskedNetwork
 
 from genraven.methods.masked import MaskedDiffusion
 from genraven.networks.bidirectional import BidirectionalTransformer
+from genraven.networks.compiling import compile_blocks
 from genraven.networks.transformer import Transformer
 from genraven.puzzles import layout
 from launch.training.precision import faster_precision
-from lightning_modules import AutoregressiveModule, DiffusionModule
+from lightning_modules import AutoregressiveModule, DiffusionModule, PuzzleModule
 
-NUM = 256
+NUM = 4096 if DEVICE.type == "cuda" else 256
 LENGTHS = (0, 20, 40, 60, 80)
 """Of what stands before a cell, at which the peer is measured; the cells between cost what lies between."""
 
 
-def cell_by_cell(rounds: int) -> Row:
+def ready(module: PuzzleModule) -> PuzzleModule:
+    """As it samples on this machine's device."""
+    module.to(DEVICE).eval()
+    if DEVICE.type == "cuda":
+        compile_blocks(module.network)
+    return module
+
+
+def cell_by_cell(rounds: int, precision: str) -> Row:
     """GPT-2 small, joint head."""
-    module = AutoregressiveModule(Transformer(width=384, depth=12, num_heads=6, head="joint")).eval()
-    cells = torch.randint(0, 8, (NUM, 80, 3))
+    module = ready(AutoregressiveModule(Transformer(width=384, depth=12, num_heads=6, head="joint")))
+    cells = torch.randint(0, 8, (NUM, 80, 3), device=DEVICE)
 
     def ours() -> float:
-        return len(module.generate(NUM))
+        with torch.autocast(DEVICE.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
+            return len(module.generate(NUM))
 
     @torch.no_grad()
     def peer() -> float:
@@ -33,18 +46,20 @@ def cell_by_cell(rounds: int) -> Row:
             module.network(cells[:, :length])[:, -1].softmax(-1).multinomial(1)
         return NUM * len(LENGTHS) / 81
 
-    return Row(f"sampling {NUM} puzzles, GPT-2 small", "puzzles/s", ours, peer, "the whole prefix for each cell", 15,
-               rounds)  # fmt: skip
+    return Row(f"sampling {NUM} puzzles, GPT-2 small, {precision}", "puzzles/s", ours, peer,
+               "the whole prefix for each cell, eager float32", 15, rounds)  # fmt: skip
 
 
 def masked(num_steps: int, rounds: int, precision: str) -> Row:
-    """``mdm_tiny``, as a run's validation samples it, against a loop that anyone would write first."""
-    module = DiffusionModule(BidirectionalTransformer(width=48, depth=3, num_heads=4), MaskedDiffusion()).eval()
+    """``mdm_tiny``, on a GPU ``mdm_s``, as a run's validation samples it, against the loop that comes to mind."""
+    name, size = ("mdm_s", (384, 12, 6)) if DEVICE.type == "cuda" else ("mdm_tiny", (48, 3, 4))
+    network = BidirectionalTransformer(**dict(zip(("width", "depth", "num_heads"), size, strict=True)))
+    module = ready(DiffusionModule(network, MaskedDiffusion()))
     module.sample_by({"num_steps": num_steps})
-    plain = PlainMaskedNetwork(48, 3, 4, layout.SYMBOLS).eval()
+    plain = PlainMaskedNetwork(*size, layout.SYMBOLS).to(DEVICE).eval()
 
     def ours() -> float:
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
+        with torch.autocast(DEVICE.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
             return len(module.generate(NUM))
 
     def peer() -> float:
@@ -52,13 +67,13 @@ def masked(num_steps: int, rounds: int, precision: str) -> Row:
         taken = min(num_steps, 27)
         return len(plain.generate(NUM, num_steps, taken=taken)) * taken / num_steps
 
-    return Row(f"mdm_tiny, {NUM} puzzles in {num_steps} evaluations, {precision}", "puzzles/s", ours, peer,
+    return Row(f"{name}, {NUM} puzzles in {num_steps} evaluations, {precision}", "puzzles/s", ours, peer,
                "a plain loop, eager float32", 2 if precision == "bf16-mixed" else 1.15, rounds)  # fmt: skip
 
 
 def rows(rounds: int) -> Iterator[Row]:
     """Both families."""
     precision = faster_precision()
-    yield cell_by_cell(rounds)
+    yield cell_by_cell(rounds, precision if DEVICE.type == "cuda" else "32-true")
     for num_steps in (81, 27):
         yield masked(num_steps, rounds, precision)

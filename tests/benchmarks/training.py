@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import peers
 import torch
 import torch.nn.functional as F
-from harness import Row
+from harness import DEVICE, Row
 from torch import Tensor, nn
 
 from genraven.methods import decoding
@@ -32,20 +32,27 @@ Loss = Callable[[], Tensor]
 
 def puzzles_of(num: int) -> Tensor:
     """(num, 3, 9, 9) puzzles of all rules."""
-    return torch.cat([generate(rule, 0, -(-num // NUM_RULES)) for rule in range(NUM_RULES)])[:num].contiguous()
+    puzzles = torch.cat([generate(rule, 0, -(-num // NUM_RULES)) for rule in range(NUM_RULES)])[:num]
+    return puzzles.contiguous().to(DEVICE)
 
 
 def step(module: nn.Module, loss: Loss, num: int, *, fused: bool, precision: str = "32-true") -> Callable[[], float]:
-    """A step of AdamW on ``num`` puzzles, as a run with that ``trainer.precision`` takes it."""
+    """Steps of AdamW on ``num`` puzzles each, as a run with that ``trainer.precision`` takes them.
+
+    A GPU takes several before it is waited for, as in a run; on a CPU one is long enough to time.
+    """
+    module.to(DEVICE)
     optimizer = torch.optim.AdamW(module.parameters(), lr=1e-4, fused=fused or None)
+    num_steps = 20 if DEVICE.type == "cuda" else 1
 
     def work() -> float:
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
-            value = loss()
-        value.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        return num
+        for _ in range(num_steps):
+            with torch.autocast(DEVICE.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
+                value = loss()
+            value.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        return num_steps * num
 
     return work
 
@@ -58,11 +65,11 @@ class Draws:
 
     def __call__(self, distribution: Callable[..., Tensor], *shape: int) -> Tensor:
         """(num, *shape) draws."""
-        return distribution((self.num, *shape))
+        return distribution((self.num, *shape), device=DEVICE)
 
     def spread(self) -> Tensor:
         """(num,) draws, one in each of as many equal parts."""
-        return (torch.arange(self.num) + torch.rand(self.num)) / self.num
+        return (torch.arange(self.num, device=DEVICE) + torch.rand(self.num, device=DEVICE)) / self.num
 
 
 def goal(with_units: float, without: float | None, precision: str) -> float | None:
@@ -70,16 +77,21 @@ def goal(with_units: float, without: float | None, precision: str) -> float | No
     return with_units if precision == "bf16-mixed" else without
 
 
-def gpt2(head: Head, batch: int, rounds: int, precision: str) -> Row:
-    """GPT-2 small."""
+SIZES = {"small": (384, 12, 6), "base": (768, 12, 12)}
+"""Width, depth and heads of the study's GPT-2."""
+
+
+def gpt2(head: Head, batch: int, rounds: int, precision: str, size: str = "small") -> Row:
+    """GPT-2."""
     puzzles = puzzles_of(batch)
-    ours = AutoregressiveModule(Transformer(width=384, depth=12, num_heads=6, head=head))
+    width, depth, num_heads = SIZES[size]
+    ours = AutoregressiveModule(Transformer(width=width, depth=depth, num_heads=num_heads, head=head))
     compile_blocks(ours.network)
     sizes = ours.network.head_sizes
-    theirs = peers.StudyGPT2(384, 12, 6, ours.network.symbols, sizes)
+    theirs = peers.StudyGPT2(*SIZES[size], ours.network.symbols, sizes)
     tokens = layout.puzzles_to_tokens(puzzles)
     cells, targets = tokens.long() + 1, decoding.to_symbols(tokens, sizes)
-    return Row(f"GPT-2 small, {head} head, step of {batch}, {precision}", "puzzles/s",
+    return Row(f"GPT-2 {size}, {head} head, step of {batch}, {precision}", "puzzles/s",
                step(ours, lambda: ours.losses(puzzles, None, Draws(batch)).mean(), batch, fused=True,
                     precision=precision),
                step(theirs, lambda: theirs(cells, targets), batch, fused=False),
@@ -91,7 +103,9 @@ def mamba(batch: int, rounds: int) -> Row:
     width = 768
     ours, theirs = Block(width, 16, 2, 4), peers.mamba_block(width)
     ours.initialise(12)
-    x = torch.randn(batch, 81, width)
+    for block in (ours, theirs):
+        block.to(DEVICE)
+    x = torch.randn(batch, 81, width, device=DEVICE)
 
     def work(block: nn.Module, *more: object) -> Callable[[], float]:
         def there_and_back() -> float:
@@ -111,11 +125,11 @@ def dit(batch: int, rounds: int, precision: str) -> Row:
     ours = DiffusionModule(DiT(width=384, depth=12, num_heads=6), GaussianDiffusion(Ddpm(learned_variance=False)))
     compile_blocks(ours.network)
     theirs, fields = peers.dit(384, 12, 6), layout.puzzles_to_fields(puzzles)
-    label = torch.zeros(batch, dtype=torch.long)
+    label = torch.zeros(batch, dtype=torch.long, device=DEVICE)
 
     def loss() -> Tensor:
-        noise, times = torch.randn_like(fields), torch.randint(0, 1000, (batch,))
-        alpha = torch.linspace(1, 0, 1000)[times].view(-1, 1, 1, 1)
+        noise, times = torch.randn_like(fields), torch.randint(0, 1000, (batch,), device=DEVICE)
+        alpha = torch.linspace(1, 0, 1000, device=DEVICE)[times].view(-1, 1, 1, 1)
         noisy = alpha.sqrt() * fields + (1 - alpha).sqrt() * noise
         return F.mse_loss(theirs(noisy, timestep=times, class_labels=label).sample, noise)
 
@@ -136,7 +150,7 @@ def masked(batch: int, rounds: int, precision: str) -> Row:
     cells, states = tokens.long() + 1, layout.tokens_to_states(tokens)
 
     def loss() -> Tensor:
-        hidden = torch.rand(states.shape).argsort(1) < torch.randint(1, 82, (batch, 1))
+        hidden = torch.rand_like(states, dtype=torch.float).argsort(1) < torch.randint(1, 82, (batch, 1), device=DEVICE)
         nats = F.cross_entropy(theirs(cells, hidden).flatten(0, 1), states.flatten(), reduction="none")
         return ((nats.view_as(hidden) * hidden).sum(1) / hidden.sum(1)).mean()
 
@@ -165,6 +179,9 @@ def rows(rounds: int) -> Iterator[Row]:
     small, precision = not torch.cuda.is_available(), faster_precision()
     yield gpt2("joint", 64, rounds, precision)
     yield gpt2("separate", 64, rounds, precision)
+    if not small:
+        yield gpt2("joint", 256, rounds, precision)
+        yield gpt2("joint", 256, rounds, precision, "base")
     yield mamba(64, rounds)
     yield dit(32 if small else 256, rounds, precision)
     yield masked(32 if small else 256, rounds, precision)

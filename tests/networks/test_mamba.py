@@ -135,7 +135,7 @@ def test_kernels_give_the_same_output(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(called) == 6  # the kernel starts from nothing
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_a_gpu_gives_the_same_output() -> None:
     network, cells = make().float(), random_cells(2)
     expected = network(cells)

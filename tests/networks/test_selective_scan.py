@@ -99,7 +99,7 @@ def test_the_kernel_is_called_with_its_own_layouts(monkeypatch: pytest.MonkeyPat
     assert called == ["cpu"]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_the_kernel_gives_the_same_numbers() -> None:
     pytest.importorskip("mamba_ssm", reason="the kernel is that of mamba_ssm")
     args = arguments(82, torch.float32)[:-1]
