@@ -14,7 +14,7 @@ from genraven.networks.bidirectional import BidirectionalTransformer
 from genraven.networks.compiling import compile_blocks
 from genraven.networks.transformer import Transformer
 from genraven.puzzles import layout
-from launch.training.precision import faster_precision
+from launch.training.precision import default_precision
 from lightning_modules import AutoregressiveModule, DiffusionModule, PuzzleModule
 
 NUM = 4096 if DEVICE.type == "cuda" else 256
@@ -73,7 +73,7 @@ def masked(num_steps: int, rounds: int, precision: str) -> Row:
 
 def rows(rounds: int) -> Iterator[Row]:
     """Both families."""
-    precision = faster_precision()
+    precision = default_precision("auto")
     yield cell_by_cell(rounds, precision if DEVICE.type == "cuda" else "32-true")
     for num_steps in (81, 27):
         yield masked(num_steps, rounds, precision)

@@ -24,7 +24,7 @@ from genraven.networks.unet import UNet
 from genraven.puzzles import layout
 from genraven.puzzles.generate import generate
 from genraven.puzzles.spec import NUM_RULES
-from launch.training.precision import faster_precision
+from launch.training.precision import default_precision
 from lightning_modules import AutoregressiveModule, DiffusionModule
 
 Loss = Callable[[], Tensor]
@@ -176,7 +176,7 @@ def unet(batch: int, rounds: int) -> Row:
 
 def rows(rounds: int) -> Iterator[Row]:
     """All networks. Batches as the study's where a CPU ends them in seconds, else smaller."""
-    small, precision = not torch.cuda.is_available(), faster_precision()
+    small, precision = not torch.cuda.is_available(), default_precision("auto")
     yield gpt2("joint", 64, rounds, precision)
     yield gpt2("separate", 64, rounds, precision)
     if not small:
