@@ -33,7 +33,7 @@ def main() -> None:
     commit = subprocess.run(git, capture_output=True, text=True).stdout.strip() if shutil.which("git") else ""
     torch.manual_seed(0)
     print(f"{date.today()}, commit {commit or 'unknown'}: {machine()}; a run of this machine trains in "
-          f"{default_precision("auto")}\n\n{HEADER}", flush=True)  # fmt: skip
+          f"{default_precision('auto')}\n\n{HEADER}", flush=True)  # fmt: skip
     for part in options.parts or PARTS:
         for row in importlib.import_module(part).rows(options.rounds):
             if re.search(options.rows, row.what):
