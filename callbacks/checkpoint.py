@@ -102,7 +102,7 @@ class BestCheckpoint(ModelCheckpoint):
                 self.load_state_dict({"best_model_score": torch.tensor(score)})
 
     def _score_in_curve(self) -> float | None:
-        step = torch.load(self._path, weights_only=True, mmap=True)["global_step"]
+        step = torch.load(self._path, map_location="cpu", weights_only=True, mmap=True)["global_step"]
         row = read_curve(self._path.parents[1] / CURVE).get(step, {})
         return float(row[str(self.monitor)]) if row.get(str(self.monitor)) else None
 

@@ -5,8 +5,6 @@ x_k = sqrt(abar_k) x0 + sqrt(1 - abar_k) noise, abar_k the product of 1 - beta_i
 """
 
 import math
-from functools import cache
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,26 +16,16 @@ from genraven.methods.gaussian.schedules import check_spacing, linear_betas, spa
 MIN_NOISE = 1e-12  # keeps 1 - abar away from 0 in logarithms only
 
 
-@cache
-def _tables(num_steps: int, first: float, last: float, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:
-    """Alpha, sigma, log of the forward and of the posterior variance, each (num_steps + 1,) for k = 0 .. num_steps."""
-    with torch.inference_mode(False):  # kept for training as well
-        beta = torch.cat([torch.zeros(1, dtype=torch.float64), linear_betas(num_steps, first, last)])
-        abar = (1 - beta).cumprod(0)
-        posterior = beta[1:] * (1 - abar[:-1]) / (1 - abar[1:])
-        if num_steps > 1:
-            posterior[0] = posterior[1]  # the first step's is 0: without a logarithm
-        log_posterior = torch.cat([posterior.new_zeros(1), posterior.clamp(min=MIN_NOISE).log()])
-        log_forward = torch.cat([beta.new_zeros(1), beta[1:].log()])
-        return tuple(
-            table.to(dtype).to(device) for table in (abar.sqrt(), (1 - abar).sqrt(), log_forward, log_posterior)
-        )
-
-
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _table(which: int, *key: Any) -> Tensor:
-    """One of ``_tables``, which a compiler takes as it is."""
-    return _tables(*key)[which]
+def _tables(num_steps: int, first: float, last: float) -> Tensor:
+    """Alpha, sigma, log of the forward and of the posterior variance: (4, num_steps + 1) for k = 0 .. num_steps."""
+    beta = torch.cat([torch.zeros(1, dtype=torch.float64), linear_betas(num_steps, first, last)])
+    abar = (1 - beta).cumprod(0)
+    posterior = beta[1:] * (1 - abar[:-1]) / (1 - abar[1:])
+    if num_steps > 1:
+        posterior[0] = posterior[1]  # the first step's is 0: without a logarithm
+    log_posterior = torch.cat([posterior.new_zeros(1), posterior.clamp(min=MIN_NOISE).log()])
+    log_forward = torch.cat([beta.new_zeros(1), beta[1:].log()])
+    return torch.stack([abar.sqrt(), (1 - abar).sqrt(), log_forward, log_posterior])
 
 
 class Ddpm(Process):
@@ -84,11 +72,17 @@ class Ddpm(Process):
         self.spacing, self.last_time, self.training_spacing = spacing, last_time, training_spacing
         self.num_steps, self.beta_first, self.beta_last = num_steps, beta_first, beta_last
         self.learned_variance, self.variational_weight = learned_variance, variational_weight
+        with torch.inference_mode(False), torch.device("cpu"):  # kept for training as well, wherever it is built
+            self._exact = self._tables = _tables(num_steps, beta_first, beta_last)
+
+    def prepare(self, like: Tensor) -> None:
+        if self._tables.device != like.device or self._tables.dtype != like.dtype:
+            with torch.inference_mode(False):
+                self._tables = self._exact.to(like.dtype).to(like.device)
 
     def _at(self, t: Tensor) -> tuple[Tensor, ...]:
-        steps = (t * self.num_steps).round().long()
-        key = self.num_steps, self.beta_first, self.beta_last, t.device, t.dtype
-        return tuple(_table(which, *key)[steps] for which in range(4))
+        self.prepare(t)
+        return self._tables[:, (t * self.num_steps).round().long()].unbind()
 
     def alpha(self, t: Tensor) -> Tensor:
         return self._at(t)[0]

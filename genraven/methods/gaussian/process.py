@@ -91,6 +91,9 @@ class Process(ABC):
         """What a network is given for x_t at ``times`` (B,): the field, and what tells its noise."""
         return x, times
 
+    def prepare(self, like: Tensor) -> None:
+        """Makes what ``predict`` reads of this process ready for ``like``'s device and type; a compiled step cannot."""
+
     def for_data(self, deviation: float) -> "Process":
         """The process for data of that standard deviation, where this one does not say its own."""
         return self
@@ -223,6 +226,7 @@ class NetworkDenoiser:
         inputs = self.process, self.network, x, everywhere(t, x), self.labels, self.guidance_scale
         if self.step is None or torch.is_grad_enabled():
             return estimate(*inputs)
+        self.process.prepare(x)
         x0, share = self.step(*inputs)  # in a CUDA graph's memory, which its next call writes anew
         return Prediction(x0.clone(), None if share is None else share.clone())
 
