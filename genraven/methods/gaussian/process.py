@@ -91,7 +91,7 @@ class Process(ABC):
         """What a network is given for x_t at ``times`` (B,): the field, and what tells its noise."""
         return x, times
 
-    def prepare(self, like: Tensor) -> None:
+    def prepare(self, like: Tensor) -> None:  # noqa: B027 - most have nothing to prepare
         """Makes what ``predict`` reads of this process ready for ``like``'s device and type; a compiled step cannot."""
 
     def for_data(self, deviation: float) -> "Process":
