@@ -53,9 +53,14 @@ def _signals(name: str, point: Point) -> list[Collapse]:
     for run in point.runs:
         for signal, crossing in run.collapse.items():
             crossed.setdefault(signal, []).append(
-                f"{crossing.get('value')} crossed {crossing.get('threshold')} at step {crossing.get('step')}"
+                f"{_brief(crossing.get('value'))} crossed {_brief(crossing.get('threshold'))} at step "
+                f"{crossing.get('step')}"
             )
     return [
         Collapse(name, point, "while training", f"{signal} in {len(told)} of {len(point.runs)} runs: {'; '.join(told)}")
         for signal, told in crossed.items()
     ]
+
+
+def _brief(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -85,7 +85,8 @@ class Forecast:
 def forecast(scores: Mapping[int, float], errors: Mapping[int, float]) -> Forecast:
     """Of the scores, with their standard errors, at ascending numbers of examples."""
     if len(scores) < MIN_SIZES:
-        return Forecast(scores, None, f"only {len(scores)} numbers of examples were measured, and it takes {MIN_SIZES}")
+        measured = f"{len(scores)} {'was' if len(scores) == 1 else 'were'} measured"
+        return Forecast(scores, None, f"it takes {MIN_SIZES} numbers of examples, and {measured}")
     *before, last = scores
     hidden, truth = Line.fit({size: scores[size] for size in before}, errors).at(last), scores[last]
     width, line = hidden.high - hidden.low, Line.fit(scores, errors)
