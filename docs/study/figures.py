@@ -5,7 +5,7 @@ from pathlib import Path
 
 from genraven.puzzles.spec import TOKENS_PER_PUZZLE
 from genraven.report.figures import COLORS, MARKERS, Line, chart
-from genraven.report.points import Point, Variant, best_checkpoints, variants
+from genraven.report.points import Point, Variant, best_checkpoints, compare, variants
 from genraven.report.reading import read_run
 from genraven.report.runs import Run
 
@@ -29,6 +29,18 @@ SPOILT = {  # the middle of a run's name: in words, and the shares of completion
     "exceptions0.1": ("10% exceptions", 0.9, 0.9),
     "exceptions0.3": ("30% exceptions", 0.7, 0.7),
 }
+
+
+VARIANTS = {  # the end of a run's name: of which model, and what is other
+    "gpt2_plain": ("gpt2", "GPT-2, joint head, no dropout"),
+    "gpt2_rows": ("gpt2", "GPT-2, joint head, rows in any order"),
+    "gpt2_masks": ("gpt2", "GPT-2, joint head, a quarter by the last panel alone"),
+    "gpt2_separate_rows": ("gpt2_separate", "GPT-2, separate heads, rows in any order"),
+    "mdm_dropout": ("mdm", "masked diffusion, dropout 0.1"),
+    "mdm_rows": ("mdm", "masked diffusion, rows in any order"),
+    "sit_onehot_rows": ("sit_onehot", "SiT one-hot, rows in any order"),
+}
+WHOLE_TASK = {"gpt2": "GPT-2 small, joint head", "mdm": "masked diffusion `mdm_s`", "sit": "SiT-S/1"}
 
 
 def by_model(study: str, pattern: str) -> dict[str, Variant]:
@@ -82,6 +94,63 @@ def robust() -> None:
     _print(rows)
 
 
+def little_data_variants() -> None:
+    """Prints each variant's scores, and by how much it differs from its model as it is."""
+    usual, found = by_model("little_data", "*-r[0-9]-*"), by_model("little_data_variants", "*-r[0-9]-*")
+    rows = [["examples of each rule", "variant", "repeats", "completion", "less the usual", "C3", "novel C3",
+             "less the usual", "memorised rows"]]  # fmt: skip
+    for n in sorted({n for variant in found.values() for n in variant.points}):
+        for name, (model, words) in VARIANTS.items():
+            if name in found and (point := found[name].points.get(n)):
+                as_it_is = usual[model].points[n]
+                rows.append([f"{n:,}", words, str(len(point.runs)), str(point.interval("completion")),
+                             _difference(point, as_it_is, "completion"), str(point.interval("c3")),
+                             str(point.interval("novel_c3")), _difference(point, as_it_is, "novel_c3"),
+                             str(point.interval("memorized_rows"))])  # fmt: skip
+    _print(rows)
+
+
+def collapse() -> None:
+    """Prints what Gaussian diffusion learns of one rule, those of single repeats in brackets."""
+    (variant,) = by_model("collapse", "*-r[0-9]").values()
+    rows = [["examples", "checkpoint", "completion", "C3", "novel C3", "memorised rows", "AnyValid"]]
+    for n, point in variant.points.items():
+        for words, at in (("last", point), ("`best.ckpt`", best_checkpoints(point, "completion"))):
+            if at:
+                rows.append([f"{n:,}", words, *(_repeats(at, score) for score in (*COLUMNS, "any_valid"))])
+    _print(rows)
+
+
+def whole_task() -> None:
+    """Prints the scores of each model, and what few puzzles of held-out rules teach the best of them."""
+    columns = ("completion_trained", "completion_held_out", "c3", "novel_c3", "any_valid")
+    rows = [["model", "completion, trained rules", "held-out rules", "C3", "novel C3", "AnyValid"]]
+    for name, words in WHOLE_TASK.items():
+        (point,) = by_model("whole_task", name)[name].points.values()
+        rows.append([words, *(str(point.interval(score)) for score in columns)])
+    _print(rows)
+    found = {start: by_model("transfer", f"{start}-*") for start in ("init", "nothing")}
+    rows = [["examples of each of five rules", "completion from trained weights", "from nothing", "C3 from trained "
+             "weights", "novel C3", "C3 from nothing", "novel C3"]]  # fmt: skip
+    points = {start: next(iter(variants.values())).points for start, variants in found.items()}
+    for n in points["init"]:
+        trained, nothing = (points[start][n] for start in ("init", "nothing"))
+        completions = [str(part.interval("completion")) for part in (trained, nothing)]
+        written = [str(part.interval(score)) for part in (trained, nothing) for score in ("c3", "novel_c3")]
+        rows.append([str(n), *completions, *written])
+    _print(rows)
+
+
+def _difference(point: Point, other: Point, score: str) -> str:
+    """Of three repeats or more a sure one is bold."""
+    interval = compare(point, other, score)
+    if interval is None:
+        return "–"
+    told = f"{interval.value:+.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+    is_sure = len(point.runs) >= len(other.runs) and (interval.low > 0 or interval.high < 0)
+    return f"**{told}**" if is_sure else told
+
+
 def _repeats(point: Point, score: str) -> str:
     means = [result.scores[score].value for result in point.results]
     return f"{sum(means) / len(means):.3f} ({', '.join(f'{mean:.2f}' for mean in means)})"
@@ -89,4 +158,7 @@ def _repeats(point: Point, score: str) -> str:
 
 if __name__ == "__main__":
     little_data()
+    little_data_variants()
     robust()
+    collapse()
+    whole_task()
