@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -36,7 +36,7 @@ class Line:
     """One curve, or marks without one."""
 
     name: str
-    """Written at its end, where it is one of ``line``, ``broken``, ``marks``."""
+    """Written at its end, but for ``dots`` and ``band``; a ``reference``'s in a lighter hand."""
     points: Mapping[float, Interval]
     """By value of the axis; several marks need several lines."""
     look: tuple[str, str]
@@ -75,13 +75,14 @@ def chart(lines: Sequence[Line], xlabel: str, ylabel: str) -> str | None:
     with _panel(xlabel, ylabel) as (axes, svg):
         ends: dict[str, tuple[float, float]] = {}
         colors: dict[str, str] = {}
+        references = {line.name for line in lines if line.kind == "reference"}
         for line in lines:
             _draw(axes, line)
-            if line.points and line.kind in ("line", "broken", "marks"):
+            if line.points and line.kind not in ("dots", "band"):
                 last = max(line.points)
                 ends[line.name], colors[line.name] = (last, line.points[last].value), line.look[0]
         _decade_ticks(axes, [x for line in lines for x in line.points])
-        _label_ends(axes, ends, colors)
+        _label_ends(axes, ends, colors, references)
         return svg()
 
 
@@ -105,8 +106,10 @@ def _draw(axes: Axes, line: Line) -> None:
                       linestyle=":" if line.kind == "broken" else "-", capsize=2.5, zorder=3)  # fmt: skip
 
 
-def _label_ends(axes: Axes, ends: Mapping[str, tuple[float, float]], colors: Mapping[str, str]) -> None:
-    """Writes each name beside the end of its line, (x, y); those too near to each other are moved apart."""
+def _label_ends(
+    axes: Axes, ends: Mapping[str, tuple[float, float]], colors: Mapping[str, str], light: Collection[str] = ()
+) -> None:
+    """Writes each name beside the end of its line, (x, y), bold or ``light``; those that are too near move apart."""
     names = sorted(ends, key=lambda name: ends[name][1])
     low, high = axes.get_ylim()
     height, gap = high - low, LABEL_GAP * (high - low)
@@ -117,7 +120,8 @@ def _label_ends(axes: Axes, ends: Mapping[str, tuple[float, float]], colors: Map
     axes.figure.subplots_adjust(right=max(0.5, 0.97 - WIDTH_OF_LETTER * max(map(len, names), default=0)))
     for name, y in zip(names, places, strict=True):
         axes.annotate(name, ends[name], (1.02, (y - over - low) / height), textcoords="axes fraction", va="center",
-                      color=colors[name], fontweight="bold", fontsize=8.5, annotation_clip=False)  # fmt: skip
+                      color=colors[name], fontweight="normal" if name in light else "bold", fontsize=8.5,
+                      annotation_clip=False)  # fmt: skip
 
 
 def _decade_ticks(axes: Axes, values: Iterable[float]) -> None:

@@ -99,7 +99,13 @@ def _study_lines(metric: str, look: Mapping[str, tuple[str, str]]) -> list[Line]
         known = best.setdefault(row.architecture, {}).get(row.samples_per_rule)
         if value is not None and (known is None or value > known.value):
             best[row.architecture][row.samples_per_rule] = Interval(value, value, value)
-    return [Line(name, dict(sorted(points.items())), look[name], "reference") for name, points in best.items()]
+    return [
+        Line(_of_study(name), dict(sorted(points.items())), look[name], "reference") for name, points in best.items()
+    ]
+
+
+def _of_study(architecture: str) -> str:
+    return f"{architecture}, study"
 
 
 # Forecast ------------------------------------------------------------------------------------------------------------
@@ -186,7 +192,7 @@ def _study_marks(metric: str, samples: int, look: Mapping[str, tuple[str, str]])
     rows: list[Published] = [row for row in published() if row.parameters and metric in row.scores]
     near = min({row.samples_per_rule for row in rows}, key=lambda n: abs(math.log(n / samples)), default=0)
     return [
-        Line(row.architecture, {float(row.parameters or 0): Interval(*[row.scores[metric]] * 3)},
+        Line(_of_study(row.architecture), {float(row.parameters or 0): Interval(*[row.scores[metric]] * 3)},
              look[row.architecture], "reference")
         for row in rows
         if row.samples_per_rule == near
