@@ -31,6 +31,7 @@ test-slurm:
 	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -m slurm
 
 test-gpu: $(READY)
+	$(RUN)/python -c 'import sys, torch; torch.cuda.is_available() or sys.exit("make test-gpu: torch sees no GPU here")'
 	$(RUN)/python -m pytest -m gpu -n 4
 
 overfit: $(READY)

@@ -1,3 +1,6 @@
+"""Files that appear whole or not at all, and that are read wherever they come from."""
+
+import ast
 import os
 import stat
 from pathlib import Path
@@ -109,3 +112,15 @@ def test_a_folder_is_made_or_refused_by_the_option_to_change(tmp_path: Path) -> 
     with pytest.raises(InputError, match=r"got .*file/below .*: set --out\.") as caught:
         writable_folder(tmp_path / "file" / "below", "--out")
     assert "\n" not in str(caught.value)
+
+
+def test_tensors_of_any_device_are_read_on_any() -> None:
+    """What a GPU wrote cannot be read where there is none, unless it is said where it goes."""
+    root, loads = Path(__file__).parents[1], 0
+    rooms = ("genraven", "datamodules", "lightning_modules", "callbacks", "launch")
+    for path in (path for room in rooms for path in (root / room).rglob("*.py")):
+        for call in ast.walk(ast.parse(path.read_text())):
+            if isinstance(call, ast.Call) and ast.unparse(call.func) == "torch.load":
+                loads += 1
+                assert "map_location" in {keyword.arg for keyword in call.keywords}, f"{path}:{call.lineno}"
+    assert loads

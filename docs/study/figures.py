@@ -10,7 +10,7 @@ from genraven.report.reading import read_run
 from genraven.report.runs import Run
 
 HERE = Path(__file__).parent
-MODELS = {  # the end of a run's name: what it is called in a figure, and in a table
+MODELS = {  # end of a run's name -> its name in a figure, and in a table
     "gpt2": ("GPT-2", "GPT-2, joint head"),
     "gpt2_separate": ("GPT-2, separate", "GPT-2, separate heads"),
     "mdm": ("masked diffusion", "masked diffusion"),
@@ -20,7 +20,7 @@ LOOKS = dict(zip(MODELS, zip(COLORS, MARKERS, strict=False), strict=False))
 LABELS = {"completion": "completed by the rule (completion)", "novel_c3": "generated: new and consistent (novel C3)"}
 COLUMNS = ("completion", "c3", "novel_c3", "memorized_rows")
 PANEL = 9  # cells that a completion writes
-SPOILT = {  # the middle of a run's name: in words, and the shares of completions and puzzles that a copy has right
+SPOILT = {  # part of a run's name -> in words, the share of completions and of puzzles that a copy has right
     "clean": ("clean", 1.0, 1.0),
     "missing0.1": ("10% of cells missing", 1.0, 1.0),
     "missing0.3": ("30% of cells missing", 1.0, 1.0),
@@ -31,7 +31,7 @@ SPOILT = {  # the middle of a run's name: in words, and the shares of completion
 }
 
 
-VARIANTS = {  # the end of a run's name: of which model, and what is other
+VARIANTS = {  # end of a run's name -> the model of MODELS that it varies, in words
     "gpt2_plain": ("gpt2", "GPT-2, joint head, no dropout"),
     "gpt2_rows": ("gpt2", "GPT-2, joint head, rows in any order"),
     "gpt2_masks": ("gpt2", "GPT-2, joint head, a quarter by the last panel alone"),
@@ -40,6 +40,7 @@ VARIANTS = {  # the end of a run's name: of which model, and what is other
     "mdm_rows": ("mdm", "masked diffusion, rows in any order"),
     "sit_onehot_rows": ("sit_onehot", "SiT one-hot, rows in any order"),
 }
+# a run's name -> its name in a table
 WHOLE_TASK = {"gpt2": "GPT-2 small, joint head", "mdm": "masked diffusion `mdm_s`", "sit": "SiT-S/1"}
 
 
@@ -82,7 +83,7 @@ def little_data() -> None:
 
 
 def robust() -> None:
-    """Prints the scores of each model on each kind of data, those of single repeats in brackets."""
+    """Prints the scores of each model on each kind of data, the scores of single repeats in brackets."""
     names = ("gpt2", "mdm", "sit_onehot")
     headings = [cell for name in names for cell in (f"{MODELS[name][0]}: completion", "C3")]
     rows = [["training data", "a copy: completion, C3", *headings]]
@@ -111,7 +112,7 @@ def little_data_variants() -> None:
 
 
 def collapse() -> None:
-    """Prints what Gaussian diffusion learns of one rule, those of single repeats in brackets."""
+    """Prints what Gaussian diffusion learns of one rule, the scores of single repeats in brackets."""
     (variant,) = by_model("collapse", "*-r[0-9]").values()
     rows = [["examples", "checkpoint", "completion", "C3", "novel C3", "memorised rows", "AnyValid"]]
     for n, point in variant.points.items():
@@ -130,24 +131,23 @@ def whole_task() -> None:
         rows.append([words, *(str(point.interval(score)) for score in columns)])
     _print(rows)
     found = {start: by_model("transfer", f"{start}-*") for start in ("init", "nothing")}
-    rows = [["examples of each of five rules", "completion from trained weights", "from nothing", "C3 from trained "
-             "weights", "novel C3", "C3 from nothing", "novel C3"]]  # fmt: skip
-    points = {start: next(iter(variants.values())).points for start, variants in found.items()}
+    rows = [["examples of each of five rules", "from trained weights: completion", "C3", "novel C3",
+             "from nothing: completion", "C3", "novel C3"]]  # fmt: skip
+    points = {start: variant.points for start, (variant,) in ((s, v.values()) for s, v in found.items())}
     for n in points["init"]:
         trained, nothing = (points[start][n] for start in ("init", "nothing"))
-        completions = [str(part.interval("completion")) for part in (trained, nothing)]
-        written = [str(part.interval(score)) for part in (trained, nothing) for score in ("c3", "novel_c3")]
-        rows.append([str(n), *completions, *written])
+        scores = [str(part.interval(score)) for part in (trained, nothing) for score in COLUMNS[:3]]
+        rows.append([str(n), *scores])
     _print(rows)
 
 
 def _difference(point: Point, other: Point, score: str) -> str:
-    """Of three repeats or more a sure one is bold."""
+    """Bold where it is sure, over three repeats of both."""
     interval = compare(point, other, score)
     if interval is None:
         return "–"
     told = f"{interval.value:+.3f} [{interval.low:.3f}, {interval.high:.3f}]"
-    is_sure = len(point.runs) >= len(other.runs) and (interval.low > 0 or interval.high < 0)
+    is_sure = min(len(point.runs), len(other.runs)) >= 3 and (interval.low > 0 or interval.high < 0)
     return f"**{told}**" if is_sure else told
 
 

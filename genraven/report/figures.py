@@ -80,7 +80,8 @@ def chart(lines: Sequence[Line], xlabel: str, ylabel: str) -> str | None:
             _draw(axes, line)
             if line.points and line.kind not in ("dots", "band"):
                 last = max(line.points)
-                ends[line.name], colors[line.name] = (last, line.points[last].value), line.look[0]
+                ends[line.name] = max((last, line.points[last].value), ends.get(line.name, (0, 0)))
+                colors[line.name] = line.look[0]
         _decade_ticks(axes, [x for line in lines for x in line.points])
         _label_ends(axes, ends, colors, references)
         return svg()

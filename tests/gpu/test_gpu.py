@@ -25,6 +25,7 @@ from genraven.networks.transformer import Transformer
 from genraven.networks.unet import UNet
 from genraven.puzzles.generate import generate
 from launch.cli import main
+from launch.training.precision import default_precision
 
 pytestmark = pytest.mark.gpu
 
@@ -88,7 +89,7 @@ def test_a_run_learns_goes_on_and_is_scored(name: str, tmp_path: Path) -> None:
         losses = [float(row["train/loss"]) for row in csv.DictReader(file)]
     assert losses[-1] < losses[0]
     checkpoint = torch.load(max((run / "checkpoints").glob("step-*.ckpt")), weights_only=True)
-    assert checkpoint["numerics"] == {"precision": "bf16-mixed", "tf32": True, "compiled": True}
+    assert checkpoint["numerics"] == {"precision": default_precision("gpu"), "tf32": True, "compiled": True}
     assert main(["evaluate", str(run), "--puzzles-per-rule", "8"]) == 0
     assert torch.cuda.get_device_name() in (run / "evaluation.json").read_text()
     assert main(["sample", str(run), "--num", "6"]) == 0

@@ -53,6 +53,9 @@ class Categorical(Process):
     def as_read(self, x: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
         return self.path.as_read(x, times)
 
+    def prepare(self, like: Tensor) -> None:
+        self.path.prepare(like)
+
     def initial(self, noise: Tensor) -> Tensor:
         return self.path.initial(noise)
 

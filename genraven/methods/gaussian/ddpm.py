@@ -73,16 +73,19 @@ class Ddpm(Process):
         self.num_steps, self.beta_first, self.beta_last = num_steps, beta_first, beta_last
         self.learned_variance, self.variational_weight = learned_variance, variational_weight
         with torch.inference_mode(False), torch.device("cpu"):  # kept for training as well, wherever it is built
-            self._exact = self._tables = _tables(num_steps, beta_first, beta_last)
+            self._exact = self._tables = _tables(num_steps, beta_first, beta_last)  # on the host; as last asked for
 
     def prepare(self, like: Tensor) -> None:
-        if self._tables.device != like.device or self._tables.dtype != like.dtype:
+        if like.device.type != "cpu" and (self._tables.device != like.device or self._tables.dtype != like.dtype):
             with torch.inference_mode(False):
                 self._tables = self._exact.to(like.dtype).to(like.device)
 
     def _at(self, t: Tensor) -> tuple[Tensor, ...]:
+        steps = (t * self.num_steps).round().long()
+        if t.device.type == "cpu":  # samplers keep their times on the host, whatever the fields are on
+            return self._exact[:, steps].to(t.dtype).unbind()
         self.prepare(t)
-        return self._tables[:, (t * self.num_steps).round().long()].unbind()
+        return self._tables[:, steps].unbind()
 
     def alpha(self, t: Tensor) -> Tensor:
         return self._at(t)[0]

@@ -92,7 +92,7 @@ class Process(ABC):
         return x, times
 
     def prepare(self, like: Tensor) -> None:  # noqa: B027 - most have nothing to prepare
-        """Makes what ``predict`` reads of this process ready for ``like``'s device and type; a compiled step cannot."""
+        """Puts what ``predict`` reads of this process on ``like``'s device: a compiled step must not move it."""
 
     def for_data(self, deviation: float) -> "Process":
         """The process for data of that standard deviation, where this one does not say its own."""

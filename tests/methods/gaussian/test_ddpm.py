@@ -118,3 +118,15 @@ def test_tables_first_used_in_evaluation_serve_training() -> None:
     x = torch.ones(2, 3, 4, 4, requires_grad=True)
     (process.alpha(torch.tensor(1.0)) * x).sum().backward()
     process.loss(network, torch.ones(2, 3, 4, 4), x, torch.tensor([0.1, 0.5])).sum().backward()
+
+
+def test_times_on_the_host_leave_what_was_prepared_for_another_device() -> None:
+    process, elsewhere = Ddpm(num_steps=10), torch.empty(1, device="meta")
+    process.prepare(elsewhere)
+    there = process._tables
+    before = Ddpm(num_steps=10).alpha(torch.tensor([0.1, 0.7]))
+    for t in (torch.tensor([0.1, 0.7]), torch.tensor([0.1, 0.7], dtype=torch.float64)):
+        assert torch.allclose(process.alpha(t), before.to(t.dtype))
+        assert process.alpha(t).dtype == t.dtype
+    assert process.alpha(elsewhere).is_meta
+    assert process._tables is there
