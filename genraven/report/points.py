@@ -4,7 +4,7 @@ A *variant* is all that was set but seeds and the number of examples; a *point* 
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -203,11 +203,21 @@ def _key(run: Run, *, of_size: bool = True) -> str:
 
 
 def differences(groups: Sequence[Sequence[Run]]) -> list[dict[str, str]]:
-    """For each group, the settings (last words of their names) in which the groups differ."""
+    """For each group, the settings (last words of their names) in which the groups differ.
+
+    A setting that is absent is as one that is none; a class that some set is told by what they set of it, if anything.
+    """
     told = [dict(group[0].settings) | _decoding(group[0]) for group in groups]
-    names = sorted({name for one in told for name in one})
-    differing = [name for name in names if len({one.get(name) for one in told}) > 1]
-    return [{name.rpartition(".")[2]: one.get(name, "none") for name in differing} for one in told]
+    values = {name: [one.get(name, "none") for one in told] for name in sorted({name for one in told for name in one})}
+    differing = [name for name, found in values.items() if len(set(found)) > 1]
+    differing = [name for name in differing if not _is_told_by_others(name, set(values[name]), differing)]
+    return [{name.rpartition(".")[2]: values[name][place] for name in differing} for place in range(len(told))]
+
+
+def _is_told_by_others(name: str, values: Collection[str], differing: Sequence[str]) -> bool:
+    block, _, word = name.rpartition(".")
+    only_one = len(set(values) - {"none"}) == 1
+    return word == "class_path" and only_one and any(other.startswith(f"{block}.init_args.") for other in differing)
 
 
 def _decoding(run: Run) -> dict[str, str]:

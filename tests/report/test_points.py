@@ -63,6 +63,21 @@ def test_networks_that_differ_in_kind_and_size_are_told_by_both() -> None:
     ]
 
 
+def test_what_nobody_set_and_a_class_that_is_set_are_no_part_of_a_label() -> None:
+    block = "model.init_args.method"
+    plain = repeats("autoregressive", 100, 0.5, settings={block: "none"})
+    masks = {f"{block}.class_path": "genraven.methods.autoregressive.Autoregressive",
+             f"{block}.init_args.masked_share": "0.25", f"{block}.init_args.sampling": "none"}  # fmt: skip
+    runs = [*plain, *repeats("autoregressive", 100, 0.6, settings=masks)]
+    assert {variant.label for variant in variants(runs)} == {
+        "GPT-2, 10 M parameters, masked_share none", "GPT-2, 10 M parameters, masked_share 0.25"
+    }  # fmt: skip
+    only_class = repeats("autoregressive", 100, 0.6, settings={f"{block}.class_path": "mine.Other"})
+    assert {variant.label for variant in variants([*plain, *only_class])} == {
+        "GPT-2, 10 M parameters, class_path none", "GPT-2, 10 M parameters, class_path mine.Other"
+    }  # fmt: skip
+
+
 def test_a_copy_of_a_training_is_no_repeat() -> None:
     first, second, _ = repeats("diffusion", 400, 0.5)
     copy = replace(first, name="copy")

@@ -193,7 +193,7 @@ def test_a_year_outside_the_measured_range_leaves_today() -> None:
     advice = recommend(CROSSING, Question("completion", 40000, growth=10))
     assert (advice.verdict, advice.family, advice.later) == ("train", "diffusion", None)
     assert "there is not enough evidence" in advice.headline
-    assert "No forecast of the diffusion family for 400,000 examples per rule: only 3 numbers" in text_of(advice)
+    assert "No forecast of the diffusion family for 400,000 examples per rule: it takes 4" in text_of(advice)
 
 
 def test_a_smaller_model_that_is_not_surely_worse_is_named() -> None:
