@@ -99,7 +99,7 @@ def little_data_variants() -> None:
     """Prints each variant's scores, and by how much it differs from its model as it is."""
     usual, found = by_model("little_data", "*-r[0-9]-*"), by_model("little_data_variants", "*-r[0-9]-*")
     rows = [["examples of each rule", "variant", "repeats", "completion", "less the usual", "C3", "novel C3",
-             "less the usual", "memorised rows"]]  # fmt: skip
+             "less the usual", "memorised rows", "completion at `best.ckpt`"]]  # fmt: skip
     for n in sorted({n for variant in found.values() for n in variant.points}):
         for name, (model, words) in VARIANTS.items():
             if name in found and (point := found[name].points.get(n)):
@@ -107,7 +107,8 @@ def little_data_variants() -> None:
                 rows.append([f"{n:,}", words, str(len(point.runs)), str(point.interval("completion")),
                              _difference(point, as_it_is, "completion"), str(point.interval("c3")),
                              str(point.interval("novel_c3")), _difference(point, as_it_is, "novel_c3"),
-                             str(point.interval("memorized_rows"))])  # fmt: skip
+                             str(point.interval("memorized_rows")),
+                             str((best_checkpoints(point, "completion") or point).interval("completion"))])  # fmt: skip
     _print(rows)
 
 
