@@ -29,8 +29,6 @@ SPOILT = {  # part of a run's name -> in words, the share of completions and of 
     "exceptions0.1": ("10% exceptions", 0.9, 0.9),
     "exceptions0.3": ("30% exceptions", 0.7, 0.7),
 }
-
-
 VARIANTS = {  # end of a run's name -> the model of MODELS that it varies, in words
     "gpt2_plain": ("gpt2", "GPT-2, joint head, no dropout"),
     "gpt2_rows": ("gpt2", "GPT-2, joint head, rows in any order"),
@@ -40,14 +38,22 @@ VARIANTS = {  # end of a run's name -> the model of MODELS that it varies, in wo
     "mdm_rows": ("mdm", "masked diffusion, rows in any order"),
     "sit_onehot_rows": ("sit_onehot", "SiT one-hot, rows in any order"),
 }
-# a run's name -> its name in a table
-WHOLE_TASK = {"gpt2": "GPT-2 small, joint head", "mdm": "masked diffusion `mdm_s`", "sit": "SiT-S/1"}
+WHOLE_TASK = {  # a run's name -> its name in a table
+    "gpt2": "GPT-2 small, joint head",
+    "mdm": "masked diffusion `mdm_s`",
+    "sit": "SiT-S/1",
+}
 
 
 def by_model(study: str, pattern: str) -> dict[str, Variant]:
     """The variant of each model, of a study's runs of this name."""
     runs = [read_run(folder.name, folder, "finished")[0] for folder in sorted((HERE / study).glob(pattern))]
     return {_model(variant.first): variant for variant in variants(runs)}
+
+
+def _only(study: str, pattern: str) -> Variant:
+    (variant,) = by_model(study, pattern).values()
+    return variant
 
 
 def _model(run: Run) -> str:
@@ -114,9 +120,8 @@ def little_data_variants() -> None:
 
 def collapse() -> None:
     """Prints what Gaussian diffusion learns of one rule, the scores of single repeats in brackets."""
-    (variant,) = by_model("collapse", "*-r[0-9]").values()
     rows = [["examples", "checkpoint", "completion", "C3", "novel C3", "memorised rows", "AnyValid"]]
-    for n, point in variant.points.items():
+    for n, point in _only("collapse", "*-r[0-9]").points.items():
         for words, at in (("last", point), ("`best.ckpt`", best_checkpoints(point, "completion"))):
             if at:
                 rows.append([f"{n:,}", words, *(_repeats(at, score) for score in (*COLUMNS, "any_valid"))])
@@ -128,16 +133,14 @@ def whole_task() -> None:
     columns = ("completion_trained", "completion_held_out", "c3", "novel_c3", "any_valid")
     rows = [["model", "completion, trained rules", "held-out rules", "C3", "novel C3", "AnyValid"]]
     for name, words in WHOLE_TASK.items():
-        (point,) = by_model("whole_task", name)[name].points.values()
+        (point,) = _only("whole_task", name).points.values()
         rows.append([words, *(str(point.interval(score)) for score in columns)])
     _print(rows)
-    found = {start: by_model("transfer", f"{start}-*") for start in ("init", "nothing")}
+    points = {start: _only("transfer", f"{start}-*").points for start in ("init", "nothing")}
     rows = [["examples of each of five rules", "from trained weights: completion", "C3", "novel C3",
              "from nothing: completion", "C3", "novel C3"]]  # fmt: skip
-    points = {start: variant.points for start, (variant,) in ((s, v.values()) for s, v in found.items())}
     for n in points["init"]:
-        trained, nothing = (points[start][n] for start in ("init", "nothing"))
-        scores = [str(part.interval(score)) for part in (trained, nothing) for score in COLUMNS[:3]]
+        scores = [str(points[start][n].interval(score)) for start in points for score in COLUMNS[:3]]
         rows.append([str(n), *scores])
     _print(rows)
 

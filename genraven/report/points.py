@@ -210,7 +210,7 @@ def differences(groups: Sequence[Sequence[Run]]) -> list[dict[str, str]]:
     told = [dict(group[0].settings) | _decoding(group[0]) for group in groups]
     values = {name: [one.get(name, "none") for one in told] for name in sorted({name for one in told for name in one})}
     differing = [name for name, found in values.items() if len(set(found)) > 1]
-    differing = [name for name in differing if not _is_told_by_others(name, set(values[name]), differing)]
+    differing = [name for name in differing if not _is_told_by_others(name, values[name], differing)]
     return [{name.rpartition(".")[2]: values[name][place] for name in differing} for place in range(len(told))]
 
 
