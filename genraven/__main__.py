@@ -47,9 +47,9 @@ def command(code: Path = CODE) -> list[str]:
 def main() -> int:
     """Runs the command line; its exit status."""
     find_own_packages()
-    from launch.cli import main
+    from launch.cli import run_process
 
-    return main()
+    return run_process()
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from genraven.memory import keep_freed_memory
 from genraven.signals import REQUEUE, Preempted, noted_signals
 from launch.arguments import AddCommand, LateParser, path
 from launch.configs import plugins
+from launch.processes.leaving import Leaving
 from launch.processes.started_by import settle_starter
 from launch.slurm.cluster_options import add_cluster_arguments
 from launch.trained.arguments import add_model_commands
@@ -166,5 +167,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status or 0
 
 
+def run_process() -> int:
+    """``main`` as all that this process does."""
+    return Leaving().after(main)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_process())

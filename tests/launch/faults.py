@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,24 @@ class Slow(Fault):
 
     def on_train_batch_start(self, *args: Any) -> None:
         time.sleep(0.2)
+
+
+class AbortWithPython(L.Callback):
+    """What Python lets go of last aborts the process, as gloo's threads do when they are late; and a file is left open
+    in the current folder.
+    """
+
+    class Late:
+        def __init__(self) -> None:
+            self.abort = os.abort  # a module may be gone by then
+
+        def __del__(self) -> None:
+            self.abort()
+
+    def on_train_start(self, trainer: L.Trainer, *args: Any) -> None:
+        self.file = Path(f"left_open_{trainer.global_rank}").open("w")  # noqa: SIM115
+        self.file.write("written")
+        sys.late = self.Late()  # type: ignore[attr-defined]
 
 
 class CountCollectives(L.Callback):

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,8 +14,10 @@ import numpy as np
 import pytest
 from tiny import BY_DEVICE, MAX_STEPS, assert_same_run, curves, fault, fit, last_state, leftovers, steps
 
+from genraven.__main__ import command
 from genraven.signals import REQUEUE
 from launch.cli import main
+from launch.processes.started_by import STARTED
 
 pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent
@@ -112,6 +115,35 @@ def test_a_step_that_is_not_logged_exchanges_gradients_once_and_nothing_else(run
     not_logged = [([], 0), (["gradients"], 1)]
     logged = [([], 0), (["all_reduce", "gradients"], 1)]  # and the loss
     assert exchanges == logged + not_logged * 2 + logged + not_logged
+
+
+@pytest.mark.parametrize("stop", [[], fault("SignalInStep", step=4)], ids=["finished", "stopped"])
+def test_what_outlives_python_does_not_fail_a_run_of_several(stop: list[str], in_tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"}
+    arguments = fit(Path("run"), "--trainer.callbacks+=faults.AbortWithPython", *stop)
+    launched = [*command(), "launch", "--devices", "2", "--", *arguments, "--trainer.max_steps", "8"]
+    done = subprocess.run(launched, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == (REQUEUE if stop else 0), done.stderr
+    assert [Path(f"left_open_{rank}").read_text() for rank in (0, 1)] == ["written"] * 2
+
+
+@pytest.mark.parametrize(
+    ("ends", "status"), [("return 3", 3), ("sys.exit(4)", 4), ("sys.exit()", 0), ("sys.exit('no')", 1), ("0 / 0", 1)]
+)
+def test_a_process_among_others_keeps_its_status(ends: str, status: int) -> None:
+    """One that is alone ends as Python does, which here aborts it."""
+    script = f"""import os, sys
+from launch.processes.leaving import Leaving
+class Late:
+    def __del__(self, abort=os.abort):
+        abort()
+def command():
+    sys.late = Late()
+    {ends}
+sys.exit(Leaving().after(command))"""
+    for others, expected in ({}, -signal.SIGABRT), (dict.fromkeys(STARTED, "0"), status):
+        done = subprocess.run([sys.executable, "-c", script], env=os.environ | others, stderr=subprocess.DEVNULL)
+        assert done.returncode == expected
 
 
 def test_torchrun_starts_the_same_run_and_starts_it_again(whole: Path, tmp_path: Path) -> None:
