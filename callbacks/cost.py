@@ -73,12 +73,13 @@ class Cost(L.Callback):
     # What it says ------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """The last validation's; joules follow in ``on_save_checkpoint``."""
-        return {"bought": self._bought}
+        """The last that was measured; joules follow in ``on_save_checkpoint``."""
+        return {"bought": self._bought, "puzzles_per_s": self._speed}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on from a checkpoint."""
         self._bought = state_dict["bought"]
+        self._speed = state_dict.get("puzzles_per_s")  # which older checkpoints lack
 
     def report(self) -> dict[str, Any]:
         """For the summary; null where not known."""

@@ -122,7 +122,7 @@ class RunSummary(L.Callback):
             self._earlier |= {name: self._facts.get(name, 0) for name in CUMULATIVE}
             self._started = time.monotonic()
         if state == "finished" and (self._cut or self._facts["step"] < self._max_steps):
-            why = self._cut or self._reports()["stopped"] or self._facts.get("stopped") or "training ended early"
+            why = self._cut or self._reports().get("stopped") or self._facts.get("stopped") or "training ended early"
             state, reason = "stopped", f"{why}: step {self._facts['step']} of {self._max_steps}"
         try:
             self._write(state=state, reason=reason, max_steps=self._max_steps)
@@ -178,12 +178,13 @@ class RunSummary(L.Callback):
             "precision": str(trainer.precision),
             "seed": getattr(pl_module, "seed", None),
             **_data_facts(getattr(trainer, "datamodule", None)),
+            **dict.fromkeys(REPORTED),
             **self._reports(),
         }
 
     def _reports(self) -> dict[str, Any]:
-        """What other callbacks have to say by now."""
-        facts = dict.fromkeys(REPORTED)
+        """What other callbacks have to say by now; of a start in which nothing was left to train, nothing."""
+        facts: dict[str, Any] = {}
         for reporter in self._reporters:
             facts |= reporter.report()
         return facts

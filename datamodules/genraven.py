@@ -22,7 +22,7 @@ from datamodules.batches import (
     StreamPool,
     TrainLoader,
 )
-from datamodules.sources import Selection, content_digest, evaluation_part, file_source
+from datamodules.sources import Selection, can_leave_gaps, content_digest, evaluation_part, file_source
 from datamodules.store import PuzzleSource, generated_source, num_cpus, num_whole, open_index, open_set
 from genraven.errors import InputError
 from genraven.formats.puzzles import PuzzleFile
@@ -148,9 +148,7 @@ class GenRAVENDataModule(L.LightningDataModule):
     @cached_property
     def has_gaps(self) -> bool:
         """Can cells of training puzzles be unknown? Those of a source that is not there cannot."""
-        if self.source is None or self.corruption.leaves_gaps:
-            return self.corruption.leaves_gaps
-        return user_path(self.source).exists() and self._file.has_gaps
+        return can_leave_gaps(self.source, self.source_split, self.corruption)
 
     @property
     def _groups(self) -> tuple[int, ...]:

@@ -14,8 +14,9 @@ from torch import Tensor
 from datamodules.store import PuzzleSource, corruption_suffix
 from genraven.errors import InputError, shown
 from genraven.formats.puzzles import UNKNOWN_RULE, Chunk, PuzzleFile
-from genraven.formats.read import source_digest, source_files
+from genraven.formats.read import open_puzzles, source_digest, source_files
 from genraven.metrics.memorization import whole
+from genraven.paths import user_path
 from genraven.puzzles.corrupt import Corruption, spoilt
 from genraven.puzzles.rules import row_rules, rule_bits, shared_rules
 from genraven.puzzles.spec import NUM_RULES, RULES
@@ -81,6 +82,18 @@ def _read_whole(file: PuzzleFile, places: Places) -> Chunk:
         raise InputError(f"expected whole puzzles, got unknown cells in puzzle {places[which]} of {file.path}: leave "
                          "such puzzles out.")  # fmt: skip
     return chunk
+
+
+def can_leave_gaps(source: str | None, split: str | None, corruption: Corruption) -> bool:
+    """Can cells of training puzzles be unknown? Those of a source that is not there cannot.
+
+    Raises:
+        InputError: the source is no file of puzzles.
+    """
+    if source is None or corruption.leaves_gaps:
+        return corruption.leaves_gaps
+    path = user_path(source)
+    return path.exists() and open_puzzles(path, split=split).has_gaps
 
 
 def content_digest(path: Path, split: str | None = None) -> str:

@@ -129,8 +129,9 @@ def _answer(runs: Sequence[Run], advice: Advice, question: Question, mark: str) 
     facts = [(word, [_item(finding) for finding in found]) for word, found in parts.items() if found]
     budget = "" if question.budget is None else f", trained with at most {question.budget:g} {question.unit}"
     told = "; ".join(f"{word} {_brief(text)}" for word, text in runs[0].dataset.items()) or "data set not known"
-    asked = (f"Asked: {question.goal}, {question.examples:,} examples per rule{_in_all(runs, question)}, times "
-             f"{question.growth:g} in a year{budget}. {first_upper(told)}.")  # fmt: skip
+    growth = "" if question.growth == 1 else f", times {question.growth:g} in a year"
+    asked = (f"Asked: {question.goal}, {question.examples:,} examples per rule{_in_all(runs, question)}{growth}"
+             f"{budget}. {first_upper(told)}.")  # fmt: skip
     return Section(mark + advice.headline, [Facts(facts), Text(asked)], is_answer=True)
 
 
@@ -141,12 +142,12 @@ def _in_all(runs: Sequence[Run], question: Question) -> str:
 
 def _apart_from_seeds(found: Sequence[Variant]) -> list[Block]:
     """Which models and recipes there are, and what sets apart those of one architecture and size."""
-    rows = []
-    for variant in found:
-        own = f"{variant.first.architecture}, {size(variant.first.parameters)}"
-        apart = variant.label.removeprefix(own).lstrip(", ")
-        if apart:
-            rows.append([own, apart, str(len(variant.runs))])
+    models = [f"{variant.first.architecture}, {size(variant.first.parameters)}" for variant in found]
+    rows = [
+        [model, variant.label.removeprefix(model).lstrip(", ") or "none of these is set", str(len(variant.runs))]
+        for model, variant in zip(models, found, strict=True)
+        if models.count(model) > 1 or variant.label != model
+    ]
     caption = "Runs that differ in more than their seeds and number of examples are not repeats. They differ in:"
     return [Table(["model", "settings", "runs"], rows, caption)] if rows else []
 

@@ -225,13 +225,14 @@ def _decoding(run: Run) -> dict[str, str]:
 
 
 def _labels(groups: Sequence[Sequence[Run]]) -> list[str]:
+    """What tells the groups apart; a setting that others have and this one has not is not named."""
     labels = []
     for group in groups:
         first = group[0]
         kin = [other for other in groups if other[0].architecture == first.architecture]
         peers = [other for other in kin if other[0].parameters == first.parameters]
         apart = _kinds(kin)[kin.index(group)] | differences(peers)[peers.index(group)]
-        more = "".join(f", {name} {value}" for name, value in apart.items())
+        more = "".join(f", {name} {value}" for name, value in apart.items() if value != "none")
         labels.append(f"{first.architecture}, {size(first.parameters)}{more}")
     return labels
 

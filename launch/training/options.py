@@ -6,10 +6,10 @@ from typing import Any, Literal
 from lightning.pytorch.cli import LightningArgumentParser
 
 from datamodules import GenRAVENDataModule
-from datamodules.sources import content_digest
+from datamodules.sources import can_leave_gaps, content_digest
 from genraven.errors import InputError
-from genraven.formats.read import open_puzzles
 from genraven.paths import user_path
+from genraven.puzzles.corrupt import Corruption
 from launch.training.monitoring import MONITORING
 from lightning_modules import PuzzleModule
 
@@ -41,15 +41,6 @@ def add_options(parser: LightningArgumentParser) -> None:
         parser.add_class_arguments(options, name)
 
 
-def _has_gaps(data: Any) -> bool:
-    """Can training puzzles lack cells?"""
-    spoilt = data.corruption or {}
-    if spoilt.get("missing") or spoilt.get("missing_panels"):
-        return True
-    path = Path(data.source) if data.source else None
-    return path is not None and path.exists() and open_puzzles(path, split=data.source_split).has_gaps
-
-
 def settle_options(options: Any) -> None:
     """Makes paths in ``options``, of one command, those that a user means, and notes what the source holds.
 
@@ -65,8 +56,10 @@ def settle_options(options: Any) -> None:
     data = options.data
     if data.source and data.source_sha256 is None and Path(data.source).exists():  # else the data module complains
         data.source_sha256 = content_digest(Path(data.source), data.source_split)
-    if READS_UNKNOWN in options and options[READS_UNKNOWN] is None and _has_gaps(data):
-        options[READS_UNKNOWN] = True
+    if READS_UNKNOWN in options and options[READS_UNKNOWN] is None:
+        corruption = Corruption(**dict(data.corruption or {}))
+        if can_leave_gaps(data.source, data.source_split, corruption):
+            options[READS_UNKNOWN] = True
     for name in FROM_1:
         value = options[name]
         if value is not None and value < 1:

@@ -13,6 +13,7 @@ from tiny import BY_DEVICE, curves, fit, last_state
 
 from callbacks import CollapseWatch
 from callbacks.collapse import Reading
+from callbacks.summary import SECONDS
 from genraven.errors import InputError
 from launch.cli import main
 from launch.configs.identity import config_hash
@@ -156,6 +157,19 @@ def test_a_collapse_may_stop_a_run_which_keeps_its_last_state(tmp_path: Path, mo
     with (run / "curve.csv").open() as file:
         lines = [(line["step"], line["val_count/completion"]) for line in csv.DictReader(file)]
     assert lines == [("8", "12.0"), ("16", "12.0"), ("24", "12.0")]
+
+
+def test_a_finished_run_that_is_started_again_keeps_what_it_said(tmp_path: Path) -> None:
+    """Speed and operations too, which only a training measures."""
+    run = tmp_path / "run"
+    summaries = []
+    for _ in range(2):
+        assert main(fit(run)) == 0
+        summaries.append(json.loads((run / "summary.json").read_text()))
+    first, second = ({name: value for name, value in one.items() if name not in SECONDS} for one in summaries)
+    assert second == first
+    assert first["flops"] == first["flops_per_puzzle"] * first["puzzles"]
+    assert first["puzzles_per_s"] > 0
 
 
 @pytest.mark.parametrize(("logger", "shown"), [("TensorBoardLogger", True), ("CSVLogger", False)])

@@ -70,11 +70,11 @@ def test_what_nobody_set_and_a_class_that_is_set_are_no_part_of_a_label() -> Non
              f"{block}.init_args.masked_share": "0.25", f"{block}.init_args.sampling": "none"}  # fmt: skip
     runs = [*plain, *repeats("autoregressive", 100, 0.6, settings=masks)]
     assert {variant.label for variant in variants(runs)} == {
-        "GPT-2, 10 M parameters, masked_share none", "GPT-2, 10 M parameters, masked_share 0.25"
+        "GPT-2, 10 M parameters", "GPT-2, 10 M parameters, masked_share 0.25"
     }  # fmt: skip
     only_class = repeats("autoregressive", 100, 0.6, settings={f"{block}.class_path": "mine.Other"})
     assert {variant.label for variant in variants([*plain, *only_class])} == {
-        "GPT-2, 10 M parameters, class_path none", "GPT-2, 10 M parameters, class_path mine.Other"
+        "GPT-2, 10 M parameters", "GPT-2, 10 M parameters, class_path mine.Other"
     }  # fmt: skip
 
 
