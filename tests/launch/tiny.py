@@ -1,5 +1,6 @@
 """Runs that take a second, and what they leave."""
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +46,25 @@ def last_state(run: Path) -> dict[str, Any]:
 
 
 def curves(run: Path) -> dict[str, list[tuple[int, float]]]:
-    """Steps and values of all curves but those of speed and cost, as TensorBoard shows them."""
-    events = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0})
-    events.Reload()
+    """Steps and values of all curves but those of speed and cost, as TensorBoard shows them.
+
+    It reads the starts of a run in the order of their files' names, which end with a second, host, process and count:
+    of two starts by one process in one second the 10th would come before the 9th. So they are made one file, in order.
+    """
+    starts = sorted((run / "tensorboard").glob("events.*"), key=lambda path: _second_and_count(path.name.split(".")))
+    with tempfile.NamedTemporaryFile(prefix="events.out.tfevents.") as whole:
+        whole.write(b"".join(path.read_bytes() for path in starts))
+        whole.flush()
+        events = EventAccumulator(whole.name, size_guidance={"scalars": 0})
+        events.Reload()
     names = [
         name for name in events.Tags()["scalars"] if name != "train/puzzles_per_s" and not name.startswith("cost/")
     ]
     return {name: [(event.step, event.value) for event in events.Scalars(name)] for name in names}
+
+
+def _second_and_count(parts: list[str]) -> tuple[int, int]:
+    return int(parts[3]), int(parts[-1])
 
 
 def assert_same_run(one: Path, other: Path) -> None:
