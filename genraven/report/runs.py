@@ -160,11 +160,14 @@ class Run:
         return max(same, key=lambda r: r.puzzles_per_rule).scores[metric].value if same else None
 
     def series(self, metric: str) -> tuple[Result, ...]:
-        """The results along the training, by step: of test puzzles where several steps have them, else validation."""
+        """The results along the training, by step: of test puzzles where several steps have them, else validation.
+
+        Without the best checkpoint, which was chosen for its score: a curve through it would rise to there and fall.
+        """
         for split in ("test", "val"):
             at: dict[int, Result] = {}
-            for r in sorted(self._whole, key=lambda r: (r.checkpoint != BEST, r.puzzles_per_rule)):
-                if r.split == split and r.is_own and metric in r.scores:
+            for r in sorted(self._whole, key=lambda r: r.puzzles_per_rule):
+                if r.split == split and r.is_own and r.checkpoint != BEST and metric in r.scores:
                     at[r.step] = r
             if len(at) > 1:
                 return tuple(at[step] for step in sorted(at))

@@ -122,6 +122,10 @@ def test_the_curve_gives_validation_scores_at_earlier_steps(tmp_path: Path) -> N
         (50, 0.5),
         (100, 0.8),
     ]
+    best = [OLD | {"checkpoint": "best.ckpt", "step": 50, "split": split} for split in ("test", "val")]
+    run, _ = read_run("a", folder(tmp_path, [OLD, *best]), "finished")  # chosen for its score: no point of a curve
+    assert [(result.step, result.split) for result in run.series("completion")] == [(50, "val"), (100, "val")]
+    assert run.series("completion")[0].scores["completion"].value == 0.5
     (path / "curve.csv").write_text("step\nnever\n")
     assert read_run("a", path, "finished")[1] == [f"{path / 'curve.csv'} is broken, and passed over."]
 

@@ -228,6 +228,15 @@ def test_a_verdict_between_curves_that_still_rise_names_its_budget() -> None:
     assert "Train the diffusion family longer" in text_of(advice)
 
 
+def test_a_curve_that_may_still_rise_is_trained_longer_next() -> None:
+    level = (run("autoregressive", 400, 0.9, seed=seed, results=rising(0.9, 0.9)) for seed in range(3))
+    unclear = (run("diffusion", 400, 0.3, seed=seed, results=rising(0.3, 0.3 - 0.1 * seed)) for seed in range(3))
+    advice = recommend([*level, *unclear], Question("completion", 400))
+    assert [step.text for step in advice.next_steps] == [
+        "Train the diffusion family longer, or in more repeats: it is not sure that the curve is level at its end."
+    ]
+
+
 def test_a_budget_leaves_out_what_is_dearer_or_of_unknown_cost() -> None:
     runs = [
         *table({400: 0.3}, {400: 0.1}),
