@@ -26,33 +26,42 @@ COSTS = {"device_hours": AXES["device_hours"], "flops": AXES["flops"], "money": 
 def along_training(variants: Sequence[Variant], samples: int, metric: str, prefix: str) -> list[Block]:
     """The score against epochs, FLOPs and device-hours of training, on one number of examples."""
     look, panels, rows = looks_of(variants), [], []
+    variants = [variant for variant in variants if variant.along(samples, metric)]
+    names = _names_of_lines(variants)
     for axis in BUDGETS:
         lines, told = [], []
-        for variant in variants:
+        for variant, name in zip(variants, names, strict=True):
             points = _by_cost(variant, samples, axis, metric)
             if points:
                 kind: Kind = "line" if variant.is_steady else "broken"
                 named = {cost: interval for cost, point in points.items() if (interval := point.interval(metric))}
-                lines.append(
-                    Line(variant.first.architecture or "", named, look[variant.first.architecture or ""], kind)
-                )
+                lines.append(Line(name, named, look[variant.first.architecture or ""], kind))
                 told.append(f"{variant.label} " + ", ".join(f"{i.value:.2f} at {short(x)}" for x, i in named.items()))
         if svg := figures.chart(lines, AXES[axis], label(metric)):
             alt = f"{label(metric)} against {AXES[axis]}: {'; '.join(told)}"
             panels.append(Panel(f"{prefix}along-{axis}", svg, alt))
-    for variant in variants:
+    for variant, name in zip(variants, names, strict=True):
         for point in variant.along(samples, metric):
             spent = [point.spent(axis) for axis in ("puzzles", *BUDGETS)]
-            rows.append([variant.label, f"{max(result.step for result in point.results):,}",
+            rows.append([name, variant.label, f"{max(result.step for result in point.results):,}",
                          *(DASH if cost is None else short(cost) for cost in spent), shown(point.interval(metric)),
                          point.split])  # fmt: skip
     if not panels:
         return []
     caption = (f"On {samples:,} examples per rule, means of repeats at the steps they have in common. Solid: the rate "
                "is constant and weights are averaged, so each point is what a training of that length gives. Dotted: "
-               f"the rate decays, and only the end is. {INTERVALS}")  # fmt: skip
-    headings = ["model", "step", "puzzles seen", *(AXES[axis] for axis in BUDGETS), label(metric), "of"]
+               f"the rate decays, and only the end is. What each line is stands below. {INTERVALS}")  # fmt: skip
+    headings = ["line", "model", "step", "puzzles seen", *(AXES[axis] for axis in BUDGETS), label(metric), "of"]
     return [Picture(panels, caption, Table(headings, rows))]
+
+
+def _names_of_lines(variants: Sequence[Variant]) -> list[str]:
+    """The architecture of each, with a number where several are of one."""
+    architectures = [variant.first.architecture or "" for variant in variants]
+    return [
+        f"{name} {architectures[: i + 1].count(name)}" if architectures.count(name) > 1 else name
+        for i, name in enumerate(architectures)
+    ]
 
 
 def _by_cost(variant: Variant, samples: int, axis: str, metric: str) -> dict[float, Point]:

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from tables import STEADY, repeats, result, run, table, validated
 
+from genraven.report.budgets import along_training
 from genraven.report.contest import Candidate, by_budget, by_examples, choose, duels, winner
+from genraven.report.page import Picture
 from genraven.report.points import Point, compare, differences, distinct, variants
 from genraven.report.progress import best_and_last, end_of, reach
 from genraven.report.runs import Result, Seeds, Share
@@ -76,6 +78,23 @@ def test_what_nobody_set_and_a_class_that_is_set_are_no_part_of_a_label() -> Non
     assert {variant.label for variant in variants([*plain, *only_class])} == {
         "GPT-2, 10 M parameters", "GPT-2, 10 M parameters, class_path mine.Other"
     }  # fmt: skip
+
+
+def test_lines_of_one_architecture_have_numbers() -> None:
+    dropout = {"model.init_args.network.init_args.dropout": "0.1"}
+    runs = [
+        *repeats("diffusion", 400, 0.5),
+        *repeats("autoregressive", 400, 0.5),
+        *repeats("autoregressive", 400, 0.6, settings=dropout),
+        *repeats("autoregressive", 800, 0.6, 20_000_000),
+    ]  # no line on 400 examples
+    (picture,) = along_training(variants(runs), 400, "completion", "")
+    assert isinstance(picture, Picture)
+    assert [row[:2] for row in picture.table.rows] == [
+        ["GPT-2 1", "GPT-2, 10 M parameters, dropout 0.1"], ["GPT-2 2", "GPT-2, 10 M parameters"],
+        ["SiT", "SiT, 10 M parameters"]
+    ]  # fmt: skip
+    assert all(name in picture.panels[0].svg for name in ("GPT-2 1", "GPT-2 2", "SiT"))
 
 
 def test_a_copy_of_a_training_is_no_repeat() -> None:
