@@ -73,7 +73,7 @@ class Cost(L.Callback):
     # What it says ------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """The last that was measured; joules follow in ``on_save_checkpoint``."""
+        """What puzzles cost in the last validation, and the last speed; joules follow in ``on_save_checkpoint``."""
         return {"bought": self._bought, "puzzles_per_s": self._speed}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

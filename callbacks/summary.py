@@ -183,7 +183,7 @@ class RunSummary(L.Callback):
         }
 
     def _reports(self) -> dict[str, Any]:
-        """What other callbacks have to say by now; of a start in which nothing was left to train, nothing."""
+        """What other callbacks have to say by now; nothing before training begins, when they know nothing."""
         facts: dict[str, Any] = {}
         for reporter in self._reporters:
             facts |= reporter.report()

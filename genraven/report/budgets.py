@@ -77,6 +77,8 @@ def crossings(variants: Sequence[Variant], samples: int, metric: str) -> list[Bl
         told += [Item(f"In {AXES[axis]}, on {samples:,} examples per rule: {crossing_sentence(duel, axis)}")
                  for duel in duels(by_budget(variants, samples, axis, metric), metric)]  # fmt: skip
     devices = sorted({run.device for variant in variants for run in variant.runs if run.device})
+    if told and any(point.split == "val" for variant in variants for point in variant.along(samples, metric)):
+        told.append(Item("Along a training scores are those of validation puzzles, by which models are chosen, too."))
     if told and len(devices) > 1:
         told.append(Item(f"Device-hours are of different devices, and not comparable: {', '.join(devices)}."))
     return [Text(CLAIMED), Items(told)] if told else []
@@ -140,20 +142,21 @@ def against_cost(variants: Sequence[Variant], samples: int, question: Question, 
     look, panels = looks_of(variants), []
     points = [(variant, point) for variant in variants if (point := variant.points.get(samples))]
     points = [(variant, point) for variant, point in points if point.has(question.metric)]
+    names = _names_of_lines([variant for variant, _ in points])
     for cost, xlabel in COSTS.items():
         lines = []
-        for variant, point in points:
+        for (variant, point), name in zip(points, names, strict=True):
             spent, interval = point.spent(cost), point.interval(question.metric)
             if spent and interval:
-                name = variant.first.architecture or ""
-                lines.append(Line(name, {spent: interval}, look[name], "marks"))
+                lines.append(Line(name, {spent: interval}, look[variant.first.architecture or ""], "marks"))
         if svg := figures.chart(lines, xlabel, label(question.metric)):
-            alt = f"{label(question.metric)} against {xlabel}, {len(lines)} points, in numbers below"
+            many = f"{len(lines)} point{'s' * (len(lines) > 1)}"
+            alt = f"{label(question.metric)} against {xlabel}, {many}, in numbers below"
             panels.append(Panel(f"{prefix}cost-{cost}", svg, alt))
     if not panels:
         return []
-    rows = [_bill_row(variant, point, question) for variant, point in points]
-    headings = ["model", label(question.metric), "FLOPs", "device-hours", "money", "device-seconds a puzzle",
+    rows = [[name, *_bill_row(variant, point, question)] for (variant, point), name in zip(points, names, strict=True)]
+    headings = ["mark", "model", label(question.metric), "FLOPs", "device-hours", "money", "device-seconds a puzzle",
                 "first year's total"]  # fmt: skip
     missing = [xlabel for cost, xlabel in COSTS.items() if not any(point.spent(cost) for _, point in points)]
     absent = f" Not known of any run: {', '.join(missing)}." if missing else ""
@@ -163,7 +166,7 @@ def against_cost(variants: Sequence[Variant], samples: int, question: Question, 
 
 
 def _bill_row(variant: Variant, point: Point, question: Question) -> list[str]:
-    of, each = bill(point, question.goal, question.prices), seconds_per_puzzle(point, question.goal)
+    of, each = bill(point, point, question.goal, question.prices), seconds_per_puzzle(point, question.goal)
     flops, money, total = point.spent("flops"), point.spent("money"), of.total
     return [
         variant.label, shown(point.interval(question.metric)),

@@ -19,6 +19,7 @@ from genraven.report.recommend import Advice, recommend
 from genraven.report.runs import Result, Run
 from genraven.report.sentences import Finding, Question, first_upper, hours, short
 from genraven.report.spoilt_data import against_clean
+from genraven.run_folder import BEST
 
 Ask = Callable[[Sequence[Run]], Question]
 MANY = 8
@@ -143,11 +144,11 @@ def _in_all(runs: Sequence[Run], question: Question) -> str:
 def _apart_from_seeds(found: Sequence[Variant]) -> list[Block]:
     """Which models and recipes there are, and what sets apart those of one architecture and size."""
     models = [f"{variant.first.architecture}, {size(variant.first.parameters)}" for variant in found]
-    rows = [
-        [model, variant.label.removeprefix(model).lstrip(", ") or "none of these is set", str(len(variant.runs))]
-        for model, variant in zip(models, found, strict=True)
-        if models.count(model) > 1 or variant.label != model
-    ]
+    rows = []
+    for model, variant in zip(models, found, strict=True):
+        settings = variant.label.removeprefix(model).lstrip(", ")
+        if settings or models.count(model) > 1:
+            rows.append([model, settings or "none of the settings named here", str(len(variant.runs))])
     caption = "Runs that differ in more than their seeds and number of examples are not repeats. They differ in:"
     return [Table(["model", "settings", "runs"], rows, caption)] if rows else []
 
@@ -162,10 +163,12 @@ def _copies(runs: Sequence[Run]) -> list[Block]:
 
 
 def _decodings(runs: Sequence[Run]) -> list[Block]:
-    """Every result of the runs that were evaluated in several ways."""
+    """The results at the end of those runs that were evaluated in several ways."""
     lines = []
     for run in runs:
-        tested = [result for result in run.results if result.checkpoint and not result.given_corruption]
+        tested = [result for result in run.results if result.checkpoint not in ("", BEST)
+                  and not result.given_corruption and run.final and result.split == run.final.split]  # fmt: skip
+        tested.sort(key=lambda result: (result.step, result.puzzles_per_rule))
         ways = {json.dumps(dict(result.decoding), sort_keys=True, default=str): result for result in tested}
         if len(ways) > 1:
             lines += [_decoded(run, result) for result in ways.values()]

@@ -9,6 +9,7 @@ import numpy as np
 
 from genraven.report.points import Point, Variant, best_checkpoints, compare
 from genraven.report.statistics import CONFIDENCE, MIN_REPEATS, Crossing, Interval, crossing, per_point
+from genraven.run_folder import BEST
 
 MAX_LEVELS = 5
 SAME_BUDGET = 1.1
@@ -27,6 +28,11 @@ class Choice:
     """That were not chosen."""
     by_validation: bool
     """False where nothing was to choose, too."""
+
+    @property
+    def training(self) -> Point:
+        """What has to be trained for it: to the end, where the best checkpoint was chosen, which is known only then."""
+        return self.end if any(result.checkpoint == BEST for result in self.point.results) else self.point
 
 
 Field = Mapping[str, Choice]

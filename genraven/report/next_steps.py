@@ -42,7 +42,7 @@ def next_steps(evidence: Evidence, fields: Sequence[Field], ends: Mapping[str, E
         found.append(
             Finding("Score validation puzzles (genraven evaluate --split val): then models are chosen by them.")
         )
-    unclear = [name for name, end in ends.items() if end.trend == "unclear"]
+    unclear = [name for name, end in ends.items() if end.trend == "unclear" and end.change and end.change.value > 0]
     if unclear and not found:
         found.append(Finding(f"Train {' and '.join(map(the, unclear))} longer, or in more repeats: it is not sure that "
                              "the curve is level at its end."))  # fmt: skip

@@ -207,11 +207,20 @@ def differences(groups: Sequence[Sequence[Run]]) -> list[dict[str, str]]:
 
     A setting that is absent is as one that is none; a class that some set is told by what they set of it, if anything.
     """
-    told = [dict(group[0].settings) | _decoding(group[0]) for group in groups]
+    differing = _differing(groups)
+    return [{name.rpartition(".")[2]: _told(group).get(name, "none") for name in differing} for group in groups]
+
+
+def _differing(groups: Sequence[Sequence[Run]]) -> list[str]:
+    told = [_told(group) for group in groups]
     values = {name: [one.get(name, "none") for one in told] for name in sorted({name for one in told for name in one})}
     differing = [name for name, found in values.items() if len(set(found)) > 1]
-    differing = [name for name in differing if not _is_told_by_others(name, values[name], differing)]
-    return [{name.rpartition(".")[2]: values[name][place] for name in differing} for place in range(len(told))]
+    return [name for name in differing if not _is_told_by_others(name, values[name], differing)]
+
+
+def _told(group: Sequence[Run]) -> dict[str, str]:
+    """Settings and decoding, by their whole names."""
+    return dict(group[0].settings) | _decoding(group[0])
 
 
 def _is_told_by_others(name: str, values: Collection[str], differing: Sequence[str]) -> bool:
@@ -225,13 +234,20 @@ def _decoding(run: Run) -> dict[str, str]:
 
 
 def _labels(groups: Sequence[Sequence[Run]]) -> list[str]:
-    """What tells the groups apart; a setting that others have and this one has not is not named."""
+    """Architecture and size, and what the group has of the settings that tell some of one size apart.
+
+    Those of the data are named of any architecture that has them, others within theirs.
+    """
+    peers: dict[tuple[str | None, int | None], list[Sequence[Run]]] = {}
+    for group in groups:
+        peers.setdefault((group[0].architecture, group[0].parameters), []).append(group)
+    named = {(architecture, name) for (architecture, _), found in peers.items() for name in _differing(found)}
     labels = []
     for group in groups:
-        first = group[0]
+        first, told = group[0], _told(group)
         kin = [other for other in groups if other[0].architecture == first.architecture]
-        peers = [other for other in kin if other[0].parameters == first.parameters]
-        apart = _kinds(kin)[kin.index(group)] | differences(peers)[peers.index(group)]
+        own = sorted({name for of, name in named if of == first.architecture or name.startswith("data.")})
+        apart = _kinds(kin)[kin.index(group)] | {name.rpartition(".")[2]: told.get(name, "none") for name in own}
         more = "".join(f", {name} {value}" for name, value in apart.items() if value != "none")
         labels.append(f"{first.architecture}, {size(first.parameters)}{more}")
     return labels

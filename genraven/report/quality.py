@@ -12,7 +12,6 @@ from genraven.report.forecast import Forecast
 from genraven.report.page import Block, Panel, Picture, Table, Text
 from genraven.report.points import Point, Variant, compare, foretell
 from genraven.report.published import SOURCE, Published, published
-from genraven.report.runs import Run
 from genraven.report.sentences import Question
 from genraven.report.statistics import Interval
 
@@ -66,10 +65,11 @@ def against_examples(variants: Sequence[Variant], prefix: str) -> list[Block]:
         return []
     caption = ("Look for the line that is highest at the examples you have, and for lines that cross. Each line joins "
                "the means of an architecture's repeats, of the model and checkpoint chosen on validation puzzles; "
-               f"dots are single runs. {INTERVALS} Dashed, hollow: the study ({SOURCE}), its best models at 40 rules "
-               "and a million steps, without counts and without novel C3.")  # fmt: skip
+               f"dots are single runs at their ends. {INTERVALS} Dashed, hollow: the study ({SOURCE}), its best "
+               "models at 40 rules and a million steps, without counts and without novel C3.")  # fmt: skip
     headings = ["model", "examples per rule", "in all", *map(label, MAIN), "runs", "puzzles", "of"]
-    return [Picture(panels, caption, Table(headings, rows, "Every model and recipe: means of repeats."))]
+    of_all = "Every model and recipe: means of repeats at the end of their trainings."
+    return [Picture(panels, caption, Table(headings, rows, of_all))]
 
 
 def _in_all(point: Point) -> int | None:
@@ -226,7 +226,7 @@ def by_rule(variants: Sequence[Variant], samples: int, metric: str, prefix: str)
         told = "; ".join(f"{rule} {c3:.2f}, {done:.2f}" for rule, (c3, done) in shares.items())
         alt = f"{choice.label}: C3 and completion of each rule: {told}"
         panels.append(Panel(f"{prefix}rules-{name}", figures.per_rule(shares, looks_of(variants)[name]), alt))
-        said.append(f"{choice.label}: {_correlations(choice.point.runs)}")
+        said.append(f"{choice.label}: {_correlations(choice.point)}")
         rows += [[choice.label, rule, f"{c3:.3f}", f"{done:.3f}"] for rule, (c3, done) in shares.items()]
     caption = (f"One panel for each architecture on {samples:,} examples per rule, one mark for each rule, means of "
                f"repeats. Does a model complete best what it generates most? Pearson's r: {'; '.join(said)}. The study "
@@ -249,8 +249,8 @@ def mean(values: Iterable[float]) -> float:
     return sum(listed) / len(listed)
 
 
-def _correlations(runs: Sequence[Run]) -> str:
-    found = [run.final.correlation for run in runs if run.final and run.final.correlation]
+def _correlations(point: Point) -> str:
+    found = [result.correlation for result in point.results if result.correlation]
     if not found:
         return "none, since one of the two does not vary or there are fewer than three rules"
     values = ", ".join(f"{r['value']:.2f}" for r in found)

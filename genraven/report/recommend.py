@@ -109,7 +109,7 @@ def _standings(evidence: Evidence, examples: float) -> list[Finding]:
 def _costs(evidence: Evidence, choices: Field) -> tuple[Finding, ...]:
     question, found = evidence.question, []
     for name, choice in choices.items():
-        told = to_pay(bill(choice.point, question.goal, question.prices), question, choice)
+        told = to_pay(bill(choice.point, choice.training, question.goal, question.prices), question, choice)
         about = f"{name}: " if len(choices) > 1 else ""
         found += [Finding(f"{about}{one.text}", one.runs) for one in told]
     return tuple(found)

@@ -139,7 +139,10 @@ class Run:
 
     @cached_property
     def final(self) -> Result | None:
-        """What is reported: test puzzles, the last checkpoint, the run's own decoding, the most puzzles."""
+        """What is reported: test puzzles, the run's own decoding, the last checkpoint, the most puzzles.
+
+        Of a run of which the best checkpoint alone was tested, that one.
+        """
         return max((result for result in self._whole if result.scores), key=_preference, default=None)
 
     @property
@@ -149,9 +152,10 @@ class Run:
 
     @property
     def best(self) -> Result | None:
-        """The same of the checkpoint that was best on validation puzzles, where that was evaluated."""
-        found = [result for result in self._whole if result.checkpoint == BEST and result.split == "test"]
-        return max(found, key=_preference, default=None)
+        """The same, decoded alike, of the checkpoint that was best on validation puzzles, where that was evaluated."""
+        tested = [result for result in self._whole if result.checkpoint == BEST and result.split == "test"]
+        alike = [result for result in tested if self.final and result.decoding == self.final.decoding]
+        return max(alike, key=_preference, default=None)
 
     def validation(self, metric: str, of: Result) -> float | None:
         """The score on validation puzzles at the checkpoint ``of``, to choose by."""
@@ -163,6 +167,7 @@ class Run:
         """The results along the training, by step: of test puzzles where several steps have them, else validation.
 
         Without the best checkpoint, which was chosen for its score: a curve through it would rise to there and fall.
+        Of a run that has no more than one of them, what is reported of it.
         """
         for split in ("test", "val"):
             at: dict[int, Result] = {}
@@ -185,5 +190,5 @@ class Run:
         return whole * min(step / self.step, 1.0)
 
 
-def _preference(result: Result) -> tuple[bool, bool, int, bool, int]:
-    return (result.split == "test", result.is_own, result.step, result.checkpoint != BEST, result.puzzles_per_rule)
+def _preference(result: Result) -> tuple[bool, bool, bool, int, int]:
+    return (result.split == "test", result.is_own, result.checkpoint != BEST, result.step, result.puzzles_per_rule)

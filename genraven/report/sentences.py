@@ -186,7 +186,7 @@ def trained(ends: Mapping[str, End], choices: Field, metric: str) -> Finding:
         "unknown": "not known to have been trained out, as only its end was scored",
     }
     text = "; ".join(f"{' and '.join(found)} {told[trend]}" for trend, found in by_trend.items())
-    budgets = [spent for name in ends if (spent := choices[name].point.spent("device_hours")) is not None]
+    budgets = [spent for name in ends if (spent := choices[name].training.spent("device_hours")) is not None]
     between = " to ".join(dict.fromkeys(f"{spent:.2g}" for spent in (min(budgets), max(budgets)))) if budgets else ""
     about = f" So this is about {between} device-hours of training." if between and set(by_trend) != {"level"} else ""
     changes = [f"{name} {end.change}" for name, end in ends.items() if end.change]
@@ -258,7 +258,7 @@ def year_note(crossing: float, question: Question) -> str:
 
 def headline(family: str, choice: Choice, later: str | None, where: str, future: int, question: Question) -> str:
     """The answer in one sentence."""
-    about = within(choice.point)
+    about = within(choice.training)
     now = (f"Train the {family} family ({choice.label}) for {question.goal} with {question.examples:,} examples per "
            "rule" + (f", {about}" if about else ""))  # fmt: skip
     if question.growth == 1:

@@ -56,14 +56,14 @@ class Bill:
         return self.price * (self.training_hours + (self.writing_hours or 0.0)) + (self.reviewing or 0.0)
 
 
-def bill(point: Point, goal: str, prices: Prices) -> Bill:
-    """Of training once as ``point`` was, and writing a year's puzzles with it."""
+def bill(point: Point, training: Point, goal: str, prices: Prices) -> Bill:
+    """Of training once as ``training`` was, and writing a year's puzzles with ``point``, which came of it."""
     each, number = seconds_per_puzzle(point, goal), prices.puzzles_per_year
     share, reviewing = share_to_review([run.trust for run in point.runs]) if goal == "completion" else None, None
     if number is not None and prices.review_price is not None and share is not None:
         reviewing = number * share * prices.review_price
     writing = None if each is None or number is None else number * each / 3600
-    return Bill(point.spent("device_hours"), writing, share, reviewing, prices.device_hour)
+    return Bill(training.spent("device_hours"), writing, share, reviewing, prices.device_hour)
 
 
 def seconds_per_puzzle(point: Point, goal: str) -> float | None:

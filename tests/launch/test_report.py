@@ -250,7 +250,7 @@ def test_other_recipes_are_points_of_their_own_and_said(tmp_path: Path) -> None:
     assert main(["report", str(tmp_path)]) == 0
     apart = (tmp_path / "report.md").read_text().partition("## Never averaged together")[2].partition("##")[0]
     assert "| GPT-2, 2 M parameters | dropout 0.1 | 1 |" in apart
-    assert "| GPT-2, 2 M parameters | none of these is set | 9 |" in apart
+    assert "| GPT-2, 2 M parameters | none of the settings named here | 9 |" in apart
 
 
 @pytest.mark.usefixtures("quick")

@@ -9,8 +9,9 @@ from tables import STEADY, repeats, result, run, table, validated
 from genraven.report.budgets import along_training
 from genraven.report.contest import Candidate, by_budget, by_examples, choose, duels, winner
 from genraven.report.page import Picture
-from genraven.report.points import Point, compare, differences, distinct, variants
+from genraven.report.points import Point, best_checkpoints, compare, differences, distinct, variants
 from genraven.report.progress import best_and_last, end_of, reach
+from genraven.report.quality import by_rule
 from genraven.report.runs import Result, Seeds, Share
 from genraven.report.sentences import crossing_sentence
 
@@ -250,3 +251,40 @@ def test_the_best_checkpoint_beside_the_last() -> None:
     assert found[0].value("completion") == pytest.approx(0.9)
     assert found[1].low > 0.3
     assert best_and_last(variants(repeats("diffusion", 400, 0.5))[0].points[400], "completion") is None
+
+
+def test_what_the_best_checkpoint_gives_and_costs_is_its_own() -> None:
+    """Its correlation, but the whole training: which checkpoint is the best is known at its end only."""
+    one = {"one": (Share(1, 2), Share(1, 2))}
+    last = replace(result(0.5), correlation={"value": 0.1, "count": 3}, per_rule=one)
+    best = replace(result(0.9, 40, checkpoint="best.ckpt"), correlation={"value": 0.7, "count": 3}, per_rule=one)
+    scored = (last, best, result(0.3, split="val"), result(0.7, 40, split="val"))
+    found = variants(run("diffusion", 400, 0.5, seed=seed, results=scored) for seed in range(3))
+    (picture,) = by_rule(found, 400, "completion", "")
+    assert isinstance(picture, Picture)
+    assert "best checkpoint: 0.70, 0.70, 0.70 over 3 rules" in picture.caption
+    choice = by_examples(found, "completion")[400]["diffusion"]
+    assert choice.point.spent("device_hours") == pytest.approx(0.4)
+    assert choice.training is choice.end
+
+
+def test_the_best_checkpoint_in_another_decoding_is_no_candidate() -> None:
+    other = result(0.9, 40, checkpoint="best.ckpt", decoding={"num_steps": 9})
+    (variant,) = variants([run("diffusion", 400, 0.5, results=(result(0.5), other))])
+    assert best_checkpoints(variant.points[400], "completion") is None
+
+
+def test_the_last_checkpoint_is_reported_also_where_the_best_was_scored_on_more_puzzles() -> None:
+    best = result(0.9, checkpoint="best.ckpt", puzzles_per_rule=900)
+    assert run("diffusion", 400, 0.5, results=(best, result(0.5))).final == result(0.5)
+
+
+def test_settings_that_tell_some_apart_are_named_of_all_that_have_them() -> None:
+    """Those of the data also of an architecture of which there is one."""
+    augment = {"data.augment": "rows", "model.init_args.schedule": "constant"}
+    runs = [*repeats("autoregressive", 400, 0.5), *repeats("autoregressive", 400, 0.6, settings=augment),
+            *repeats("diffusion", 400, 0.5, settings=augment), *repeats("copying", 400, 0.1)]  # fmt: skip
+    assert [variant.label for variant in variants(runs)] == [
+        "GPT-2, 10 M parameters, augment rows, schedule constant", "GPT-2, 10 M parameters",
+        "copying, 10 M parameters", "SiT, 10 M parameters, augment rows",
+    ]  # fmt: skip
