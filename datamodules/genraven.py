@@ -148,7 +148,7 @@ class GenRAVENDataModule(L.LightningDataModule):
     @cached_property
     def has_gaps(self) -> bool:
         """Can cells of training puzzles be unknown? Those of a source that is not there cannot."""
-        return can_leave_gaps(self.source, self.source_split, self.corruption)
+        return can_leave_gaps(self.source, self.corruption, lambda: self._file)
 
     @property
     def _groups(self) -> tuple[int, ...]:

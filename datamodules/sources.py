@@ -1,6 +1,7 @@
 """Training sets from users' files: which of their puzzles belong to which rule."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch import Tensor
 from datamodules.store import PuzzleSource, corruption_suffix
 from genraven.errors import InputError, shown
 from genraven.formats.puzzles import UNKNOWN_RULE, Chunk, PuzzleFile
-from genraven.formats.read import open_puzzles, source_digest, source_files
+from genraven.formats.read import source_digest, source_files
 from genraven.metrics.memorization import whole
 from genraven.paths import user_path
 from genraven.puzzles.corrupt import Corruption, spoilt
@@ -84,16 +85,15 @@ def _read_whole(file: PuzzleFile, places: Places) -> Chunk:
     return chunk
 
 
-def can_leave_gaps(source: str | None, split: str | None, corruption: Corruption) -> bool:
+def can_leave_gaps(source: str | None, corruption: Corruption, file: Callable[[], PuzzleFile]) -> bool:
     """Can cells of training puzzles be unknown? Those of a source that is not there cannot.
 
-    Raises:
-        InputError: the source is no file of puzzles.
+    Args:
+        source: path of the puzzles; None where they are made.
+        corruption: of the puzzles.
+        file: gives the source, opened; asked only where the answer is in it.
     """
-    if source is None or corruption.leaves_gaps:
-        return corruption.leaves_gaps
-    path = user_path(source)
-    return path.exists() and open_puzzles(path, split=split).has_gaps
+    return corruption.leaves_gaps or (source is not None and user_path(source).exists() and file().has_gaps)
 
 
 def content_digest(path: Path, split: str | None = None) -> str:

@@ -49,14 +49,8 @@ APART = {  # what a room must not know although it stands above
     "genraven.methods": {f"genraven.puzzles.{name}" for name in ("corrupt", "generate", "render", "rules")},
 }
 THE_DOOR = ("genraven.__main__", "launch.cli")  # the command's entry, which looks for nothing else
-OF_OTHERS = {
-    "_exit",
-    "_replace",
-    "_foreach_norm",
-    "_foreach_lerp_",
-    "_foreach_copy_",
-    "_get_file_writer",
-}  # Python's, torch's
+OF_OTHERS = {"_exit", "_replace"}  # Python's own
+OF_OTHERS |= {"_foreach_norm", "_foreach_lerp_", "_foreach_copy_", "_get_file_writer"}  # torch's
 LIGHTNING = {"lightning", "pytorch_lightning", "lightning_fabric"}
 MODULES = sorted(
     path.relative_to(ROOT) for top in OURS for path in (ROOT / top).rglob("*.py") if "__pycache__" not in path.parts

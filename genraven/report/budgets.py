@@ -26,22 +26,22 @@ COSTS = {"device_hours": AXES["device_hours"], "flops": AXES["flops"], "money": 
 def along_training(variants: Sequence[Variant], samples: int, metric: str, prefix: str) -> list[Block]:
     """The score against epochs, FLOPs and device-hours of training, on one number of examples."""
     look, panels, rows = looks_of(variants), [], []
-    variants = [variant for variant in variants if variant.along(samples, metric)]
-    names = _names_of_lines(variants)
+    found = [(variant, points) for variant in variants if (points := variant.along(samples, metric))]
+    names = _names_of_lines([variant for variant, _ in found])
     for axis in BUDGETS:
         lines, told = [], []
-        for variant, name in zip(variants, names, strict=True):
-            points = _by_cost(variant, samples, axis, metric)
-            if points:
+        for (variant, points), name in zip(found, names, strict=True):
+            by_cost = {cost: point for point in points if (cost := point.spent(axis))}
+            if by_cost:
                 kind: Kind = "line" if variant.is_steady else "broken"
-                named = {cost: interval for cost, point in points.items() if (interval := point.interval(metric))}
+                named = {cost: interval for cost, point in by_cost.items() if (interval := point.interval(metric))}
                 lines.append(Line(name, named, look[variant.first.architecture or ""], kind))
                 told.append(f"{variant.label} " + ", ".join(f"{i.value:.2f} at {short(x)}" for x, i in named.items()))
         if svg := figures.chart(lines, AXES[axis], label(metric)):
             alt = f"{label(metric)} against {AXES[axis]}: {'; '.join(told)}"
             panels.append(Panel(f"{prefix}along-{axis}", svg, alt))
-    for variant, name in zip(variants, names, strict=True):
-        for point in variant.along(samples, metric):
+    for (variant, points), name in zip(found, names, strict=True):
+        for point in points:
             spent = [point.spent(axis) for axis in ("puzzles", *BUDGETS)]
             rows.append([name, variant.label, f"{max(result.step for result in point.results):,}",
                          *(DASH if cost is None else short(cost) for cost in spent), shown(point.interval(metric)),
@@ -62,11 +62,6 @@ def _names_of_lines(variants: Sequence[Variant]) -> list[str]:
         f"{name} {architectures[: i + 1].count(name)}" if architectures.count(name) > 1 else name
         for i, name in enumerate(architectures)
     ]
-
-
-def _by_cost(variant: Variant, samples: int, axis: str, metric: str) -> dict[float, Point]:
-    found = {point.spent(axis): point for point in variant.along(samples, metric)}
-    return {cost: point for cost, point in found.items() if cost}
 
 
 def crossings(variants: Sequence[Variant], samples: int, metric: str) -> list[Block]:

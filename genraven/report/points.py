@@ -208,7 +208,13 @@ def differences(groups: Sequence[Sequence[Run]]) -> list[dict[str, str]]:
     A setting that is absent is as one that is none; a class that some set is told by what they set of it, if anything.
     """
     differing = _differing(groups)
-    return [{name.rpartition(".")[2]: _told(group).get(name, "none") for name in differing} for group in groups]
+    return [_named(group, differing) for group in groups]
+
+
+def _named(group: Sequence[Run], names: Iterable[str]) -> dict[str, str]:
+    """What it has of the settings of these whole names, by their last words."""
+    told = _told(group)
+    return {name.rpartition(".")[2]: told.get(name, "none") for name in names}
 
 
 def _differing(groups: Sequence[Sequence[Run]]) -> list[str]:
@@ -244,10 +250,10 @@ def _labels(groups: Sequence[Sequence[Run]]) -> list[str]:
     named = {(architecture, name) for (architecture, _), found in peers.items() for name in _differing(found)}
     labels = []
     for group in groups:
-        first, told = group[0], _told(group)
+        first = group[0]
         kin = [other for other in groups if other[0].architecture == first.architecture]
         own = sorted({name for of, name in named if of == first.architecture or name.startswith("data.")})
-        apart = _kinds(kin)[kin.index(group)] | {name.rpartition(".")[2]: told.get(name, "none") for name in own}
+        apart = _kinds(kin)[kin.index(group)] | _named(group, own)
         more = "".join(f", {name} {value}" for name, value in apart.items() if value != "none")
         labels.append(f"{first.architecture}, {size(first.parameters)}{more}")
     return labels

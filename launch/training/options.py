@@ -8,6 +8,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from datamodules import GenRAVENDataModule
 from datamodules.sources import can_leave_gaps, content_digest
 from genraven.errors import InputError
+from genraven.formats.read import open_puzzles
 from genraven.paths import user_path
 from genraven.puzzles.corrupt import Corruption
 from launch.training.monitoring import MONITORING
@@ -58,7 +59,7 @@ def settle_options(options: Any) -> None:
         data.source_sha256 = content_digest(Path(data.source), data.source_split)
     if READS_UNKNOWN in options and options[READS_UNKNOWN] is None:
         corruption = Corruption(**dict(data.corruption or {}))
-        if can_leave_gaps(data.source, data.source_split, corruption):
+        if can_leave_gaps(data.source, corruption, lambda: open_puzzles(Path(data.source), split=data.source_split)):
             options[READS_UNKNOWN] = True
     for name in FROM_1:
         value = options[name]
