@@ -284,6 +284,7 @@ def _data_facts(data: Any) -> dict[str, Any]:
 
     return {
         "samples_per_rule": getattr(data, "samples_per_rule", None),
+        "examples_per_rule": getattr(data, "examples_per_rule", None),
         "trained": names(getattr(data, "trained", None)),
         "held_out": names(getattr(data, "held_out", None)),
         "eval_rules": names(getattr(data, "eval_rules", None)),

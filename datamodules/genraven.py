@@ -25,7 +25,7 @@ from datamodules.batches import (
 from datamodules.sources import Selection, can_leave_gaps, content_digest, evaluation_part, file_source
 from datamodules.store import PuzzleSource, generated_source, num_cpus, num_whole, open_index, open_set
 from genraven.errors import InputError
-from genraven.formats.puzzles import PuzzleFile
+from genraven.formats.puzzles import UNKNOWN_RULE, PuzzleFile
 from genraven.formats.read import open_puzzles
 from genraven.metrics.census import leaked, repeated
 from genraven.metrics.memorization import TrainingIndex
@@ -149,6 +149,14 @@ class GenRAVENDataModule(L.LightningDataModule):
     def has_gaps(self) -> bool:
         """Can cells of training puzzles be unknown? Those of a source that is not there cannot."""
         return can_leave_gaps(self.source, self.corruption, lambda: self._file)
+
+    @property
+    def examples_per_rule(self) -> float | None:
+        """Puzzles of the training set by rule, the mean; None for a stream. Those without a rule are of none."""
+        if self.is_stream:
+            return None
+        of_rules = [self._source.num(rule) for rule in self._groups if rule != UNKNOWN_RULE]
+        return sum(of_rules) / len(of_rules) if of_rules else self._source.num(UNKNOWN_RULE) / len(self.trained)
 
     @property
     def _groups(self) -> tuple[int, ...]:

@@ -85,9 +85,10 @@ def first_reach(variants: Sequence[Variant], samples: int) -> list[Block]:
     for variant in variants:
         point = variant.points.get(samples)
         for metric, target in TARGETS:
-            if point is None or not point.has(metric):
+            having = point.having(metric) if point else None
+            if having is None:
                 continue
-            cells = [_reached(reach(point.runs, metric, target, axis)) for axis in ("flops", "device_hours")]
+            cells = [_reached(reach(having.runs, metric, target, axis)) for axis in ("flops", "device_hours")]
             rows.append([variant.label, f"{label(metric)} {target:g}", *cells])
     caption = (f"On {samples:,} examples per rule, the first time that each repeat was seen there; median, and least "
                "to most of those that reached it.")  # fmt: skip
@@ -124,7 +125,7 @@ def trained_or_not(variants: Sequence[Variant], metric: str) -> list[Block]:
 
 def _ended(point: Point) -> str:
     steps = sorted({run.step for run in point.runs if run.step is not None})
-    stopped = [run for run in point.runs if run.state == "stopped"]
+    stopped = [run for run in point.runs if run.is_cut]
     if not steps:
         return DASH
     at = f"at step {steps[0]:,}" + (f" to {steps[-1]:,}" if len(steps) > 1 else "")
@@ -136,7 +137,7 @@ def against_cost(variants: Sequence[Variant], samples: int, question: Question, 
     """Points at one number of examples by what their training cost, and what a year of use would."""
     look, panels = looks_of(variants), []
     points = [(variant, point) for variant in variants if (point := variant.points.get(samples))]
-    points = [(variant, point) for variant, point in points if point.has(question.metric)]
+    points = [(variant, point) for variant, point in points if point.having(question.metric)]
     names = _names_of_lines([variant for variant, _ in points])
     for cost, xlabel in COSTS.items():
         lines = []

@@ -191,7 +191,7 @@ def _table(runs: Sequence[Run], home: Path) -> list[Block]:
         counts = [final.scores[metric].count for metric in MAIN if metric in final.scores] if final else []
         lines.append([
             _link(run, home), run.state if run.state != "new" else "never started", run.architecture or DASH,
-            size(run.parameters).removesuffix(" parameters"), count(run.samples_per_rule), count(run.step),
+            size(run.parameters).removesuffix(" parameters"), _examples(run), count(run.step),
             *(shown(final.scores.get(metric) if final else None) for metric in MAIN), count(max(counts, default=None)),
             final.split if final else DASH, _seeds(run),
             DASH if run.device_hours is None else hours(run.device_hours).removesuffix(" device-hours"),
@@ -209,6 +209,11 @@ def _table(runs: Sequence[Run], home: Path) -> list[Block]:
                "compared. A dash is what is missing. Brackets are 95% Wilson intervals. Seeds: of weights, noise, "
                f"data.{note}")  # fmt: skip
     return [Table(headings, lines, caption)]
+
+
+def _examples(run: Run) -> str:
+    """Per rule."""
+    return count(run.samples_per_rule) + " of a stream" * run.is_stream
 
 
 def _seeds(run: Run) -> str:

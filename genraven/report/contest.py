@@ -1,19 +1,17 @@
 """Families against each other: who stands for each, who is surely ahead, where the lead changes."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
 
 import numpy as np
 
-from genraven.report.points import Point, Variant, best_checkpoints, compare
+from genraven.report.points import SAME_BUDGET, Point, Variant, best_checkpoints, compare
 from genraven.report.statistics import CONFIDENCE, MIN_REPEATS, Crossing, Interval, crossing, per_point
 from genraven.run_folder import BEST
 
 MAX_LEVELS = 5
-SAME_BUDGET = 1.1
-"""Budgets that differ by less are one."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +48,12 @@ class Candidate:
 
 
 def choose(candidates: Sequence[Candidate], metric: str) -> Choice | None:
-    """Of those that have the score: the best on validation puzzles at its point, else at its training's end.
+    """Of those that have the score, by their repeats that have it: the best on validation puzzles at its point, else
+    at its training's end.
 
     Where not all have validation scores it is the most trained.
     """
-    having = [one for one in candidates if one.point.has(metric)]
+    having = [replace(one, point=point) for one in candidates if (point := one.point.having(metric))]
     if not having:
         return None
     spent = [(one.point.spent("flops") or 0.0, one.point.first.parameters or 0) for one in having]
@@ -89,18 +88,27 @@ def at_the_end(variant: Variant, samples: int) -> Point | None:
 def by_examples(
     variants: Sequence[Variant], metric: str, pick: Pick = at_the_end, by: By = "family"
 ) -> dict[int, dict[str, Choice]]:
-    """For each number of examples per rule, who stands for each family (or architecture) that was measured there."""
+    """For each number of examples per rule, who stands for each family (or architecture) that was measured there.
+
+    Trainings that were cut short stand for it only where none of their recipe was not.
+    """
     fields = {}
     for size in sorted({size for variant in variants for size in variant.points}):
         candidates: dict[str, list[Candidate]] = {name: [] for name in groups(variants, by)}
         for variant in variants:
             name, point = getattr(variant.first, by), pick(variant, size)
-            if name and point:
+            if name and point and not _is_superseded(variant, variants, size):
                 candidates[name].append(Candidate(variant.label, point, end := variant.points[size]))
                 if point is end and (best := best_checkpoints(point, metric)):
                     candidates[name].append(Candidate(f"{variant.label}, best checkpoint", best, end))
         fields[size] = _field(candidates, metric)
     return {size: field for size, field in fields.items() if field}
+
+
+def _is_superseded(variant: Variant, variants: Sequence[Variant], size: int) -> bool:
+    """Was it cut short where whole trainings of the same recipe are there, too?"""
+    is_stream = variant.points[size].first.is_stream  # of which more is seen in a longer training
+    return any((is_stream or size in other.points) and variant.is_cut_short_of(other) for other in variants)
 
 
 def by_budget(variants: Sequence[Variant], samples: int, axis: str, metric: str) -> dict[float, dict[str, Choice]]:
@@ -114,7 +122,7 @@ def by_budget(variants: Sequence[Variant], samples: int, axis: str, metric: str)
         points = variant.along(samples, metric) if variant.is_steady else [end] if end else []
         for point in points:
             cost = point.spent(axis)
-            if variant.first.family and cost and point.has(metric):
+            if variant.first.family and cost and point.having(metric):
                 candidate = Candidate(variant.label, point, variant.points[samples])
                 spent[variant.first.family].append((cost, candidate))
     if len(spent) < 2 or not all(spent.values()):

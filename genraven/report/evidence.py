@@ -37,6 +37,12 @@ class Evidence:
         """Numbers of examples."""
         return [size for size, field in self.fields.items() if family in field]
 
+    def uncounted(self, family: str) -> list[str]:
+        """Names of runs that have the score, from a number of examples that is not known."""
+        runs = [run for variant in self.variants for run in variant.runs]
+        return [run.name for run in runs if run.family == family and not run.samples_per_rule
+                and run.final and self.question.metric in run.final.scores]  # fmt: skip
+
     def forecast(self, family: str) -> Forecast:
         """Of its score."""
         return foretell({size: self.fields[size][family].point for size in self.measured(family)}, self.question.metric)

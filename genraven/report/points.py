@@ -15,6 +15,9 @@ from genraven.report.forecast import Forecast, forecast
 from genraven.report.runs import Result, Run
 from genraven.report.statistics import CONFIDENCE, Interval, Repeats, difference
 
+SAME_BUDGET = 1.1
+"""Budgets, and lengths of trainings that a limit ended, that differ by less are one."""
+
 
 @dataclass(frozen=True)
 class Point:
@@ -38,18 +41,23 @@ class Point:
         """``test``, or ``val`` where a run has no other scores."""
         return "test" if all(result.split == "test" for result in self.results) else "val"
 
-    def has(self, metric: str) -> bool:
-        """Has any run this score?"""
-        return any(metric in result.scores for result in self.results)
+    def having(self, metric: str) -> "Point | None":
+        """Those of its runs that have this score; None where none has."""
+        found = [place for place, result in enumerate(self.results) if metric in result.scores]
+        return self if len(found) == len(self.runs) else self.only(found) if found else None
+
+    def only(self, places: Sequence[int]) -> "Point":
+        """Its runs at these places."""
+        return Point(tuple(self.runs[i] for i in places), tuple(self.results[i] for i in places))
 
     def repeats(self, metric: str) -> Repeats | None:
         """The score of all runs that have it."""
-        having = [result for result in self.results if metric in result.scores]
-        if not having:
+        point = self.having(metric)
+        if point is None:
             return None
-        shares = [result.scores[metric] for result in having]
+        shares = [result.scores[metric] for result in point.results]
         counts = {share.count for share in shares}
-        are_shared = SCORES[metric].counted_over == COMPLETED and _same_puzzles(having)
+        are_shared = SCORES[metric].counted_over == COMPLETED and _same_puzzles(point.results)
         if len(counts) == 1 and all(share.outcomes is not None for share in shares):
             return Repeats.of([share.outcomes for share in shares], are_shared=are_shared)
         return Repeats(np.array([share.value for share in shares]), min(counts), None, are_shared)
@@ -97,15 +105,17 @@ def _same_puzzles(results: Sequence[Result]) -> bool:
 
 
 def compare(a: Point, b: Point, metric: str, confidence: float = CONFIDENCE) -> Interval | None:
-    """``a`` less ``b``, paired by the training puzzles where that can be done."""
-    pairs = _pairs(a, b)
-    if pairs:
-        a, b = (Point(tuple(p.runs[i] for i in places), tuple(p.results[i] for i in places))
-                for p, places in zip((a, b), zip(*pairs, strict=True), strict=True))  # fmt: skip
-    of_a, of_b = a.repeats(metric), b.repeats(metric)
-    if of_a is None or of_b is None:
+    """``a`` less ``b``, paired by the training puzzles where that can be done; of the runs that have the score."""
+    first, second = a.having(metric), b.having(metric)
+    if first is None or second is None:
         return None
-    crossed = of_a.are_shared and of_b.are_shared and _same_puzzles([*a.results, *b.results])
+    pairs = _pairs(first, second)
+    if pairs:
+        of_first, of_second = zip(*pairs, strict=True)
+        first, second = first.only(of_first), second.only(of_second)
+    of_a, of_b = first.repeats(metric), second.repeats(metric)
+    assert of_a is not None and of_b is not None
+    crossed = of_a.are_shared and of_b.are_shared and _same_puzzles([*first.results, *second.results])
     if not crossed and of_a.outcomes is not None and of_b.outcomes is not None:  # each with puzzles of its own
         return difference(_uncrossed(of_a), _uncrossed(of_b), are_paired=bool(pairs), confidence=confidence)
     return difference(of_a, of_b, are_paired=bool(pairs), confidence=confidence)
@@ -146,7 +156,11 @@ class Variant:
     @property
     def recipe(self) -> str:
         """What was set: the same where the same is learned from other data, though unknown cells take parameters."""
-        return _key(self.first, of_size=False)
+        return f"{_key(self.first, of_size=False)} {_cut(self.runs)}"
+
+    def is_cut_short_of(self, other: "Variant") -> bool:
+        """Was it stopped before its time, and ``other`` not, which is of the same recipe?"""
+        return self.first.is_cut and not other.first.is_cut and _key(self.first) == _key(other.first)
 
     @cached_property
     def points(self) -> dict[int, Point]:
@@ -164,8 +178,12 @@ class Variant:
         return options.get("schedule") == "constant" and options.get("ema_decay", "none") not in ("none", "0")
 
     def along(self, samples: int, metric: str) -> list[Point]:
-        """Points along the training on ``samples`` examples, at the steps that all repeats have; the end last."""
-        point = self.points.get(samples)
+        """Points along the training on ``samples`` examples, at the steps that all repeats have; the end last.
+
+        Of the repeats that have the score at the end.
+        """
+        end = self.points.get(samples)
+        point = end.having(metric) if end else None
         if point is None:
             return []
         by_step = {run.name: {result.step: result for result in run.series(metric)} for run in point.runs}
@@ -175,22 +193,54 @@ class Variant:
 
 
 def variants(runs: Iterable[Run]) -> list[Variant]:
-    """Of the runs that count, by family, architecture and size; one training counts once."""
+    """Of the runs that count, by family, architecture and size; one training counts once.
+
+    Trainings that a limit cut short are no repeats of whole ones, nor of others that got much further.
+    """
     groups: dict[str, list[Run]] = {}
     for run in distinct(run for run in runs if run.is_evidence and run.architecture):
         groups.setdefault(_key(run), []).append(run)
-    found = sorted(groups.values(), key=lambda group: (
+    parts = [part for group in groups.values() for part in _by_length(group)]
+    found = sorted(parts, key=lambda group: (
         group[0].family or "", group[0].architecture or "", group[0].parameters or 0, _key(group[0])))  # fmt: skip
     return [Variant(tuple(group), label) for group, label in zip(found, _labels(found), strict=True)]
 
 
+def _by_length(runs: Sequence[Run]) -> list[list[Run]]:
+    """Runs of one recipe: whole ones, then those that one limit of time cut short, or that ended at about one step."""
+    parts: list[list[Run]] = []
+    for run in sorted(runs, key=lambda run: (run.is_cut, run.time_limit, run.length)):
+        if not (parts and _are_of_one_length(parts[-1][0], run)):
+            parts.append([])
+        parts[-1].append(run)
+    return parts
+
+
+def _are_of_one_length(shorter: Run, longer: Run) -> bool:
+    if not (shorter.is_cut and longer.is_cut):
+        return shorter.is_cut == longer.is_cut
+    if shorter.time_limit or longer.time_limit:
+        return shorter.time_limit == longer.time_limit
+    return longer.length <= SAME_BUDGET * shorter.length
+
+
 def distinct(runs: Iterable[Run]) -> list[Run]:
-    """Without copies: runs of the same settings, examples and seeds are one training."""
+    """Without copies: runs of the same settings, examples and seeds are one training, of which the longest counts.
+
+    A whole one counts rather than one that was cut short.
+    """
     found: dict[object, Run] = {}
     for run in runs:
         known = None not in (run.seeds.weights, run.seeds.noise, run.seeds.data)
-        found.setdefault((_key(run), run.samples_per_rule, run.seeds) if known else run.name, run)
+        asked = run.samples_per_rule if not run.is_stream else None  # of which it saw as much as it trained
+        key = (_key(run), asked, run.seeds) if known else run.name
+        if key not in found or _length(run) > _length(found[key]):
+            found[key] = run
     return list(found.values())
+
+
+def _length(run: Run) -> tuple[bool, int]:
+    return not run.is_cut, run.length
 
 
 def _key(run: Run, *, of_size: bool = True) -> str:
@@ -225,8 +275,17 @@ def _differing(groups: Sequence[Sequence[Run]]) -> list[str]:
 
 
 def _told(group: Sequence[Run]) -> dict[str, str]:
-    """Settings and decoding, by their whole names."""
-    return dict(group[0].settings) | _decoding(group[0])
+    """Settings, decoding and where it was cut short, by their whole names."""
+    return dict(group[0].settings) | _decoding(group[0]) | _cut(group)
+
+
+def _cut(runs: Sequence[Run]) -> dict[str, str]:
+    """Where a limit ended them; empty of whole trainings."""
+    if not runs[0].is_cut:
+        return {}
+    lengths = [run.length for run in runs]
+    ends = dict.fromkeys(f"{step:,}" for step in (min(lengths), max(lengths)))
+    return {"stopped": f"at step {' to '.join(ends)}"}
 
 
 def _is_told_by_others(name: str, values: Collection[str], differing: Sequence[str]) -> bool:

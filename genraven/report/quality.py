@@ -59,7 +59,7 @@ def against_examples(variants: Sequence[Variant], prefix: str) -> list[Block]:
     for variant in variants:
         for n, point in variant.points.items():
             scores = [shown(point.interval(metric)) for metric in MAIN]
-            rows.append([variant.label, f"{n:,}", count(_in_all(point)), *scores, f"{len(point.runs)}", _puzzles(point),
+            rows.append([variant.label, f"{n:,}", count(_in_all(point)), *scores, num_runs(point), _puzzles(point),
                          point.split])  # fmt: skip
     if not panels:
         return []
@@ -75,6 +75,13 @@ def against_examples(variants: Sequence[Variant], prefix: str) -> list[Block]:
 def _in_all(point: Point) -> int | None:
     rules = point.first.num_rules
     return point.samples * rules if point.samples and rules else None
+
+
+def num_runs(point: Point) -> str:
+    """How many there are, and how many have a main score that not all have."""
+    having = {metric: len(found.runs) for metric in MAIN if (found := point.having(metric))}
+    fewer = [f"{label(metric)} of {num}" for metric, num in having.items() if num < len(point.runs)]
+    return ", ".join([str(len(point.runs)), *fewer])
 
 
 def _puzzles(point: Point) -> str:
@@ -180,7 +187,7 @@ def against_size(variants: Sequence[Variant], samples: int, prefix: str) -> list
             alt = f"{label(metric)} against parameters: {'; '.join(told)}"
             panels.append(Panel(f"{prefix}size-{metric}", svg, alt))
     for variant, point in having:
-        rows.append([variant.label, *(shown(point.interval(metric)) for metric in MAIN), str(len(point.runs))])
+        rows.append([variant.label, *(shown(point.interval(metric)) for metric in MAIN), num_runs(point)])
     caption = (f"Models on {samples:,} examples per rule, the measured number nearest to the question's. Does a larger "
                f"one of the same colour help? {INTERVALS} Hollow: the study's models at the nearest number of "
                "examples, which are far larger and learned 40 rules.")  # fmt: skip

@@ -13,12 +13,14 @@ from genraven.errors import InputError
 from genraven.metrics.table import SCORES
 from genraven.puzzles.spec import RULES, resolve_rules, split_rules
 from genraven.report.evaluation import Evaluation, unpack_hits
-from genraven.report.runs import Json, Number, Result, Run, Seeds, Share
+from genraven.report.runs import EVIDENCE, Json, Number, Result, Run, Seeds, Share
 from genraven.report.trust import Trust, read_trust
 from genraven.run_folder import CALIBRATION, CONFIG, CURVE, EVALUATION, FROZEN, SUMMARY
 
 SEEDS = {"weights": "seed_everything", "noise": "model.init_args.seed", "data": "data.seed"}
-SETTINGS = ("model.", "data.", "trainer.max_steps", "trainer.precision", "trainer.gradient_clip_val")
+SETTINGS = ("model.", "data.", "trainer.max_steps", "trainer.max_epochs", "trainer.limit_train_batches",
+            "trainer.overfit_batches", "trainer.precision", "trainer.gradient_clip_")  # fmt: skip
+TIME_LIMIT = "trainer.max_time"  # or its parts
 LEFT_OUT = (  # what is said elsewhere, or changes nothing that is learned
     *SEEDS.values(), "data.samples_per_rule", "data.source", "data.rules", "data.held_out", "data.cache_dir",
     "data.corruption", "data.eval_", "model.init_args.network.init_args.reads_unknown",
@@ -52,22 +54,30 @@ def _read(name: str, path: Path, state: str, message: str, notes: list[str]) -> 
     if results and summary.get("step") not in (None, *(result.step for result in results)):
         notes.append(f"{name}: evaluated at step {results[-1].step}, trained to step {summary['step']}.")
     results += _validations(path, summary, notes)
+    is_stream = _is_stream(options, facts)
+    num_rules, seen = len(rules) if rules else None, _seen(summary)
+    samples = _examples(options, facts, seen / num_rules if is_stream and seen and num_rules else None)
+    if results and samples is None and state in EVIDENCE:
+        notes.append(f"{name}: from how many examples per rule it learned is not known, so it is in no comparison.")
     return Run(
         name=name,
         state=state,
         family=facts.get("family"),
         architecture=facts.get("architecture"),
         parameters=_whole(facts.get("parameters")),
-        samples_per_rule=_whole(facts.get("samples_per_rule") or options.get("data.samples_per_rule")),
-        num_rules=len(rules) if rules else None,
+        samples_per_rule=samples,
+        is_stream=is_stream,
+        num_rules=num_rules,
         results=tuple(results),
         device_hours=_hours(summary),
         flops=summary.get("flops"),
-        puzzles=summary.get("puzzles") or _product(summary.get("step"), summary.get("global_batch_size")),
+        puzzles=summary.get("puzzles") or seen,
         price=summary.get("price_per_device_hour"),
         collapse=summary.get("collapse") or {},
         step=_whole(summary.get("step")),
         max_steps=_whole(summary.get("max_steps")),
+        time_limit=_told({name: value for name, value in options.items() if name.startswith(TIME_LIMIT) and value}),
+        stopped_itself=bool(summary.get("stopped")),
         dataset=dataset,
         settings=_settings(options, facts),
         seeds=_seeds(options, facts),
@@ -202,8 +212,27 @@ def _whole(value: Any) -> int | None:
     return None if value is None else int(value)
 
 
-def _product(a: float | None, b: float | None) -> float | None:
-    return a * b if a and b else None
+def _is_stream(options: Json, facts: Json) -> bool:
+    """Was every puzzle a new one: neither a number of them was asked for, nor a file?"""
+    name = "data.samples_per_rule"
+    return name in options and not (options[name] or facts.get("samples_per_rule") or _has_source(options, facts))
+
+
+def _has_source(options: Json, facts: Json) -> bool:
+    return bool(options.get("data.source") or facts.get("data_source"))
+
+
+def _seen(summary: Json) -> float | None:
+    """Puzzles of the training that led to its last step."""
+    step, batch = summary.get("step"), summary.get("global_batch_size")
+    return step * batch if step and batch else summary.get("puzzles")
+
+
+def _examples(options: Json, facts: Json, of_stream: float | None) -> int | None:
+    """Examples per rule: as many as were asked for, else as a whole file holds, or as a stream gave."""
+    asked = facts.get("samples_per_rule") or options.get("data.samples_per_rule")
+    found = asked or facts.get("examples_per_rule") or of_stream
+    return None if found is None else round(found)
 
 
 def _flat(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

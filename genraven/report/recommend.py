@@ -101,7 +101,7 @@ def _standings(evidence: Evidence, examples: float) -> list[Finding]:
         own = evidence.fields.get(round(examples), {}).get(name)
         known = known or ([own] if own else [])
         found += [sentences.standing(name, choice, question) for choice in known] or [
-            sentences.not_measured(name, evidence.measured(name), examples, question)
+            sentences.not_measured(name, evidence.measured(name), examples, question, evidence.uncounted(name))
         ]
     return found
 

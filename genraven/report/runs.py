@@ -99,7 +99,10 @@ class Run:
     architecture: str | None = None
     parameters: int | None = None
     samples_per_rule: int | None = None
-    """None also for an endless stream."""
+    """Examples of each rule that it learned from: of an endless stream those that it saw, each once; of a whole file
+    their mean."""
+    is_stream: bool = False
+    """Was every puzzle a new one?"""
     num_rules: int | None = None
     """That it learns."""
     results: tuple[Result, ...] = ()
@@ -116,6 +119,10 @@ class Run:
     """Signals that crossed their threshold in training, with ``step``, ``value`` and ``threshold``."""
     step: int | None = None
     max_steps: int | None = None
+    time_limit: str = ""
+    """That it was given, in words; empty where it was not."""
+    stopped_itself: bool = False
+    """Its own recipe ended it before its last step, such as at a collapse: it was not cut short."""
     dataset: Mapping[str, str] = field(default_factory=dict)
     """What is learned and asked, but for the number of examples: only runs that agree in it are compared."""
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -136,6 +143,16 @@ class Run:
     def is_evidence(self) -> bool:
         """Has it ended well, or at its time limit, with scores?"""
         return self.state in EVIDENCE and self.final is not None
+
+    @property
+    def is_cut(self) -> bool:
+        """Did a limit end it, such as of time, before it had trained for as long as it was meant to?"""
+        return self.state == "stopped" and not self.stopped_itself
+
+    @property
+    def length(self) -> int:
+        """Steps of its training."""
+        return self.step or (self.final.step if self.final else 0)
 
     @cached_property
     def final(self) -> Result | None:

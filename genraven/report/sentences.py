@@ -121,8 +121,13 @@ def chosen(choice: Choice) -> str:
     return f", chosen of {choice.num_others + 1} as {how}"
 
 
-def not_measured(family: str, measured: Sequence[int], examples: float, question: Question) -> Finding:
-    """Why a family's score is not known."""
+def not_measured(
+    family: str, measured: Sequence[int], examples: float, question: Question, uncounted: Sequence[str] = ()
+) -> Finding:
+    """Why a family's score is not known; ``uncounted`` are its runs that have it, from unknown numbers of examples."""
+    if not measured and uncounted:
+        return Finding(f"No finished {family} run counts here: from how many examples per rule "
+                       f"{len(uncounted)} of them learned is not known.", tuple(uncounted))  # fmt: skip
     if not measured:
         return Finding(f"No finished {family} run counts here: its {label(question.metric)} is missing.")
     return Finding(f"{the(family).capitalize()} was measured with {span(measured)} examples per rule only, and not "
@@ -274,7 +279,8 @@ def headline(family: str, choice: Choice, later: str | None, where: str, future:
 def unclear_headline(later: str | None, future: int, is_measured: bool, question: Question) -> str:
     """The same, where there is none."""
     if not is_measured:
-        return f"Not enough evidence: no finished run that counts here has scores of {label(question.metric)}."
+        return (f"Not enough evidence: no finished run that counts here has scores of {label(question.metric)} and a "
+                "known number of examples per rule.")  # fmt: skip
     text = f"Not enough evidence to choose a family for {question.goal} with {question.examples:,} examples per rule"
     if question.growth != 1 and later is not None:
         return f"{text}; with the {future:,} of a year from now {the(later)} wins."

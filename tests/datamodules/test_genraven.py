@@ -258,6 +258,19 @@ def test_generated_puzzles_have_no_leak(tmp_path: Path, recwarn: pytest.Warnings
     assert not [warning for warning in recwarn if "leak" in str(warning.message)]
 
 
+def test_examples_per_rule_are_those_of_the_training_set(tmp_path: Path) -> None:
+    assert make(tmp_path, samples_per_rule=6, rules=[3, 8]).examples_per_rule == 6
+    assert make(tmp_path, samples_per_rule=None).examples_per_rule is None
+    puzzles = torch.cat([generate(3, 0, 2), generate(8, 0, 5), generate(3, 0, 4)])
+    puzzles[-4:] = -1  # empty, of no rule
+    np.savez(tmp_path / "own.npz", puzzles=puzzles.numpy(), rules=[3] * 2 + [8] * 5 + [-1] * 4)
+    of_file = make(tmp_path, source=str(tmp_path / "own.npz"), samples_per_rule=None, rules=[3, 8], held_out="none")
+    assert of_file.examples_per_rule == 3.5
+    np.save(tmp_path / "none.npy", puzzles[-4:].numpy())
+    unknown = make(tmp_path, source=str(tmp_path / "none.npy"), samples_per_rule=None, rules=[3, 8], held_out="none")
+    assert unknown.examples_per_rule == 2
+
+
 def test_a_split_file_is_trained_on_without_its_rules(tmp_path: Path) -> None:
     kept = [rule for rule in range(40) if rule not in (3, 10, 29, 31, 37)]
     put_in = torch.stack([generate(rule, 0, 2) for rule in kept])

@@ -89,7 +89,7 @@ def make_run(
         "seed_everything": seed,
         "model": {"class_path": "lightning_modules.Some", "init_args": RECIPE | {"seed": seed} | dict(model or {})},
         "data": options | dict(data or {}),
-        "trainer": {"max_steps": 100},
+        "trainer": {"max_steps": 100, "max_time": "00:00:12:00" if state == "stopped" else None},
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     facts = {"family": family, "architecture": architecture or ARCHITECTURES[family], "parameters": parameters,

@@ -191,11 +191,20 @@ def test_what_is_missing_is_never_zero(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_nothing_to_compare_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    make_run(tmp_path / "stream", "diffusion", None, 0.5)
+    make_run(tmp_path / "failed", "diffusion", 400, state="failed")
     make_run(tmp_path / "new", "autoregressive", 400)
     assert main(["report", str(tmp_path)]) == 0
     assert capsys.readouterr().out.startswith("Not enough evidence: no finished run that counts here has scores")
-    assert row_of((tmp_path / "report.md").read_text(), "stream")[6].startswith("0.500 [")
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_stream_is_a_point_at_the_puzzles_that_it_gave(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_run(tmp_path / "stream", "diffusion", None, 0.5)
+    assert main(["report", str(tmp_path)]) == 0
+    assert "With 1,600 examples per rule the diffusion family" in capsys.readouterr().out  # 100 steps of 64, four rules
+    row = row_of((tmp_path / "report.md").read_text(), "stream")
+    assert row[4] == "1,600 of a stream"
+    assert row[6].startswith("0.500 [")
 
 
 @pytest.mark.usefixtures("quick")

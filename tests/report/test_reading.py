@@ -21,7 +21,7 @@ OLD: dict[str, Any] = {
 def folder(path: Path, results: list[Any], config: dict[str, Any] | None = None, **summary: Any) -> Path:
     path.mkdir(parents=True, exist_ok=True)
     facts = {"family": "diffusion", "architecture": "SiT", "parameters": 1000, "trained": ["shape.constant"],
-             "held_out": [], "data_seed": 3}  # fmt: skip
+             "samples_per_rule": summary.get("samples_per_rule", 10), "held_out": [], "data_seed": 3}  # fmt: skip
     (path / "summary.json").write_text(json.dumps({"step": 100, "seed": 1, **facts, **summary}))
     (path / "evaluation.json").write_text(json.dumps({"version": 1, "run": facts, "results": results}))
     (path / "config.yaml").write_text(yaml.safe_dump(config or {}))
@@ -128,6 +128,23 @@ def test_the_curve_gives_validation_scores_at_earlier_steps(tmp_path: Path) -> N
     assert run.series("completion")[0].scores["completion"].value == 0.5
     (path / "curve.csv").write_text("step\nnever\n")
     assert read_run("a", path, "finished")[1] == [f"{path / 'curve.csv'} is broken, and passed over."]
+
+
+def from_all(data: dict[str, Any], path: Path, **summary: Any) -> Any:
+    config = settings()
+    config["data"] |= {"samples_per_rule": None, **data}
+    return read_run("a", folder(path, [OLD], config, samples_per_rule=None, **summary), "finished")
+
+
+def test_all_that_a_file_or_a_stream_gives_is_a_number_of_examples(tmp_path: Path) -> None:
+    stream, notes = from_all({}, tmp_path / "stream", global_batch_size=32, puzzles=4000)
+    assert (stream.samples_per_rule, stream.is_stream, notes) == (3200, True, [])  # of its last step, 100
+    assert stream.spent("epochs") == 4000 / 3200
+    file, notes = from_all({"source": "x.npy"}, tmp_path / "file", examples_per_rule=7.5, global_batch_size=32)
+    assert (file.samples_per_rule, file.is_stream, notes) == (8, False, [])
+    before, notes = from_all({"source": "x.npy"}, tmp_path / "before", global_batch_size=32)
+    assert before.samples_per_rule is None
+    assert notes == ["a: from how many examples per rule it learned is not known, so it is in no comparison."]
 
 
 def settings(**model: Any) -> dict[str, Any]:
