@@ -37,6 +37,10 @@ class Chunk(NamedTuple):
     bad: Tensor
     """(b,) bool: a known cell is out of its range, empty in some attributes only, or no whole number."""
 
+    def take(self, index: Tensor) -> "Chunk":
+        """The puzzles at ``index`` (n,) int64 or (b,) bool."""
+        return Chunk(*(None if part is None else part[index] for part in self))  # type: ignore[arg-type]
+
 
 @dataclass(frozen=True)
 class Part:
@@ -172,7 +176,7 @@ class PuzzleFile:
                 yield part.look(slice(start, start + CHUNK))
 
     def read(self, index: NDArray[np.int64]) -> Chunk:
-        """The puzzles at ascending places ``index`` (b,).
+        """The puzzles at places ``index`` (b,), in that order.
 
         Raises:
             InputError: one of them is bad.
@@ -180,10 +184,13 @@ class PuzzleFile:
         return self._gather(index, Part.read)
 
     def look(self, index: NDArray[np.int64]) -> Chunk:
-        """The puzzles at ascending places ``index`` (b,), good and bad."""
+        """The puzzles at places ``index`` (b,), good and bad, in that order."""
         return self._gather(index, Part.look)
 
     def _gather(self, index: NDArray[np.int64], of_part: Callable[[Part, Index], Chunk]) -> Chunk:
+        if (np.diff(index) < 0).any():  # parts are read from their beginnings on
+            order = np.argsort(index, kind="stable")
+            return self._gather(index[order], of_part).take(torch.from_numpy(np.argsort(order)))
         ends = np.cumsum([len(part) for part in self.parts])
         cuts = [0, *np.searchsorted(index, ends).tolist()]
         chunks = [
@@ -203,6 +210,6 @@ class PuzzleFile:
 
 
 def _as_slice(index: NDArray[np.int64]) -> Index:
-    """A slice where ``index`` is one: that copies several times as fast."""
-    is_slice = index[-1] - index[0] + 1 == len(index)
+    """A slice where ascending ``index`` is one: that copies several times as fast."""
+    is_slice = (np.diff(index) == 1).all()
     return slice(int(index[0]), int(index[-1]) + 1) if is_slice else index
