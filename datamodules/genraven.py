@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 
@@ -30,8 +31,9 @@ from genraven.formats.read import open_puzzles
 from genraven.metrics.census import leaked, repeated
 from genraven.metrics.memorization import TrainingIndex
 from genraven.paths import default_cache_dir, user_path
+from genraven.puzzles import layout
 from genraven.puzzles.corrupt import Corruption
-from genraven.puzzles.generate import generate
+from genraven.puzzles.generate import BLOCK, generate
 from genraven.puzzles.spec import resolve_rules, split_rules
 
 
@@ -132,15 +134,20 @@ class GenRAVENDataModule(L.LightningDataModule):
 
     @cached_property
     def _source(self) -> PuzzleSource:
+        assert not self.is_stream
+        return self._source_of(self.corruption)
+
+    def _source_of(self, corruption: Corruption, num_steps: int = 0) -> PuzzleSource:
+        """The training set with this corruption; of a stream what ``num_steps`` steps take."""
         if self.source is None:
-            assert self.samples_per_rule is not None
-            return generated_source(self.samples_per_rule, self.seed, self.corruption)
+            passes = -(-num_steps * self.global_batch_size // (len(self.trained) * BLOCK))
+            return generated_source(self.samples_per_rule or passes * BLOCK, self.seed, corruption)
         return file_source(
             self._file,
             Selection(self.trained, self.held_out),
             self.samples_per_rule,
             self.seed,
-            self.corruption,
+            corruption,
             split=self.source_split,
             sha256=self._noted_digest,
         )
@@ -231,6 +238,23 @@ class GenRAVENDataModule(L.LightningDataModule):
         if self.is_stream:
             return None
         return open_index(self._source, self._groups, self.cache_dir, verify=False)
+
+    def training_puzzles(self, num_steps: int) -> Iterator[Tensor]:
+        """Parts (n, 3, 9, 9) int8 of what a run of ``num_steps`` was trained on, some of each rule in turn.
+
+        Spoilt puzzles come as they were made or found, and as they were trained on. Unknown cells hold anything.
+
+        Raises:
+            InputError: a source that is not there, or is another one by now.
+        """
+        versions = [Corruption(), self.corruption] if self.corruption else [self.corruption]
+        for corruption in versions:
+            source = self._source_of(corruption, num_steps)
+            nums = {rule: source.num(rule) for rule in tuple(source.counts) or self.trained}
+            for start in range(0, max(nums.values()), BLOCK):
+                for rule, num in nums.items():
+                    if start < num:
+                        yield layout.split_gaps(source.make(rule, start, min(BLOCK, num - start)))[0]
 
     def evaluation_puzzles(self, split: str) -> tuple[Tensor, Tensor]:
         """(N, 3, 9, 9) int8 puzzles of ``split`` (``val`` or ``test``) and their rules (N,) int64, which take turns.

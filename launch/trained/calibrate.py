@@ -1,6 +1,7 @@
 """``genraven calibrate``: from which confidence on a model's completions can be accepted, with a promise."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,14 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules import GenRAVENDataModule
 from genraven.errors import InputError
 from genraven.files import writable_folder
-from genraven.formats.read import open_puzzles, read_mask
+from genraven.formats.read import read_mask
 from genraven.metrics.rates import Rate
-from genraven.puzzles.generate import Draws
 from genraven.puzzles.masks import last_panel_mask
-from genraven.puzzles.spec import RULES, resolve_rules
+from genraven.puzzles.spec import RULES
 from genraven.run_folder import CALIBRATION, TENSORBOARD, home
 from genraven.trust.calibration import Calibration, Promise, check_rate, puzzles_needed
 from genraven.trust.confidence import usable
@@ -23,8 +22,9 @@ from genraven.trust.decision import mask_digits, model_digest
 from genraven.trust.fitting import Labelled, calibrated, with_trust
 from genraven.trust.risk import risk_coverage
 from launch.runs.folder import find_checkpoint
+from launch.trained.calibration_set import calibration_set
 from launch.trained.checkers import Checker, find_checker
-from launch.trained.completions import SPLIT, completions, drawn_puzzles, how_completed
+from launch.trained.completions import completions, how_completed
 from launch.trained.load import load_run
 from launch.trained.numerics import Numerics
 from launch.trained.sampling import given_sampling, sample_by
@@ -42,19 +42,23 @@ def calibrate(options: argparse.Namespace) -> None:
     model.seed = options.seed
     sample_by(model, given_sampling(options))
     names = usable(model.method.confidences, options.candidates, options.without)
-    puzzles, rules, source = _puzzles(options, data)
-    mask = read_mask(options.mask, len(puzzles)) if options.mask else last_panel_mask(len(puzzles))
-    PuzzleModule.check_mask(puzzles, mask)
+    total = options.puzzles_to_choose + options.puzzles
+    mask = read_mask(options.mask, total) if options.mask else last_panel_mask(total)
+    digits = mask_digits(mask)
+    used = calibration_set(options, data, checkpoint, mask[0])
+    for note in used.notes:
+        print(f"genraven: {note}", file=sys.stderr)
+    PuzzleModule.check_mask(used.puzzles, mask)
     numerics = Numerics.of(checkpoint, model.device, options.precision)
-    completion = how_completed(model, numerics, options.candidates, mask_digits(mask))
+    completion = how_completed(model, numerics, options.candidates, digits)
     digest = model_digest(model)
     numerics.prepare(model)
     with numerics.at_work(model.device):
-        labelled = label(model, puzzles, rules, mask, checker, num=options.candidates, names=names,
+        labelled = label(model, used.puzzles, used.rules, mask, checker, num=options.candidates, names=names,
                          batch_size=options.batch_size)  # fmt: skip
     chosen, tested = labelled.split(options.puzzles_to_choose)
     found = calibrated(
-        chosen, tested, model=digest, completion=completion, source=source | {"checker": checker.name},
+        chosen, tested, model=digest, completion=completion, source=used.source | {"checker": checker.name},
         delta=options.delta, per_rule=options.per_rule,
     )  # fmt: skip
     promises = [found.promise(max_error) for max_error in options.max_error]  # or complains, before anything is written
@@ -90,25 +94,6 @@ def _check(options: argparse.Namespace) -> None:
         if options.puzzles < (needed := puzzles_needed(max_error, options.delta)):
             raise InputError(f"expected --puzzles to be {needed} or more to promise at most {max_error:g} errors with "
                              f"probability {1 - options.delta:g}, got {options.puzzles}.")  # fmt: skip
-
-
-def _puzzles(options: argparse.Namespace, data: GenRAVENDataModule) -> tuple[Tensor, Tensor, dict[str, object]]:
-    """Those to choose on, then those to test on; their rules; and where they are from."""
-    total = options.puzzles_to_choose + options.puzzles
-    if options.source is None:
-        rules = resolve_rules(options.rules) if options.rules else data.trained
-        if not rules:
-            raise InputError("expected rules to draw puzzles of, got an empty selection: name some, or leave out "
-                             "--rules.")  # fmt: skip
-        return *drawn_puzzles(rules, total, options.seed), {"split": SPLIT, "seed": options.seed}
-    file = open_puzzles(options.source)
-    if len(file) < total:
-        raise InputError(f"expected {total} puzzles to choose on and to test on, got {len(file)} in {options.source}: "
-                         "set --puzzles and --puzzles-to-choose.")  # fmt: skip
-    chunk = file.read(Draws(options.seed, "calibrat").permutation(len(file))[:total])
-    if chunk.bad.any() or (chunk.known is not None and not chunk.known.all()):
-        raise InputError(f"expected whole puzzles, got unknown or damaged cells in {options.source}: leave these out.")
-    return chunk.puzzles, chunk.rules, {"file": options.source.name, "seed": options.seed}
 
 
 def label(

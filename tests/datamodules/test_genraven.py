@@ -292,3 +292,24 @@ def test_a_file_to_evaluate_on(tmp_path: Path) -> None:
     assert torch.equal(val, puzzles[[0, 2]])
     assert rules.tolist() == [-1, -1]
     assert torch.equal(data.evaluation_puzzles("test")[0], puzzles[[1, 3]])
+
+
+@pytest.mark.parametrize("cells", [0.0, 0.1])
+@pytest.mark.parametrize("kind", ["finite", "stream", "file"])
+def test_all_that_a_run_was_trained_on_is_told_again(tmp_path: Path, kind: str, cells: float) -> None:
+    """In blocks of each rule; spoilt puzzles as they were before, too; of a stream what so many steps take."""
+    clean = torch.cat([generate(rule, 0, 50) for rule in (0, 20)])
+    np.savez(tmp_path / "own.npz", puzzles=clean.numpy(), rules=np.repeat([0, 20], 50))
+    source = str(tmp_path / "own.npz") if kind == "file" else None
+    num, batch, steps = (3000 if kind == "finite" else None), 64, 70
+    data = make(tmp_path, source=source, samples_per_rule=num, rules=[0, 20], held_out="none",
+                global_batch_size=batch, corruption=Corruption(cells=cells))  # fmt: skip
+    parts = list(data.training_puzzles(steps))
+    told = as_set(torch.cat(parts))
+    data.prepare_data()
+    data.setup("fit")
+    taken = GlobalOrder(data._pool, data.seed).at(np.arange(steps * batch))[0]  # type: ignore[arg-type]
+    assert as_set(taken) <= told and as_set(clean) <= told
+    assert max(map(len, parts)) <= 2048
+    each = {"finite": 6000, "stream": 2 * 2 * 2048, "file": 100}[kind]
+    assert each <= len(told) <= each * (1 + bool(cells))

@@ -150,6 +150,74 @@ def test_puzzles_of_another_kind_are_not_accepted(
     assert not decided.accepted.any()
 
 
+@pytest.fixture
+def unseen(here: Path) -> np.ndarray:
+    """(3, 60, 3, 9, 9) puzzles of the three rules of ``TINY`` that no run was trained on."""
+    return np.stack([generate(rule, 0, 60, split="val").numpy() for rule in (0, 10, 20)])
+
+
+def test_a_source_of_several_parts_is_calibrated_on(runs: dict[str, Path], here: Path, unseen: np.ndarray) -> None:
+    Path("own").mkdir()
+    for attribute, puzzles in enumerate(unseen):
+        np.save(f"own/{attribute}_0.npy", puzzles)
+    command = ["calibrate", str(runs["gpt2"]), *FEW, "--rules-from", "checkers:right", "--out", "c.json"]
+    for seed in range(3):
+        assert main([*command, "--source", "own", "--seed", str(seed)]) == 0
+        rules = json.loads(Path("c.json").read_text())["rules"]
+        assert set(rules) == {"shape.constant", "size.constant", "color.constant"}
+        assert sum(all_of_it for _, all_of_it in rules.values()) == 60
+
+
+def test_copies_and_training_puzzles_are_not_counted(
+    runs: dict[str, Path], here: Path, unseen: np.ndarray, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["calibrate", str(runs["gpt2"]), *FEW, "--rules-from", "checkers:right", "--source", "own.npz"]
+    rows = layout.puzzles_to_rows(torch.from_numpy(unseen[0]))
+    turned = layout.rows_to_puzzles(rows[:, [1, 2, 0]]).numpy()
+    trained = np.concatenate([generate(rule, 0, 30).numpy() for rule in (0, 10, 20)])
+    for puzzles, says in (
+        (np.concatenate([unseen[0]] * 10), "got 60 in own.npz (of 600 0 were trained on, 540 are copies)"),
+        (np.concatenate([unseen[0], turned]), "got 60 in own.npz (of 120 0 were trained on, 60 are copies)"),
+        (trained, "got 0 in own.npz (of 90 90 were trained on, 0 are copies)"),
+    ):
+        np.savez("own.npz", puzzles=puzzles)
+        error = error_of([*command, "--out", "c.json"], capsys)
+        assert "expected 90 different puzzles that the model was not trained on, " + says in error
+        assert not Path("c.json").exists()
+    np.savez("own.npz", puzzles=np.concatenate([*unseen[:2], turned, trained[:10]]))
+    assert main([*command, "--out", "c.json"]) == 0
+    assert "left out of own.npz: " in capsys.readouterr().err
+    body = json.loads(Path("c.json").read_text())
+    assert body["tested"]["total"] == [60]
+    left_out = body["source"]["left_out"]
+    assert 0 < left_out["trained on"] <= 10 and 0 < left_out["copies"] <= 60
+    np.savez("own.npz", puzzles=np.concatenate(unseen))
+    assert main([*command, "--out", "c.json"]) == 0
+    assert json.loads(Path("c.json").read_text())["source"]["left_out"] == {"trained on": 0, "copies": 0}
+    assert "genraven:" not in capsys.readouterr().err
+
+
+def test_what_a_model_was_trained_on_may_not_be_known(
+    runs: dict[str, Path], here: Path, unseen: np.ndarray, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Then that is said, and kept. A file that holds the generated calibration puzzles is noticed as well."""
+    np.save("train.npy", drawn_puzzles((0, 10, 20), 200, 0)[0].numpy())
+    np.save("own.npy", np.concatenate(unseen))
+    short = ["--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--trainer.limit_val_batches", "0"]
+    source = ["--data.source", "train.npy", "--data.samples_per_rule", "null"]
+    assert main(fit(here / "run", *short, *source, "--init_from", str(runs["gpt2"]))) == 0
+    command = ["calibrate", "run", *FEW, "--rules-from", "checkers:right"]
+    capsys.readouterr()
+    assert main(command) == 0
+    said = capsys.readouterr().err
+    assert "left out of the calibration split: " in said and " trained on" in said
+    assert "whether the weights that the run began with" in said
+    Path("train.npy").rename("gone.npy")
+    assert main([*command, "--source", "own.npy"]) == 0
+    assert "whether the model was trained on some of these puzzles is not known: expected" in capsys.readouterr().err
+    assert len(json.loads(Path("run/calibration.json").read_text())["source"]["not_known"]) == 2
+
+
 def test_what_the_checker_says_decides_nothing(runs: dict[str, Path], here: Path) -> None:
     """The same scores, candidates and decisions whatever it says in the field."""
     run = str(runs["gpt2"])
