@@ -13,6 +13,7 @@ from genraven.methods.particles import resample_degenerate
 from genraven.networks.cells import CellNetwork
 from genraven.networks.compiling import stay, whole_step
 from genraven.puzzles import layout
+from genraven.puzzles.spec import EMPTY
 
 
 def to_symbols(tokens: Tensor, head_sizes: tuple[int, ...]) -> Tensor:
@@ -59,14 +60,14 @@ def pick(
     return torch.stack(symbols, -1)
 
 
-def log_likelihood(logits: Tensor, head_sizes: tuple[int, ...], symbols: Tensor, temperature: float) -> Tensor:
-    """(...) log-probability of ``symbols`` (..., number of heads) under ``logits`` (..., sum of head_sizes)."""
-    parts = zip(logits.split(head_sizes, -1), symbols.unbind(-1), strict=True)
-    chosen = [_tempered(p, temperature).log_softmax(-1).gather(-1, s.unsqueeze(-1)).squeeze(-1) for p, s in parts]
-    return torch.stack(chosen).sum(0)
+def log_probabilities(logits: Tensor, head_sizes: tuple[int, ...], temperature: float = 1.0) -> list[Tensor]:
+    """Log-probabilities (..., V) of the symbols of each head, from ``logits`` (..., sum of head_sizes)."""
+    return [_tempered(part, temperature).log_softmax(-1) for part in logits.split(head_sizes, -1)]
 
 
-def cell_log_likelihood(logits: Tensor, head_sizes: tuple[int, ...], tokens: Tensor) -> Tensor:
+def cell_log_likelihood(
+    logits: Tensor, head_sizes: tuple[int, ...], tokens: Tensor, temperature: float = 1.0
+) -> Tensor:
     """(...) log-probability in nats of the cells that symbols drawn from ``logits`` stand for.
 
     With separate heads a cell is empty as soon as one symbol is: 1 - prod(1 - p_a(empty)), not the symbols' product.
@@ -75,13 +76,25 @@ def cell_log_likelihood(logits: Tensor, head_sizes: tuple[int, ...], tokens: Ten
         logits: (..., sum of head_sizes).
         head_sizes: symbols of each head.
         tokens: (..., A) canonical cells.
+        temperature: of the softmax, above 0.
     """
-    symbols = to_symbols(tokens, head_sizes)
-    if len(head_sizes) == 1:
-        return log_likelihood(logits, head_sizes, symbols, 1.0)
-    filled = torch.stack([part.float().log_softmax(-1)[..., 1:].logsumexp(-1) for part in logits.split(head_sizes, -1)])
-    empty = (-torch.expm1(filled.sum(0))).log()
-    return empty.where((symbols == 0).any(-1), log_likelihood(logits, head_sizes, symbols, 1.0))
+    parts, symbols = log_probabilities(logits, head_sizes, temperature), to_symbols(tokens, head_sizes)
+    chosen = [part.gather(-1, s.unsqueeze(-1)).squeeze(-1) for part, s in zip(parts, symbols.unbind(-1), strict=True)]
+    together = torch.stack(chosen).sum(0)
+    return together if len(parts) == 1 else _log_empty(parts).where((symbols == 0).any(-1), together)
+
+
+def _log_empty(parts: list[Tensor]) -> Tensor:
+    """(...) log of the probability that a symbol 0 is among those of the heads ``parts`` (..., V), log-probabilities.
+
+    It is the sum of disjoint events, the first head that says empty being the first, the second, ...: the logarithm of
+    1 - prod(1 - p) would be noise where the probability is below what 1 is rounded to.
+    """
+    before, events = torch.zeros_like(parts[0][..., 0]), []
+    for part in parts:
+        events.append(before + part[..., 0])
+        before = before + part[..., 1:].logsumexp(-1)
+    return torch.stack(events).logsumexp(0)
 
 
 def cell_entropy(logits: Tensor, head_sizes: tuple[int, ...]) -> Tensor:
@@ -89,15 +102,14 @@ def cell_entropy(logits: Tensor, head_sizes: tuple[int, ...]) -> Tensor:
 
     With separate heads all cells with an empty symbol are one.
     """
-    parts = [part.float().log_softmax(-1) for part in logits.split(head_sizes, -1)]
+    parts = log_probabilities(logits, head_sizes)
     if len(parts) == 1:
         return torch.special.entr(parts[0].exp()).sum(-1)
     filled = torch.stack([part[..., 1:].logsumexp(-1) for part in parts])
     within = [part[..., 1:] - log_p.unsqueeze(-1) for part, log_p in zip(parts, filled, strict=True)]
     of_values = torch.stack([torch.special.entr(part.exp()).sum(-1) for part in within]).sum(0)
-    log_filled = filled.sum(0)
-    of_empty = torch.special.entr(log_filled.exp()) + torch.special.entr(-torch.expm1(log_filled))
-    return of_empty + log_filled.exp() * of_values
+    p_filled = filled.sum(0).clamp(max=0.0).exp()
+    return torch.special.entr(p_filled) + torch.special.entr(_log_empty(parts).exp()) + p_filled * of_values
 
 
 def decode(
@@ -190,7 +202,7 @@ def decode_particles(
     A particle filter: each puzzle is written ``num_particles`` times in order with the given cells forced, each
     weighted by how likely the network finds them after what it wrote. When fewer than half of the particles carry the
     weight, they are drawn anew (systematic resampling); at the end one is drawn by weight. Exact as the number grows,
-    apart from ``top_k``.
+    apart from ``top_k``; with separate heads the likelihood of a given empty cell is that of any of them being empty.
 
     Args:
         network: reads and predicts cells.
@@ -205,7 +217,8 @@ def decode_particles(
     (batch, length), p, device = open_cells.shape, num_particles, tokens.device
     heads, first = len(network.head_sizes), _first_open(open_cells)
     assert first is not None
-    tokens, open_cells = tokens.repeat_interleave(p, 0), open_cells.to(device).repeat_interleave(p, 0)
+    tokens = tokens.masked_fill(open_cells.to(device).unsqueeze(-1), EMPTY).repeat_interleave(p, 0)
+    open_cells = open_cells.to(device).repeat_interleave(p, 0)
     labels = labels.repeat_interleave(p, 0) if labels is not None else None
     weights = torch.zeros(batch, p, device=device)  # logarithms
     cache = network.new_cache(batch * p)
@@ -213,7 +226,7 @@ def decode_particles(
     for i in range(first, length):
         uniform = torch.rand(batch * p, heads, generator=generator, device=device)
         drawn = from_symbols(pick(logits, network.head_sizes, uniform, temperature, top_k))
-        given = log_likelihood(logits, network.head_sizes, to_symbols(tokens[:, i], network.head_sizes), temperature)
+        given = cell_log_likelihood(logits, network.head_sizes, tokens[:, i], temperature)
         weights += given.masked_fill(open_cells[:, i], 0.0).view(batch, p)
         tokens[:, i] = drawn.where(open_cells[:, i, None], tokens[:, i])
         if i + 1 == length:

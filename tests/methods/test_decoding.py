@@ -248,6 +248,70 @@ def test_particles_follow_what_is_given_later(given: dict[int, int]) -> None:
     assert errors[32] < 0.15, errors  # of which about 0.04 is the noise of so few draws
 
 
+class Pairs:
+    """Stands in for a network: two cells of three attributes with two values each, by separate heads; of the second
+    cell each head depends on the whole first one."""
+
+    head_sizes: tuple[int, ...] = (3, 3, 3)
+
+    def __init__(self) -> None:
+        draws = torch.Generator().manual_seed(3)
+        self.first, self.second = (2 * torch.randn(n, 9, generator=draws) for n in (1, 27))
+
+    def new_cache(self, batch_size: int) -> "Pairs":
+        return self
+
+    def select(self, kept: torch.Tensor) -> None:
+        pass
+
+    def __call__(self, cells: torch.Tensor, labels: None, cache: "Pairs", *, last_only: bool = False) -> torch.Tensor:
+        if not cells.shape[1]:
+            return self.first.expand(len(cells), -1).unsqueeze(1)
+        return self.second[(cells[:, -1] * torch.tensor([9, 3, 1])).sum(-1)].unsqueeze(1)
+
+
+def shares(logits: Tensor, temperature: float) -> Tensor:
+    """(3, 3, 3) float64: how often three heads say each triple of symbols."""
+    a, b, c = ((part.double() / temperature).softmax(0) for part in logits.split(3))
+    return a[:, None, None] * b[:, None] * c
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+@pytest.mark.parametrize("given", [(-1, -1, -1), (0, 1, 0)])
+def test_particles_of_separate_heads_draw_from_the_posterior(given: tuple[int, ...], temperature: float) -> None:
+    """By enumeration: a cell is empty whichever of its symbols is, the given one as much as the written one."""
+    n, network = 4000, Pairs()
+    tokens = torch.tensor([(0, 0, 0), given], dtype=torch.int8).expand(n, -1, -1)
+    open_cells = torch.tensor([True, False]).expand(n, -1)
+    draws = torch.Generator().manual_seed(0)
+    written = decode_particles(
+        network, tokens, open_cells, num_particles=64, generator=draws, temperature=temperature  # type: ignore[arg-type]
+    )  # fmt: skip
+
+    exact: Counter[tuple[int, ...]] = Counter()
+    for symbols in product(range(3), repeat=3):
+        cell = (-1, -1, -1) if 0 in symbols else tuple(symbol - 1 for symbol in symbols)
+        prior = shares(network.first[0], temperature)[symbols].item()
+        read = sum((value + 1) * 3**place for place, value in zip((2, 1, 0), cell, strict=True))
+        after = shares(network.second[read], temperature)
+        likely = after[tuple(value + 1 for value in given)] if min(given) >= 0 else 1 - after[1:, 1:, 1:].sum()
+        exact[cell] += prior * likely.item()
+    seen = Counter(map(tuple, written[:, 0].tolist()))
+    assert sum(abs(seen[cell] / n - share / exact.total()) for cell, share in exact.items()) / 2 < 0.03
+
+
+@pytest.mark.parametrize("head", ["separate", "joint"])
+def test_particles_do_not_read_what_is_under_the_mask(head: Head) -> None:
+    network, draws = make(head), torch.Generator().manual_seed(2)
+    tokens = layout.puzzles_to_tokens(generate(5, 0, 2))
+    open_cells = (torch.arange(81) % 3 == 1).expand(2, -1)
+    written = []
+    for value in (-1, 3, 99, -128):
+        spoilt = tokens.masked_fill(open_cells.unsqueeze(-1), value)
+        written.append(decode_particles(network, spoilt, open_cells, num_particles=3, generator=draws.manual_seed(2)))
+    assert all(torch.equal(other, written[0]) for other in written[1:])
+
+
 def test_top_k_draws_only_the_likeliest() -> None:
     logits = torch.tensor([0.0, 3.0, 1.0, 2.0, -1.0]).expand(2000, -1)
     uniform = torch.rand(2000, 1, generator=torch.Generator().manual_seed(0))

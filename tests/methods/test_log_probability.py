@@ -35,6 +35,26 @@ def test_the_entropy_of_a_cell_is_that_of_all_its_states(sizes: tuple[int, ...])
     assert torch.allclose(decoding.cell_entropy(logits, sizes), -(log_p.exp() * log_p).sum(1), atol=1e-4)
 
 
+@pytest.mark.parametrize("gap", [4.0, 12.0, 16.0, 18.0, 25.0, 60.0])
+def test_an_empty_cell_that_is_hardly_possible_is_as_likely_as_in_exact_arithmetic(gap: float) -> None:
+    """With separate heads; below 1e-7, 1 - prod(1 - p) is rounding noise in float32, whose logarithm may be NaN."""
+    sizes, draws = (8, 11, 11), torch.Generator().manual_seed(0)
+    logits = [torch.randn(400, n, generator=draws) for n in sizes]
+    for part in logits:
+        part[:, 0] = part[:, 1:].max(1).values - gap
+    cells, whole = layout.states_to_tokens(torch.arange(701)), torch.cat(logits, 1)
+    first, second, third = (part.double().log_softmax(1) for part in logits)
+    filled = [part[:, 1:].logsumexp(1) for part in (first, second)]
+    empty = torch.stack([first[:, 0], filled[0] + second[:, 0], filled[0] + filled[1] + third[:, 0]]).logsumexp(0)
+    values = (first[:, 1:, None, None] + second[:, None, 1:, None] + third[:, None, None, 1:]).flatten(1)
+    exact = torch.cat([empty.unsqueeze(1), values], 1)  # all 701 states
+
+    found = decoding.cell_log_likelihood(whole.unsqueeze(1).expand(-1, 701, -1), sizes, cells.expand(400, -1, -1))
+    assert torch.allclose(found.double(), exact, rtol=1e-6, atol=1e-5)
+    entropy = torch.special.entr(exact.exp()).sum(1)
+    assert torch.allclose(decoding.cell_entropy(whole, sizes).double(), entropy, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("head", ["separate", "joint"])
 def test_an_autoregressive_panel_has_its_part_of_the_likelihood(head: str) -> None:
     model, puzzles, everywhere = models()[head], generate(3, 0, 4), torch.ones(4, 9, 9, dtype=torch.bool)
