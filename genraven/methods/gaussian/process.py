@@ -164,6 +164,7 @@ class Process(ABC):
         ``share`` moves the logarithm of the variance from that posterior's (0) to the forward step's (1), as in Nichol
         & Dhariwal 2021, eq. 15; at s = x0 the variance is 0.
         """
+        t, s = t.double(), s.double()  # what a small step adds is a small difference, and its logarithm is taken
         alpha_t, alpha_s, var_t, var_s = self.alpha(t), self.alpha(s), self.sigma(t) ** 2, self.sigma(s) ** 2
         ratio = alpha_t / alpha_s
         forward = var_t - ratio**2 * var_s
@@ -176,6 +177,7 @@ class Process(ABC):
 
     def step_forth(self, x: Tensor, noise: Tensor, s: Tensor, t: Tensor) -> Tensor:
         """A draw of x_t given x_s, for t above s."""
+        t, s = t.double(), s.double()
         ratio = self.alpha(t) / self.alpha(s)
         return ratio * x + (self.sigma(t) ** 2 - ratio**2 * self.sigma(s) ** 2).sqrt() * noise
 

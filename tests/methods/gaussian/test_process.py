@@ -1,5 +1,7 @@
 """What all processes share."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -29,3 +31,15 @@ def test_noise_that_a_process_never_has() -> None:
     with pytest.raises(InputError, match="got 100; the nearest is 80"):
         Edm().time_of_noise(100)
     assert torch.isfinite(Flow().time_of_noise(1e3))
+
+
+@pytest.mark.parametrize(("process", "num_steps"), [(Flow(spacing=4.0), 1000), (Edm(), 1000), (Ddpm(), 1000)])
+def test_the_variance_of_small_steps_is_as_in_exact_arithmetic(process: Process, num_steps: int) -> None:
+    """Nothing cancels: its logarithm is that of what the same times give in float64, and no variance is 0."""
+    times = process.times(num_steps)[:-1]
+    x = torch.zeros(1, 1, 1, 1)
+    for t, s in itertools.pairwise(times):
+        for share in (None, torch.full((1, 1, 1, 1), 0.5)):
+            variance = process.step_back(x, x, t, s, share)[1]
+            exact = process.step_back(x.double(), x.double(), t.double(), s.double(), share)[1]
+            assert variance.double().log().item() == pytest.approx(exact.log().item(), abs=1e-5)
