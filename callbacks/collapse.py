@@ -64,17 +64,20 @@ class CollapseWatch(L.Callback):
         self.crossings: dict[str, dict[str, float | int]] = {}
         self.stopped: str | None = None
         self._best: dict[str, float] = {}
-        self._losses: list[torch.Tensor | float] = []
+        self._loss_sum: torch.Tensor | float = 0.0  # of the logged losses since the last validation
+        self._num_losses = 0
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values only."""
-        losses = [float(loss) for loss in self._losses]
-        return {"crossings": self.crossings, "best": self._best, "losses": losses}
+        losses = {"loss_sum": float(self._loss_sum), "num_losses": self._num_losses}
+        return {"crossings": self.crossings, "best": self._best, **losses}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on watching from a checkpoint."""
         self.crossings, self._best = state_dict["crossings"], state_dict["best"]
-        self._losses = list(state_dict["losses"])
+        losses = state_dict.get("losses", [])  # each by itself, in older checkpoints
+        self._loss_sum = state_dict.get("loss_sum", sum(losses))
+        self._num_losses = state_dict.get("num_losses", len(losses))
 
     def report(self) -> dict[str, Any]:
         """For the summary."""
@@ -87,10 +90,11 @@ class CollapseWatch(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Keeps the logged losses, which are those of all processes; nothing waits for the device."""
+        """Sums the logged losses, which are those of all processes; nothing waits for the device."""
         every = trainer.log_every_n_steps * trainer.accumulate_grad_batches  # type: ignore[attr-defined]
         if every and (batch_idx + 1) % every == 0 and "train/loss" in trainer.callback_metrics:
-            self._losses.append(trainer.callback_metrics["train/loss"].detach().clone())
+            self._loss_sum = self._loss_sum + trainer.callback_metrics["train/loss"].detach()
+            self._num_losses += 1
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Looks at all signals."""
@@ -102,7 +106,7 @@ class CollapseWatch(L.Callback):
                 self.crossings[signal] = {"step": step, "value": reading.value, "threshold": reading.threshold}
                 self._say(trainer, signal)
             log_values(trainer, {f"collapse/{signal}": float(signal in self.crossings)})
-        self._losses = []
+        self._loss_sum, self._num_losses = 0.0, 0
         self._stop_if_told(trainer)
 
     def _read(self, results: ScoreResults) -> Iterator[tuple[str, Reading]]:
@@ -123,11 +127,11 @@ class CollapseWatch(L.Callback):
             best = self._keep("entropy_bits", entropy, is_better=entropy > self._best.get("entropy_bits", 0.0))
             threshold = best - limits.entropy_bits
             yield "entropy_bits", Reading(entropy, threshold, entropy < threshold)
-        if limits.loss_gap is not None and self._losses and "loss" in results.values:
+        if limits.loss_gap is not None and self._num_losses and "loss" in results.values:
             yield "loss_gap", self._gap(results.values["loss"], limits.loss_gap)
 
     def _gap(self, loss: float, gap: float) -> Reading:
-        training = sum(float(value) for value in self._losses) / len(self._losses)
+        training = float(self._loss_sum) / self._num_losses
         is_best = loss <= self._best.get("loss", float("inf"))
         best = self._keep("loss", loss, is_better=is_best)
         threshold = best + gap * abs(best)

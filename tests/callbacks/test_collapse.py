@@ -1,5 +1,6 @@
 """What counts as collapse, on made-up validations."""
 
+import pickle
 import warnings
 from typing import Any
 
@@ -33,10 +34,19 @@ class FakeTrainer:
     def __init__(self) -> None:
         self.sanity_checking, self.should_stop, self.is_global_zero = False, False, True
         self.global_step, self.loggers = 0, [self]
+        self.log_every_n_steps = self.accumulate_grad_batches = 1
+        self.callback_metrics: dict[str, torch.Tensor] = {}
         self.logged: list[dict[str, float]] = []
 
     def log_metrics(self, values: dict[str, float], step: int) -> None:
         self.logged.append(values)
+
+
+def train(watcher: CollapseWatch, trainer: FakeTrainer, *losses: float) -> None:
+    """Steps with these training losses, each of which is logged."""
+    for step, loss in enumerate(losses):
+        trainer.callback_metrics = {"train/loss": torch.tensor(loss)}
+        watcher.on_train_batch_end(trainer, None, None, None, step)  # type: ignore[arg-type]
 
 
 def watch(cards: list[ScoreResults], limits: CollapseLimits | None = None, training: list[float] | None = None) -> Any:
@@ -47,7 +57,8 @@ def watch(cards: list[ScoreResults], limits: CollapseLimits | None = None, train
         watcher = CollapseWatch(limits or CollapseLimits())
         if state is not None:
             watcher.load_state_dict(state)
-        watcher._losses = [training[number]] if training else []
+        if training:
+            train(watcher, trainer, training[number])
         trainer.global_step += 100
         object.__setattr__(module, "results", made)
         with warnings.catch_warnings():
@@ -92,6 +103,21 @@ def test_the_gap_needs_a_training_loss_that_falls() -> None:
     assert watch(cards, training=[2.0, 1.0, 0.9, 0.8]).crossings["loss_gap"]["step"] == 400
     assert watch(cards, training=[2.0, 1.0, 1.2, 1.4]).crossings == {}  # training diverges: no memorising
     assert watch(cards).crossings == {}  # no training loss was logged
+
+
+def test_a_run_without_validation_keeps_no_more_the_longer_it_trains() -> None:
+    watcher, sizes = CollapseWatch(CollapseLimits()), []
+    for _ in range(2):
+        train(watcher, FakeTrainer(), *[1.0] * 500)
+        sizes.append(len(pickle.dumps([vars(watcher), watcher.state_dict()])))
+    assert sizes[0] == sizes[1]
+
+
+def test_a_checkpoint_that_kept_each_loss_goes_on() -> None:
+    watcher, trainer = CollapseWatch(CollapseLimits()), FakeTrainer()
+    watcher.load_state_dict({"crossings": {}, "best": {}, "losses": [1.0, 2.0, 3.0]})
+    train(watcher, trainer, 6.0)
+    assert (watcher.state_dict()["loss_sum"], watcher.state_dict()["num_losses"]) == (12.0, 4)
 
 
 def test_a_stream_has_no_memory_to_watch() -> None:
