@@ -22,9 +22,9 @@ from launch.configs.identity import SCHEMA, flat
 
 MONITORING: dict[str, type[Any]] = {"pictures": PictureOptions, "collapse": CollapseLimits, "cost": CostOptions}
 HYPERPARAMETERS = (
-    "model.network", "model.network.width", "model.network.channels", "model.network.depth", "model.process",
-    "model.optimizer.lr", "model.seed", "data.samples_per_rule", "data.held_out", "data.global_batch_size",
-    "trainer.max_steps",
+    "model.network", "model.network.width", "model.network.channels", "model.network.depth", "model.method",
+    "model.method.process", "model.optimizer.lr", "model.seed", "data.samples_per_rule", "data.held_out",
+    "data.global_batch_size", "trainer.max_steps",
 )  # fmt: skip
 
 
@@ -61,9 +61,14 @@ def progress_bar(trainer_config: Mapping[str, Any]) -> list[L.Callback]:
     return [TQDMProgressBar(refresh_rate=max(1, trainer_config["log_every_n_steps"] or 1))]
 
 
+def short_names(config: dict[str, Any]) -> dict[str, Any]:
+    """Settings of model, data and trainer under names such as ``model.network.width``; a class under its part's."""
+    values = {name: value for part in (*SCHEMA, "trainer") for name, value in flat(config[part], part).items()}
+    return {name.replace(".init_args", "").removesuffix(".class_path"): value for name, value in values.items()}
+
+
 def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
     """What tells most runs from others, for TensorBoard's table; all else is in the config beside it."""
-    values = {name: value for part in (*SCHEMA, "trainer") for name, value in flat(config[part], part).items()}
-    short = {name.replace(".init_args", "").removesuffix(".class_path"): value for name, value in values.items()}
+    short = short_names(config)
     chosen = {name.rpartition(".")[2]: short[name] for name in HYPERPARAMETERS if short.get(name) is not None}
     return {name: value if isinstance(value, int | float) else str(value) for name, value in chosen.items()}
