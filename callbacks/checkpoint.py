@@ -1,5 +1,6 @@
 """The newest good states of a run, never half written."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,9 @@ class BestCheckpoint(ModelCheckpoint):
     """Keeps the checkpoint of the best validation as ``best.ckpt``, wherever the folder is moved.
 
     Lightning's own keeps the score under the absolute path of the file and forgets it when that has changed, so that
-    the next validation, however bad, takes the place of the best. Of equal ones the later is kept. Where the best was
-    told by another score before, ``curve.csv`` says what it has of this one.
+    the next validation, however bad, takes the place of the best. Here ``best.ckpt`` itself says its score, whatever
+    the checkpoint gone on from knew of an earlier one. Of equal ones the later is kept. Where the best was told by
+    another score before, ``curve.csv`` says what it has of this one. A validation without the score is passed over.
 
     Args:
         folder: of the checkpoints.
@@ -69,18 +71,13 @@ class BestCheckpoint(ModelCheckpoint):
 
     def __init__(self, folder: Path, score: str) -> None:
         mode = "max" if SCORES[score].higher_is_better else "min"
-        super().__init__(folder, Path(BEST).stem, monitor=f"val/{score}", mode=mode, enable_version_counter=False)
-        self._is_there = False
+        super().__init__(folder, Path(BEST).stem, monitor=f"val/{score}", mode=mode, enable_version_counter=False,
+                         save_on_train_epoch_end=False)  # fmt: skip
 
     @property
     def state_key(self) -> str:
         """That of Lightning's own, whose score is read, too."""
         return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__)
-
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Looks, for all processes, whether there is a best one already."""
-        super().setup(trainer, pl_module, stage)
-        self._is_there = trainer.strategy.broadcast(self._path.exists())
 
     @property
     def _path(self) -> Path:
@@ -92,32 +89,41 @@ class BestCheckpoint(ModelCheckpoint):
         return equals or super().check_monitor_top_k(trainer, current)
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Looks up the score of a best one that was told by another."""
-        if self._is_there and self.best_model_score is None:
-            score = trainer.strategy.broadcast(self._score_in_curve() if trainer.is_global_zero else None)
-            if score is None:
-                rank_zero_warn(f"{self._path} was chosen by another score, and {self.monitor} is not known of it: the "
-                               "best is chosen anew from here on.")  # fmt: skip
-            else:
-                self.load_state_dict({"best_model_score": torch.tensor(score)})
+        """Looks up, for all processes, the score of a best one that is there already."""
+        is_there, score = trainer.strategy.broadcast(self._find() if trainer.is_global_zero else (False, None))
+        if score is not None:
+            path = str(self._path)
+            self.best_model_score = self.kth_value = torch.tensor(score)
+            self.best_model_path = self.kth_best_model_path = path
+            self.best_k_models = {path: self.kth_value}
+        elif is_there:
+            rank_zero_warn(f"{self._path} does not say its {self.monitor}, by which the best is told now: it is chosen "
+                           "anew from here on.")  # fmt: skip
 
-    def _score_in_curve(self) -> float | None:
-        step = torch.load(self._path, map_location="cpu", weights_only=True, mmap=True)["global_step"]
-        row = read_curve(self._path.parents[1] / CURVE).get(step, {})
-        return float(row[str(self.monitor)]) if row.get(str(self.monitor)) else None
+    def _find(self) -> tuple[bool, float | None]:
+        """Is there a best one, and what is its score?"""
+        if not self._path.exists():
+            return False, None
+        try:
+            best = torch.load(self._path, map_location="cpu", weights_only=True, mmap=True)
+        except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError):  # torn
+            return True, None
+        score = best["callbacks"].get(self.state_key, {}).get("best_model_score")
+        if score is None:
+            score = read_curve(self._path.parents[1] / CURVE).get(best["global_step"], {}).get(str(self.monitor))
+        return True, float(score) if score not in (None, "") else None
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Keeps the checkpoint if it is the best."""
+        if self.monitor in trainer.callback_metrics:
+            super().on_validation_end(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
         """The best score."""
         return {"best_model_score": self.best_model_score}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes up the best score, as long as its checkpoint is there."""
-        score = state_dict["best_model_score"]
-        if self._is_there and score is not None:
-            path = str(self._path)
-            self.best_model_score = self.kth_value = score
-            self.best_model_path = self.kth_best_model_path = path
-            self.best_k_models = {path: score}
+        """Nothing: ``best.ckpt`` may be newer than the checkpoint that this is of."""
 
 
 class StepCheckpoint(Checkpoint):

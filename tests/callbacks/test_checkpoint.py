@@ -162,6 +162,13 @@ class Completing(Scored):
         self.log("val/completion", self.losses[0])
 
 
+class WithoutLoss(Scored):
+    """Its validations have no score at all."""
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val/other", 0.0)
+
+
 def test_the_best_is_told_by_the_score_that_is_asked_for(tmp_path: Path) -> None:
     """Completion is the better the higher it is, and of equals the later one is kept."""
     fit_scored(tmp_path, BestCheckpoint(tmp_path, "completion"), 20, 0.1, 0.3, 0.3, 0.2, kind=Completing)
@@ -180,9 +187,33 @@ def test_a_best_that_was_told_by_another_score_stays_until_there_is_a_better_one
     fit_scored(folder, BestCheckpoint(folder, "completion"), 15, 0.8, kind=Completing)
     assert step_of(folder / "best.ckpt") == 15
     (tmp_path / "curve.csv").unlink()
-    with pytest.warns(UserWarning, match="the best is chosen anew from here on"):
+    with pytest.warns(UserWarning, match="it is chosen anew from here on"):
         fit_scored(folder, BestCheckpoint(folder, "loss"), 20, 0.9, kind=Completing)
     assert step_of(folder / "best.ckpt") == 20
+
+
+def test_a_best_that_is_newer_than_the_checkpoint_gone_on_from_keeps_its_score(tmp_path: Path) -> None:
+    """A run that crashed behind its best validation repeats it, perhaps with another score."""
+    fit_scored(tmp_path, BestCheckpoint(tmp_path, "loss"), 10, 0.5, 0.1)
+    (tmp_path / "step-00000010.ckpt").unlink()
+    fit_scored(tmp_path, BestCheckpoint(tmp_path, "loss"), 15, 0.3, 0.2)  # from step 5, whose best was 0.5
+    best = torch.load(tmp_path / "best.ckpt", weights_only=True)
+    (score,) = (state["best_model_score"] for name, state in best["callbacks"].items() if "ModelCheckpoint" in name)
+    assert (best["global_step"], score.item()) == (10, pytest.approx(0.1))
+
+
+def test_a_torn_best_is_chosen_anew(tmp_path: Path) -> None:
+    fit_scored(tmp_path, BestCheckpoint(tmp_path, "loss"), 5, 0.1)
+    (tmp_path / "best.ckpt").write_bytes((tmp_path / "best.ckpt").read_bytes()[:100])
+    with pytest.warns(UserWarning, match="it is chosen anew from here on"):
+        fit_scored(tmp_path, BestCheckpoint(tmp_path, "loss"), 10, 0.9)
+    assert step_of(tmp_path / "best.ckpt") == 10
+
+
+def test_a_validation_without_the_score_is_not_the_best(tmp_path: Path) -> None:
+    fit_scored(tmp_path, BestCheckpoint(tmp_path, "loss"), 5, 0.1)
+    fit_scored(tmp_path, BestCheckpoint(tmp_path, "loss"), 10, 0.0, kind=WithoutLoss)
+    assert step_of(tmp_path / "best.ckpt") == 5
 
 
 def test_the_state_of_the_best_has_no_path_in_it(tmp_path: Path) -> None:
