@@ -28,10 +28,13 @@ from genraven.metrics.table import SCORES
 from genraven.puzzles.masks import last_panel_mask
 from genraven.puzzles.spec import NUM_RULES
 from lightning_modules.averaging import ExponentialMovingAverage
+from lightning_modules.lightning_internals import forget_metrics, validation_follows
 
 Schedule = Literal["constant", "linear", "cosine"]
 Purpose = Literal["train", "val", "test", "likelihood", "generate", "complete", "labels", "dropout", "probe",
                   "confidence", "reason"]  # fmt: skip
+OF_A_STEP, OF_A_VALIDATION = ("train/", "cost/"), ("val/", "val_count/")
+"""How the names of metrics begin."""
 
 
 class Sampled(TypedDict):
@@ -262,33 +265,34 @@ class PuzzleModule(L.LightningModule, ABC):
         loss = self.losses(batch.puzzles, self._labels(batch), draw, batch.unknown).mean()
         accumulate = self.trainer.accumulate_grad_batches
         part = batch_idx % accumulate
+        if not part:
+            forget_metrics(self.trainer, *OF_A_STEP)
         self._window_loss = loss.detach() + (self._window_loss if part else 0.0)
         if part + 1 == accumulate:
-            self.log("train/loss", self._mean_loss(accumulate), prog_bar=True)
+            if self._is_reported:
+                self.log("train/loss", self._mean_loss(accumulate), prog_bar=True)
             # Lightning's LearningRateMonitor would log every accumulated batch, at the same step.
             self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"])
         return loss
 
     def _mean_loss(self, num_batches: int) -> Tensor:
-        """The step's loss: of all processes where it is logged, else of this one, so that none waits for another.
-
-        Lightning's own ``sync_dist`` reduces in every batch, behind a barrier.
-        """
+        """The step's loss, of all processes. A collective, which Lightning's ``sync_dist`` would be in every batch."""
         loss = torch.as_tensor(self._window_loss) / num_batches
-        if self.trainer.world_size > 1 and self._is_logged:
+        if self.trainer.world_size > 1:
             dist.all_reduce(loss)
             loss /= self.trainer.world_size
         return loss
 
     @property
-    def _is_logged(self) -> bool:
-        """Will Lightning log the step at work?"""
+    def _is_reported(self) -> bool:
+        """Will Lightning log the step at work, or validate after it? In all others no process waits for another."""
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
-        return bool(self.trainer.fast_dev_run or (every and (self.trainer.global_step + 1) % every == 0))  # type: ignore[attr-defined]
+        is_logged = self.trainer.fast_dev_run or (every and (self.trainer.global_step + 1) % every == 0)  # type: ignore[attr-defined]
+        return bool(is_logged) or validation_follows(self.trainer)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Logs the norm of the gradient as it is before clipping, of the steps that are logged."""
-        if self._is_logged:
+        """Logs the norm of the gradient as it is before clipping, of the steps that are reported."""
+        if self._is_reported:
             norms = torch._foreach_norm([p.grad for p in self.parameters() if p.grad is not None])
             self.log("train/grad_norm", torch.stack(norms).norm())
 
@@ -366,7 +370,8 @@ class PuzzleModule(L.LightningModule, ABC):
             self.log(f"{stage}/nats_per_cell", results.likelihood.value)
 
     def on_validation_epoch_start(self) -> None:
-        """Begins to count."""
+        """Begins to count; what the last validation found does not stand for what this one may not find."""
+        forget_metrics(self.trainer, *OF_A_VALIDATION)
         self._start_scoring()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Sampled | None:

@@ -46,6 +46,20 @@ def set_root_folder(trainer: L.Trainer, folder: Path) -> None:
     _replace(trainer, "_default_root_dir", str(folder))
 
 
+def forget_metrics(trainer: L.Trainer, *beginnings: str) -> None:
+    """Drops the metrics whose names begin so from what Lightning keeps of earlier steps and validations.
+
+    It would say them again, to callbacks and loggers, until they are logged anew.
+    """
+    connector, results = trainer._logger_connector, trainer._results
+    for kept in (connector._callback_metrics, connector._logged_metrics):
+        for name in [name for name in kept if name.startswith(beginnings)]:
+            del kept[name]
+    if results is not None:
+        for key in [key for key, metric in results.items() if metric.meta.name.startswith(beginnings)]:
+            del results[key]
+
+
 # Processes -------------------------------------------------------------------------------------------------------
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from tiny import BY_DEVICE, MAX_STEPS, assert_same_run, curves, fault, fit, last_state, leftovers, steps
 
+from callbacks.curve import read_curve
 from genraven.__main__ import command
 from genraven.signals import REQUEUE
 from launch.cli import main
@@ -85,6 +86,16 @@ def test_the_same_losses_on_any_number_of_processes(run_all: RunAll, tmp_path: P
     for name in ("limit4", "limit2", "ranks2", "ranks4", "mixed"):
         assert losses(name) == pytest.approx(one, abs=2e-5), name
         assert curves(tmp_path / name)["val_count/c3"] == curves(tmp_path / "limit8")["val_count/c3"]
+
+
+def test_a_validation_between_two_logged_steps_has_the_training_loss_of_all(run_all: RunAll, tmp_path: Path) -> None:
+    options = [*PLAIN, "--trainer.max_steps", "5", "--trainer.val_check_interval", "5"]
+    options += ["--trainer.log_every_n_steps", "4"]
+    assert main(fit(tmp_path / "one", *options)) == 0
+    assert run_all([(2, fit(tmp_path / "two", *options))]) == [[0, 0]]
+    one, two = (read_curve(tmp_path / name / "curve.csv")[5] for name in ("one", "two"))
+    for name in ("train/loss", "train/grad_norm", "val/loss"):
+        assert float(two[name]) == pytest.approx(float(one[name]), abs=2e-5), name
 
 
 def test_two_processes_see_the_gaps_of_one(run_all: RunAll, tmp_path: Path) -> None:

@@ -265,6 +265,47 @@ def test_a_stream_has_no_training_set_to_compare_with(tmp_path: Path) -> None:
     assert "val/novel_c3" not in run.callback_metrics
 
 
+class Rows(L.Callback):
+    """What callbacks see at the end of each validation, by step."""
+
+    def __init__(self) -> None:
+        self.seen: dict[int, dict[str, float]] = {}
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.seen[trainer.global_step] = {name: x.item() for name, x in trainer.callback_metrics.items()}
+
+
+def test_a_score_that_a_validation_lacks_is_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No puzzle has C3 from step 4 on, so that there is no entropy over their rules."""
+    module, rows = autoregressive(), Rows()
+    consistent = generate(RULE_ID["shape.constant"], 0, 5)
+
+    def made(n: int, *_: Any) -> torch.Tensor:
+        return consistent[:n] if module.global_step < 4 else torch.full_like(consistent[:n], -1)
+
+    monkeypatch.setattr(module, "generate", made)
+    trainer(tmp_path, max_steps=6, val_check_interval=2, callbacks=[rows]).fit(module, data())
+    assert [row["val/c3"] for row in rows.seen.values()] == [1, 0, 0]
+    assert ["val/rule_entropy_bits" in row for row in rows.seen.values()] == [True, False, False]
+    assert "val/rule_entropy_bits" not in module.trainer.logged_metrics
+
+
+def test_what_a_row_says_of_training_is_of_its_own_step(tmp_path: Path) -> None:
+    """Steps 4 and 8 are logged, 5 and 10 are validated; of the others nothing is said, least of all an earlier loss."""
+    losses, said = list[float](), list[int]()
+
+    class Look(L.Callback):
+        def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, *args: Any) -> None:
+            losses.append(outputs["loss"].item())
+            said.extend([trainer.global_step] * ({"train/loss", "train/grad_norm"} <= trainer.callback_metrics.keys()))
+
+    rows = Rows()
+    settings: dict[str, Any] = {"max_steps": 10, "val_check_interval": 5, "log_every_n_steps": 4}
+    trainer(tmp_path, callbacks=[Look(), rows], **settings).fit(autoregressive(), data())
+    assert said == [4, 5, 8, 10]
+    assert {step: row["train/loss"] for step, row in rows.seen.items()} == {5: losses[4], 10: losses[9]}
+
+
 def test_averages_follow_the_warmed_up_decay_and_validation_sees_them(tmp_path: Path) -> None:
     seen: dict[str, Any] = {"raw": [], "val": None}
 
