@@ -184,6 +184,14 @@ class StepCheckpoint(Checkpoint):
             self._after_validation = False
             self._save(trainer)
 
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Says what other callbacks could not write: all processes hear of it before they part."""
+        self._raise_together(trainer)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """As at the end of an epoch."""
+        self._raise_together(trainer)
+
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Saves the step before a validation that was broken off."""
         if isinstance(exception, Preempted) and trainer.global_step != self._saved_step:

@@ -74,10 +74,12 @@ class ProcessGroup:
             error = raised
         told: list[tuple[bool, str] | None] = [None] * self.size
         mine = None if error is None else (isinstance(error, InputError), f"{type(error).__name__}: {error}")
-        if self.size > 1:
-            dist.all_gather_object(told, mine)
-        if error is not None:
-            raise error
+        try:
+            if self.size > 1:
+                dist.all_gather_object(told, mine)
+        finally:  # also where the others are lost, or not done in time
+            if error is not None:
+                raise error
         for rank, of_rank in enumerate(told):
             if of_rank is not None:
                 is_input, text = of_rank

@@ -4,7 +4,7 @@ import inspect
 import logging
 import warnings
 from argparse import ArgumentError
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ from launch.configs.identity import config_hash, identity
 from launch.configs.shipped import expand_configs
 from launch.errors import explained_exits, refused_by_constructors, unwrapped_errors
 from launch.processes.agreement import agreed, check_same
-from launch.processes.process_group import cluster_plugins
+from launch.processes.process_group import ProcessGroup, cluster_plugins
 from launch.processes.started_by import check_size
 from launch.runs.folder import RunFolder, given_checkpoint, read_checkpoint
 from launch.runs.starting import Start, given_start, open_run
@@ -204,13 +204,14 @@ class GenravenCLI(CommandLine):
             else:
                 start = agreed(self.trainer, lambda: given_start(self._options))
             check_same(self.trainer, "--trainer.precision", str(self._options.trainer.precision))
-            self._check_checkpoint(start.checkpoint)
-            if start.initial:
-                self.initial.origin = load_initial(model, start.initial, self.resolved)
-            if self.trainer.local_rank == 0:
-                datamodule.prepare_data()
-            else:
-                datamodule.wait_for_data()
+            with self._together():
+                self._check_checkpoint(start.checkpoint)
+                if start.initial:
+                    self.initial.origin = load_initial(model, start.initial, self.resolved)
+                if self.trainer.local_rank == 0:
+                    datamodule.prepare_data()
+                else:
+                    datamodule.wait_for_data()
             if self._is_real_fit:
                 self._train(model, datamodule, start)
             else:
@@ -272,7 +273,12 @@ class GenravenCLI(CommandLine):
         if named is None:
             raise InputError(f"expected --ckpt_path or --run_dir with {self.subcommand}, got neither: name a run.")
         kwargs["ckpt_path"] = agreed(self.trainer, lambda: given_checkpoint(named))
-        self._check_checkpoint(kwargs["ckpt_path"])
+        with self._together():
+            self._check_checkpoint(kwargs["ckpt_path"])
+
+    def _together(self) -> AbstractContextManager[None]:
+        """What one process raises within the block, all do at its end. A collective, after ``agreed``."""
+        return ProcessGroup(self.trainer.global_rank, self.trainer.world_size).together()
 
     def _check_checkpoint(self, path: str | None) -> None:
         """Raises InputError on a checkpoint of another model before any data is made or opened."""

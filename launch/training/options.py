@@ -66,7 +66,10 @@ def settle_options(options: Any) -> None:
         if value is not None and value < 1:
             raise InputError(f"expected --{name} to be 1 or more, got {value}.")
     interval = options.trainer.val_check_interval
-    if isinstance(interval, int | float) and interval <= 0:
+    if not isinstance(interval, int | float | None):  # by its own clock each process would validate at another step
+        raise InputError(f"expected trainer.val_check_interval in steps, got {interval}, a time: processes would not "
+                         "agree when it is over; give a number of steps.")  # fmt: skip
+    if interval is not None and interval <= 0:
         raise InputError(f"expected trainer.val_check_interval, in steps, to be 1 or more, got {interval}: "
                          "trainer.limit_val_batches 0 trains without validation.")  # fmt: skip
 

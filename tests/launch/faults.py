@@ -132,6 +132,14 @@ class NotANumber(Fault):
             next(pl_module.parameters()).data.fill_(float("nan"))
 
 
+class FullDiskAtTheEnd(L.Callback):
+    """The first process cannot write what a callback saves at the end of the last epoch."""
+
+    def on_train_epoch_end(self, trainer: L.Trainer, *args: Any) -> None:
+        if trainer.is_global_zero:
+            trainer.strategy.checkpoint_io.error = "expected room to write last.ckpt"  # type: ignore[attr-defined]
+
+
 class LoseFolder(Fault):
     """The folder of checkpoints is gone, and a file that cannot be a folder stands in its place."""
 

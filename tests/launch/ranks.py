@@ -10,6 +10,7 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 TIMEOUT_S = 90.0
@@ -45,7 +46,27 @@ def choose_unlike(number: int) -> None:
     launch.training.command.default_precision = lambda accelerator: ("bf16-mixed", "32-true")[number]
 
 
-CHANGED = {"look": look_late, "verify": verify_late, "precision": choose_unlike}
+def fail_alone(method: str) -> Callable[[int], None]:
+    """The second process alone fails in this method of the data module or of the command."""
+
+    def change(number: int) -> None:
+        def fail(self: object, *arguments: object) -> None:
+            raise InputError(f"expected a good disk, got one that fails in {method}")
+
+        owner = next(cls for cls in (GenRAVENDataModule, GenravenCLI) if hasattr(cls, method))
+        if number:
+            setattr(owner, method, fail)
+
+    return change
+
+
+CHANGED = {
+    "look": look_late,
+    "verify": verify_late,
+    "precision": choose_unlike,
+    "data": fail_alone("wait_for_data"),
+    "checkpoint": fail_alone("_check_checkpoint"),
+}
 
 
 def rank(number: int, port: int, arguments: list[str], log: str, change: str | None) -> None:
@@ -87,7 +108,9 @@ if __name__ == "__main__":
     import launch.runs.folder
     import launch.training.command
     from datamodules import GenRAVENDataModule
+    from genraven.errors import InputError
     from launch.cli import main
+    from launch.training.command import GenravenCLI
 
     for line in sys.stdin:
         print(json.dumps(start(*json.loads(line))), flush=True)

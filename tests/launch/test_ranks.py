@@ -235,6 +235,23 @@ def test_weights_that_are_not_finite_end_all_processes(run_all: RunAll, tmp_path
     assert summary["max_steps"] == MAX_STEPS
 
 
+def test_a_disk_that_is_full_at_the_end_ends_all_processes(run_all: RunAll, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    options = ["--trainer.callbacks+=faults.FullDiskAtTheEnd", "--trainer.max_steps", "3"]
+    assert run_all([(2, fit(run, *options))]) == [[2, 2]]
+    assert json.loads((run / "summary.json").read_text())["state"] == "failed"
+
+
+@pytest.mark.parametrize("change", ["data", "checkpoint"])
+def test_an_error_of_one_process_before_the_training_is_one_of_all(
+    change: str, run_all: RunAll, tmp_path: Path
+) -> None:
+    """At once, not when the others have waited for their time."""
+    run = tmp_path / "run"
+    assert run_all([(2, fit(run), change)]) == [[2, 2]]
+    assert not (run / "summary.json").exists()
+
+
 def test_the_first_process_chooses_the_checkpoint_for_all(run_all: RunAll, whole: Path, tmp_path: Path) -> None:
     """Past a torn one, which it renames before the other would look."""
     run = tmp_path / "run"
