@@ -10,6 +10,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,12 +18,12 @@ from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
-from filelock import FileLock
 from numpy.typing import NDArray
 from torch import Tensor
 
 from genraven.errors import InputError
 from genraven.files import appears_whole
+from genraven.locks import locked
 from genraven.puzzles import layout
 from genraven.puzzles.corrupt import Corruption, spoilt
 from genraven.puzzles.generate import BLOCK, Draws, generate
@@ -174,8 +175,8 @@ class SharedBlocks:
     def block(self, rule: int, turn: int, make: Callable[[int, int], NDArray[np.int8]]) -> NDArray[np.int8]:
         """What ``make`` gives of a rule and a pass, here or in another process."""
         path = self.folder / f"pass{turn:08d}-rule{rule:02d}.npy"
-        with FileLock(self.folder / f"rule{rule:02d}.lock"):
-            if path.exists():
+        with locked(self.folder / f"rule{rule:02d}.lock", lambda note: math.inf):
+            with suppress(FileNotFoundError):  # nobody has made it, or who did has just ended
                 return np.load(path)
             made = make(rule, turn)
             with appears_whole(path) as temporary, temporary.open("wb") as file:

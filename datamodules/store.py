@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from numpy.typing import NDArray
 from torch import Tensor
@@ -20,13 +20,13 @@ from tqdm import tqdm
 
 from genraven.errors import InputError
 from genraven.files import appears_whole
+from genraven.locks import locked
 from genraven.metrics.memorization import INDEXED, TrainingIndex, whole
 from genraven.puzzles import layout
 from genraven.puzzles.corrupt import Corruption, spoilt
 from genraven.puzzles.generate import BLOCK, generate
 from genraven.signals import leave_if_asked
 
-POLL_S = 0.5  # after which a signal is heeded, at the latest
 FORMAT = 1  # of the files; part of every file's name
 Maker = Callable[[int, int, int], Tensor]
 """(rule, start, count) -> (count, 3, 9, 9) int8 puzzles, 4 channels with gaps; start is a multiple of BLOCK."""
@@ -87,33 +87,38 @@ def open_set(source: PuzzleSource, rules: tuple[int, ...], folder: Path, *, veri
     paths = [folder / f"v{FORMAT}-{source.name}-rule{rule:02d}-n{source.num(rule)}.npy" for rule in rules]
     missing = [(rule, path) for rule, path in zip(rules, paths, strict=True) if not _is_whole(path, verify=verify)]
     if missing:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with _locked(folder / f"v{FORMAT}-{source.name}.lock"):
-                _make_files(source, [(rule, path) for rule, path in missing if not _is_whole(path, verify=True)])
-        except OSError as error:
-            raise InputError(f"expected a cache folder with room that can be written, got {folder} ({error}): "
-                             "set data.cache_dir or GENRAVEN_CACHE.") from error  # fmt: skip
+        with _locked(folder / f"v{FORMAT}-{source.name}.lock"):
+            _make_files(source, [(rule, path) for rule, path in missing if not _is_whole(path, verify=True)])
     return [np.load(path, mmap_mode="c", allow_pickle=False) for path in paths]
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Holds the lock ``path``, after saying so when another process has it."""
-    lock, said = FileLock(path), False
-    while True:
-        try:
-            lock.acquire(timeout=POLL_S)
-            break
-        except Timeout:
-            leave_if_asked()
-            if not said:
-                rank_zero_info(f"Waiting for {path}, which a process that makes the same data holds")
-            said = True
+    """Holds the lock ``path``, in whose folder files are made within the block; says so when another process has it.
+
+    Where the file system has no locks several may make the same: files appear by renaming.
+
+    Raises:
+        InputError: the folder cannot be made or written.
+        Preempted: a signal that is noted asks to stop.
+    """
+    said = False
+
+    def wait(note: str) -> float:
+        nonlocal said
+        leave_if_asked()
+        if not said:
+            rank_zero_info(f"Waiting for {path}, which a process that makes the same data holds")
+        said = True
+        return math.inf
+
     try:
-        yield
-    finally:
-        lock.release()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(path, wait):
+            yield
+    except OSError as error:
+        raise InputError(f"expected a cache folder with room that can be written, got {path.parent} ({error}): "
+                         "set data.cache_dir or GENRAVEN_CACHE.") from error  # fmt: skip
 
 
 def _is_whole(path: Path, *, verify: bool) -> bool:

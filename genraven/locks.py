@@ -6,12 +6,12 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 """What file systems say that have none, such as some mounts of NFS and Lustre."""
-POLL_S = 0.2
+POLL_S = 0.05
 
 
 class Held(Exception):
@@ -32,14 +32,15 @@ def locked(path: Path, patience_s: Callable[[str], float], note: str = "") -> It
 
     Raises:
         Held: the patience is over.
-        OSError: ``path`` cannot be written.
+        OSError: ``path`` cannot be opened for writing.
     """
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         is_held = _wait(handle, patience_s)
         if is_held:
             os.ftruncate(handle, 0)
-            os.pwrite(handle, f"{platform.node()} {note}".encode(), 0)
+            with suppress(OSError):  # no room for the note: the lock holds without
+                os.pwrite(handle, f"{platform.node()} {note}".encode(), 0)
         yield is_held
         if is_held:
             os.ftruncate(handle, 0)

@@ -108,6 +108,9 @@ def _lock(path: Path) -> Iterator[None]:
                 host, _, who = str(held).partition(" ")
                 raise InputError(f"expected a run that nobody trains, got {path.parent}, which {who} on {host} is "
                                  "training: wait for it, or give another --run_dir.") from None  # fmt: skip
+        except OSError as error:
+            raise InputError(f"expected a run folder that can be written, got {path} ({error.strerror}): see to whose "
+                             "it is, or give another --run_dir.") from None  # fmt: skip
         yield
 
 

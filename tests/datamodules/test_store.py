@@ -1,3 +1,4 @@
+import errno
 import os
 import re
 import signal
@@ -12,12 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from datamodules import GenRAVENDataModule, store
-from datamodules.store import generated_source, open_set
+from datamodules.batches import SharedBlocks, StreamPool
+from datamodules.store import generated_source, open_index, open_set
 from genraven.errors import InputError
+from genraven.locks import NO_LOCKS, locked
 from genraven.puzzles.corrupt import Corruption
 from genraven.puzzles.generate import BLOCK, generate
 from genraven.signals import Preempted, noted_signals
@@ -157,6 +159,41 @@ def test_a_cache_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(60)
+@pytest.mark.parametrize("number", sorted(NO_LOCKS), ids=errno.errorcode.get)
+def test_a_file_system_without_locks_keeps_sets_and_streams(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    maps = open_generated(tmp_path)
+    assert np.array_equal(maps[0], generate(RULES[0], 0, len(maps[0])).numpy())
+    pool = StreamPool((3,), 0, CLEAN, shared=SharedBlocks(tmp_path, 0, 2))
+    assert np.array_equal(pool.take(0, np.arange(5))[0], generate(3, 0, 5).numpy())
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.EIO], ids=errno.errorcode.get)
+def test_a_lock_that_cannot_be_made_is_one_line(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a cache that is read-only, or somebody else's: of the set, and of the index beside it."""
+    source = generated_source(12, 0, CLEAN)
+    open_set(source, RULES, tmp_path, verify=True)
+    look = os.open
+
+    def refuse(path: Any, *more: Any, **named: Any) -> int:
+        if str(path).endswith(".lock"):
+            raise OSError(number, os.strerror(number), str(path))
+        return look(path, *more, **named)
+
+    monkeypatch.setattr(os, "open", refuse)
+    open_set(source, RULES, tmp_path, verify=True)  # all is there
+    for make in (lambda: open_index(source, RULES, tmp_path, verify=True),
+                 lambda: open_set(source, (1,), tmp_path, verify=True)):  # fmt: skip
+        with pytest.raises(InputError, match=r"got .*\.lock'\): set data\.cache_dir or GENRAVEN_CACHE\.$"):
+            make()
+
+
+@pytest.mark.timeout(60)
 def test_a_signal_is_heeded_while_another_process_makes_the_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,8 +201,8 @@ def test_a_signal_is_heeded_while_another_process_makes_the_data(
     monkeypatch.setattr(store, "rank_zero_info", said.append)
     source = generated_source(12, 0, CLEAN)
     lock = tmp_path / f"v{store.FORMAT}-{source.name}.lock"
-    with FileLock(lock, thread_local=False), noted_signals():
-        threading.Timer(1.5 * store.POLL_S, signal.raise_signal, [signal.SIGTERM]).start()
+    with locked(lock, lambda note: 0), noted_signals():
+        threading.Timer(0.5, signal.raise_signal, [signal.SIGTERM]).start()
         with pytest.raises(Preempted, match="signal SIGTERM"):
             open_set(source, RULES, tmp_path, verify=True)
     assert said == [f"Waiting for {lock}, which a process that makes the same data holds"]

@@ -1,5 +1,6 @@
 """The start of a run: a folder of its own, and one process that trains there."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -72,6 +73,22 @@ def test_a_requeued_job_does_not_wait_for_itself(tmp_path: Path, monkeypatch: py
     with (
         locked(tmp_path / LOCK, lambda note: 0, "job 7"),
         pytest.raises(InputError, match="job 7 on .* is training"),
+        occupied(tmp_path, is_new=False),
+    ):
+        pass
+
+
+def test_a_lock_of_somebody_elses_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    look = os.open
+
+    def refuse(path: Any, *more: Any, **named: Any) -> int:
+        if str(path).endswith(LOCK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return look(path, *more, **named)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with (
+        pytest.raises(InputError, match=rf"can be written, got .*/{LOCK} \(Permission denied\)"),
         occupied(tmp_path, is_new=False),
     ):
         pass
