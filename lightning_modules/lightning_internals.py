@@ -3,6 +3,7 @@
 Nothing else in the code names one. A part that a version of Lightning lacks raises AttributeError or KeyError here.
 """
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -145,6 +146,12 @@ class CommandLine(LightningCLI):
     def part(self, config: Any, name: str) -> Any:
         """``name`` in ``config``, of the command at hand."""
         return self._get(config, name)
+
+    def plain(self, config: Any) -> dict[str, Any]:
+        """The options in ``config`` of its command, as plain values."""
+        dumped = self.parser.dump(config, skip_unset=False, skip_validation=True, format="json")
+        options: dict[str, Any] = json.loads(dumped)[config.subcommand]
+        return options
 
     def seed(self) -> None:
         """Called before anything is made."""

@@ -89,7 +89,7 @@ def build(config: dict[str, Any]) -> tuple[PuzzleModule, GenRAVENDataModule]:
     parts = _checked(config)
     with _readable_config(), only_classes():
         parser = _parser()
-        found = parser.instantiate_classes(parser.parse_object(parts | {"model": _without_optimizer(parts["model"])}))
+        found = parser.instantiate(parser.parse_object(parts | {"model": _without_optimizer(parts["model"])}))
     return found.model, found.data
 
 
@@ -103,7 +103,7 @@ def with_defaults(config: dict[str, Any]) -> dict[str, Any]:
     with _readable_config(), only_classes():
         parser = _parser()
         options = parser.parse_object(parts)
-        found: dict[str, Any] = json.loads(parser.dump(options, skip_none=False, skip_validation=True, format="json"))
+        found: dict[str, Any] = json.loads(parser.dump(options, skip_unset=False, skip_validation=True, format="json"))
     return config | found
 
 

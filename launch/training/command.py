@@ -11,7 +11,9 @@ from typing import Any
 
 import lightning as L
 import torch
+from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.fabric.utilities.seed import seed_everything
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -107,8 +109,7 @@ class GenravenCLI(CommandLine):
             self._options.trainer.precision = self._precision()
         self.numerics = Numerics.of_training(self._options.trainer, self._options.compile)
         self.initial = InitialWeights()
-        self._dump_config()
-        self.resolved: dict[str, Any] = self.config_dump
+        self.resolved = self.plain(self.config)
         self._loggers = take_specs(self._options.trainer)
 
     def _precision(self) -> str:
@@ -122,10 +123,19 @@ class GenravenCLI(CommandLine):
         return began or fits
 
     def instantiate_classes(self) -> None:
-        """Makes model, data, what the trainer is given, and the trainer; raises InputError where a class cannot be."""
+        """Makes model, data, what the trainer is given, and the trainer; raises InputError where a class cannot be.
+
+        The model comes right after its seed and before all else: callbacks of the user's may draw as they are made.
+        """
+        others = self.config.clone()
+        model = Namespace(model=others[self.subcommand].pop("model"))
+        if self._options.seed_everything is not False:
+            seed_everything(self._options.seed_everything, workers=True, verbose=False)
         with refused_by_constructors():
-            self.config_init = self.parser.instantiate_classes(self.config)
-        self.datamodule, self.model = (self.part(self.config_init, part) for part in ("data", "model"))
+            only_model = Namespace({"subcommand": self.subcommand, self.subcommand: model})
+            self.model = self.part(self.parser.instantiate(only_model, instantiate_groups=False), "model")
+            self.config_init = self.parser.instantiate(others)
+        self.datamodule = self.part(self.config_init, "data")
         self.trainer = self.instantiate_trainer()
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:

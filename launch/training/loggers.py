@@ -43,7 +43,7 @@ def make_loggers(specs: Specs, run: Path) -> list[Logger]:
     parser.add_argument("--loggers", type=list[Logger])
     placed = [_placed(spec, run, ids) for spec in specs]
     with refused_by_constructors():
-        return parser.instantiate_classes(Namespace(loggers=placed)).loggers
+        return parser.instantiate(Namespace(loggers=placed)).loggers
 
 
 def _placed(spec: Namespace, run: Path, ids: dict[str, str]) -> Namespace:

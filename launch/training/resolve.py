@@ -1,6 +1,5 @@
 """Command lines of ``fit`` resolved and checked as ``fit`` would, without a trainer, weights or a run folder."""
 
-import json
 from typing import Any
 
 import torch
@@ -36,12 +35,11 @@ class Resolver(GenravenCLI):
         with unwrapped_errors(*COMPLAINTS):
             self.parse_arguments(self.parser, expand_configs(arguments))
             self.config.fit.ckpt_path = given_checkpoint(self.config.fit.ckpt_path)
-            dumped = self.parser.dump(self.config, skip_none=False, skip_validation=True, format="json")
+            config = self.plain(self.config)
             take_specs(self.config.fit.trainer)  # to make one is to open what it writes to
             with torch.device("meta"), refused_by_constructors():
-                found = self.parser.instantiate_classes(self.config).fit
+                found = self.parser.instantiate(self.config).fit
                 check_gaps(found.model, found.data)
-        config: dict[str, Any] = json.loads(dumped)["fit"]
         return config
 
     def seed(self) -> None:

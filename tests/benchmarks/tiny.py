@@ -39,9 +39,9 @@ def rate(code: Path, preset: str, precision: str) -> float:
 
 def rows(rounds: int) -> Iterator[Row]:
     """One for each preset, in the precision that suits the processor against float32."""
-    from launch.training.precision import faster_precision
+    from launch.training.precision import cpu_precision
 
-    precision, earlier = faster_precision(), tempfile.TemporaryDirectory()
+    precision, earlier = cpu_precision(), tempfile.TemporaryDirectory()
     archive = subprocess.run(["git", "-C", str(ROOT), "archive", BASE], capture_output=True, check=True).stdout
     with tarfile.open(fileobj=io.BytesIO(archive)) as files:
         files.extractall(earlier.name, filter="data")

@@ -35,6 +35,13 @@ class Fault(L.Callback):
             os.kill(os.getpid(), signal.SIGUSR1)
 
 
+class DrawsWhenMade(L.Callback):
+    """Draws from the generators of all, as a library may."""
+
+    def __init__(self) -> None:
+        torch.rand(3)
+
+
 class SignalAtStart(Fault):
     """Before the first step."""
 

@@ -3,6 +3,10 @@
 import csv
 import json
 import logging
+import os
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +22,10 @@ from genraven.errors import InputError
 from launch.cli import main
 from launch.configs.identity import config_hash
 from launch.runs.folder import STARTED, RunFolder, default_run_folder
-from launch.training.precision import default_precision, faster_precision
+from launch.training.command import GenravenCLI
+from launch.training.precision import cpu_precision, default_precision
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -27,8 +34,8 @@ from launch.training.precision import default_precision, faster_precision
         ("gpu", True, True, "bf16-mixed"),
         ("auto", True, True, "bf16-mixed"),
         ("gpu", True, False, "32-true"),
-        ("cpu", True, True, "as measured"),
-        ("auto", False, False, "as measured"),
+        ("cpu", True, True, "as it says"),
+        ("auto", False, False, "as it says"),
         ("mps", False, False, "32-true"),
     ],
 )
@@ -37,19 +44,49 @@ def test_bf16_where_the_device_has_it(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bf16 or including_emulation)
-    monkeypatch.setattr("launch.training.precision.faster_precision", lambda: "as measured")
+    monkeypatch.setattr("launch.training.precision.cpu_precision", lambda: "as it says")
     assert default_precision(accelerator) == precision
 
 
-def test_a_cpu_is_measured_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("GENRAVEN_CACHE", str(tmp_path))
-    answers = iter(["bf16-mixed", "32-true", "32-true"])
-    monkeypatch.setattr("launch.training.precision._measured", lambda: next(answers))
-    assert [faster_precision(), faster_precision()] == ["bf16-mixed"] * 2
-    (tmp_path / "cpu_precision.json").write_text("torn")
-    assert faster_precision() == "32-true"
-    monkeypatch.setattr("launch.training.precision._processor", lambda: "another")
-    assert faster_precision() == "32-true"
+@pytest.mark.parametrize(
+    ("cpu_info", "precision"),
+    [
+        (
+            "processor\t: 0\nflags\t\t: fpu avx512f avx512_bf16 amx_tile\n\nprocessor\t: 1\nflags\t\t: fpu\n",
+            "bf16-mixed",
+        ),
+        ("processor\t: 0\nflags\t\t: fpu amx_bf16\n", "bf16-mixed"),
+        ("processor\t: 0\nflags\t\t: fpu avx512f avx512_vnni amx_tile\nbugs\t: bf16\n", "32-true"),
+        ("processor\t: 0\nFeatures\t: fp asimd sve i8mm bf16\n", "bf16-mixed"),
+        ("processor\t: 0\nFeatures\t: fp asimd svebf16x\n", "32-true"),
+        ("processor\t: 0\nflags\t\t:\n", "32-true"),
+        ("", "32-true"),
+        (None, "32-true"),
+    ],
+)
+def test_a_cpu_says_whether_it_multiplies_bf16(
+    cpu_info: str | None, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("launch.training.precision.CPU_INFO", tmp_path / "cpuinfo")
+    if cpu_info is not None:
+        (tmp_path / "cpuinfo").write_text(cpu_info)
+    assert cpu_precision() == precision
+
+
+def test_first_weights_follow_from_the_seed_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever is cached, and whatever a callback draws as it is made; another seed gives others."""
+    found: list[dict[str, torch.Tensor]] = []
+    monkeypatch.setattr(GenravenCLI, "execute", lambda cli, _: found.append(cli.model.state_dict()))
+    for cache in ("a", "a", "b"):
+        monkeypatch.setenv("GENRAVEN_CACHE", str(tmp_path / cache))
+        assert main(fit(tmp_path / "run", *BY_DEVICE)) == 0
+    assert main(fit(tmp_path / "run", *BY_DEVICE, "--trainer.callbacks+=faults.DrawsWhenMade")) == 0
+    assert main(fit(tmp_path / "run", *BY_DEVICE, "--seed_everything", "1")) == 0
+    first, *same, other = found
+    assert all(torch.equal(weights[name], first[name]) for weights in same for name in first)
+    assert not all(torch.equal(other[name], first[name]) for name in first)
 
 
 def test_a_run_keeps_its_first_precision(
@@ -67,6 +104,29 @@ def test_a_run_keeps_its_first_precision(
     assert [str(w.message) for w in recwarn if "goes on in bf16-mixed, as it began" in str(w.message)]
     assert main(fit(run, *SHORT, "--trainer.max_steps", "10", "--trainer.precision", "32-true")) == 0
     assert yaml.safe_load((run / "config.yaml").read_text())["trainer"]["precision"] == "32-true"
+
+
+STRICT = """
+import sys
+from launch.cli import main
+from launch.trained.load import load_run
+run, grid, *fit = sys.argv[1:]
+assert main(fit) == 0
+load_run(run, "cpu")
+assert main(["sweep", grid, "--local", "1", "--dry-run"]) == 0
+"""
+
+
+def test_a_python_that_makes_warnings_errors(tmp_path: Path) -> None:
+    """As continuous integration may run it: trains, opens what it trained, and plans a sweep."""
+    run, grid = tmp_path / "run", tmp_path / "grid.yaml"
+    logger = ["--trainer.logger=lightning.pytorch.loggers.CSVLogger", f"--trainer.logger.save_dir={tmp_path}"]
+    grid.write_text(f"base: {shlex.join(fit(run)[1:])}\naxes:\n  seed: [0]\n")
+    words = fit(run, "--trainer.max_steps", "1", "--trainer.limit_val_batches", "0", *logger)
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-W", "error", "-c", STRICT, str(run), str(grid), *words]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 SHORT = ["--trainer.max_steps", "8", "--trainer.val_check_interval", "4"]
