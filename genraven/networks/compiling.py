@@ -26,6 +26,11 @@ def compile_blocks(network: nn.Module, *, steps: bool | None = None, **options: 
     network.step_options = (steps, options)  # type: ignore[assignment]
 
 
+def is_compiled(network: nn.Module) -> bool:
+    """Is ``network``, or a part of it, compiled in place?"""
+    return any(part._compiled_call_impl is not None for part in network.modules())
+
+
 def whole_step(step: Callable[..., Any], network: nn.Module) -> Callable[..., Any] | None:
     """``step`` as one compiled graph where the steps of ``network`` are to be compiled, else None.
 

@@ -84,7 +84,7 @@ class Calibration:
     model: str
     """Digest of the weights."""
     completion: Mapping[str, Any]
-    """How it completed: decoding, candidates, mask, numerics."""
+    """How it completed: decoding, candidates, mask, numerics, device."""
     source: Mapping[str, Any]
     """Where the puzzles are from: seed, split or file, checker."""
     rules: Mapping[str, Sequence[int]]
@@ -146,13 +146,12 @@ class Calibration:
         return np.interp(np.asarray(scores, np.float64), *self.knots)
 
     def check_use(self, model: str, completion: Mapping[str, Any]) -> None:
-        """Raises InputError unless it was made with this model and this way of completing."""
+        """Raises InputError unless it was made with this model and this way of completing, as far as that was noted."""
         if model != self.model:
             raise InputError(f"expected the calibration of this model, got one of another ({self.model[:12]} for "
                              f"{model[:12]}): run `genraven calibrate` again.")  # fmt: skip
-        for name in sorted({*self.completion, *completion}):
-            then, now = self.completion.get(name), completion.get(name)
-            if then != now:
+        for name, then in sorted(self.completion.items()):
+            if then != (now := completion.get(name)):
                 raise InputError(f"expected completions as they were calibrated, with {name} {shown(then)}, got "
                                  f"{shown(now)}: complete as then, or calibrate anew.")  # fmt: skip
 

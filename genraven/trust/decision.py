@@ -14,9 +14,12 @@ from torch import Tensor, nn
 
 from genraven.errors import InputError
 from genraven.methods.method import Confidence
+from genraven.puzzles.spec import NUM_PANELS
 from genraven.trust.calibration import Calibration
 from genraven.trust.confidence import Writer, confidence, write_candidates
 from genraven.trust.familiarity import are_unlike, familiarity, unlike
+from genraven.trust.features import FEATURES, panel_features, written_panels
+from genraven.trust.numerics import numerics_of
 
 
 class Model(Writer, Protocol):
@@ -56,19 +59,20 @@ def decide(
     """Completes ``puzzles`` as they were calibrated, and accepts those that keep the promise.
 
     Args:
-        model: on the device of ``puzzles``.
-        puzzles: (B, 3, 9, 9) int8, all at once.
+        model: in evaluation mode, on the device of ``puzzles``; it computes in the precision that it was calibrated in.
+        puzzles: (B, 3, 9, 9) int8, all at once, with objects in every given panel.
         mask: (B, 9, 9) bool, true where to write, as in the calibration.
         calibration: of this model, or the path of its file.
         max_error: share of wrong ones among the accepted that is promised.
         generator: of all draws.
 
     Raises:
-        InputError: a calibration that is missing, edited, of another model or decoding, or too small.
+        InputError: a calibration that is missing, changed, of another model, mask or way of completing, or too small; a
+            model that is training; given panels that are empty.
     """
     found = calibration if isinstance(calibration, Calibration) else Calibration.read(Path(calibration))
-    as_now = {"sampling": asdict(model.sampling), "mask": mask_digits(mask)}
-    found.check_use(model_digest(model), dict(found.completion) | as_now)
+    check_given(puzzles, mask)
+    check_as_calibrated(model, mask, found)
     name: Confidence = found.score  # type: ignore[assignment]
     candidates = write_candidates(model, puzzles, mask, found.completion["candidates"], generator)
     scores, best = confidence(name, model, candidates, mask, generator).max(1)
@@ -84,6 +88,50 @@ def decide(
         torch.zeros_like(accepted) if are_unlike(p_value) else accepted,
         p_value,
     )
+
+
+def check_as_calibrated(
+    model: Model, mask: Tensor, calibration: Calibration, *, num_candidates: int | None = None
+) -> None:
+    """Raises InputError unless ``model`` completes now as it did for ``calibration``.
+
+    Args:
+        model: as it is to be used, within the contexts that it is to be used in.
+        mask: (B, 9, 9) bool, true where it writes.
+        calibration: that is to hold for it.
+        num_candidates: of each puzzle; default: those of the calibration.
+
+    Raises:
+        InputError: it is another model, it decodes, computes or runs otherwise, or it is training.
+    """
+    if any(module.training for module in model.network.modules()):
+        raise InputError("expected a model in evaluation mode, got one that is training, so that its dropout is at "
+                         "work: call model.eval().")  # fmt: skip
+    num = calibration.completion["candidates"] if num_candidates is None else num_candidates
+    calibration.check_use(model_digest(model), how_completed(model, num, mask))
+
+
+def how_completed(model: Model, num_candidates: int, mask: Tensor | None) -> dict[str, Any]:
+    """What a calibration is of, besides the model: candidates, decoding, the mask (B, 9, 9), numerics and device.
+
+    They are read off the model and torch as they are at the moment.
+    """
+    return {
+        "candidates": num_candidates,
+        "sampling": asdict(model.sampling),
+        "mask": None if mask is None else mask_digits(mask),
+        **numerics_of(model.network),
+    }
+
+
+def check_given(puzzles: Tensor, mask: Tensor) -> None:
+    """Raises InputError where a panel without open cells holds no object: something is missing there."""
+    empty = (panel_features(puzzles)[..., FEATURES.index("count")] == 0) & ~written_panels(mask)
+    if empty.any():
+        puzzle, panel = empty.nonzero()[0].tolist()
+        where = f"panel {panel % NUM_PANELS + 1} of row {panel // NUM_PANELS + 1} of puzzle {puzzle}"
+        raise InputError(f"expected objects in every given panel, got none in {where}: mend the record, or leave it "
+                         "out.")  # fmt: skip
 
 
 def mask_digits(mask: Tensor) -> str:

@@ -18,13 +18,13 @@ from genraven.puzzles.spec import RULES
 from genraven.run_folder import CALIBRATION, TENSORBOARD, home
 from genraven.trust.calibration import Calibration, Promise, check_rate, puzzles_needed
 from genraven.trust.confidence import usable
-from genraven.trust.decision import mask_digits, model_digest
+from genraven.trust.decision import how_completed, model_digest
 from genraven.trust.fitting import Labelled, calibrated, with_trust
 from genraven.trust.risk import risk_coverage
 from launch.runs.folder import find_checkpoint
 from launch.trained.calibration_set import calibration_set
 from launch.trained.checkers import Checker, find_checker
-from launch.trained.completions import completions, how_completed
+from launch.trained.completions import completions
 from launch.trained.load import load_run
 from launch.trained.numerics import Numerics
 from launch.trained.sampling import given_sampling, sample_by
@@ -44,22 +44,20 @@ def calibrate(options: argparse.Namespace) -> None:
     names = usable(model.method.confidences, options.candidates, options.without)
     total = options.puzzles_to_choose + options.puzzles
     mask = read_mask(options.mask, total) if options.mask else last_panel_mask(total)
-    digits = mask_digits(mask)
     used = calibration_set(options, data, checkpoint, mask[0])
     for note in used.notes:
         print(f"genraven: {note}", file=sys.stderr)
     PuzzleModule.check_mask(used.puzzles, mask)
     numerics = Numerics.of(checkpoint, model.device, options.precision)
-    completion = how_completed(model, numerics, options.candidates, digits)
-    digest = model_digest(model)
     numerics.prepare(model)
     with numerics.at_work(model.device):
+        completion = how_completed(model, options.candidates, mask)
         labelled = label(model, used.puzzles, used.rules, mask, checker, num=options.candidates, names=names,
                          batch_size=options.batch_size)  # fmt: skip
     chosen, tested = labelled.split(options.puzzles_to_choose)
     found = calibrated(
-        chosen, tested, model=digest, completion=completion, source=used.source | {"checker": checker.name},
-        delta=options.delta, per_rule=options.per_rule,
+        chosen, tested, model=model_digest(model), completion=completion,
+        source=used.source | {"checker": checker.name}, delta=options.delta, per_rule=options.per_rule,
     )  # fmt: skip
     promises = [found.promise(max_error) for max_error in options.max_error]  # or complains, before anything is written
     found = with_trust(found, tested)

@@ -11,12 +11,11 @@ from genraven.errors import InputError
 from genraven.puzzles.masks import last_panel_mask
 from genraven.report.trust import MAX_ERRORS
 from genraven.trust.calibration import Calibration
-from genraven.trust.decision import mask_digits, model_digest
+from genraven.trust.decision import check_as_calibrated
 from genraven.trust.familiarity import are_unlike, unlike
 from genraven.trust.risk import trustworthiness
 from launch.trained.calibrate import calibration_of, label
 from launch.trained.checkers import find_checker
-from launch.trained.completions import how_completed
 from launch.trained.numerics import Numerics
 from lightning_modules import PuzzleModule
 
@@ -37,9 +36,9 @@ class Calibrated:
         return cls(found, hashlib.sha256(path.read_bytes()).hexdigest()[:12])
 
     def check(self, model: PuzzleModule, numerics: Numerics) -> None:
-        """Raises InputError unless it is of this model, completing the last panel as it does now."""
-        mask, num = last_panel_mask(1), self.calibration.completion["candidates"]
-        self.calibration.check_use(model_digest(model), how_completed(model, numerics, num, mask_digits(mask)))
+        """Raises InputError unless it is of this model, completing the last panel as it does with these numerics."""
+        with numerics.at_work(model.device):
+            check_as_calibrated(model, last_panel_mask(1), self.calibration)
 
     def measure(
         self, model: PuzzleModule, puzzles: Tensor, rules: Tensor, given: Tensor | None, batch_size: int

@@ -1,8 +1,7 @@
 """Completions with their confidence, as a calibration makes them and as they are used: the same code for both."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,7 +11,6 @@ from genraven.methods.method import Confidence
 from genraven.puzzles.generate import Draws, generate
 from genraven.trust.confidence import confidence, write_candidates
 from genraven.trust.familiarity import familiarity, knows_familiarity
-from launch.trained.numerics import Numerics
 from lightning_modules import PuzzleModule
 
 SPLIT = "calibration"
@@ -62,11 +60,6 @@ def completions(
                 known = familiarity(model, written[:, 0], open_cells, generator)
             yield Completed(part, written.cpu(), scores, known)
             bar.update(part.stop - part.start)
-
-
-def how_completed(model: PuzzleModule, numerics: Numerics, num: int, mask: str | None) -> dict[str, Any]:
-    """What a calibration is of, besides the model: candidates, decoding, the mask as ``mask_digits``, numerics."""
-    return {"candidates": num, "sampling": asdict(model.sampling), "mask": mask, "numerics": numerics.as_json()}
 
 
 def drawn_puzzles(rules: Sequence[int], num: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -17,19 +17,17 @@ from genraven.formats.puzzles import UNKNOWN_RULE
 from genraven.methods.method import Confidence
 from genraven.puzzles import layout
 from genraven.puzzles.rules import row_rules
-from genraven.puzzles.spec import NUM_PANELS
 from genraven.trust.audit import SUFFIX, Candidate, Record, cells_of, strongest_first, write_records
 from genraven.trust.calibration import Calibration, Promise, check_rate
 from genraven.trust.confidence import feature_agreement, usable
-from genraven.trust.decision import mask_digits, model_digest
+from genraven.trust.decision import check_as_calibrated, check_given, how_completed, model_digest
 from genraven.trust.familiarity import are_unlike, unlike
-from genraven.trust.features import FEATURES, panel_features, written_panels
 from genraven.trust.reason import panel_support
 from genraven.trust.review import to_html
 from launch.runs.folder import find_checkpoint
 from launch.trained.calibrate import calibration_of, said
 from launch.trained.checkers import OUR_RULES, Checker, find_checker
-from launch.trained.completions import Completed, completions, drawn_puzzles, how_completed
+from launch.trained.completions import Completed, completions, drawn_puzzles
 from launch.trained.load import load_run
 from launch.trained.numerics import Numerics
 from launch.trained.sampling import given_sampling, sample_by
@@ -37,7 +35,6 @@ from lightning_modules import PuzzleModule
 
 CANDIDATES = 8
 STANDS_APART = "had no part in score, threshold, choice and decision"
-_COUNT = FEATURES.index("count")
 
 
 @dataclass(frozen=True)
@@ -112,16 +109,6 @@ def _held_against(calibration: Calibration | None, records: list[Record], *, acc
     return records if accept_unlike else [replace(record, decision="review") for record in records]
 
 
-def check_given(puzzles: Tensor, mask: Tensor) -> None:
-    """Raises InputError where a panel without open cells holds no object: something is missing there."""
-    empty = (panel_features(puzzles)[..., _COUNT] == 0) & ~written_panels(mask)
-    if empty.any():
-        puzzle, panel = empty.nonzero()[0].tolist()
-        where = f"panel {panel % NUM_PANELS + 1} of row {panel // NUM_PANELS + 1} of puzzle {puzzle}"
-        raise InputError(f"expected objects in every given panel, got none in {where}: mend the record, or leave it "
-                         "out.")  # fmt: skip
-
-
 def _prepared(options: argparse.Namespace, mask: Tensor) -> tuple[Trusted, Numerics]:
     path = find_checkpoint(options.run)
     calibration = None
@@ -134,17 +121,16 @@ def _prepared(options: argparse.Namespace, mask: Tensor) -> tuple[Trusted, Numer
     model.seed = options.seed
     sample_by(model, given_sampling(options))
     numerics = Numerics.of(checkpoint, model.device, options.precision)
-    how = how_completed(model, numerics, num, None if calibration is None else mask_digits(mask))
-    digest = model_digest(model)
-    promise = None
-    if calibration is not None:
-        calibration.check_use(digest, how)
-        promise = calibration.promise(options.max_error)
-    score = calibration.score if calibration else usable(model.method.confidences, num, options.without)[0]
     numerics.prepare(model)
-    made_by = {"model": digest, "checkpoint": path.name, "step": checkpoint["global_step"], "seed": options.seed,
-               "puzzles": options.puzzles.name, "device": str(model.device), "versions": _versions(),
-               **how}  # fmt: skip
+    with numerics.at_work(model.device):
+        how = how_completed(model, num, None if calibration is None else mask)
+        if calibration is not None:
+            check_as_calibrated(model, mask, calibration, num_candidates=num)
+    promise = None if calibration is None else calibration.promise(options.max_error)
+    score = calibration.score if calibration else usable(model.method.confidences, num, options.without)[0]
+    made_by = {"model": model_digest(model), "checkpoint": path.name, "step": checkpoint["global_step"],
+               "seed": options.seed, "puzzles": options.puzzles.name, "device": str(model.device),
+               "versions": _versions(), **how}  # fmt: skip
     others = drawn_puzzles(data.trained, options.exchanges, options.seed)[0]
     return Trusted(model, score, num, calibration, promise, made_by, checker, others), numerics  # type: ignore[arg-type]
 

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +17,14 @@ from genraven.puzzles import layout
 from genraven.puzzles.generate import generate
 from genraven.puzzles.masks import last_panel_mask
 from genraven.trust.audit import puzzles_of, read_records
-from genraven.trust.decision import decide
+from genraven.trust.calibration import Calibration
+from genraven.trust.decision import Decided, decide
 from genraven.trust.familiarity import ALARM
 from launch.cli import main
 from launch.runs.folder import find_checkpoint
 from launch.trained.completions import drawn_puzzles
 from launch.trained.load import load_run
+from launch.trained.numerics import Numerics
 
 torch.set_num_threads(1)
 FEW = ["--puzzles", "60", "--puzzles-to-choose", "30", "--candidates", "3", "--device", "cpu"]
@@ -342,3 +346,54 @@ def test_the_lines_of_the_readme(runs: dict[str, Path], here: Path) -> None:
         next(model.network.parameters()).add_(1)
     with pytest.raises(InputError, match="of this model, got one of another"):
         decide(model, puzzles, last_panel_mask(4), "c.json", max_error=0.05)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true"])
+def test_decisions_in_python_are_computed_as_calibrated_or_refused(
+    precision: str, runs: dict[str, Path], here: Path
+) -> None:
+    command = ["calibrate", str(runs["gpt2"]), *FEW, "--rules-from", "checkers:right", "--precision", precision]
+    assert main([*command, "--out", "c.json"]) == 0
+    model, _, checkpoint = load_run(runs["gpt2"], "cpu")
+    puzzles, mask = generate(3, 0, 4), last_panel_mask(4)
+    numerics = {name: Numerics.of(checkpoint, model.device, name) for name in ("32-true", "bf16-mixed", "bf16-true")}
+
+    def decided(*contexts: AbstractContextManager[None]) -> Decided:
+        with ExitStack() as stack:
+            for context in contexts:
+                stack.enter_context(context)
+            return decide(model, puzzles, mask, "c.json", max_error=0.05)
+
+    for other in ("32-true", "bf16-mixed"):  # both have weights of float32
+        if other != precision:
+            with pytest.raises(InputError, match="of this model" if precision == "bf16-true" else "with numerics {"):
+                decided(numerics[other].at_work(model.device))
+    numerics[precision].prepare(model)
+    at_work = numerics[precision].at_work(model.device)
+    assert decided(at_work).accepted.all()
+    if precision != "32-true":
+        with pytest.raises(InputError, match=f"with numerics .*{precision}.*, got .*complete as then, or calibrate"):
+            decided()
+    model.network.train()
+    with pytest.raises(InputError, match="in evaluation mode, got one that is training.*call model.eval"):
+        decided(numerics[precision].at_work(model.device))
+
+
+def test_a_calibration_of_another_kind_of_device_is_refused(runs: dict[str, Path], here: Path) -> None:
+    """One that does not say, since older versions did not note it, is read."""
+    assert main(["calibrate", str(runs["gpt2"]), *FEW, "--rules-from", "checkers:right", "--out", "c.json"]) == 0
+    found, (model, _, _) = Calibration.read(Path("c.json")), load_run(runs["gpt2"], "cpu")
+    puzzles, mask = generate(3, 0, 4), last_panel_mask(4)
+    silent = {name: value for name, value in found.completion.items() if name != "device_type"}
+    assert decide(model, puzzles, mask, replace(found, completion=silent), max_error=0.05).accepted.all()
+    elsewhere = replace(found, completion={**silent, "device_type": "cuda"})
+    with pytest.raises(InputError, match="with device_type 'cuda', got 'cpu'"):
+        decide(model, puzzles, mask, elsewhere, max_error=0.05)
+
+
+def test_a_decision_needs_objects_in_given_panels(runs: dict[str, Path], here: Path) -> None:
+    assert main(["calibrate", str(runs["gpt2"]), *FEW, "--rules-from", "checkers:right", "--out", "c.json"]) == 0
+    puzzles = generate(3, 0, 4)
+    puzzles[2, :, 3:6, :3] = -1
+    with pytest.raises(InputError, match="none in panel 1 of row 2 of puzzle 2"):
+        decide(load_run(runs["gpt2"], "cpu")[0], puzzles, last_panel_mask(4), "c.json", max_error=0.05)
