@@ -23,16 +23,20 @@ Features = dict[tuple[str, Pool], Tensor]  # of a layer, and how its positions b
 def hidden_states(network: nn.Module) -> Iterator[dict[str, Tensor]]:
     """What each pass of ``network`` leaves in the block: (N, L, D) by layer, in the order in which they run.
 
-    The layers are what the first of its ``blocks`` reads, named ``input``, and what each block returns, by the block's
-    name in the network. Fields (N, D, S, S) become S * S positions.
+    The layers are what the first of its ``layers``, or else ``blocks``, reads, named ``input``, and what each returns,
+    by its name in the network. Fields (N, D, S, S) become S * S positions, and whatever stands between the puzzles and
+    the features (N, ..., D) is positions, too.
     """
     seen: dict[str, Tensor] = {}
     names = {module: name for name, module in network.named_modules()}
 
     def keep(name: str, hidden: Tensor) -> None:
-        seen[name] = hidden.detach().flatten(2).transpose(1, 2) if hidden.ndim == 4 else hidden.detach()
+        hidden = hidden.detach()
+        if hidden.ndim == 4:
+            hidden = hidden.flatten(2).transpose(1, 2)
+        seen[name] = hidden.flatten(1, -2)
 
-    blocks: list[nn.Module] = list(network.blocks)  # type: ignore[arg-type]
+    blocks: list[nn.Module] = list(getattr(network, "layers", None) or network.blocks)  # type: ignore[arg-type]
     hooks = [blocks[0].register_forward_pre_hook(lambda _, inputs: keep(INPUT, inputs[0]))]
     for block in blocks:
         hooks.append(block.register_forward_hook(lambda _, __, out, name=names[block]: keep(name, out)))  # type: ignore[misc]

@@ -25,12 +25,12 @@ from genraven.methods.method import (
     mean_within,
     setting,
 )
-from genraven.networks.cells import CellNetwork
+from genraven.networks.cells import LearnsCells, NextCellNetwork
 from genraven.puzzles import layout
 from genraven.puzzles.masks import known_within, last_panel_mask
 from genraven.puzzles.spec import EMPTY, GRID, NUM_ATTRIBUTES, TOKENS_PER_PUZZLE
 
-ARCHITECTURES = {"Transformer": "GPT-2"}
+ARCHITECTURES = {"Transformer": "GPT-2", "RelationalAR": "Relational AR"}
 
 
 @dataclass(frozen=True)
@@ -85,13 +85,13 @@ class Autoregressive(Method):
         self.masked_share = masked_share
 
     def architecture(self, network: nn.Module) -> str:
-        """``GPT-2`` or ``Mamba``."""
+        """``GPT-2``, ``Mamba`` or ``Relational AR``."""
         name = type(network).__name__
         return ARCHITECTURES.get(name, name)
 
     def check_network(self, network: nn.Module) -> None:
         """Raises InputError unless it reads cells in order."""
-        if not isinstance(network, CellNetwork):
+        if not isinstance(network, NextCellNetwork):
             raise InputError("expected a network that predicts each next cell, such as "
                              "genraven.networks.transformer.Transformer, for an autoregressive model, got "
                              f"{type(network).__name__}: give it to DiffusionModule.")  # fmt: skip
@@ -112,17 +112,19 @@ class Autoregressive(Method):
     ) -> Tensor:
         """(B,) cross-entropy in nats per known cell, summed over the heads; drawn is which puzzles are masked."""
         tokens, gaps = layout.puzzles_to_tokens(puzzles), None if unknown is None else layout.mask_to_tokens(unknown)
+        learned = None if gaps is None else ~gaps
+        if self.masked_share and network.training:
+            is_whole = draw(torch.rand) >= self.masked_share
+            learned = is_whole.unsqueeze(1) | layout.mask_to_tokens(last_panel_mask(len(tokens), tokens.device))
+            learned = learned if gaps is None else known_within(learned, gaps)
+        if network.training and isinstance(network, LearnsCells):
+            return network.training_losses(tokens.long() + 1, labels, learned, gaps, draw(torch.rand))
         read = {} if gaps is None else {"unknown": gaps[:, :-1]}
         logits, sizes = network(tokens[:, :-1].long() + 1, labels, **read), network.head_sizes
         targets = decoding.to_symbols(tokens, sizes)  # type: ignore[arg-type]
         parts = zip(logits.split(sizes, -1), targets.unbind(-1), strict=True)
         nats = [F.cross_entropy(part.flatten(0, 1), y.flatten(), reduction="none") for part, y in parts]
         of_cell = torch.stack(nats).sum(0).view(targets.shape[:2])
-        learned = None if gaps is None else ~gaps
-        if self.masked_share and network.training:
-            is_whole = draw(torch.rand) >= self.masked_share
-            learned = is_whole.unsqueeze(1) | layout.mask_to_tokens(last_panel_mask(len(tokens), tokens.device))
-            learned = learned if gaps is None else known_within(learned, gaps)
         return of_cell.mean(1) if learned is None else mean_within(of_cell, learned)
 
     def nats_per_cell(self, network: nn.Module, puzzles: Tensor, labels: Tensor | None, draw: Draw) -> Tensor:

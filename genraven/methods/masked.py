@@ -27,7 +27,7 @@ from genraven.methods.method import (
     setting,
 )
 from genraven.methods.unmasking import Order, Predict, log_probability_in_order, uniform_draws, write_masked, write_some
-from genraven.networks.bidirectional import BidirectionalTransformer
+from genraven.networks.cells import LearnsMaskedCells, MaskedCellNetwork
 from genraven.networks.compiling import whole_step
 from genraven.networks.slices import in_slices
 from genraven.puzzles import layout
@@ -96,12 +96,12 @@ class MaskedDiffusion(Method):
         self.masked_share, self.training_spacing = masked_share, training_spacing
 
     def architecture(self, network: nn.Module) -> str:
-        """``MDM``, a masked diffusion model."""
-        return "MDM"
+        """``MDM``, a masked diffusion model, or ``Relational MDM``."""
+        return "Relational MDM" if type(network).__name__ == "RelationalMasked" else "MDM"
 
     def check_network(self, network: nn.Module) -> None:
         """Raises InputError unless it reads masked cells."""
-        if not isinstance(network, BidirectionalTransformer):
+        if not isinstance(network, MaskedCellNetwork):
             raise InputError("expected a network that reads masked cells, such as "
                              "genraven.networks.bidirectional.BidirectionalTransformer, for masked diffusion, got "
                              f"{type(network).__name__}: use it with another method.")  # fmt: skip
@@ -154,7 +154,10 @@ class MaskedDiffusion(Method):
         num = 1 + (draw.spread() ** spacing * size).long().minimum(size - 1)
         scores = draw(torch.rand, TOKENS_PER_PUZZLE).masked_fill(~within, 2.0)
         masked = scores.argsort(1).argsort(1) < num.unsqueeze(1)
-        logits = network(tokens.long() + 1, masked if unknown is None else masked | unknown, labels)
+        cells, hidden = tokens.long() + 1, masked if unknown is None else masked | unknown
+        if network.training and isinstance(network, LearnsMaskedCells):
+            return network.training_losses(cells, hidden, masked, labels)
+        logits = network(cells, hidden, labels)
         nats = F.cross_entropy(logits.flatten(0, 1), layout.tokens_to_states(tokens).flatten(), reduction="none")
         return mean_within(nats.view_as(masked), masked)
 

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from genraven.errors import InputError
-from genraven.networks.cells import Embedding, SummedHead, embed_cells, make_embeddings
+from genraven.networks.cells import Embedding, MaskedCellNetwork, SummedHead, embed_cells, make_embeddings
 from genraven.networks.dropout import dropout
 from genraven.networks.transformer import RESIDUAL, Block
 
 
-class BidirectionalTransformer(nn.Module):
+class BidirectionalTransformer(MaskedCellNetwork):
     """Logits of every cell's state from the cells that are not masked, by blocks of GPT-2 without a causal mask.
 
     No time is read: which cells are masked says it (Ou et al. 2024, arXiv 2406.03736). A position is the sum of its
@@ -77,14 +77,7 @@ class BidirectionalTransformer(nn.Module):
     def forward(
         self, cells: Tensor, masked: Tensor, labels: Tensor | None = None, places: Tensor | None = None
     ) -> Tensor:
-        """(B, P, V) logits of the states of cells.
-
-        Args:
-            cells: (B, L, A) int64 symbols; what stands in masked cells is not read.
-            masked: (B, L) bool.
-            labels: (B,) int64; None, or ``num_labels``, is unconditional.
-            places: (B, P) int64, the cells that are asked for; None for all L.
-        """
+        """(B, P, V) logits of the states of cells, as ``MaskedCellNetwork`` says."""
         known = embed_cells(self.embeddings, cells.masked_fill(masked.unsqueeze(-1), 0), self.embedding, self.symbols)
         row, panel, cell = self.positions
         where = (row[:, None, None] + panel[:, None] + cell).flatten(0, 2)

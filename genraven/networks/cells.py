@@ -6,7 +6,7 @@ nothing else of what they mean. Position 0 reads the start token (the label, for
 """
 
 from abc import ABC, abstractmethod
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -61,7 +61,103 @@ class SummedHead(nn.Module):
         return F.linear(x, torch.stack(parts).sum(0) + self.own, self.bias)
 
 
-class CellNetwork(nn.Module, ABC):
+class NextCellNetwork(nn.Module, ABC):
+    """A network that reads cells in order and predicts each next one: what the autoregressive method asks of it."""
+
+    head_sizes: tuple[int, ...]
+    """Numbers of symbols that it predicts, one softmax each; one number is that of all states of a cell."""
+    num_labels: int
+    """Classes of the label that it reads; 0 for none."""
+    reads_unknown: bool
+    """Can it be told that cells are unknown?"""
+
+    @abstractmethod
+    def new_cache(self, batch_size: int) -> Any:
+        """An empty cache for ``batch_size`` sequences; its ``length`` counts the cells read."""
+
+    @abstractmethod
+    def forward(
+        self,
+        cells: Tensor,
+        labels: Tensor | None = None,
+        cache: Any = None,
+        *,
+        last_only: bool = False,
+        unknown: Tensor | None = None,
+    ) -> Tensor:
+        """Logits (B, positions read, sum of ``head_sizes``); split them by ``head_sizes``.
+
+        Args:
+            cells: (B, L, A) int64 symbols that follow those in the cache. Without a cache, or with an empty one, the
+                start token is read first, so that L + 1 positions are read.
+            labels: (B,) int64; None, or ``num_labels``, is unconditional. Only the start token reads it.
+            cache: of ``new_cache``; extended in place.
+            last_only: logits (B, 1, sum of ``head_sizes``) of the last position alone, the only one that sampling asks
+                for: the heads are most of the work of a small network.
+            unknown: (B, L) bool, cells whose symbols are not read, of a network that reads unknown cells; None for
+                none.
+        """
+
+
+@runtime_checkable
+class LearnsCells(Protocol):
+    """A network with a training loss of its own, which need not make the logits of all states."""
+
+    def training_losses(
+        self,
+        cells: Tensor,
+        labels: Tensor | None,
+        learned: Tensor | None,
+        unknown: Tensor | None,
+        uniform: Tensor,
+    ) -> Tensor:
+        """(B,) nats per learned cell, and whatever else it learns.
+
+        Args:
+            cells: (B, L, A) int64 symbols of whole puzzles.
+            labels: (B,) int64 or None.
+            learned: (B, L) bool, cells that count; None for all.
+            unknown: (B, L) bool, cells that are not read; None for none.
+            uniform: (B,) draws on [0, 1), for what it draws.
+        """
+
+
+class MaskedCellNetwork(nn.Module, ABC):
+    """A network that says what stands in masked cells: what masked diffusion asks of it."""
+
+    num_labels: int
+    """Classes of the label that it reads; 0 for none."""
+
+    @abstractmethod
+    def forward(
+        self, cells: Tensor, masked: Tensor, labels: Tensor | None = None, places: Tensor | None = None
+    ) -> Tensor:
+        """(B, P, V) logits of the states of cells.
+
+        Args:
+            cells: (B, L, A) int64 symbols; what stands in masked cells is not read.
+            masked: (B, L) bool.
+            labels: (B,) int64; None, or ``num_labels``, is unconditional.
+            places: (B, P) int64, the cells that are asked for; None for all L.
+        """
+
+
+@runtime_checkable
+class LearnsMaskedCells(Protocol):
+    """A network of masked cells with a training loss of its own."""
+
+    def training_losses(self, cells: Tensor, masked: Tensor, learned: Tensor, labels: Tensor | None) -> Tensor:
+        """(B,) mean nats of the cells that are ``learned`` (B, L), masked ones, and whatever else it learns.
+
+        Args:
+            cells: (B, L, A) int64 symbols; what stands in masked cells is not read.
+            masked: (B, L) bool.
+            learned: (B, L) bool.
+            labels: (B,) int64 or None.
+        """
+
+
+class CellNetwork(NextCellNetwork):
     """A network that reads cells in order and predicts each next one: embeddings, a trunk of its own, heads.
 
     Embeddings: ``separate`` gives each attribute its share of the width, ``combined`` sums tables of the whole width,
@@ -96,7 +192,7 @@ class CellNetwork(nn.Module, ABC):
         if width % len(symbols):
             raise InputError(f"expected width divisible by {len(symbols)}, the number of attributes, got {width}.")
         self.width, self.num_labels, self.symbols, self.embedding = width, num_labels, symbols, embedding
-        self.head_sizes: tuple[int, ...] = symbols if head == "separate" else (num_states,)
+        self.head_sizes = symbols if head == "separate" else (num_states,)
         self.start = nn.Embedding(num_labels + 1, width)
         self.embeddings = make_embeddings(width, embedding, symbols)
         self.reads_unknown = bool(reads_unknown)
@@ -111,10 +207,6 @@ class CellNetwork(nn.Module, ABC):
         return (torch.zeros(1, num_cells - 1, len(self.symbols), dtype=torch.int64, device=device),)
 
     @abstractmethod
-    def new_cache(self, batch_size: int) -> Any:
-        """An empty cache for ``batch_size`` sequences; its ``length`` counts the positions read."""
-
-    @abstractmethod
     def trunk(self, x: Tensor, cache: Any) -> Tensor:
         """(B, L, D), normalised, from embedded positions (B, L, D) that follow those in the cache, if there is one."""
 
@@ -127,18 +219,7 @@ class CellNetwork(nn.Module, ABC):
         last_only: bool = False,
         unknown: Tensor | None = None,
     ) -> Tensor:
-        """Logits (B, positions read, sum of ``head_sizes``); split them by ``head_sizes``.
-
-        Args:
-            cells: (B, L, A) int64 symbols that follow those in the cache. Without a cache, or with an empty one, the
-                start token is read first, so that L + 1 positions are read.
-            labels: (B,) int64; None, or ``num_labels``, is unconditional. Only the start token reads it.
-            cache: of ``new_cache``; extended in place.
-            last_only: logits (B, 1, sum of ``head_sizes``) of the last position alone, the only one that sampling asks
-                for: the heads are most of the work of a small network.
-            unknown: (B, L) bool, cells whose symbols are not read, of a network that reads unknown cells; None for
-                none.
-        """
+        """Logits (B, positions read, sum of ``head_sizes``), as ``NextCellNetwork`` says."""
         x = embed_cells(self.embeddings, cells, self.embedding, self.symbols)
         if self.unknown is not None:
             gaps = torch.zeros_like(cells[..., 0], dtype=torch.bool) if unknown is None else unknown

@@ -23,6 +23,9 @@ def compile_blocks(network: nn.Module, *, steps: bool | None = None, **options: 
     blocks = getattr(network, "blocks", None)
     for part in blocks if isinstance(blocks, nn.ModuleList) else [network]:
         part.compile(**options)
+    of_training: Any = getattr(network, "training_losses", None)
+    if of_training is not None:  # a pass of its own, which is not that of ``forward``
+        network.training_losses = torch.compile(of_training, **options)  # type: ignore[assignment]
     network.step_options = (steps, options)  # type: ignore[assignment]
 
 
@@ -42,6 +45,8 @@ def whole_step(step: Callable[..., Any], network: nn.Module) -> Callable[..., An
         network: as ``compile_blocks`` left it.
     """
     steps, options = getattr(network, "step_options", (False, {}))
+    if not getattr(network, "steps_alike", True):
+        return None
     on_cuda = any(parameter.is_cuda for parameter in network.parameters())
     if not (on_cuda if steps is None else steps):
         return None

@@ -34,7 +34,12 @@ from genraven.puzzles.spec import NUM_ATTRIBUTES
 
 Completion = Literal["replacement", "guidance", "tds", "learned"]
 CodeName = Literal["numbers", "onehot"]
-ARCHITECTURES = {("DiT", "Flow"): "SiT", ("DiT", "Ddpm"): "DiT", ("UNet", "Edm"): "EDM"}
+ARCHITECTURES = {
+    ("RelationalSoft", "Flow"): "Relational SiT",
+    ("DiT", "Flow"): "SiT",
+    ("DiT", "Ddpm"): "DiT",
+    ("UNet", "Edm"): "EDM",
+}
 COMPLETIONS_WITH: dict[str, tuple[Completion, ...]] = {  # a setting has an effect
     "num_particles": ("tds",),
     "num_resamples": ("replacement", "guidance"),

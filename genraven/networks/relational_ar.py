@@ -1,0 +1,328 @@
+"""A relational network that predicts each next cell: panel after panel, cell after cell.
+
+B puzzles, L cells, R rows of P = 3 panels of N cells, S attributes of an object, A = S + 2 of a panel, V values.
+
+The likelihood is exact: the probability of a cell is given by the cells before it alone, and sums to one over its
+states. The sets of values that a panel is expected to show steer the cells, but none is ruled out by them. In a third
+panel the hypotheses of which attribute carries the rule are summed over, each with the probability that the panel's
+cells so far have left it.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from genraven.errors import InputError
+from genraven.networks.cells import NextCellNetwork
+from genraven.networks.relational import Context, Trunk, working_dtype
+from genraven.networks.relational_codes import PANELS, check_sizes, running_codes, value_counts
+from genraven.networks.relational_sets import set_nats
+from genraven.networks.relational_writer import Writer, filled_log_prob, state_log_probs
+from genraven.states import num_states
+
+OPENING, THIRD = slice(0, 2), slice(2, None)
+"""Roles of the first two panels of a row, and of the third."""
+
+
+class PanelCache:
+    """The cells read so far, and the context of the panel at work.
+
+    Args:
+        cells: (B, L, S) memory for symbols.
+    """
+
+    def __init__(self, cells: Tensor) -> None:
+        self.cells, self.length = cells, 0
+        self.labels: Tensor | None = None
+        self.panel: int | None = None
+        """That ``context`` is of, of all in their order."""
+        self.context: Context | None = None
+
+    def select(self, sequences: Tensor) -> None:
+        """Goes on with ``sequences`` (B,) int64 of those read so far, some perhaps twice and some no more."""
+        self.cells = self.cells[sequences]
+        self.labels = None if self.labels is None else self.labels[sequences]
+        self.context = None if self.context is None else self.context.select(sequences)
+
+
+class RelationalAR(NextCellNetwork):
+    """Log-probabilities of each next cell's states, from relations among the panels before it.
+
+    Args:
+        width: of the hidden state of an attribute of a panel, divisible by ``num_heads``.
+        hidden: width of the MLPs over rows and panels.
+        writer: width of the MLP over cells.
+        occupancy: width of the layer that says whether a cell is filled.
+        mixing: blocks in which the attributes of a panel attend to each other.
+        num_heads: of their attention.
+        set_weight: of a second target in training: which values each panel shows.
+        one_row: are the cells of one row of a puzzle, drawn anew each time, learned at a step, instead of all? That
+            takes less than half of the work; the second target is of all rows.
+        carrier: is it told that exactly one attribute of a row carries the rule?
+        shared_attributes: are all attributes read by the same weights?
+        value_path: is there a path that is the same for all values?
+        rows_summed: is the order of the rows before not to matter?
+        symbols: number of symbols of each attribute.
+        shape: rows, panels of a row, cells of a panel.
+        num_labels: classes of the optional label; 0 makes an unconditional network.
+        reads_unknown: does it read how much of a panel is unknown? Null is no; `genraven fit` makes it yes where the
+            data can have gaps.
+
+    Raises:
+        InputError: sizes that do not fit.
+    """
+
+    prior = "structured"
+    steps_alike = False  # each panel's first cell takes more work than the others
+
+    def __init__(
+        self,
+        *,
+        width: int = 96,
+        hidden: int = 256,
+        writer: int = 64,
+        occupancy: int = 32,
+        mixing: int = 1,
+        num_heads: int = 4,
+        set_weight: float = 1.0,
+        one_row: bool = True,
+        carrier: bool = True,
+        shared_attributes: bool = True,
+        value_path: bool = True,
+        rows_summed: bool = True,
+        symbols: tuple[int, ...] = (8, 11, 11),
+        shape: tuple[int, int, int] = (3, 3, 9),
+        num_labels: int = 0,
+        reads_unknown: bool | None = None,
+    ) -> None:
+        super().__init__()
+        check_sizes(symbols, shape)
+        if width % num_heads:
+            raise InputError(f"expected width divisible by num_heads, got width {width} and {num_heads} heads.")
+        self.symbols, self.shape, self.num_labels = symbols, shape, num_labels
+        self.reads_unknown, self.set_weight, self.one_row = bool(reads_unknown), set_weight, one_row
+        self.head_sizes = (num_states(symbols),)
+        self.num_values = max(value_counts(symbols, shape[2]))
+        switches = {"shared_attributes": shared_attributes, "value_path": value_path}
+        self.trunk = Trunk(
+            reads="before", width=width, hidden=hidden, mixing=mixing, num_heads=num_heads, num_rows=shape[0],
+            num_attributes=len(symbols) + 2, num_values=self.num_values, num_labels=num_labels,
+            reads_missing=self.reads_unknown, rows_summed=rows_summed, carrier=carrier, **switches,
+        )  # fmt: skip
+        self.writer = Writer(
+            width=width, hidden=writer, occupancy=occupancy, symbols=symbols, num_cells=shape[2],
+            num_values=self.num_values, num_features=4, by_cell=True, **switches,
+        )  # fmt: skip
+
+    @property
+    def layers(self) -> torch.nn.ModuleList:
+        """Whose outputs are hidden states that can be probed."""
+        return self.trunk.mixing
+
+    def example_inputs(self, num_cells: int, device: torch.device | str) -> tuple[Tensor, ...]:
+        """What it reads of one puzzle in training: all of its ``num_cells`` cells but the last."""
+        return (torch.zeros(1, num_cells - 1, len(self.symbols), dtype=torch.int64, device=device),)
+
+    # Of whole puzzles --------------------------------------------------------------------------------------------
+
+    def _read(
+        self, cells: Tensor, labels: Tensor | None, unknown: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Context]:
+        """By panels: symbols (B, R, 3, N, S); codes before each cell and of the whole; the contexts."""
+        panels = cells.unflatten(1, self.shape)
+        gaps = None if unknown is None else unknown.unflatten(1, self.shape)
+        codes = running_codes(panels, self.num_values, gaps, working_dtype(self.trunk.role))
+        before, whole = codes[..., :-1, :, :], codes[..., -1, :, :]
+        missing = None if gaps is None else gaps.to(whole).mean(-1)
+        return panels, before, whole, self.trunk(whole, labels, missing)
+
+    def training_losses(
+        self,
+        cells: Tensor,
+        labels: Tensor | None,
+        learned: Tensor | None,
+        unknown: Tensor | None,
+        uniform: Tensor,
+    ) -> Tensor:
+        """(B,) nats per learned cell, of one row or all, and the second target.
+
+        Args:
+            cells: (B, L, S) symbols of whole puzzles.
+            labels: (B,) or None.
+            learned: (B, L) bool, cells that count; None for all.
+            unknown: (B, L) bool or None.
+            uniform: (B,) draws on [0, 1), of the row whose cells are learned.
+        """
+        panels, before, whole, context = self._read(cells, labels, unknown)
+        counted = torch.ones_like(cells[..., 0], dtype=torch.bool) if learned is None else learned
+        num = counted.sum(1).clamp(min=1)
+        counted = counted.unflatten(1, self.shape)
+        if self.one_row:
+            rows = (uniform * self.shape[0]).long()
+            each = torch.arange(len(cells), device=cells.device)
+            nats = self._cell_nats(context.at(rows), panels[each, rows], before[each, rows])
+            of_cells = (nats * counted[each, rows]).flatten(1).sum(1) * self.shape[0]
+        else:
+            nats = self._cell_nats(context.by_rows(), panels.flatten(0, 1), before.flatten(0, 1))
+            of_cells = (nats.unflatten(0, counted.shape[:2]) * counted).flatten(1).sum(1)
+        known = None if unknown is None else ~unknown.unflatten(1, self.shape).any(-1)
+        return of_cells / num + self.set_weight * set_nats(context, whole, self.trunk.panel_of_role, known)
+
+    def _cell_nats(self, context: Context, panels: Tensor, before: Tensor) -> Tensor:
+        """(N, 3, J) nats of the cells ``panels`` (N, 3, J, S) of N rows, each given those before it."""
+        filled, values = (panels > 0).all(-1), (panels - 1).clamp(min=0).long().unsqueeze(-1)
+
+        def found(log_p: Tensor, panel: slice) -> Tensor:
+            """(N, K, J, S) of the values that stand in filled cells."""
+            at = values[:, panel].expand(-1, log_p.shape[1], -1, -1, -1)
+            return log_p.gather(-1, at).squeeze(-1) * filled[:, panel].unsqueeze(-1)
+
+        occupancy, log_p = self._opening(context, before[:, OPENING])
+        opening = filled_log_prob(occupancy, filled[:, OPENING]) + found(log_p, OPENING).sum(-1)
+        occupancy, log_p = self._third(context, before[:, THIRD])
+        if context.carrier is None:
+            third = filled_log_prob(occupancy, filled[:, THIRD]) + found(log_p, THIRD).sum(-1)
+            return -torch.cat([opening, third], 1)
+        carries, others = found(log_p, THIRD).unbind(1)  # N, J, S
+        third = filled_log_prob(occupancy[:, 0], filled[:, 2].unsqueeze(-1)) + others.sum(-1, keepdim=True)
+        third = third + F.pad(carries - others, (0, 2))  # N, J, A
+        so_far = (third.cumsum(1) + context.carrier).logsumexp(-1)
+        third = so_far - F.pad(so_far[:, :-1], (1, 0))
+        return -torch.cat([opening, third.unsqueeze(1)], 1)
+
+    # Factors of cells --------------------------------------------------------------------------------------------
+
+    def _features(self, context: Context, seen: Tensor, cells: slice) -> Tensor:
+        """(N, K, J, 4): whether the cell is expected to be filled, how many later ones, how many objects are still
+        expected by their number, and how many there are.
+        """
+        sets = self.writer.sets_of(context)
+        numbers = self.writer.numbers.to(sets)
+        places = sets[..., -1, : self.shape[2]].sigmoid()
+        later = places.flip(-1).cumsum(-1).flip(-1) - places
+        have = (seen[..., len(self.symbols), :] @ numbers).expand(-1, sets.shape[1], -1)
+        wanted = (sets[..., -2, :].softmax(-1).to(sets) @ numbers).unsqueeze(-1) - have
+        return torch.stack([places[..., cells], later[..., cells], wanted, have], -1) * 0.25
+
+    def _opening(self, context: Context, seen: Tensor, cells: slice = slice(None)) -> tuple[Tensor, Tensor]:
+        """(N, 2, J) logits of *filled* and (N, 2, J, S, V) log-probabilities, of the first two panels."""
+        return self._alone(context.roles(OPENING), seen, cells)
+
+    def _alone(self, context: Context, seen: Tensor, cells: slice) -> tuple[Tensor, Tensor]:
+        hidden = self.writer.hidden(context, seen, self._features(context, seen, cells), cells)
+        occupancy = self.writer.filled_alone(hidden, context, 0.0, cells)
+        return occupancy, self.writer.values_of(hidden, context, seen)
+
+    def _third(self, context: Context, seen: Tensor, cells: slice = slice(None)) -> tuple[Tensor, Tensor]:
+        """(N, 1, J, A) logits of *filled* and (N, 2, J, S, V) log-probabilities where an attribute carries the rule
+        and where it does not; (N, 1, J) and (N, 1, J, S, V) where none is told from others.
+        """
+        context = context.roles(THIRD)
+        if context.carrier is None:
+            return self._alone(context, seen, cells)
+        hidden = self.writer.hidden(context, seen, self._features(context, seen, cells), cells)
+        carries, others = hidden.chunk(2, 1)
+        occupancy = self.writer.filled_by_carrier(carries, others, context, 0.0, cells)
+        return occupancy, self.writer.values_of(hidden, context, seen)
+
+    # Of each next cell -------------------------------------------------------------------------------------------
+
+    def new_cache(self, batch_size: int) -> PanelCache:
+        """An empty cache for ``batch_size`` sequences."""
+        shape = batch_size, self.shape[0] * self.shape[1] * self.shape[2], len(self.symbols)
+        return PanelCache(torch.zeros(shape, dtype=torch.int64, device=self.trunk.role.device))
+
+    def forward(
+        self,
+        cells: Tensor,
+        labels: Tensor | None = None,
+        cache: PanelCache | None = None,
+        *,
+        last_only: bool = False,
+        unknown: Tensor | None = None,
+    ) -> Tensor:
+        """Log-probabilities (B, positions read, states of a cell), as ``NextCellNetwork`` says."""
+        if cache is None:
+            return self._all_positions(cells, labels, unknown)[:, -1 if last_only else 0 :]
+        num = cells.shape[1]
+        start = cache.length
+        cache.cells[:, start : start + num] = cells
+        cache.length = start + num
+        if start == 0:
+            cache.labels = labels
+        if num > 1 and not last_only:
+            return self._all_positions(cache.cells[:, : cache.length], cache.labels, None)[:, start + (start > 0) :]
+        return self._next(cache).unsqueeze(1)
+
+    def _all_positions(self, cells: Tensor, labels: Tensor | None, unknown: Tensor | None) -> Tensor:
+        """(B, l + 1, states) from the first l cells: what comes after them is blank, and not read."""
+        num, blank = cells.shape[1], self.shape[0] * self.shape[1] * self.shape[2] - cells.shape[1]
+        cells = F.pad(cells, (0, 0, 0, blank))
+        unknown = None if unknown is None else F.pad(unknown, (0, blank))
+        panels, before, _, context = self._read(cells, labels, unknown)
+        context, before = context.by_rows(), before.flatten(0, 1)
+        opening = self._states(*self._opening(context, before[:, OPENING]))
+        occupancy, values = self._third(context, before[:, THIRD])
+        weights = self._posterior(context, occupancy, values, panels.flatten(0, 1)[:, 2])
+        third = self._states(occupancy, values, weights)
+        found = torch.cat([opening, third], 1).unflatten(0, (len(cells), -1)).flatten(1, 3)
+        return found[:, : num + 1]
+
+    def _states(self, occupancy: Tensor, values: Tensor, weights: Tensor | None = None) -> Tensor:
+        """(N, P, J, states) log-probabilities from what ``_opening`` or ``_third`` give."""
+        counts = value_counts(self.symbols, self.shape[2])[: len(self.symbols)]
+        if weights is None:
+            return state_log_probs(occupancy, values, counts)
+        carries, others = values.chunk(2, 1)
+        return state_log_probs(occupancy, others, counts, carries, weights)
+
+    def _posterior(self, context: Context, occupancy: Tensor, values: Tensor, written: Tensor) -> Tensor | None:
+        """(N, 1, J, A) log-probability of each hypothesis given the cells of the third panel before each.
+
+        Args:
+            context: of N rows.
+            occupancy, values: of ``_third``.
+            written: (N, J, S) symbols.
+        """
+        if context.carrier is None:
+            return None
+        filled = (written > 0).all(-1)
+        at = (written - 1).clamp(min=0).long()[:, None, ..., None].expand(-1, 2, -1, -1, -1)
+        carries, others = (values.gather(-1, at).squeeze(-1) * filled[:, None, :, None]).unbind(1)
+        found = filled_log_prob(occupancy[:, 0], filled.unsqueeze(-1)) + others.sum(-1, keepdim=True)
+        found = found + F.pad(carries - others, (0, 2))
+        so_far = F.pad(found.cumsum(1)[:, :-1], (0, 0, 1, 0)) + context.carrier
+        return so_far.log_softmax(-1).unsqueeze(1)
+
+    def _next(self, cache: PanelCache) -> Tensor:
+        """(B, states) log-probabilities of the cell after those in the cache."""
+        panel, cell = divmod(cache.length, self.shape[2])
+        row, of_row = divmod(panel, PANELS)
+        if cache.panel != panel or cache.context is None:
+            cache.context, cache.panel = self._context_of(cache, row), panel
+        written = cache.cells[:, panel * self.shape[2] : (panel + 1) * self.shape[2]]
+        codes = running_codes(written, self.num_values, dtype=working_dtype(self.trunk.role)).unsqueeze(1)
+        if of_row < 2:
+            context = cache.context.roles(slice(of_row, of_row + 1))
+            here = slice(cell, cell + 1)
+            return self._states(*self._alone(context, codes[:, :, here], here))[:, 0, 0]
+        read = slice(0, cell + 1)
+        occupancy, values = self._third(cache.context, codes[:, :, read], read)
+        weights = self._posterior(cache.context, occupancy, values, written[:, read])
+        last = None if weights is None else weights[:, :, -1:]
+        return self._states(occupancy[:, :, -1:], values[:, :, -1:], last)[:, 0, 0]
+
+    def _context_of(self, cache: PanelCache, row: int) -> Context:
+        """The context of a row, given all panels that are whole by now."""
+        rows = cache.cells.unflatten(1, self.shape)[:, : row + 1]
+        is_known = (
+            torch.arange(cache.cells.shape[1], device=rows.device) < cache.length // self.shape[2] * self.shape[2]
+        )
+        unread = ~is_known.unflatten(0, self.shape)[: row + 1]
+        codes = running_codes(rows, self.num_values, unread.expand(rows.shape[:-1]), working_dtype(self.trunk.role))[
+            ..., -1, :, :
+        ]
+        evidence = self.trunk.relations(codes[:, :row], None).sum(1, keepdim=True) if row else None
+        if evidence is None:
+            evidence = codes.new_zeros(len(codes), 1, codes.shape[3], self.trunk.attribute.shape[1])
+        return self.trunk.contexts(codes[:, row:], evidence, cache.labels, None).at(0)

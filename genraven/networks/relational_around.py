@@ -1,0 +1,112 @@
+"""What all cells of a puzzle may hold, from all that is known of all panels: shared by masked and by noisy puzzles.
+
+B puzzles, R rows of P = 3 panels of J cells, N = B R, S attributes of an object, A = S + 2 of a panel, V values,
+K roles.
+
+The open cells of a panel are alike but for their place: what its objects show does not depend on where they stand. So
+values are predicted once a panel, and only whether a cell is filled, cell by cell.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from genraven.errors import InputError
+from genraven.networks.relational import Context, Trunk
+from genraven.networks.relational_codes import check_sizes, value_counts
+from genraven.networks.relational_writer import Writer
+
+
+@dataclass
+class Marginals:
+    """What each cell may hold."""
+
+    filled: Tensor
+    """(B, L, A) logits under each hypothesis; (B, L) where none is told from others."""
+    values: Tensor
+    """(B, panels, S, V) log-probabilities of the values of filled cells, of attributes that do not carry the rule."""
+    carrying: Tensor | None
+    """(B, panels, S, V) of attributes that do; None without hypotheses."""
+    weights: Tensor | None
+    """(B, panels, A) log-probability of each hypothesis; None without."""
+
+
+class Around(nn.Module):
+    """A trunk that reads all panels, as far as they are known, and a writer of cells.
+
+    Args:
+        width, hidden, writer, occupancy, mixing, num_heads, carrier, shared_attributes, value_path, rows_summed,
+            symbols, shape, num_labels: as in ``RelationalMasked``.
+
+    Raises:
+        InputError: sizes that do not fit.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int,
+        hidden: int,
+        writer: int,
+        occupancy: int,
+        mixing: int,
+        num_heads: int,
+        carrier: bool,
+        shared_attributes: bool,
+        value_path: bool,
+        rows_summed: bool,
+        symbols: tuple[int, ...],
+        shape: tuple[int, int, int],
+        num_labels: int,
+    ) -> None:
+        super().__init__()
+        check_sizes(symbols, shape)
+        if width % num_heads:
+            raise InputError(f"expected width divisible by num_heads, got width {width} and {num_heads} heads.")
+        self.num_symbols, self.num_cells = len(symbols), shape[2]
+        self.num_values = max(value_counts(symbols, shape[2]))
+        switches = {"shared_attributes": shared_attributes, "value_path": value_path}
+        self.trunk = Trunk(
+            reads="around", width=width, hidden=hidden, mixing=mixing, num_heads=num_heads, num_rows=shape[0],
+            num_attributes=len(symbols) + 2, num_values=self.num_values, num_labels=num_labels, reads_missing=True,
+            rows_summed=rows_summed, carrier=carrier, **switches,
+        )  # fmt: skip
+        self.writer = Writer(
+            width=width, hidden=writer, occupancy=occupancy, symbols=symbols, num_cells=shape[2],
+            num_values=self.num_values, num_features=3, by_cell=False, **switches,
+        )  # fmt: skip
+        self.layout = nn.Linear(2 * shape[2], occupancy)
+
+    def forward(
+        self, codes: Tensor, is_open: Tensor, filled: Tensor, labels: Tensor | None
+    ) -> tuple[Context, Marginals]:
+        """The contexts (B, R, ...) of all rows, and what cells may hold.
+
+        Args:
+            codes: (B, R, 3, A, V) of what is known.
+            is_open: (B, R, 3, J) in [0, 1], how much of each cell is not known.
+            filled: (B, R, 3, J) in [0, 1], how surely each cell holds an object; 0 where nothing is known.
+            labels: (B,) or None.
+        """
+        context = self.trunk(codes, labels, is_open.mean(-1))
+        return context, self._marginals(context.by_rows(), codes, is_open.flatten(0, 1), filled.flatten(0, 1))
+
+    def _marginals(self, context: Context, codes: Tensor, is_open: Tensor, filled: Tensor) -> Marginals:
+        batch, roles = len(codes), torch.tensor(self.trunk.panel_of_role, device=codes.device)
+        seen, everywhere = codes.flatten(0, 1)[:, roles].unsqueeze(2), slice(0, self.num_cells)  # N, K, 1, A, V
+        numbers = self.writer.numbers.to(codes)
+        have = seen[..., self.num_symbols, :] @ numbers  # N, K, 1
+        wanted = (self.writer.sets_of(context)[..., -2, :].softmax(-1).to(codes) @ numbers).unsqueeze(-1) - have
+        num_open = is_open.sum(-1)[:, roles].unsqueeze(-1)
+        h = self.writer.hidden(context, seen, torch.stack([wanted, have, num_open], -1) * 0.25, everywhere)
+        values = self.writer.values_of(h, context, seen).squeeze(2)  # N, K, S, V
+        extra = self.layout(torch.cat([is_open, filled], -1)).unsqueeze(2) + self.writer.cell.to(codes)  # N, 3, J, O
+        if context.carrier is None:
+            logits = self.writer.filled_alone(h, context, extra, everywhere)
+            return Marginals(logits.reshape(batch, -1), values.reshape(batch, -1, *values.shape[2:]), None, None)
+        carries, others = h.chunk(2, 1)
+        logits = self.writer.filled_by_carrier(carries, others, context, extra, everywhere)
+        carrying, plain = (part.reshape(batch, -1, *values.shape[2:]) for part in values.chunk(2, 1))
+        weights = context.carrier.reshape(batch, -1, logits.shape[-1])
+        return Marginals(logits.reshape(batch, -1, logits.shape[-1]), plain, carrying, weights)

@@ -1,0 +1,195 @@
+"""From the context of a panel and what is known of it to what stands in its cells.
+
+N rows of puzzles, K roles of a panel, J cells that are asked for (or 1, where all cells of a panel are alike), S
+attributes of an object, A = S + 2 of a panel, V values, W width, O occupancy's width.
+
+A cell is filled or not; a filled one's attributes are drawn apart, from values that depend on the attribute's role.
+Under the hypothesis that attribute a carries the rule, a's values come from the role that carries it, all others' from
+the one that does not, and whether a cell is filled from both. A cell's probability is the mean over the hypotheses.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from genraven.networks.relational import AttributeLinear, Context
+from genraven.networks.relational_codes import value_counts
+
+CLEAR = 10.0
+"""Logits of sets are read up to this size."""
+
+
+class Writer(nn.Module):
+    """Values and occupancy of cells.
+
+    Args:
+        width: D of the contexts.
+        hidden: W.
+        occupancy: O.
+        symbols: number of symbols of each of the S attributes.
+        num_cells: N of a panel.
+        num_values: V.
+        num_features: numbers about the panel that the user of the writer hands in.
+        by_cell: are the values of cells told apart by their place? Else their occupancy alone is.
+        shared_attributes, value_path: as in ``Trunk``.
+    """
+
+    beyond: Tensor
+    numbers: Tensor
+
+    def __init__(
+        self,
+        *,
+        width: int,
+        hidden: int,
+        occupancy: int,
+        symbols: tuple[int, ...],
+        num_cells: int,
+        num_values: int,
+        num_features: int,
+        by_cell: bool,
+        shared_attributes: bool,
+        value_path: bool,
+    ) -> None:
+        super().__init__()
+        self.num_symbols, self.num_cells, self.value_path = len(symbols), num_cells, value_path
+        num_attributes = len(symbols) + 2
+        num = 1 if shared_attributes else num_attributes
+        own = 1 if shared_attributes else len(symbols)
+        self.state, self.sets = (AttributeLinear(n, hidden, num, bias=False) for n in (width, num_values))
+        self.seen = AttributeLinear(num_values + (12 if value_path else 0), hidden, num, bias=False)
+        self.attribute = nn.Parameter(torch.randn(num_attributes, hidden) * 0.1)
+        self.count, self.features = (nn.Linear(n, hidden, bias=False) for n in (num_values, num_features))
+        self.cell = nn.Parameter(torch.randn(num_cells, hidden if by_cell else occupancy) * 0.1)
+        self.by_cell = by_cell
+        self.values = AttributeLinear(hidden, num_values, own)
+        self.gates = AttributeLinear(hidden, 2 * (5 if value_path else 1), own)
+        scale = (num_attributes * hidden) ** -0.5
+        self.filled = nn.Parameter(torch.randn(num_attributes, hidden, occupancy) * scale)
+        self.filled_bias = nn.Parameter(torch.zeros(occupancy))
+        self.filled_out = nn.Linear(occupancy, 2)
+        limits = torch.tensor(value_counts(symbols, num_cells)[: len(symbols)])
+        self.register_buffer("beyond", torch.arange(num_values) >= limits[:, None], persistent=False)
+        self.register_buffer("numbers", torch.arange(num_values, dtype=torch.float32), persistent=False)
+
+    def sets_of(self, context: Context) -> Tensor:
+        """The logits of sets as they are read here, in the type of the states."""
+        return context.sets.clamp(-CLEAR, CLEAR).to(context.states.dtype)
+
+    def hidden(self, context: Context, seen: Tensor, features: Tensor, cells: slice) -> Tensor:
+        """(N, K, J, A, W) of the cells of a panel in each role.
+
+        Args:
+            context: (N, K, ...) of the roles.
+            seen: (N, K or 1, J, A, V) codes of what is known when a cell is asked for.
+            features: (N, K, J, features) numbers.
+            cells: the places of the J cells.
+        """
+        parts = [seen]
+        if self.value_path:
+            near = context.near[:, : seen.shape[1]]
+            shown = torch.einsum("kjav,kavp->kjap", seen.flatten(0, 1), near.flatten(0, 1)).unflatten(0, seen.shape[:2])
+            missing = near.sum(-2).unsqueeze(2) - shown
+            parts += [shown * 0.25, missing * 0.25, missing.clamp(max=1)]
+        known = self.seen(torch.cat(parts, -1)) + self.count(seen[..., self.num_symbols, :]).unsqueeze(-2)
+        if self.by_cell:
+            known = known + self.cell[cells].unsqueeze(-2).to(known)
+        of_role = self.state(context.states) + self.sets(self.sets_of(context))
+        of_role = of_role + self.attribute.to(of_role)
+        return F.relu(known + (of_role.unsqueeze(2) + self.features(features).unsqueeze(3)))
+
+    def values_of(self, hidden: Tensor, context: Context, seen: Tensor) -> Tensor:
+        """(N, K, J, S, V) float32 log-probabilities of the values of a filled cell."""
+        s, (n, k) = self.num_symbols, hidden.shape[:2]
+        h = hidden[..., :s, :]
+        channels = self.sets_of(context)[..., :s, :].unsqueeze(-1)  # N, K, S, V, 1
+        if self.value_path:
+            channels = torch.cat([channels, context.near[..., :s, :, :].to(channels)], -1)
+        gates = self.gates(h).transpose(2, 3).flatten(0, 2)  # N K S, J, 2 * channels
+        paths = channels.flatten(0, 2).transpose(1, 2)  # N K S, channels, V
+        free, of_seen = (
+            (part @ paths).unflatten(0, (n, k, s)).transpose(2, 3) for part in gates.chunk(2, -1)
+        )  # N, K, J, S, V
+        logits = self.values(h) + free + of_seen * seen[..., :s, :]
+        return logits.float().masked_fill(self.beyond, -torch.inf).log_softmax(-1)
+
+    def _is_filled(self, x: Tensor, place: Tensor) -> Tensor:
+        """(...) float32 logits from (..., O) and the logit of the position's set at that place."""
+        bias, weight = self.filled_out(F.relu(x)).float().unbind(-1)
+        return bias + weight * place
+
+    def filled_alone(self, hidden: Tensor, context: Context, extra: Tensor | float, cells: slice) -> Tensor:
+        """(N, K, J) float32 logits of *filled*, where each role is taken as it is.
+
+        Args:
+            hidden, context: as in ``hidden``.
+            extra: added to what is summed over the attributes, (N, K, J, O).
+            cells: the places of the J cells.
+        """
+        whole = hidden.flatten(-2) @ self.filled.flatten(0, 1).to(hidden) + self.filled_bias.to(hidden)
+        return self._is_filled(whole + extra, self.sets_of(context)[..., -1, : self.num_cells][..., cells])
+
+    def filled_by_carrier(
+        self, carries: Tensor, others: Tensor, context: Context, extra: Tensor | float, cells: slice
+    ) -> Tensor:
+        """(N, P, J, A) float32 logits of *filled* under each hypothesis.
+
+        Args:
+            carries, others: (N, P, J, A, W) hidden of the role that carries the rule, and of the one that does not.
+            context: of those roles, (N, 2 P, ...).
+            extra, cells: as in ``filled_alone``, of P panels.
+        """
+        weight = self.filled.to(others)
+        whole = others.flatten(-2) @ weight.flatten(0, 1) + self.filled_bias.to(others)
+        change = (carries - others).movedim(-2, 0).flatten(1, 3) @ weight  # A, N P J, O
+        change = change.unflatten(1, others.shape[:3]).movedim(0, -2)
+        if not isinstance(extra, float):
+            extra = extra.unsqueeze(-2)
+        carry, other = self.sets_of(context)[..., -1, : self.num_cells][..., cells].chunk(2, 1)  # N, P, J
+        place = torch.cat([other.unsqueeze(-1).expand(*other.shape, change.shape[-2] - 1), carry.unsqueeze(-1)], -1)
+        return self._is_filled(whole.unsqueeze(-2) + extra + change, place)
+
+
+def filled_log_prob(logits: Tensor, filled: Tensor) -> Tensor:
+    """Log-probability that a cell is ``filled`` (bool), or that it is not."""
+    return -F.softplus(torch.where(filled, -logits, logits))
+
+
+def state_log_probs(
+    filled: Tensor,
+    values: Tensor,
+    counts: tuple[int, ...],
+    carrying: Tensor | None = None,
+    weights: Tensor | None = None,
+) -> Tensor:
+    """(..., states of a cell) log-probabilities, the empty one's first.
+
+    Args:
+        filled: (...) logits; (..., A) of each hypothesis where there are some.
+        values: (..., S, V) log-probabilities of values, of attributes that do not carry the rule.
+        counts: values of each of the S attributes.
+        carrying: (..., S, V) the same of attributes that do; None without hypotheses.
+        weights: (..., A) log-probability of each hypothesis; None without.
+    """
+    num = len(counts)
+
+    def along(part: Tensor, a: int) -> Tensor:
+        """(..., 1, n_a, 1) of the values of attribute a."""
+        return part[..., a, : counts[a]].reshape(*part.shape[:-2], *(counts[a] if i == a else 1 for i in range(num)))
+
+    whole = along(values, 0)
+    for a in range(1, num):
+        whole = whole + along(values, a)
+    if carrying is None or weights is None:
+        logit = filled.unsqueeze(-1)
+        return torch.cat([-F.softplus(logit), (whole.flatten(-num) - F.softplus(-logit))], -1)
+    empty = (weights - F.softplus(filled)).logsumexp(-1, keepdim=True)
+    mixed = weights - F.softplus(-filled)  # ..., A
+    single = [
+        along((mixed[..., :num, None] + carrying - values.masked_fill(values.isinf(), 0.0)), a) for a in range(num)
+    ]
+    rest = mixed[..., num:].logsumexp(-1).reshape(*mixed.shape[:-1], *(1,) * num)
+    factor = rest
+    for part in single:
+        factor = torch.logaddexp(factor, part)
+    return torch.cat([empty, (whole + factor).flatten(-num)], -1)
