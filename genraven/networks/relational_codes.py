@@ -83,6 +83,33 @@ def counts(found: Tensor) -> Tensor:
     return torch.cat([num * 0.25, num.clamp(max=1)], -1)
 
 
+def objects_left(number: Tensor, have: Tensor, left: Tensor, num_cells: int) -> Tensor:
+    """(...) float32 expected number of objects in the cells of a panel that are left.
+
+    Bayes' rule, where every choice of n of the panel's cells is as likely: n objects are had so far with probability
+    C(left, n - have) / C(cells, n).
+
+    Args:
+        number: (..., V) logits of how many objects the panel has.
+        have: (...) objects in the other cells.
+        left: (...) cells that are left.
+        num_cells: of the panel.
+    """
+    numbers = torch.arange(number.shape[-1], device=number.device, dtype=torch.float32)
+    more = numbers - have.float().unsqueeze(-1)
+    free = left.float().unsqueeze(-1)
+    ways = _log_choose(free, more) - _log_choose(torch.full_like(numbers, num_cells), numbers)
+    can_be = (more > -0.5) & (more < free + 0.5) & (numbers <= num_cells)
+    found = (number.float() + ways).masked_fill(~can_be, -1e4).softmax(-1)
+    return (found * more.clamp(min=0)).sum(-1).minimum(left.float())
+
+
+def _log_choose(whole: Tensor, part: Tensor) -> Tensor:
+    """Logarithm of the binomial coefficient, also between whole numbers; of no meaning where there is none."""
+    rest = (whole - part).clamp(min=0)
+    return torch.lgamma(whole.clamp(min=0) + 1) - torch.lgamma(part.clamp(min=0) + 1) - torch.lgamma(rest + 1)
+
+
 def shifted(bits: Tensor, most: int) -> Tensor:
     """(..., V, 2 most + 1): ``bits`` (..., V) moved along the values by -most .. most, zeros coming in."""
     return F.pad(bits, (most, most)).unfold(-1, bits.shape[-1], 1).flip(-2).transpose(-1, -2)

@@ -15,12 +15,12 @@ EMPHASIS = (1.0, 1.0, 3.0)
 
 
 def set_nats(context: Context, codes: Tensor, panel_of_role: tuple[int, ...], counted: Tensor | None = None) -> Tensor:
-    """(B,) mean cross-entropy of a bit in nats, third panels counted three times.
+    """(B,) cross-entropy in nats for each bit of a code, third panels counted three times.
 
-    Where hypotheses of the attribute that carries the rule are told apart, the probability of a panel's sets is the
-    mean over these. Attributes are also predicted from the role that carries the rule alone, whether they carry it or
-    not, in all rows that know of others: these say which. Without it, relations that are learned first would be the
-    only ones that this role is ever asked for.
+    A number is one of its values; each value of another attribute is shown or not. Where hypotheses of the attribute
+    that carries the rule are told apart, the probability of a panel's sets is the mean over these. Attributes are also
+    predicted from the role that carries the rule alone, whether they carry it or not, in all rows that know of others:
+    these say which. Without it, relations that are learned first would be the only ones that this role is asked for.
 
     Args:
         context: (B, R, ...).
@@ -29,7 +29,10 @@ def set_nats(context: Context, codes: Tensor, panel_of_role: tuple[int, ...], co
         counted: (B, R, 3) bool, panels that count; None for all.
     """
     targets = torch.stack([codes[:, :, p] for p in panel_of_role], 2).float()
-    nats = F.binary_cross_entropy_with_logits(context.sets.float(), targets, reduction="none").sum(-1)  # B, R, K, A
+    sets = context.sets.float()
+    nats = F.binary_cross_entropy_with_logits(sets, targets, reduction="none").sum(-1)  # B, R, K, A
+    of_number = -(sets[..., -2, :].log_softmax(-1) * targets[..., -2, :]).sum(-1)
+    nats = torch.cat([nats[..., :-2], of_number.unsqueeze(-1), nats[..., -1:]], -1)
     of_panel = nats[:, :, :PANELS].sum(-1)
     if context.carrier is not None:
         num = context.carrier.shape[2]  # panels with hypotheses: the last, or all

@@ -13,10 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genraven.networks.relational import AttributeLinear, Context
-from genraven.networks.relational_codes import value_counts
+from genraven.networks.relational_codes import objects_left, value_counts
 
 CLEAR = 10.0
 """Logits of sets are read up to this size."""
+LEAST_SHARE = 1e-4
+"""Of filled cells that the number of objects can speak for."""
 
 
 class Writer(nn.Module):
@@ -59,7 +61,8 @@ class Writer(nn.Module):
         self.state, self.sets = (AttributeLinear(n, hidden, num, bias=False) for n in (width, num_values))
         self.seen = AttributeLinear(num_values + (12 if value_path else 0), hidden, num, bias=False)
         self.attribute = nn.Parameter(torch.randn(num_attributes, hidden) * 0.1)
-        self.count, self.features = (nn.Linear(n, hidden, bias=False) for n in (num_values, num_features))
+        self.count, self.features = (nn.Linear(n, hidden, bias=False) for n in (num_values, num_features + 1))
+        self.missing = nn.Linear(2, hidden, bias=False)
         self.cell = nn.Parameter(torch.randn(num_cells, hidden if by_cell else occupancy) * 0.1)
         self.by_cell = by_cell
         self.values = AttributeLinear(hidden, num_values, own)
@@ -67,7 +70,7 @@ class Writer(nn.Module):
         scale = (num_attributes * hidden) ** -0.5
         self.filled = nn.Parameter(torch.randn(num_attributes, hidden, occupancy) * scale)
         self.filled_bias = nn.Parameter(torch.zeros(occupancy))
-        self.filled_out = nn.Linear(occupancy, 2)
+        self.filled_out = nn.Linear(occupancy, 3)
         limits = torch.tensor(value_counts(symbols, num_cells)[: len(symbols)])
         self.register_buffer("beyond", torch.arange(num_values) >= limits[:, None], persistent=False)
         self.register_buffer("numbers", torch.arange(num_values, dtype=torch.float32), persistent=False)
@@ -76,13 +79,26 @@ class Writer(nn.Module):
         """The logits of sets as they are read here, in the type of the states."""
         return context.sets.clamp(-CLEAR, CLEAR).to(context.states.dtype)
 
-    def hidden(self, context: Context, seen: Tensor, features: Tensor, cells: slice) -> Tensor:
+    def left(self, context: Context, have: Tensor, left: Tensor) -> Tensor:
+        """(N, K, J) float32 how many objects are expected in the cells that are left, by the panel's number.
+
+        Args:
+            context: (N, K, ...) of the roles.
+            have: (N, K or 1, J) objects in the others.
+            left: cells that are left, (J,) or (N, K, 1).
+        """
+        number = self.sets_of(context)[..., self.num_symbols, :].unsqueeze(2)
+        have, left, _ = torch.broadcast_tensors(have, left, number[..., 0])
+        return objects_left(number, have, left, self.num_cells)
+
+    def hidden(self, context: Context, seen: Tensor, features: Tensor, objects: Tensor, cells: slice) -> Tensor:
         """(N, K, J, A, W) of the cells of a panel in each role.
 
         Args:
             context: (N, K, ...) of the roles.
             seen: (N, K or 1, J, A, V) codes of what is known when a cell is asked for.
             features: (N, K, J, features) numbers.
+            objects: (N, K, J) of ``left``.
             cells: the places of the J cells.
         """
         parts = [seen]
@@ -96,7 +112,12 @@ class Writer(nn.Module):
             known = known + self.cell[cells].unsqueeze(-2).to(known)
         of_role = self.state(context.states) + self.sets(self.sets_of(context))
         of_role = of_role + self.attribute.to(of_role)
-        return F.relu(known + (of_role.unsqueeze(2) + self.features(features).unsqueeze(3)))
+        objects = objects.to(of_role)
+        numbers = self.features(torch.cat([features, objects.unsqueeze(-1) * 0.25], -1))
+        shows = self.sets_of(context).sigmoid().unsqueeze(2)  # N, K, 1, A, V
+        lacks = (shows * (1 - seen)).sum(-1)  # values that are expected and not yet seen
+        lacks = torch.stack([lacks, objects.unsqueeze(-1) - lacks], -1) * 0.25  # and what is left beside them
+        return F.relu(known + (of_role.unsqueeze(2) + numbers.unsqueeze(3)) + self.missing(lacks))
 
     def values_of(self, hidden: Tensor, context: Context, seen: Tensor) -> Tensor:
         """(N, K, J, S, V) float32 log-probabilities of the values of a filled cell."""
@@ -113,30 +134,33 @@ class Writer(nn.Module):
         logits = self.values(h) + free + of_seen * seen[..., :s, :]
         return logits.float().masked_fill(self.beyond, -torch.inf).log_softmax(-1)
 
-    def _is_filled(self, x: Tensor, place: Tensor) -> Tensor:
-        """(...) float32 logits from (..., O) and the logit of the position's set at that place."""
-        bias, weight = self.filled_out(F.relu(x)).float().unbind(-1)
-        return bias + weight * place
+    def _is_filled(self, x: Tensor, by_place: Tensor, by_number: Tensor) -> Tensor:
+        """(...) float32 logits from (..., O) and the logits by the set of positions and by the number of objects."""
+        bias, place, number = self.filled_out(F.relu(x)).float().unbind(-1)
+        return bias + place * by_place + number * by_number
 
-    def filled_alone(self, hidden: Tensor, context: Context, extra: Tensor | float, cells: slice) -> Tensor:
+    def filled_alone(
+        self, hidden: Tensor, context: Context, extra: Tensor | float, by_number: Tensor, cells: slice
+    ) -> Tensor:
         """(N, K, J) float32 logits of *filled*, where each role is taken as it is.
 
         Args:
             hidden, context: as in ``hidden``.
             extra: added to what is summed over the attributes, (N, K, J, O).
+            by_number: (N, K, J) logits of *filled* by the number of objects.
             cells: the places of the J cells.
         """
         whole = hidden.flatten(-2) @ self.filled.flatten(0, 1).to(hidden) + self.filled_bias.to(hidden)
-        return self._is_filled(whole + extra, self.sets_of(context)[..., -1, : self.num_cells][..., cells])
+        return self._is_filled(whole + extra, self._by_place(context, cells), by_number)
 
     def filled_by_carrier(
-        self, carries: Tensor, others: Tensor, context: Context, extra: Tensor | float, cells: slice
+        self, carries: Tensor, others: Tensor, context: Context, extra: Tensor | float, by_number: Tensor, cells: slice
     ) -> Tensor:
         """(N, P, J, A) float32 logits of *filled* under each hypothesis.
 
         Args:
             carries, others: (N, P, J, A, W) hidden of the role that carries the rule, and of the one that does not.
-            context: of those roles, (N, 2 P, ...).
+            context, by_number: of those roles, (N, 2 P, ...).
             extra, cells: as in ``filled_alone``, of P panels.
         """
         weight = self.filled.to(others)
@@ -145,9 +169,21 @@ class Writer(nn.Module):
         change = change.unflatten(1, others.shape[:3]).movedim(0, -2)
         if not isinstance(extra, float):
             extra = extra.unsqueeze(-2)
-        carry, other = self.sets_of(context)[..., -1, : self.num_cells][..., cells].chunk(2, 1)  # N, P, J
-        place = torch.cat([other.unsqueeze(-1).expand(*other.shape, change.shape[-2] - 1), carry.unsqueeze(-1)], -1)
-        return self._is_filled(whole.unsqueeze(-2) + extra + change, place)
+        place, number = self._by_place(context, cells).chunk(2, 1), by_number.chunk(2, 1)
+        plain = self.num_symbols
+        places = torch.stack([*([place[1]] * (plain + 1)), place[0]], -1)
+        numbers = torch.stack([*([number[1]] * plain), number[0], number[1]], -1)
+        return self._is_filled(whole.unsqueeze(-2) + extra + change, places, numbers)
+
+    def _by_place(self, context: Context, cells: slice) -> Tensor:
+        """(N, K, J) logits that the cells are of the panel's positions."""
+        return self.sets_of(context)[..., -1, : self.num_cells][..., cells]
+
+
+def log_odds(objects: Tensor, left: Tensor) -> Tensor:
+    """Logits that one of the cells that are ``left`` is filled, which hold so many ``objects`` together."""
+    share = (objects / left.clamp(min=1e-3)).clamp(LEAST_SHARE, 1 - LEAST_SHARE)
+    return share.logit()
 
 
 def filled_log_prob(logits: Tensor, filled: Tensor) -> Tensor:
