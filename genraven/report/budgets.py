@@ -18,7 +18,8 @@ from genraven.report.trust import MAX_ERROR
 BUDGETS = ("epochs", "flops", "device_hours")
 CLAIMED = (
     "A crossing is claimed only where one is surely ahead at a smaller and the other at a larger value, by three "
-    "repeats or more of each. Where there is none, chance makes one up in at most 5 of 100 such comparisons."
+    "repeats or more of each, corrected for the recipes that each was chosen of. Where there is none, chance makes one "
+    "up in at most 5 of 100 such comparisons."
 )
 COSTS = {"device_hours": AXES["device_hours"], "flops": AXES["flops"], "money": "money for training"}
 

@@ -26,6 +26,8 @@ class Choice:
     """That were not chosen."""
     by_validation: bool
     """False where nothing was to choose, too."""
+    num_recipes: int = 1
+    """That it is the best of by its own runs, for which its lead is corrected; 1 where none was chosen by a score."""
 
     @property
     def training(self) -> Point:
@@ -45,6 +47,8 @@ class Candidate:
     point: Point
     end: Point
     """Of the same training: the point itself, where that is not an earlier checkpoint."""
+    is_best_checkpoint: bool = False
+    """Beside the end of its training. Of one recipe the two count as one, which simulation shows to be enough."""
 
 
 def choose(candidates: Sequence[Candidate], metric: str) -> Choice | None:
@@ -65,7 +69,8 @@ def choose(candidates: Sequence[Candidate], metric: str) -> Choice | None:
             by_validation, place = len(having) > 1, ranks.index(max(ranks))
             break
     chosen = having[place]
-    return Choice(chosen.point, chosen.label, chosen.end, len(having) - 1, by_validation)
+    recipes = max(sum(not one.is_best_checkpoint for one in having), 1) if by_validation else 1
+    return Choice(chosen.point, chosen.label, chosen.end, len(having) - 1, by_validation, recipes)
 
 
 By = Literal["family", "architecture"]
@@ -100,7 +105,7 @@ def by_examples(
             if name and point and not _is_superseded(variant, variants, size):
                 candidates[name].append(Candidate(variant.label, point, end := variant.points[size]))
                 if point is end and (best := best_checkpoints(point, metric)):
-                    candidates[name].append(Candidate(f"{variant.label}, best checkpoint", best, end))
+                    candidates[name].append(Candidate(f"{variant.label}, best checkpoint", best, end, True))
         fields[size] = _field(candidates, metric)
     return {size: field for size, field in fields.items() if field}
 
@@ -153,8 +158,8 @@ def can_decide(*choices: Choice) -> bool:
 
 
 def lead(a: Choice, b: Choice, metric: str, confidence: float = CONFIDENCE) -> Interval:
-    """``a`` less ``b``; both have the score."""
-    found = compare(a.point, b.point, metric, confidence)
+    """``a`` less ``b``, corrected for the recipes that each was chosen of; both have the score."""
+    found = compare(a.point, b.point, metric, confidence, (a.num_recipes, b.num_recipes))
     assert found is not None
     return found
 

@@ -67,14 +67,28 @@ def _until_sure(field: Field, question: Question) -> list[Finding]:
     if gap.sign or not can_decide(field[first], field[second]):
         return []
     spread = math.sqrt(sum(_variance(field[name].point, question.metric) for name in (first, second)))
-    enough = [n for n in range(MIN_REPEATS, MAX_REPEATS + 1)
-              if stdtrit(n - 1, 0.975) * spread / math.sqrt(n) < abs(gap.value)]  # fmt: skip
+    num_recipes = field[first].num_recipes
+    enough, alone = (_enough(spread, gap.value, num) for num in (num_recipes, 1))
     have = min(len(field[name].point.runs) for name in (first, second))
-    more = f"about {enough[0]} repeats of each" if enough else f"more than {MAX_REPEATS} repeats of each"
-    if enough and enough[0] <= have:
-        more = "more evaluation puzzles (genraven evaluate --puzzles-per-rule)"
-    return [Finding(f"To tell {first} from {second} at {field[first].point.samples:,} examples it takes {more}, if "
-                    "nothing else changes.", names(field[first].point, field[second].point))]  # fmt: skip
+    more = "more evaluation puzzles (genraven evaluate --puzzles-per-rule)" if enough and enough <= have else (
+        f"{_about(enough)} repeats of each")  # fmt: skip
+    fresh = "" if num_recipes == 1 or alone == enough else (
+        f"; or {_about(alone)} of these two recipes alone, with new seeds and in a folder of their own, where nothing "
+        "is chosen")  # fmt: skip
+    return [Finding(f"To tell {first} from {second} at {field[first].point.samples:,} examples it takes {more}{fresh}, "
+                    "if nothing else changes.", names(field[first].point, field[second].point))]  # fmt: skip
+
+
+def _enough(spread: float, gap: float, num_recipes: int) -> int | None:
+    """Repeats that tell a difference from chance; None where it takes too many."""
+    numbers = range(MIN_REPEATS, MAX_REPEATS + 1)
+    return next(
+        (n for n in numbers if stdtrit(n - 1, 1 - 0.025 / num_recipes) * spread / math.sqrt(n) < abs(gap)), None
+    )
+
+
+def _about(repeats: int | None) -> str:
+    return f"about {repeats}" if repeats else f"more than {MAX_REPEATS}"
 
 
 def _variance(point: Point, metric: str) -> float:

@@ -104,8 +104,13 @@ def _same_puzzles(results: Sequence[Result]) -> bool:
     return len({result.puzzles for result in results}) == 1
 
 
-def compare(a: Point, b: Point, metric: str, confidence: float = CONFIDENCE) -> Interval | None:
-    """``a`` less ``b``, paired by the training puzzles where that can be done; of the runs that have the score."""
+def compare(
+    a: Point, b: Point, metric: str, confidence: float = CONFIDENCE, recipes: tuple[int, int] = (1, 1)
+) -> Interval | None:
+    """``a`` less ``b``, paired by the training puzzles where that can be done; of the runs that have the score.
+
+    ``recipes`` are those that each is the best of, as in ``difference``.
+    """
     first, second = a.having(metric), b.having(metric)
     if first is None or second is None:
         return None
@@ -117,8 +122,8 @@ def compare(a: Point, b: Point, metric: str, confidence: float = CONFIDENCE) -> 
     assert of_a is not None and of_b is not None
     crossed = of_a.are_shared and of_b.are_shared and _same_puzzles([*first.results, *second.results])
     if not crossed and of_a.outcomes is not None and of_b.outcomes is not None:  # each with puzzles of its own
-        return difference(_uncrossed(of_a), _uncrossed(of_b), are_paired=bool(pairs), confidence=confidence)
-    return difference(of_a, of_b, are_paired=bool(pairs), confidence=confidence)
+        of_a, of_b = _uncrossed(of_a), _uncrossed(of_b)
+    return difference(of_a, of_b, are_paired=bool(pairs), confidence=confidence, recipes=recipes)
 
 
 def _uncrossed(x: Repeats) -> Repeats:

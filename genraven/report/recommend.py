@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from genraven.report import sentences
-from genraven.report.contest import Choice, Duel, Field, ahead, duels
+from genraven.report.contest import Choice, Duel, Field, ahead, duels, lead
 from genraven.report.evidence import Evidence, gather
 from genraven.report.forecast import overtaking
 from genraven.report.next_steps import next_steps
@@ -167,11 +167,10 @@ def _later(evidence: Evidence, future: int) -> list[Finding]:
 
 def _data_target(evidence: Evidence, family: str) -> tuple[int, bool]:
     """The fewest examples at which the family is not surely worse than with the most; is it with the most only?"""
-    points = {size: evidence.fields[size][family].point for size in evidence.measured(family)}
-    last = points[max(points)]
-    gaps = {size: compare(last, point, evidence.question.metric) for size, point in points.items() if point is not last}
-    enough = min([size for size, gap in gaps.items() if gap and gap.sign <= 0] or [max(points)])
-    return enough, enough == max(points)
+    *fewer, most = evidence.measured(family)
+    last, metric = evidence.fields[most][family], evidence.question.metric
+    enough = [size for size in fewer if lead(last, evidence.fields[size][family], metric).sign <= 0]
+    return min([*enough, most]), not enough
 
 
 def _smaller(evidence: Evidence, family: str, choice: Choice) -> list[Finding]:
@@ -183,7 +182,8 @@ def _smaller(evidence: Evidence, family: str, choice: Choice) -> list[Finding]:
         return [Finding("Size: only one was measured at this number of examples; a larger model may do better.")]
     metric, own = evidence.question.metric, choice.point.first.parameters or math.inf
     for label, point in sorted(peers, key=lambda peer: peer[1].first.parameters or math.inf):
-        gap = compare(choice.point, point, metric) if (point.first.parameters or math.inf) < own else None
+        is_smaller = (point.first.parameters or math.inf) < own
+        gap = compare(choice.point, point, metric, recipes=(choice.num_recipes, 1)) if is_smaller else None
         if gap and gap.sign <= 0:
             return [Finding(f"Size: the smaller {label} is not surely worse (a difference of {gap}).", names(point))]
     return [Finding(f"Size: {len(sizes)} were measured; every smaller one is surely worse than {choice.label}.")]

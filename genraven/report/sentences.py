@@ -118,7 +118,8 @@ def chosen(choice: Choice) -> str:
         return ""
     how = "the best on validation puzzles" if choice.by_validation else (
         "the most trained, as not all have validation scores to choose by")  # fmt: skip
-    return f", chosen of {choice.num_others + 1} as {how}"
+    flattered = ", by the same runs, which flatters its mean" if choice.num_recipes > 1 else ""
+    return f", chosen of {choice.num_others + 1} as {how}{flattered}"
 
 
 def not_measured(
@@ -152,7 +153,7 @@ def how_sure(fields: Sequence[Field], family: str | None, question: Question) ->
                     f"{one[second].point.value(question.metric):.2f}{about}: a difference of {gap}")  # fmt: skip
         runs += [one[first].point, one[second].point]
     numbers = sorted({len(point.runs) for point in runs})
-    text = f"{first_upper(label(question.metric))}: {'; '.join(told)} (95% {_over(numbers)})."
+    text = f"{first_upper(label(question.metric))}: {'; '.join(told)} (95% {_over(numbers)}{_of_recipes(fields)})."
     if family is not None:
         return Finding(f"Beyond chance. {text}", names(*runs))
     if not all(can_decide(*one.values()) for one in fields):
@@ -171,6 +172,14 @@ def _over(numbers: Sequence[int]) -> str:
     if max(numbers) == 1:
         return "of the puzzles alone: one seed each, no interval over seeds"
     return f"over runs and puzzles; {span(numbers)} repeats each"
+
+
+def _of_recipes(fields: Sequence[Field]) -> str:
+    """For what choice the differences are corrected."""
+    most = {name: max(one[name].num_recipes for one in fields if name in one) for one in fields for name in one}
+    if max(most.values()) == 1:
+        return ""
+    return f"; corrected for the choice among {' and '.join(f'{num} {name}' for name, num in most.items())} recipes"
 
 
 def _leaning(fields: Sequence[Field], question: Question) -> str:

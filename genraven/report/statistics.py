@@ -109,21 +109,38 @@ def difference_of_values(a: Sequence[float], b: Sequence[float]) -> Interval | N
     return Interval(value, value - half, value + half)
 
 
-def difference(a: Repeats, b: Repeats, *, are_paired: bool, confidence: float = CONFIDENCE) -> Interval:
+def difference(
+    a: Repeats,
+    b: Repeats,
+    *,
+    are_paired: bool,
+    confidence: float = CONFIDENCE,
+    recipes: tuple[int, int] = (1, 1),
+) -> Interval:
     """``a`` less ``b``.
+
+    Where repeats chose a recipe, the luck that made it the best flatters what they score on other puzzles, too. So the
+    mistakes allowed on each side are shared out among the recipes that its claim was chosen of (Bonferroni): the low
+    end, which says that ``a`` is ahead, among those of ``a``, the high end among those of ``b``.
 
     Args:
         a: of one family.
         b: of the other, on the same puzzles where both are shared.
         are_paired: run r of both learned from the same training puzzles, so that these cancel.
         confidence: of the interval.
+        recipes: of how many each is the best by its own runs; 1 where nothing was chosen.
     """
+    (low, _), (_, high) = (_ends(a, b, are_paired, 1 - (1 - confidence) / num) for num in recipes)
+    return Interval(a.means.mean(-1) - b.means.mean(-1), np.maximum(low, -1.0), np.minimum(high, 1.0))
+
+
+def _ends(a: Repeats, b: Repeats, are_paired: bool, confidence: float) -> tuple[Any, Any]:
     value = a.means.mean(-1) - b.means.mean(-1)
     low, high = _newcombe(a, b, confidence)
     if min(a.num_runs, b.num_runs) > 1:
         half = _paired_half(a, b, confidence) if are_paired else _apart_half(a, b, confidence)
         low, high = np.minimum(low, value - half), np.maximum(high, value + half)
-    return Interval(value, np.maximum(low, -1.0), np.minimum(high, 1.0))
+    return low, high
 
 
 def wilson(value: Any, count: int, confidence: float = CONFIDENCE) -> tuple[Any, Any]:
