@@ -6,7 +6,8 @@ from torch import nn
 
 from genraven.methods.autoregressive import Autoregressive
 from genraven.methods.method import Method
-from lightning_modules.base import PuzzleModule, Schedule
+from lightning_modules.base import PuzzleModule
+from lightning_modules.optimization import Schedule
 
 
 class AutoregressiveModule(PuzzleModule):
@@ -15,7 +16,8 @@ class AutoregressiveModule(PuzzleModule):
     Args:
         network: of cell tokens.
         method: of the autoregressive family; null is Autoregressive with its own settings.
-        optimizer: makes the optimizer of the parameters.
+        optimizer: makes the optimizer of groups of named parameters; its weight decay spares norms, biases, positions
+            and embeddings.
         warmup_steps: optimizer steps of linear warm-up.
         schedule: of the learning rate after it.
         ema_decay: of the averaged weights that are evaluated and saved; null trains without.

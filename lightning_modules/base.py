@@ -4,7 +4,6 @@ B batch; puzzles (B, 3, 9, 9) int8, rules (B,) int64.
 """
 
 import hashlib
-import math
 from abc import ABC
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -29,8 +28,8 @@ from genraven.puzzles.masks import last_panel_mask
 from genraven.puzzles.spec import NUM_RULES
 from lightning_modules.averaging import ExponentialMovingAverage
 from lightning_modules.lightning_internals import forget_metrics, validation_follows
+from lightning_modules.optimization import Schedule, parameter_groups, schedule_factor
 
-Schedule = Literal["constant", "linear", "cosine"]
 Purpose = Literal["train", "val", "test", "likelihood", "generate", "complete", "labels", "dropout", "probe",
                   "confidence", "reason"]  # fmt: skip
 OF_A_STEP, OF_A_VALIDATION = ("train/", "cost/"), ("val/", "val_count/")
@@ -46,16 +45,6 @@ class Sampled(TypedDict):
     """(b, 3, 9, 9) int8, the last panels written by the model."""
     rules: Tensor
     """(b,) int64 ids of the rules of those that were completed."""
-
-
-def schedule_factor(step: int, *, warmup_steps: int, schedule: Schedule, max_steps: int) -> float:
-    """Share of the learning rate at ``step``: a linear warm-up, then constant, or decay to 0 at ``max_steps``."""
-    if step < warmup_steps:
-        return (step + 1) / warmup_steps
-    if schedule == "constant" or max_steps <= warmup_steps:
-        return 1.0
-    done = min(1.0, (step - warmup_steps) / (max_steps - warmup_steps))
-    return 1 - done if schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
 
 
 def unmeasured(task: Task) -> AbstractContextManager[None]:
@@ -92,7 +81,8 @@ class PuzzleModule(L.LightningModule, ABC):
     Args:
         network: reads labels when its ``num_labels`` is not 0.
         method: how it learns and writes.
-        optimizer: makes the optimizer of the parameters.
+        optimizer: makes the optimizer of groups of named parameters, in which its weight decay spares norms, biases,
+            positions and embeddings.
         warmup_steps: optimizer steps of linear warm-up.
         schedule: of the learning rate after it; linear and cosine end at 0 at the trainer's max_steps.
         ema_decay: of the averaged weights that are evaluated and saved; None trains without.
@@ -126,6 +116,7 @@ class PuzzleModule(L.LightningModule, ABC):
         self._index: TrainingIndex | None = None
         self._trained: tuple[int, ...] = tuple(range(NUM_RULES))
         self._window_loss: Tensor | float = 0.0
+        self._decays_all = False
         self.results: ScoreResults | None = None  # of the last evaluation
         self.measured: Callable[[Task], AbstractContextManager[None]] = unmeasured  # or a SamplingTimer
 
@@ -136,7 +127,8 @@ class PuzzleModule(L.LightningModule, ABC):
         if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
             raise InputError(f"expected ema_decay from 0 to below 1, or null, got {self.ema_decay}.")
         try:
-            self.make_optimizer([nn.Parameter(torch.zeros(1, device="cpu"))])
+            probe = self.make_optimizer([{"params": [("probe", nn.Parameter(torch.zeros(1, device="cpu")))]}])
+            self._weight_decay: float = probe.defaults.get("weight_decay", 0.0)
         except Exception as error:  # of whose class the user may name any
             raise InputError(
                 f"expected an optimizer, got what cannot be one ({error}): mend model.optimizer."
@@ -296,22 +288,25 @@ class PuzzleModule(L.LightningModule, ABC):
             norms = torch._foreach_norm([p.grad for p in self.parameters() if p.grad is not None])
             self.log("train/grad_norm", torch.stack(norms).norm())
 
+    def new_optimizer(self) -> torch.optim.Optimizer:
+        """The injected optimizer of all parameters; where one group began a run with decay of all, it goes on so."""
+        return self.make_optimizer(parameter_groups(self, 0.0 if self._decays_all else self._weight_decay))
+
     def configure_optimizers(self) -> Any:
-        """The injected optimizer with warm-up and schedule, stepped every step."""
-        optimizer = self.make_optimizer(self.parameters())
+        """The optimizer with warm-up and schedule, stepped every step."""
+        optimizer = self.new_optimizer()
         if isinstance(optimizer, torch.optim.Adam) and self.trainer.precision != "16-mixed":
             for group in optimizer.param_groups:  # with float16, Lightning clips no gradients of a fused one
                 group["fused"] = True if group["foreach"] is group["fused"] is None else group["fused"]
-        max_steps = self.trainer.max_steps
-        if self.schedule != "constant" and max_steps < 1:
+        if self.schedule != "constant" and self.trainer.max_steps < 1:
             raise InputError(f"expected trainer.max_steps with a {self.schedule} schedule, got none: set it.")
-        scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimizer,
-            lambda step: schedule_factor(
-                step, warmup_steps=self.warmup_steps, schedule=self.schedule, max_steps=max_steps
-            ),
-        )
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _rate_factor(self, step: int) -> float:
+        return schedule_factor(
+            step, warmup_steps=self.warmup_steps, schedule=self.schedule, max_steps=self.trainer.max_steps
+        )
 
     # Evaluation --------------------------------------------------------------------------------------------------
 
@@ -411,6 +406,8 @@ class PuzzleModule(L.LightningModule, ABC):
         if family != self.family:
             raise InputError(f"expected a checkpoint of the {self.family} family, got one of {family or 'no'} family: "
                              "give the model config that it was trained with.")  # fmt: skip
+        states = checkpoint.get("optimizer_states") or [{"param_groups": []}]
+        self._decays_all = len(states[0]["param_groups"]) == 1  # as older versions did, also where all decayed
         mine = {name: tuple(value.shape) for name, value in self.state_dict().items()}
         came = {name: tuple(value.shape) for name, value in checkpoint["state_dict"].items()}
         differing = sorted(name for name in mine.keys() | came.keys() if mine.get(name) != came.get(name))

@@ -5,7 +5,8 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import nn
 
 from genraven.methods.method import Method
-from lightning_modules.base import PuzzleModule, Schedule
+from lightning_modules.base import PuzzleModule
+from lightning_modules.optimization import Schedule
 
 
 class DiffusionModule(PuzzleModule):
@@ -14,7 +15,8 @@ class DiffusionModule(PuzzleModule):
     Args:
         network: that the method can use.
         method: of the diffusion family, such as GaussianDiffusion.
-        optimizer: makes the optimizer of the parameters.
+        optimizer: makes the optimizer of groups of named parameters; its weight decay spares norms, biases, positions
+            and embeddings.
         warmup_steps: optimizer steps of linear warm-up.
         schedule: of the learning rate after it.
         ema_decay: of the averaged weights that are evaluated and saved; null trains without.

@@ -29,6 +29,8 @@ class BidirectionalTransformer(MaskedCellNetwork):
         dropout: on embeddings, attention weights and residual branches.
     """
 
+    without_decay = ("positions",)
+
     def __init__(
         self,
         *,

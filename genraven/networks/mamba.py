@@ -71,6 +71,8 @@ class Block(nn.Module):
         span: K.
     """
 
+    without_decay = ("log_a", "delta")  # the state's own decay, and the sizes of its steps
+
     def __init__(self, width: int, state_size: int, expand: int, span: int) -> None:
         super().__init__()
         channels, self.rank, self.state_size, self.span = expand * width, math.ceil(width / 16), state_size, span

@@ -152,6 +152,8 @@ class Transformer(CellNetwork):
             have gaps.
     """
 
+    without_decay = ("positions",)
+
     def __init__(
         self,
         *,

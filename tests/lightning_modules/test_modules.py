@@ -34,7 +34,7 @@ from genraven.puzzles.masks import last_panel_mask
 from genraven.puzzles.spec import NUM_RULES, RULE_ID
 from lightning_modules import AutoregressiveModule, DiffusionModule, PuzzleModule
 from lightning_modules.averaging import ExponentialMovingAverage
-from lightning_modules.base import schedule_factor
+from lightning_modules.optimization import schedule_factor
 
 OPTIMIZER = partial(torch.optim.SGD, lr=0.1)
 RULES = ["shape.constant", "position.xor"]

@@ -29,7 +29,8 @@ from genraven.puzzles.spec import TOKENS_PER_PUZZLE
 from launch.configs.identity import build
 from launch.configs.shipped import CONFIGS
 from lightning_modules import PuzzleModule
-from lightning_modules.base import BatchDraw, schedule_factor
+from lightning_modules.base import BatchDraw
+from lightning_modules.optimization import schedule_factor
 
 NUM = 64
 FAMILIES = ("gpt2", "mamba", "mdm", "sit", "dit", "edm")
@@ -79,7 +80,7 @@ def floor(module: PuzzleModule, fields: Tensor, noise: Tensor, uniform: Tensor) 
 
 
 def train(module: PuzzleModule, puzzles: Tensor, batch_size: int, num_steps: int) -> None:
-    optimizer: torch.optim.Optimizer = module.make_optimizer(module.parameters())
+    optimizer: torch.optim.Optimizer = module.new_optimizer()
     rates = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
         lambda step: schedule_factor(

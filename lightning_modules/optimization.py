@@ -1,0 +1,46 @@
+"""What the optimizer is given: named parameters, those that decay apart from those that do not; and its schedule."""
+
+import math
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+Schedule = Literal["constant", "linear", "cosine"]
+Named = tuple[str, nn.Parameter]
+
+
+def schedule_factor(step: int, *, warmup_steps: int, schedule: Schedule, max_steps: int) -> float:
+    """Share of the learning rate at ``step``: a linear warm-up, then constant, or decay to 0 at ``max_steps``."""
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    if schedule == "constant" or max_steps <= warmup_steps:
+        return 1.0
+    done = min(1.0, (step - warmup_steps) / (max_steps - warmup_steps))
+    return 1 - done if schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+
+
+def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Groups of the named parameters of ``module``, as optimizers of torch take them: ``params`` are pairs.
+
+    Decay is for matrices and kernels. Vectors (norms, biases, Mamba's D), tables of embeddings, and what a module
+    names in ``without_decay`` (positions, Mamba's A and step sizes), are a group without. Where nothing decays all are
+    one group.
+    """
+    named = list(module.named_parameters())
+    if not weight_decay:
+        return [{"params": named}]
+    spared = _without_decay(module)
+    decaying = [(name, parameter) for name, parameter in named if parameter not in spared]
+    others = [(name, parameter) for name, parameter in named if parameter in spared]
+    return [{"params": decaying}, {"params": others, "weight_decay": 0.0}]
+
+
+def _without_decay(module: nn.Module) -> set[Tensor]:
+    spared: set[Tensor] = {parameter for parameter in module.parameters() if parameter.ndim < 2}
+    for part in module.modules():
+        if isinstance(part, nn.Embedding):
+            spared.add(part.weight)
+        for name in getattr(part, "without_decay", ()):
+            found = getattr(part, name)
+            spared.update(found.parameters() if isinstance(found, nn.Module) else [found])
+    return spared

@@ -1,0 +1,125 @@
+"""What decays, what the optimizer is told, and the schedule of a run that is made longer."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from torch import nn
+
+from datamodules import GenRAVENDataModule
+from genraven.methods.gaussian import GaussianDiffusion
+from genraven.methods.gaussian.flow import Flow
+from genraven.methods.masked import MaskedDiffusion
+from genraven.networks.bidirectional import BidirectionalTransformer
+from genraven.networks.dit import DiT
+from genraven.networks.mamba import Mamba
+from genraven.networks.transformer import Transformer
+from genraven.networks.unet import UNet
+from lightning_modules import AutoregressiveModule, DiffusionModule, PuzzleModule
+from lightning_modules.optimization import parameter_groups, schedule_factor
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "gpt2": lambda: Transformer(width=24, depth=1, num_heads=2, num_labels=2, reads_unknown=True),
+    "mamba": lambda: Mamba(width=24, depth=1, state_size=4, num_labels=2, reads_unknown=True),
+    "mdm": lambda: BidirectionalTransformer(width=24, depth=1, num_heads=2, num_labels=2),
+    "dit": lambda: DiT(width=24, depth=1, num_heads=2, num_labels=2),
+    "unet": lambda: UNet(channels=8, multipliers=(1, 2), num_labels=2),
+}
+DECAYING = {  # the last words of their names; "0" to "2" number heads
+    "gpt2": {"qkv", "attention_out", "mlp_in", "mlp_out", "0", "1", "2"},
+    "mamba": {"project_in", "convolution", "select", "project_out", "0", "1", "2"},
+    "mdm": {"qkv", "attention_out", "mlp_in", "mlp_out", "own"},
+    "dit": {"patches", "time_in", "time_out", "qkv", "attention_out", "mlp_in", "mlp_out", "modulation", "out"},
+    "unet": {"time_in", "time_out", "first", "convolution1", "convolution2", "condition", "skip", "qkv",
+             "attention_out", "out"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_only_matrices_and_kernels_decay(name: str) -> None:
+    network = NETWORKS[name]()
+    decaying, others = (dict(group["params"]) for group in parameter_groups(network, 0.1))
+    assert {**decaying, **others}.keys() == dict(network.named_parameters()).keys()
+    assert not decaying.keys() & others.keys()
+    assert {key.removesuffix(".weight").rpartition(".")[2] for key in decaying} == DECAYING[name]
+    assert not any("embeddings" in key or "label" in key or "tables" in key for key in decaying)
+
+
+def test_an_optimizer_is_told_names_and_decays_what_it_is_to(tmp_path: Path) -> None:
+    module = mamba(weight_decay=0.5)
+    optimizer = module.new_optimizer()
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.5, 0.0]
+    assert "network.blocks.0.log_a" in optimizer.param_groups[1]["param_names"]
+    before = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
+    for parameter in module.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    shrunk = {name for name, parameter in module.named_parameters() if not torch.equal(parameter, before[name])}
+    assert shrunk == {*optimizer.param_groups[0]["param_names"]}
+
+
+@pytest.mark.parametrize("decay", [{"weight_decay": 0.0}, {}])
+def test_where_nothing_decays_there_is_one_group(decay: dict[str, float]) -> None:
+    """Adam has no decay of its own."""
+    network = NETWORKS["gpt2"]()
+    module = AutoregressiveModule(network, optimizer=lambda params: torch.optim.Adam(params, **decay))
+    (group,) = module.new_optimizer().param_groups
+    assert len(group["params"]) == len(list(network.parameters()))
+    assert group["param_names"][0] == "network.unknown"
+
+
+def test_every_family_hands_on_what_its_network_spares() -> None:
+    methods = {"mdm": MaskedDiffusion(), "dit": GaussianDiffusion(Flow())}
+    for name, method in methods.items():
+        module = DiffusionModule(NETWORKS[name](), method, optimizer=lambda p: torch.optim.AdamW(p, weight_decay=0.1))
+        names = [group["param_names"] for group in module.new_optimizer().param_groups]
+        assert any("label" in name for name in names[1])
+        assert not any("positions" in name for name in names[0])
+
+
+# Runs ----------------------------------------------------------------------------------------------------------------
+
+
+def mamba(**settings: Any) -> AutoregressiveModule:
+    torch.manual_seed(0)
+    optimizer = lambda params: torch.optim.AdamW(params, lr=1e-2, **settings)  # noqa: E731
+    return AutoregressiveModule(Mamba(width=24, depth=1, state_size=4), optimizer=optimizer, warmup_steps=2)
+
+
+class Rates(L.Callback):
+    """The rate of each step."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def on_before_optimizer_step(self, trainer: L.Trainer, module: Any, optimizer: torch.optim.Optimizer) -> None:
+        rates = {group["lr"] for group in optimizer.param_groups}
+        assert len(rates) == 1
+        self.seen += rates
+
+
+def train(module: PuzzleModule, folder: Path, max_steps: int, ckpt: Path | None = None) -> tuple[list[float], Path]:
+    """The rates of its steps, and its last checkpoint."""
+    rates = Rates()
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    settings: dict[str, Any] = {**quiet, "accelerator": "cpu", "limit_val_batches": 0}
+    trainer = L.Trainer(max_steps=max_steps, callbacks=[rates], default_root_dir=folder, **settings)
+    data = GenRAVENDataModule(10, rules="0", held_out="none", global_batch_size=4, eval_puzzles_per_rule=1)
+    trainer.fit(module, data, ckpt_path=ckpt)
+    trainer.save_checkpoint(folder / f"{max_steps}.ckpt")
+    return rates.seen, folder / f"{max_steps}.ckpt"
+
+
+def test_a_run_that_began_with_decay_of_all_goes_on_so(tmp_path: Path) -> None:
+    """Checkpoints of older versions have one group, whatever decays."""
+    older = mamba(weight_decay=0.1)
+    older._decays_all = True
+    _, ckpt = train(older, tmp_path, 4)
+    assert len(torch.load(ckpt, weights_only=True)["optimizer_states"][0]["param_groups"]) == 1
+    _, last = train(mamba(weight_decay=0.1), tmp_path, 6, ckpt)
+    (group,) = torch.load(last, weights_only=True)["optimizer_states"][0]["param_groups"]
+    assert group["weight_decay"] == 0.1
+    assert "network.blocks.0.log_a" in group["param_names"]
