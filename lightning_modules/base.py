@@ -14,6 +14,7 @@ import lightning as L
 import torch
 import torch.distributed as dist
 from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from datamodules.batches import Batch
@@ -307,6 +308,18 @@ class PuzzleModule(L.LightningModule, ABC):
         return schedule_factor(
             step, warmup_steps=self.warmup_steps, schedule=self.schedule, max_steps=self.trainer.max_steps
         )
+
+    def on_train_start(self) -> None:
+        """Takes up the rates of this run's schedule: those of a checkpoint are of the length that it had then."""
+        scheduler: Any = self.lr_schedulers()
+        rates = [base * self._rate_factor(scheduler.last_epoch) for base in scheduler.base_lrs]
+        groups = self.trainer.optimizers[0].param_groups
+        if (before := groups[0]["lr"]) != rates[0]:
+            step, length = self.trainer.global_step, self.trainer.max_steps
+            rank_zero_warn(f"the {self.schedule} schedule is now one of {length} steps: at step {step} the rate goes "
+                           f"from {before:.4g} to {rates[0]:.4g}.")  # fmt: skip
+        for group, rate in zip(groups, rates, strict=True):
+            group["lr"] = rate
 
     # Evaluation --------------------------------------------------------------------------------------------------
 

@@ -113,6 +113,25 @@ def train(module: PuzzleModule, folder: Path, max_steps: int, ckpt: Path | None 
     return rates.seen, folder / f"{max_steps}.ckpt"
 
 
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_a_run_that_is_made_longer_takes_up_the_longer_schedule_at_once(schedule: Any, tmp_path: Path) -> None:
+    def make() -> PuzzleModule:
+        module = mamba()
+        module.schedule = schedule
+        return module
+
+    def rates(length: int, first: int) -> list[float]:
+        return [1e-2 * schedule_factor(step, warmup_steps=2, schedule=schedule, max_steps=length)
+                for step in range(first, length)]  # fmt: skip
+
+    seen, ckpt = train(make(), tmp_path, 6)
+    assert seen == rates(6, 0)
+    with pytest.warns(UserWarning, match=f"the {schedule} schedule is now one of 12 steps: at step 6 the rate goes"):
+        seen, _ = train(make(), tmp_path, 12, ckpt)
+    assert seen == rates(12, 6)
+    assert min(seen) > 0
+
+
 def test_a_run_that_began_with_decay_of_all_goes_on_so(tmp_path: Path) -> None:
     """Checkpoints of older versions have one group, whatever decays."""
     older = mamba(weight_decay=0.1)
