@@ -42,5 +42,6 @@ def _without_decay(module: nn.Module) -> set[Tensor]:
             spared.add(part.weight)
         for name in getattr(part, "without_decay", ()):
             found = getattr(part, name)
-            spared.update(found.parameters() if isinstance(found, nn.Module) else [found])
+            if found is not None:
+                spared.update(found.parameters() if isinstance(found, nn.Module) else [found])
     return spared

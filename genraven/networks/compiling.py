@@ -12,7 +12,8 @@ def compile_blocks(network: nn.Module, *, steps: bool | None = None, **options: 
     """Compiles ``network`` block by block, at their first call; the names of its parameters stay.
 
     Blocks that are alike share one compilation, so that a deep network takes no longer than a shallow one; where they
-    differ in shape, as in a U-Net, the network is compiled as a whole.
+    differ in shape, as in a U-Net, the network is compiled as a whole. Of a network with training losses of its own
+    these alone are compiled, as a whole: what it reads in sampling changes its shape from cell to cell.
 
     Args:
         network: whose blocks are alike when ``blocks`` is a ModuleList.
@@ -20,12 +21,13 @@ def compile_blocks(network: nn.Module, *, steps: bool | None = None, **options: 
             compiles for longer than all sampling of a run takes.
         options: of torch.compile.
     """
-    blocks = getattr(network, "blocks", None)
-    for part in blocks if isinstance(blocks, nn.ModuleList) else [network]:
-        part.compile(**options)
     of_training: Any = getattr(network, "training_losses", None)
-    if of_training is not None:  # a pass of its own, which is not that of ``forward``
+    if of_training is not None:
         network.training_losses = torch.compile(of_training, **options)  # type: ignore[assignment]
+    else:
+        blocks = getattr(network, "blocks", None)
+        for part in blocks if isinstance(blocks, nn.ModuleList) else [network]:
+            part.compile(**options)
     network.step_options = (steps, options)  # type: ignore[assignment]
 
 

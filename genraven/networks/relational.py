@@ -46,6 +46,8 @@ class AttributeLinear(nn.Module):
         bias: is there one?
     """
 
+    without_decay = ("bias",)
+
     def __init__(self, inputs: int, outputs: int, num: int, *, bias: bool = True) -> None:
         super().__init__()
         bound = inputs**-0.5
@@ -139,6 +141,8 @@ class Trunk(nn.Module):
         rows_summed: is the order of the other rows not to matter?
         carrier: is it told which one attribute carries the rule?
     """
+
+    without_decay = ("role", "attribute")
 
     def __init__(
         self,

@@ -199,10 +199,10 @@ class RelationalAR(NextCellNetwork):
         later = places.flip(-1).cumsum(-1).flip(-1) - places
         have = seen[..., len(self.symbols), :] @ self.writer.numbers.to(sets)
         left = torch.arange(self.shape[2], 0, -1, device=sets.device)[cells]
-        objects = self.writer.left(context, have, left)
+        objects = self.writer.objects(context, have, left)
         had = have.expand(-1, sets.shape[1], -1)
         features = torch.stack([places[..., cells], later[..., cells], had], -1) * 0.25
-        return self.writer.hidden(context, seen, features, objects, cells), log_odds(objects, left)
+        return self.writer.hidden(context, seen, features, objects, left, cells), log_odds(objects, left)
 
     def _opening(self, context: Context, seen: Tensor, cells: slice = slice(None)) -> tuple[Tensor, Tensor]:
         """(N, 2, J) logits of *filled* and (N, 2, J, S, V) log-probabilities, of the first two panels."""

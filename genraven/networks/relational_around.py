@@ -97,10 +97,10 @@ class Around(nn.Module):
         seen, everywhere = codes.flatten(0, 1)[:, roles].unsqueeze(2), slice(0, self.num_cells)  # N, K, 1, A, V
         have = seen[..., self.num_symbols, :] @ self.writer.numbers.to(codes)  # N, K, 1
         num_open = is_open.sum(-1)[:, roles].unsqueeze(-1)
-        objects = self.writer.left(context, have, num_open)
+        objects = self.writer.objects(context, have, num_open)
         by_number = log_odds(objects, num_open.float()).expand(-1, -1, self.num_cells)
         features = torch.stack([have, num_open], -1) * 0.25
-        h = self.writer.hidden(context, seen, features, objects, everywhere)
+        h = self.writer.hidden(context, seen, features, objects, num_open, everywhere)
         values = self.writer.values_of(h, context, seen).squeeze(2)  # N, K, S, V
         extra = self.layout(torch.cat([is_open, filled], -1)).unsqueeze(2) + self.writer.cell.to(codes)  # N, 3, J, O
         if context.carrier is None:

@@ -50,6 +50,7 @@ class RelationalSoft(nn.Module):
     """
 
     prior = "structured"
+    without_decay = ("own", "usual")
 
     def __init__(
         self,

@@ -36,6 +36,7 @@ class Writer(nn.Module):
         shared_attributes, value_path: as in ``Trunk``.
     """
 
+    without_decay = ("attribute", "cell", "filled_bias")
     beyond: Tensor
     numbers: Tensor
 
@@ -62,7 +63,7 @@ class Writer(nn.Module):
         self.seen = AttributeLinear(num_values + (12 if value_path else 0), hidden, num, bias=False)
         self.attribute = nn.Parameter(torch.randn(num_attributes, hidden) * 0.1)
         self.count, self.features = (nn.Linear(n, hidden, bias=False) for n in (num_values, num_features + 1))
-        self.missing = nn.Linear(2, hidden, bias=False)
+        self.missing = nn.Linear(4, hidden, bias=False)
         self.cell = nn.Parameter(torch.randn(num_cells, hidden if by_cell else occupancy) * 0.1)
         self.by_cell = by_cell
         self.values = AttributeLinear(hidden, num_values, own)
@@ -79,7 +80,7 @@ class Writer(nn.Module):
         """The logits of sets as they are read here, in the type of the states."""
         return context.sets.clamp(-CLEAR, CLEAR).to(context.states.dtype)
 
-    def left(self, context: Context, have: Tensor, left: Tensor) -> Tensor:
+    def objects(self, context: Context, have: Tensor, left: Tensor) -> Tensor:
         """(N, K, J) float32 how many objects are expected in the cells that are left, by the panel's number.
 
         Args:
@@ -91,14 +92,17 @@ class Writer(nn.Module):
         have, left, _ = torch.broadcast_tensors(have, left, number[..., 0])
         return objects_left(number, have, left, self.num_cells)
 
-    def hidden(self, context: Context, seen: Tensor, features: Tensor, objects: Tensor, cells: slice) -> Tensor:
+    def hidden(
+        self, context: Context, seen: Tensor, features: Tensor, objects: Tensor, left: Tensor, cells: slice
+    ) -> Tensor:
         """(N, K, J, A, W) of the cells of a panel in each role.
 
         Args:
             context: (N, K, ...) of the roles.
             seen: (N, K or 1, J, A, V) codes of what is known when a cell is asked for.
             features: (N, K, J, features) numbers.
-            objects: (N, K, J) of ``left``.
+            objects: (N, K, J) that are expected in the cells that are left.
+            left: how many these are, (J,) or (N, K, 1).
             cells: the places of the J cells.
         """
         parts = [seen]
@@ -116,7 +120,9 @@ class Writer(nn.Module):
         numbers = self.features(torch.cat([features, objects.unsqueeze(-1) * 0.25], -1))
         shows = self.sets_of(context).sigmoid().unsqueeze(2)  # N, K, 1, A, V
         lacks = (shows * (1 - seen)).sum(-1)  # values that are expected and not yet seen
-        lacks = torch.stack([lacks, objects.unsqueeze(-1) - lacks], -1) * 0.25  # and what is left beside them
+        spare, room = objects.unsqueeze(-1) - lacks, left.to(lacks).unsqueeze(-1) - lacks
+        # That no object, or no cell, is to spare for another value decides what comes next: the ramps say it sharply.
+        lacks = torch.cat([torch.stack([lacks, spare], -1) * 0.25, (1 - torch.stack([spare, room], -1)).relu()], -1)
         return F.relu(known + (of_role.unsqueeze(2) + numbers.unsqueeze(3)) + self.missing(lacks))
 
     def values_of(self, hidden: Tensor, context: Context, seen: Tensor) -> Tensor:
