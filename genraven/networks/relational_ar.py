@@ -17,7 +17,7 @@ from genraven.networks.cells import NextCellNetwork
 from genraven.networks.relational import Context, Trunk, working_dtype
 from genraven.networks.relational_codes import PANELS, check_sizes, running_codes, value_counts
 from genraven.networks.relational_sets import set_nats
-from genraven.networks.relational_writer import Writer, filled_log_prob, log_odds, state_log_probs
+from genraven.networks.relational_writer import Hidden, Writer, filled_log_prob, state_log_probs
 from genraven.states import num_states
 
 OPENING, THIRD = slice(0, 2), slice(2, None)
@@ -111,7 +111,7 @@ class RelationalAR(NextCellNetwork):
         )  # fmt: skip
         self.writer = Writer(
             width=width, hidden=writer, occupancy=occupancy, symbols=symbols, num_cells=shape[2],
-            num_values=self.num_values, num_features=3, by_cell=True, **switches,
+            num_values=self.num_values, num_features=2, by_cell=True, **switches,
         )  # fmt: skip
 
     @property
@@ -192,25 +192,21 @@ class RelationalAR(NextCellNetwork):
 
     # Factors of cells --------------------------------------------------------------------------------------------
 
-    def _hidden(self, context: Context, seen: Tensor, cells: slice) -> tuple[Tensor, Tensor]:
-        """(N, K, J, A, W) hidden and (N, K, J) logits of *filled* by the number of objects."""
-        sets = self.writer.sets_of(context)
-        places = sets[..., -1, : self.shape[2]].sigmoid()
+    def _hidden(self, context: Context, seen: Tensor, cells: slice) -> Hidden:
+        """What is known of cells when each is written."""
+        places = self.writer.sets_of(context)[..., -1, : self.shape[2]].sigmoid()
         later = places.flip(-1).cumsum(-1).flip(-1) - places
-        have = seen[..., len(self.symbols), :] @ self.writer.numbers.to(sets)
-        left = torch.arange(self.shape[2], 0, -1, device=sets.device)[cells]
-        objects = self.writer.objects(context, have, left)
-        had = have.expand(-1, sets.shape[1], -1)
-        features = torch.stack([places[..., cells], later[..., cells], had], -1) * 0.25
-        return self.writer.hidden(context, seen, features, objects, left, cells), log_odds(objects, left)
+        features = torch.stack([places[..., cells], later[..., cells] * 0.25], -1)
+        left = torch.arange(self.shape[2], 0, -1, device=places.device)[cells]
+        return self.writer.hidden(context, seen, features, left, cells)
 
     def _opening(self, context: Context, seen: Tensor, cells: slice = slice(None)) -> tuple[Tensor, Tensor]:
         """(N, 2, J) logits of *filled* and (N, 2, J, S, V) log-probabilities, of the first two panels."""
         return self._alone(context.roles(OPENING), seen, cells)
 
     def _alone(self, context: Context, seen: Tensor, cells: slice) -> tuple[Tensor, Tensor]:
-        hidden, by_number = self._hidden(context, seen, cells)
-        filled = self.writer.filled_alone(hidden, context, 0.0, by_number, cells)
+        hidden = self._hidden(context, seen, cells)
+        filled = self.writer.filled_alone(hidden, context, 0.0, cells)
         return filled, self.writer.values_of(hidden, context, seen)
 
     def _third(self, context: Context, seen: Tensor, cells: slice = slice(None)) -> tuple[Tensor, Tensor]:
@@ -220,9 +216,8 @@ class RelationalAR(NextCellNetwork):
         context = context.roles(THIRD)
         if context.carrier is None:
             return self._alone(context, seen, cells)
-        hidden, by_number = self._hidden(context, seen, cells)
-        carries, others = hidden.chunk(2, 1)
-        filled = self.writer.filled_by_carrier(carries, others, context, 0.0, by_number, cells)
+        hidden = self._hidden(context, seen, cells)
+        filled = self.writer.filled_by_carrier(hidden, context, 0.0, cells)
         return filled, self.writer.values_of(hidden, context, seen)
 
     # Of each next cell -------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from genraven.errors import InputError
 from genraven.networks.relational import Context, Trunk
 from genraven.networks.relational_codes import check_sizes, value_counts
-from genraven.networks.relational_writer import Writer, log_odds
+from genraven.networks.relational_writer import Writer
 
 
 @dataclass
@@ -74,7 +74,7 @@ class Around(nn.Module):
         )  # fmt: skip
         self.writer = Writer(
             width=width, hidden=writer, occupancy=occupancy, symbols=symbols, num_cells=shape[2],
-            num_values=self.num_values, num_features=2, by_cell=False, **switches,
+            num_values=self.num_values, num_features=1, by_cell=False, **switches,
         )  # fmt: skip
         self.layout = nn.Linear(2 * shape[2], occupancy)
 
@@ -95,19 +95,14 @@ class Around(nn.Module):
     def _marginals(self, context: Context, codes: Tensor, is_open: Tensor, filled: Tensor) -> Marginals:
         batch, roles = len(codes), torch.tensor(self.trunk.panel_of_role, device=codes.device)
         seen, everywhere = codes.flatten(0, 1)[:, roles].unsqueeze(2), slice(0, self.num_cells)  # N, K, 1, A, V
-        have = seen[..., self.num_symbols, :] @ self.writer.numbers.to(codes)  # N, K, 1
         num_open = is_open.sum(-1)[:, roles].unsqueeze(-1)
-        objects = self.writer.objects(context, have, num_open)
-        by_number = log_odds(objects, num_open.float()).expand(-1, -1, self.num_cells)
-        features = torch.stack([have, num_open], -1) * 0.25
-        h = self.writer.hidden(context, seen, features, objects, num_open, everywhere)
-        values = self.writer.values_of(h, context, seen).squeeze(2)  # N, K, S, V
+        hidden = self.writer.hidden(context, seen, num_open.unsqueeze(-1) * 0.25, num_open, everywhere)
+        values = self.writer.values_of(hidden, context, seen).squeeze(2)  # N, K, S, V
         extra = self.layout(torch.cat([is_open, filled], -1)).unsqueeze(2) + self.writer.cell.to(codes)  # N, 3, J, O
         if context.carrier is None:
-            logits = self.writer.filled_alone(h, context, extra, by_number, everywhere)
+            logits = self.writer.filled_alone(hidden, context, extra, everywhere)
             return Marginals(logits.reshape(batch, -1), values.reshape(batch, -1, *values.shape[2:]), None, None)
-        carries, others = h.chunk(2, 1)
-        logits = self.writer.filled_by_carrier(carries, others, context, extra, by_number, everywhere)
+        logits = self.writer.filled_by_carrier(hidden, context, extra, everywhere)
         carrying, plain = (part.reshape(batch, -1, *values.shape[2:]) for part in values.chunk(2, 1))
         weights = context.carrier.reshape(batch, -1, logits.shape[-1])
         return Marginals(logits.reshape(batch, -1, logits.shape[-1]), plain, carrying, weights)

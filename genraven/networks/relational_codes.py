@@ -15,6 +15,8 @@ from genraven.errors import InputError
 PANELS = 3
 """Of a row."""
 MOST_VALUES = 10
+TOO_FEW = 8.0
+"""Nats against each object that a panel has fewer than values to show."""
 
 
 def value_counts(symbols: tuple[int, ...], num_cells: int) -> tuple[int, ...]:
@@ -83,16 +85,17 @@ def counts(found: Tensor) -> Tensor:
     return torch.cat([num * 0.25, num.clamp(max=1)], -1)
 
 
-def objects_left(number: Tensor, have: Tensor, left: Tensor, num_cells: int) -> Tensor:
+def objects_left(number: Tensor, have: Tensor, left: Tensor, wanted: Tensor, num_cells: int) -> Tensor:
     """(...) float32 expected number of objects in the cells of a panel that are left.
 
     Bayes' rule, where every choice of n of the panel's cells is as likely: n objects are had so far with probability
-    C(left, n - have) / C(cells, n).
+    C(left, n - have) / C(cells, n). A panel with fewer objects than it has values to show is all but impossible.
 
     Args:
         number: (..., V) logits of how many objects the panel has.
         have: (...) objects in the other cells.
         left: (...) cells that are left.
+        wanted: (...) values of an attribute that are expected and not yet shown, the most of any.
         num_cells: of the panel.
     """
     numbers = torch.arange(number.shape[-1], device=number.device, dtype=torch.float32)
@@ -100,7 +103,8 @@ def objects_left(number: Tensor, have: Tensor, left: Tensor, num_cells: int) -> 
     free = left.float().unsqueeze(-1)
     ways = _log_choose(free, more) - _log_choose(torch.full_like(numbers, num_cells), numbers)
     can_be = (more > -0.5) & (more < free + 0.5) & (numbers <= num_cells)
-    found = (number.float() + ways).masked_fill(~can_be, -1e4).softmax(-1)
+    too_few = (wanted.float().unsqueeze(-1) - more).clamp(min=0)
+    found = (number.float() + ways - TOO_FEW * too_few).masked_fill(~can_be, -1e4).softmax(-1)
     return (found * more.clamp(min=0)).sum(-1).minimum(left.float())
 
 

@@ -8,6 +8,8 @@ Under the hypothesis that attribute a carries the rule, a's values come from the
 the one that does not, and whether a cell is filled from both. A cell's probability is the mean over the hypotheses.
 """
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,6 +21,24 @@ CLEAR = 10.0
 """Logits of sets are read up to this size."""
 LEAST_SHARE = 1e-4
 """Of filled cells that the number of objects can speak for."""
+
+
+@dataclass
+class Hidden:
+    """What is known of cells, in each of K roles."""
+
+    states: Tensor
+    """(N, K, J, A, W)."""
+    number: Tensor
+    """(N, K, 1, V) logits of the number of objects."""
+    have: Tensor
+    """(N, K, J) objects that are known."""
+    left: Tensor
+    """(N, K, J) cells that are not."""
+    lacks: Tensor
+    """(N, K, J, A) values that are expected of the panel and not yet shown."""
+    objects: Tensor
+    """(N, K, J) objects that are expected in the cells that are left."""
 
 
 class Writer(nn.Module):
@@ -62,7 +82,7 @@ class Writer(nn.Module):
         self.state, self.sets = (AttributeLinear(n, hidden, num, bias=False) for n in (width, num_values))
         self.seen = AttributeLinear(num_values + (12 if value_path else 0), hidden, num, bias=False)
         self.attribute = nn.Parameter(torch.randn(num_attributes, hidden) * 0.1)
-        self.count, self.features = (nn.Linear(n, hidden, bias=False) for n in (num_values, num_features + 1))
+        self.count, self.features = (nn.Linear(n, hidden, bias=False) for n in (num_values, num_features + 2))
         self.missing = nn.Linear(4, hidden, bias=False)
         self.cell = nn.Parameter(torch.randn(num_cells, hidden if by_cell else occupancy) * 0.1)
         self.by_cell = by_cell
@@ -80,29 +100,14 @@ class Writer(nn.Module):
         """The logits of sets as they are read here, in the type of the states."""
         return context.sets.clamp(-CLEAR, CLEAR).to(context.states.dtype)
 
-    def objects(self, context: Context, have: Tensor, left: Tensor) -> Tensor:
-        """(N, K, J) float32 how many objects are expected in the cells that are left, by the panel's number.
-
-        Args:
-            context: (N, K, ...) of the roles.
-            have: (N, K or 1, J) objects in the others.
-            left: cells that are left, (J,) or (N, K, 1).
-        """
-        number = self.sets_of(context)[..., self.num_symbols, :].unsqueeze(2)
-        have, left, _ = torch.broadcast_tensors(have, left, number[..., 0])
-        return objects_left(number, have, left, self.num_cells)
-
-    def hidden(
-        self, context: Context, seen: Tensor, features: Tensor, objects: Tensor, left: Tensor, cells: slice
-    ) -> Tensor:
-        """(N, K, J, A, W) of the cells of a panel in each role.
+    def hidden(self, context: Context, seen: Tensor, features: Tensor, left: Tensor, cells: slice) -> Hidden:
+        """What is known of the cells of a panel in each role.
 
         Args:
             context: (N, K, ...) of the roles.
             seen: (N, K or 1, J, A, V) codes of what is known when a cell is asked for.
             features: (N, K, J, features) numbers.
-            objects: (N, K, J) that are expected in the cells that are left.
-            left: how many these are, (J,) or (N, K, 1).
+            left: cells that are not known, (J,) or (N, K, 1).
             cells: the places of the J cells.
         """
         parts = [seen]
@@ -116,19 +121,23 @@ class Writer(nn.Module):
             known = known + self.cell[cells].unsqueeze(-2).to(known)
         of_role = self.state(context.states) + self.sets(self.sets_of(context))
         of_role = of_role + self.attribute.to(of_role)
-        objects = objects.to(of_role)
-        numbers = self.features(torch.cat([features, objects.unsqueeze(-1) * 0.25], -1))
         shows = self.sets_of(context).sigmoid().unsqueeze(2)  # N, K, 1, A, V
-        lacks = (shows * (1 - seen)).sum(-1)  # values that are expected and not yet seen
-        spare, room = objects.unsqueeze(-1) - lacks, left.to(lacks).unsqueeze(-1) - lacks
+        lacks = (shows * (1 - seen)).sum(-1)
+        have = (seen[..., self.num_symbols, :] @ self.numbers.to(seen)).expand(-1, lacks.shape[1], -1)
+        left = left.to(lacks).expand(lacks.shape[:3])
+        number = self.sets_of(context)[..., self.num_symbols, :].unsqueeze(2)
+        objects = objects_left(number, have, left, lacks[..., : self.num_symbols].amax(-1), self.num_cells).to(lacks)
+        numbers = self.features(torch.cat([features, torch.stack([objects, have], -1) * 0.25], -1))
+        spare, room = objects.unsqueeze(-1) - lacks, left.unsqueeze(-1) - lacks
         # That no object, or no cell, is to spare for another value decides what comes next: the ramps say it sharply.
-        lacks = torch.cat([torch.stack([lacks, spare], -1) * 0.25, (1 - torch.stack([spare, room], -1)).relu()], -1)
-        return F.relu(known + (of_role.unsqueeze(2) + numbers.unsqueeze(3)) + self.missing(lacks))
+        of_sets = torch.cat([torch.stack([lacks, spare], -1) * 0.25, (1 - torch.stack([spare, room], -1)).relu()], -1)
+        states = F.relu(known + (of_role.unsqueeze(2) + numbers.unsqueeze(3)) + self.missing(of_sets))
+        return Hidden(states, number, have, left, lacks, objects)
 
-    def values_of(self, hidden: Tensor, context: Context, seen: Tensor) -> Tensor:
+    def values_of(self, hidden: Hidden, context: Context, seen: Tensor) -> Tensor:
         """(N, K, J, S, V) float32 log-probabilities of the values of a filled cell."""
-        s, (n, k) = self.num_symbols, hidden.shape[:2]
-        h = hidden[..., :s, :]
+        s, (n, k) = self.num_symbols, hidden.states.shape[:2]
+        h = hidden.states[..., :s, :]
         channels = self.sets_of(context)[..., :s, :].unsqueeze(-1)  # N, K, S, V, 1
         if self.value_path:
             channels = torch.cat([channels, context.near[..., :s, :, :].to(channels)], -1)
@@ -145,41 +154,47 @@ class Writer(nn.Module):
         bias, place, number = self.filled_out(F.relu(x)).float().unbind(-1)
         return bias + place * by_place + number * by_number
 
-    def filled_alone(
-        self, hidden: Tensor, context: Context, extra: Tensor | float, by_number: Tensor, cells: slice
-    ) -> Tensor:
+    def filled_alone(self, hidden: Hidden, context: Context, extra: Tensor | float, cells: slice) -> Tensor:
         """(N, K, J) float32 logits of *filled*, where each role is taken as it is.
 
         Args:
             hidden, context: as in ``hidden``.
             extra: added to what is summed over the attributes, (N, K, J, O).
-            by_number: (N, K, J) logits of *filled* by the number of objects.
             cells: the places of the J cells.
         """
-        whole = hidden.flatten(-2) @ self.filled.flatten(0, 1).to(hidden) + self.filled_bias.to(hidden)
-        return self._is_filled(whole + extra, self._by_place(context, cells), by_number)
+        states = hidden.states
+        whole = states.flatten(-2) @ self.filled.flatten(0, 1).to(states) + self.filled_bias.to(states)
+        return self._is_filled(whole + extra, self._by_place(context, cells), log_odds(hidden.objects, hidden.left))
 
-    def filled_by_carrier(
-        self, carries: Tensor, others: Tensor, context: Context, extra: Tensor | float, by_number: Tensor, cells: slice
-    ) -> Tensor:
+    def filled_by_carrier(self, hidden: Hidden, context: Context, extra: Tensor | float, cells: slice) -> Tensor:
         """(N, P, J, A) float32 logits of *filled* under each hypothesis.
 
         Args:
-            carries, others: (N, P, J, A, W) hidden of the role that carries the rule, and of the one that does not.
-            context, by_number: of those roles, (N, 2 P, ...).
+            hidden, context: of the roles that carry the rule and then of those that do not, (N, 2 P, ...).
             extra, cells: as in ``filled_alone``, of P panels.
         """
+        carries, others = hidden.states.chunk(2, 1)
         weight = self.filled.to(others)
         whole = others.flatten(-2) @ weight.flatten(0, 1) + self.filled_bias.to(others)
         change = (carries - others).movedim(-2, 0).flatten(1, 3) @ weight  # A, N P J, O
         change = change.unflatten(1, others.shape[:3]).movedim(0, -2)
         if not isinstance(extra, float):
             extra = extra.unsqueeze(-2)
-        place, number = self._by_place(context, cells).chunk(2, 1), by_number.chunk(2, 1)
-        plain = self.num_symbols
-        places = torch.stack([*([place[1]] * (plain + 1)), place[0]], -1)
-        numbers = torch.stack([*([number[1]] * plain), number[0], number[1]], -1)
-        return self._is_filled(whole.unsqueeze(-2) + extra + change, places, numbers)
+        carry, other = self._by_place(context, cells).chunk(2, 1)
+        places = torch.stack([*([other] * (self.num_symbols + 1)), carry], -1)
+        return self._is_filled(whole.unsqueeze(-2) + extra + change, places, self._by_number(hidden))
+
+    def _by_number(self, hidden: Hidden) -> Tensor:
+        """(N, P, J, A) logits of *filled* by the number of objects, under each hypothesis of what carries the rule."""
+        s = self.num_symbols
+        carry, other = hidden.number.unsqueeze(3).chunk(2, 1)  # N, P, 1, 1, V
+        numbers = torch.cat([*([other] * s), carry, other], 3)
+        of_carry, of_other = hidden.lacks[..., :s].chunk(2, 1)
+        swapped = of_other.unsqueeze(-2) + torch.diag_embed(of_carry - of_other)  # N, P, J, s hypotheses, s attributes
+        plain = of_other.amax(-1, keepdim=True)
+        wanted = torch.cat([swapped.amax(-1), plain, plain], -1)  # N, P, J, A
+        have, left = (part.chunk(2, 1)[0].unsqueeze(-1).expand_as(wanted) for part in (hidden.have, hidden.left))
+        return log_odds(objects_left(numbers, have, left, wanted, self.num_cells), left)
 
     def _by_place(self, context: Context, cells: slice) -> Tensor:
         """(N, K, J) logits that the cells are of the panel's positions."""
