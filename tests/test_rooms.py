@@ -9,6 +9,8 @@ ROOT = Path(__file__).parents[1]
 ROOMS = [  # from the bottom up
     "genraven.__main__",
     "genraven.errors",
+    "genraven.bounded",
+    "genraven.escaping",
     "genraven.console",
     "genraven.memory",
     "genraven.signals",

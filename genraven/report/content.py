@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from genraven.escaping import address
 from genraven.metrics.table import MAIN, label
 from genraven.report import budgets, quality
 from genraven.report.certainty import certainty, spoilt_givens
@@ -224,4 +225,4 @@ def _seeds(run: Run) -> str:
 def _link(run: Run, home: Path) -> Cell:
     if run.path is None or not run.path.resolve().is_relative_to(home.resolve()):
         return run.name
-    return Link(run.name, Path(os.path.relpath(run.path.resolve(), home.resolve())).as_posix())
+    return Link(run.name, address(os.path.relpath(run.path.resolve(), home.resolve())))

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from genraven.escaping import visible
 from genraven.report.sentences import short
 from genraven.report.statistics import Interval
 
@@ -24,7 +25,7 @@ STYLE: Any = {
     "svg.hashsalt": "genraven", "svg.fonttype": "path", "font.family": "DejaVu Sans", "font.size": 9.5,
     "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#666666", "text.color": INK,
     "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "axes.grid": True, "grid.color": "#ececec",
-    "axes.axisbelow": True,
+    "axes.axisbelow": True, "text.parse_math": False,  # names are text
 }  # fmt: skip
 LABEL_GAP = 0.075  # of the height, between labels at the ends of lines
 WIDTH_OF_LETTER = 0.0175  # of the figure's, in these labels
@@ -120,8 +121,8 @@ def _label_ends(
     over = max(0.0, places[-1] - high) if places else 0.0
     axes.figure.subplots_adjust(right=max(0.5, 0.97 - WIDTH_OF_LETTER * max(map(len, names), default=0)))
     for name, y in zip(names, places, strict=True):
-        axes.annotate(name, ends[name], (1.02, (y - over - low) / height), textcoords="axes fraction", va="center",
-                      color=colors[name], fontweight="normal" if name in light else "bold", fontsize=8.5,
+        axes.annotate(visible(name), ends[name], (1.02, (y - over - low) / height), textcoords="axes fraction",
+                      va="center", color=colors[name], fontweight="normal" if name in light else "bold", fontsize=8.5,
                       annotation_clip=False)  # fmt: skip
 
 

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from genraven.escaping import address, file_stem, markdown, templates
 
 HERE = Path(__file__).parent
 WIDE = 48  # characters of a cell that may break its line
@@ -50,6 +52,7 @@ class Link:
 
     text: str
     target: str
+    """As ``address`` gives it."""
 
 
 Cell = str | Link
@@ -70,9 +73,14 @@ class Panel:
     """One picture."""
 
     name: str
-    """Of its file, where it has one."""
+    """Tells it from the others of the page."""
     svg: str
     alt: str
+
+    @property
+    def file(self) -> str:
+        """The name of its file, where it has one."""
+        return f"{file_stem(self.name)}.svg"
 
     @property
     def source(self) -> str:
@@ -130,14 +138,12 @@ def to_markdown(page: Page, pictures: str) -> str:
 
 
 def _render(template: str, **values: object) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(HERE, encoding="utf-8"), autoescape=".html" in template, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
-    )  # fmt: skip
-    environment.filters["cell"] = _markdown_cell
+    environment = templates(HERE, in_markdown=".md" in template)
+    environment.filters |= {"cell": _markdown_cell, "address": address}
     return environment.get_template(template).render(values)
 
 
-def _markdown_cell(cell: Cell) -> str:
-    text = (cell.text if isinstance(cell, Link) else cell).replace("|", "\\|")
-    return f"[{text}]({cell.target})" if isinstance(cell, Link) else text
+def _markdown_cell(cell: Cell) -> Markup:
+    if not isinstance(cell, Link):
+        return Markup(markdown(cell))
+    return Markup(f"[{markdown(cell.text, brackets=True)}]({cell.target})")

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import ImageChops
 from torch import Tensor
 
+from genraven.escaping import plain, templates
 from genraven.puzzles.render import render
 from genraven.trust.audit import Record, puzzles_of
 from genraven.trust.familiarity import are_unlike
@@ -30,10 +30,7 @@ def to_html(records: Sequence[Record], *, source: str) -> str:
         source: the name of their file.
     """
     waiting = sorted((r for r in records if r.decision == "review"), key=_sureness)
-    environment = Environment(
-        loader=FileSystemLoader(HERE, encoding="utf-8"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+    environment = templates(HERE)
     first = records[0] if records else None
     promise = first.promise if first else None
     return environment.get_template("review.html.jinja").render(
@@ -42,7 +39,7 @@ def to_html(records: Sequence[Record], *, source: str) -> str:
         promise=promise,
         are_unlike=are_unlike(promise.get("unlike_p_value")) if promise else False,
         about=json.dumps({"version": VERSION, "puzzles": source, "model": first.made_by["model"] if first else None}),
-        source=source,
+        source=plain(source),
         style=(HERE / "review.css").read_text(encoding="utf-8"),
         script=(HERE / "review.js").read_text(encoding="utf-8"),
     )

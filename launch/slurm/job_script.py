@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from genraven.errors import InputError
+from genraven.escaping import visible
 from genraven.run_folder import CHECKPOINTS, FROZEN, JOB, REFUSAL, RUN_LIST, slurm_log
 from launch.configs.plugins import plugin_options
 from launch.processes.started_by import RANKS
@@ -55,7 +56,7 @@ class Cluster:
             if isinstance(item.default, int) and value < least.get(item.name, 1):
                 raise InputError(f"expected {flag(item.name)} to be {least.get(item.name, 1)} or more, got {value}.")
             for text in value if isinstance(value, tuple) else (value,):
-                if isinstance(text, str) and "\n" in text:
+                if isinstance(text, str) and not text.replace("\t", " ").isprintable():
                     raise InputError(f"expected one line for {flag(item.name)}, got {text!r}: give one value a line.")
         if self.time_s is not None and self.time_s <= self.signal_lead_s:
             raise InputError(
@@ -110,6 +111,12 @@ class JobSpec:
     plugins: tuple[str, ...] = ()
     """Modules that each process imports first."""
 
+    def __post_init__(self) -> None:
+        """Refuses a path that is more than one line, or no text: a script holds it, and a list of runs."""
+        for path in filter(None, (self.folder, self.run_dir, self.python)):
+            if not str(path).isprintable():
+                raise InputError(f"expected a path of letters for a job, got {str(path)!r}: rename the folder.")
+
 
 def flag(name: str) -> str:
     """The command-line flag of a setting."""
@@ -128,7 +135,10 @@ def seconds(limit: str) -> int:
 
 def _header(spec: JobSpec) -> dict[str, Any]:
     cluster, array = spec.cluster, spec.run_dir is None
-    log = str(spec.folder).replace("%", "%%").replace(" ", "\\ ") + f"/{slurm_log('%A_%a' if array else '%j')}"
+    log = (
+        re.sub(r"([\\\s\"'#])", r"\\\1", str(spec.folder).replace("%", "%%"))
+        + f"/{slurm_log('%A_%a' if array else '%j')}"
+    )
     return {
         "job-name": re.sub(r"[^\w.+-]", "_", f"genraven-{spec.name}"),
         "output": log,
@@ -175,7 +185,7 @@ def render_sbatch(spec: JobSpec) -> str:
     lines = [f"#SBATCH --{name}={value}" for name, value in _header(spec).items() if value is not None]
     lines += ["#SBATCH --requeue", *(f"#SBATCH {line}" for line in cluster.sbatch)]
     return TEMPLATE.format(
-        title=f"{spec.name}: {what}",
+        title=visible(f"{spec.name}: {what}"),
         header="\n".join(lines),
         run=_run(spec),
         max_requeues=cluster.max_requeues,

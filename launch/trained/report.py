@@ -35,7 +35,7 @@ def report(options: argparse.Namespace) -> None:
     page = compose(runs, notes, ask, out.parent)
     pictures = writable_folder(out.parent / f"{out.stem}_figures", "--out")
     for panel in page.panels:
-        _write(pictures / f"{panel.name}.svg", panel.svg)
+        _write(pictures / panel.file, panel.svg)
     _write(out, to_html(page))
     _write(out.with_suffix(".md"), to_markdown(page, pictures.name))
     for section in page.sections:
@@ -74,4 +74,4 @@ def _plain(section: Section) -> str:
 
 def _write(path: Path, text: str) -> None:
     with appears_whole(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")  # which a file's name may hold
+        temporary.write_text(text, encoding="utf-8")

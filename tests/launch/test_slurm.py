@@ -1,6 +1,7 @@
 """Job scripts: what is rendered, from which settings, and what each end of a run leads to."""
 
 import os
+import shlex
 import subprocess
 import sysconfig
 from dataclasses import replace
@@ -57,6 +58,27 @@ def test_scripts_are_clean_bash(name: str, tmp_path: Path) -> None:
     assert found.stdout == ""
 
 
+@pytest.mark.parametrize("name", ["a\nb", "a\rb", "a\u2028b", "caf\udce9"])
+def test_a_path_that_is_more_than_a_line_is_refused(name: str) -> None:
+    """It would be a line of the script, or of the list of runs, and run."""
+    for part in ({"folder": Path("/data") / name}, {"run_dir": Path("/data") / name}, {"python": f"/{name}/python"}):
+        with pytest.raises(InputError, match="expected a path of letters"):
+            replace(SPECS["one_gpu"], **part)  # type: ignore[arg-type]
+
+
+def test_a_name_is_no_line_of_the_script(tmp_path: Path) -> None:
+    folder = tmp_path / "a 'b' \"c\" #d $(touch bad) `touch bad` \\e"
+    spec = replace(SPECS["one_gpu"], name="a\ntouch bad\x1b", folder=folder, run_dir=folder)
+    script = render_sbatch(spec).splitlines()
+    assert script[1].startswith("# a\\ntouch bad\\x1b: ")
+    logs = [line.removeprefix("#SBATCH --output=") for line in script if line.startswith("#SBATCH --output=")]
+    assert [shlex.split(log)[0] for log in logs] == [f"{folder}/slurm-%j.out"]
+    (run,) = [line for line in script if line.startswith("run_dir=")]
+    told = subprocess.run(["bash", "-c", f'{run}; printf %s "$run_dir"'], capture_output=True, text=True, cwd=tmp_path)
+    assert told.stdout == str(folder)
+    assert not [*tmp_path.iterdir()]
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [("90", 5400), ("1:30", 90), ("2:00:00", 7200), ("1-12", 129600), ("1-0:30", 88200), ("2-00:00:01", 172801)],
@@ -85,7 +107,7 @@ def test_what_is_no_time_limit(text: str) -> None:
         ),
         ({"sbatch": ("--exclusive --qos x",)}, "the script's"),
         *(({"sbatch": (line,)}, "does not begin with -- and a name") for line in ("--", "--=x", "-- x")),
-        ({"setup": ("a\nb",)}, "one line"),
+        *(({"setup": (f"a{mark}b",)}, "one line") for mark in ("\n", "\r", "\x0b", "\u2028", "\udcff")),
     ],
 )
 def test_settings_that_no_cluster_can_meet(settings: dict[str, object], message: str) -> None:
