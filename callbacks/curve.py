@@ -1,6 +1,7 @@
 """Curve: what each validation of a run said, in one small table that needs no TensorBoard to read."""
 
 import csv
+import io
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import lightning as L
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 from callbacks.summary import plain_numbers
+from genraven.bounded import read_text
 from genraven.files import appears_whole
 from genraven.run_folder import CURVE
 
@@ -17,11 +19,10 @@ STEP = "step"
 def read_curve(path: Path) -> dict[int, dict[str, Any]]:
     """The lines of a ``curve.csv``, by step; none where there is no such file, or a torn one, which is said."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return {int(row[STEP]): dict(row) for row in csv.DictReader(file)}
+        return {int(row[STEP]): dict(row) for row in csv.DictReader(io.StringIO(read_text(path)))}
     except FileNotFoundError:
         return {}
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, csv.Error):
         rank_zero_warn(f"{path} is torn, and passed over: it begins anew at this step.")
         return {}
 

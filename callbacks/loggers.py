@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, W
 from PIL import Image
 
 from genraven.files import appears_whole
+from genraven.run_folder import read_json
 
 IDS: dict[type[Logger], str] = {WandbLogger: "id", MLFlowLogger: "run_id"}
 """The argument by which a logger goes on with a run of its service, where it has one."""
@@ -67,8 +68,7 @@ def holds_pictures(trainer: L.Trainer) -> bool:
 
 def noted_ids(folder: Path) -> dict[str, str]:
     """The ids under which services know the run in ``folder``, by the name of the logger's class."""
-    note = folder / NOTE
-    return json.loads(note.read_text()) if note.exists() else {}
+    return {name: text for name, text in read_json(folder / NOTE).items() if isinstance(text, str)}
 
 
 class LoggerIds(L.Callback):

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from genraven.bounded import read_json
 from genraven.errors import InputError
 from genraven.files import appears_whole
 from genraven.locks import locked
@@ -128,8 +129,8 @@ def _is_whole(path: Path, *, verify: bool) -> bool:
     if not verify:
         return True
     try:
-        expected = json.loads(note.read_text())["sha256"]
-    except (ValueError, KeyError, TypeError):
+        expected = read_json(note)["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
         expected = None
     whole = expected == _checksum(path)
     if not whole:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from genraven.bounded import open_regular
+
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 """What file systems say that have none, such as some mounts of NFS and Lustre."""
 POLL_S = 0.05
@@ -51,9 +53,10 @@ def locked(path: Path, patience_s: Callable[[str], float], note: str = "") -> It
 def holder(path: Path) -> str | None:
     """What the process that holds the lock on ``path`` has noted; None where nobody does, as far as can be seen."""
     try:
-        handle = os.open(path, os.O_RDONLY)
+        file = open_regular(path)
     except OSError:
         return None
+    handle = file.fileno()
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)  # given back at once; who wants it meanwhile tries again
     except BlockingIOError:
@@ -61,7 +64,7 @@ def holder(path: Path) -> str | None:
     except OSError:
         return None
     finally:
-        os.close(handle)
+        file.close()
     return None
 
 

@@ -1,9 +1,12 @@
 """The layout of a run folder: what stands where, and which names in it are ours. Imports nothing heavy."""
 
-import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from genraven import bounded
+from genraven.escaping import plain
 
 SUMMARY, CONFIG, EVALUATION, PROBE = "summary.json", "config.yaml", "evaluation.json", "probe.json"
 CALIBRATION = "calibration.json"
@@ -61,7 +64,64 @@ def home(checkpoint: Path) -> Path:
 def read_json(path: Path) -> dict[str, Any]:
     """The object in ``path``; empty where there is none that can be read."""
     try:
-        found = json.loads(path.read_text())
+        found = bounded.read_json(path)
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+_MOST = 2**63  # below which numbers are; NaN is below nothing
+JOB_ID = re.compile(r"\d+(_\d+)?")
+Kind = Literal["text", "texts", "number", "numbers", "object"]
+"""Of a value in a small file: lists of texts, objects whose values are finite numbers, any other object."""
+SUMMARY_KINDS: Mapping[str, Kind] = {
+    **dict.fromkeys(("state", "reason", "family", "architecture", "network", "device", "processor", "stopped"), "text"),
+    **dict.fromkeys(("trained", "held_out", "eval_rules"), "texts"),
+    **dict.fromkeys(("step", "max_steps", "parameters", "samples_per_rule", "examples_per_rule"), "number"),
+    **dict.fromkeys(("seed", "data_seed", "eval_seed", "global_batch_size", "puzzles", "puzzles_per_s"), "number"),
+    **dict.fromkeys(("flops", "time_left_s", "price_per_device_hour", "wall_seconds", "device_seconds"), "number"),
+    "training_device_seconds": "number",
+    "metrics": "numbers", "collapse": "object", "init_from": "object",
+}  # fmt: skip
+NOTE_KINDS: Mapping[str, Kind] = {"job": "text", "host": "text", "pid": "number"}
+
+
+def of_kinds(found: Mapping[str, Any], kinds: Mapping[str, Kind]) -> dict[str, Any]:
+    """What of ``found`` is of its kind, texts in plain characters; entries that ``kinds`` lacks as they are."""
+    kept = {
+        name: value if (kind := kinds.get(name)) is None else _of_kind(value, kind) for name, value in found.items()
+    }
+    return {name: value for name, value in kept.items() if value is not None}
+
+
+def _of_kind(value: Any, kind: Kind) -> Any:
+    match kind:
+        case "text":
+            return plain(value) if isinstance(value, str) else None
+        case "texts":
+            are_texts = isinstance(value, list) and all(isinstance(text, str) for text in value)
+            return [plain(text) for text in value] if are_texts else None
+        case "number":
+            return value if is_number(value) else None
+        case "numbers":
+            if not isinstance(value, dict):
+                return None
+            return {plain(name): number for name, number in value.items() if is_number(number)}
+        case "object":
+            return value if isinstance(value, dict) else None
+
+
+def is_number(value: Any) -> bool:
+    """Is ``value`` a finite number, not a truth value?"""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _MOST
+
+
+def read_summary(run: Path) -> dict[str, Any]:
+    """What ``summary.json`` of a run folder says, as far as it is what a run writes."""
+    return of_kinds(read_json(run / SUMMARY), SUMMARY_KINDS)
+
+
+def read_note(run: Path) -> dict[str, Any]:
+    """What a submission or a sweep noted in a run folder: ``job``, or ``pid`` and ``host``."""
+    note = of_kinds(read_json(run / NOTE), NOTE_KINDS)
+    return note if JOB_ID.fullmatch(note.get("job", "0")) else {name: note[name] for name in note if name != "job"}

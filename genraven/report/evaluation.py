@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from genraven.bounded import read_json
 from genraven.errors import InputError
 from genraven.files import appears_whole
 from genraven.locks import locked
@@ -73,7 +74,7 @@ class Evaluation:
 
     def _read(self) -> dict[str, Any]:
         try:
-            found = json.loads(self.path.read_text())
+            found = read_json(self.path)
         except FileNotFoundError:
             return {"run": {}, "results": []}
         except (OSError, ValueError) as error:

@@ -1,21 +1,32 @@
 """A run folder's small files (``config.yaml``, ``summary.json``, ``evaluation.json`` and kin) as a ``Run``."""
 
 import csv
+import io
 import json
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from genraven.errors import InputError
+from genraven.bounded import read_json, read_text, read_yaml
+from genraven.errors import InputError, shown
+from genraven.escaping import plain
 from genraven.metrics.table import SCORES
 from genraven.puzzles.spec import RULES, resolve_rules, split_rules
 from genraven.report.evaluation import Evaluation, unpack_hits
 from genraven.report.runs import EVIDENCE, Json, Number, Result, Run, Seeds, Share
 from genraven.report.trust import Trust, read_trust
-from genraven.run_folder import CALIBRATION, CONFIG, CURVE, EVALUATION, FROZEN, SUMMARY
+from genraven.run_folder import (
+    CALIBRATION,
+    CONFIG,
+    CURVE,
+    EVALUATION,
+    FROZEN,
+    SUMMARY,
+    SUMMARY_KINDS,
+    Kind,
+    is_number,
+    of_kinds,
+)
 
 SEEDS = {"weights": "seed_everything", "noise": "model.init_args.seed", "data": "data.seed"}
 SETTINGS = ("model.", "data.", "trainer.max_steps", "trainer.max_epochs", "trainer.limit_train_batches",
@@ -28,20 +39,28 @@ LEFT_OUT = (  # what is said elsewhere, or changes nothing that is learned
 CORRUPTION, CLEAN = "corruption", "none"  # of a data set, and its word where nothing was spoilt
 SECONDS_PER_HOUR = 3600
 INIT = "init_from"
+RESULT_KINDS: Mapping[str, Kind] = {
+    **dict.fromkeys(("split", "checkpoint"), "text"), **dict.fromkeys(("sampling", "numerics", "metrics"), "object"),
+    **dict.fromkeys(("step", "seed", "eval_seed", "puzzles_per_rule", "given_corruption", "devices"), "number"),
+    **dict.fromkeys(("seconds", "network_passes_per_puzzle"), "numbers"),
+}  # fmt: skip
+BROKEN = (AttributeError, TypeError, ValueError, LookupError, ArithmeticError)
+"""What comes of a file that holds other things than genraven writes."""
 
 
 def read_run(name: str, path: Path, state: str, message: str = "") -> tuple[Run, list[str]]:
     """The run in folder ``path`` and what is wrong with its files; those that are broken are passed over."""
     notes: list[str] = []
+    name = plain(name)
     try:
         return _read(name, path, state, message, notes), notes
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        notes.append(f"{name} is passed over: its files hold what genraven does not write ({error}).")
+    except BROKEN as error:
+        notes.append(f"{name} is passed over: its files hold what genraven does not write ({plain(error)}).")
         return Run(name, state, path=path, message=message), notes
 
 
 def _read(name: str, path: Path, state: str, message: str, notes: list[str]) -> Run:
-    summary = _read_object(path / SUMMARY, notes)
+    summary = _of_kinds(_read_object(path / SUMMARY, notes), SUMMARY_KINDS)
     config = next((found for file in (CONFIG, FROZEN) if (found := _read_object(path / file, notes))), {})
     options = dict(_flat(config))
     facts, evaluations = _read_evaluation(path, notes)
@@ -70,12 +89,12 @@ def _read(name: str, path: Path, state: str, message: str, notes: list[str]) -> 
         num_rules=num_rules,
         results=tuple(results),
         device_hours=_hours(summary),
-        flops=summary.get("flops"),
-        puzzles=summary.get("puzzles") or seen,
-        price=summary.get("price_per_device_hour"),
-        collapse=summary.get("collapse") or {},
+        flops=_amount(summary.get("flops")),
+        puzzles=_amount(summary.get("puzzles") or seen),
+        price=_amount(summary.get("price_per_device_hour")),
+        collapse=_collapse(summary.get("collapse") or {}),
         step=_whole(summary.get("step")),
-        max_steps=_whole(summary.get("max_steps")),
+        max_steps=_int(summary.get("max_steps")),
         time_limit=_told({name: value for name, value in options.items() if name.startswith(TIME_LIMIT) and value}),
         stopped_itself=bool(summary.get("stopped")),
         dataset=dataset,
@@ -88,14 +107,21 @@ def _read(name: str, path: Path, state: str, message: str, notes: list[str]) -> 
     )
 
 
+def _of_kinds(found: Json, kinds: Mapping[str, Kind]) -> dict[str, Any]:
+    """``found`` with texts in plain characters; raises ValueError where an entry is not of its kind."""
+    kept = of_kinds(found, kinds)
+    if wrong := [name for name, value in found.items() if value is not None and name not in kept]:
+        raise ValueError(f"{wrong[0]} {shown(found[wrong[0]])}")
+    return kept
+
+
 def _read_object(path: Path, notes: list[str]) -> dict[str, Any]:
     """The object in a JSON or YAML file; empty where there is none, with a note where it is broken."""
     try:
-        text = path.read_text(encoding="utf-8")
-        found = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        found = read_json(path) if path.suffix == ".json" else read_yaml(path)
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, yaml.YAMLError):
+    except (OSError, ValueError):
         found = None
     if isinstance(found, dict):
         return found
@@ -106,7 +132,7 @@ def _read_object(path: Path, notes: list[str]) -> dict[str, Any]:
 def _trust(path: Path, notes: list[str]) -> Trust | None:
     try:
         return read_trust(path)
-    except InputError as error:
+    except BROKEN as error:
         notes.append(f"{path / CALIBRATION} is passed over: {error}")
         return None
 
@@ -114,7 +140,7 @@ def _trust(path: Path, notes: list[str]) -> Trust | None:
 def _read_evaluation(path: Path, notes: list[str]) -> tuple[Json, list[dict[str, Any]]]:
     file = Evaluation(path / EVALUATION)
     try:
-        return file.run(), file.results()
+        return _of_kinds(file.run(), SUMMARY_KINDS), file.results()
     except InputError as error:
         notes.append(f"{path / EVALUATION} is passed over: {error}")
         return {}, []
@@ -124,11 +150,12 @@ def _results(evaluations: list[Any], facts: Json, options: Json, place: str, not
     for number, found in enumerate(evaluations):
         try:
             yield _result(found, facts, options)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except BROKEN as error:
             notes.append(f"{place}: result {number} is broken, and passed over ({type(error).__name__}: {error}).")
 
 
 def _result(found: Json, facts: Json, options: Json) -> Result:
+    found = _of_kinds(found, RESULT_KINDS)
     metrics, packed = found["metrics"], found.get("hits") or {}
     seed = found.get("eval_seed", options.get("data.eval_seed"))
     seed = facts.get("data_seed") if seed is None else seed  # the evaluation's own, before it had one
@@ -136,7 +163,7 @@ def _result(found: Json, facts: Json, options: Json) -> Result:
     per_rule = found["metrics"].get("per_rule") or {}
     c3, completion = (per_rule.get(name) or {} for name in ("c3", "completion"))
     return Result(
-        step=found["step"],
+        step=int(found["step"]),
         scores={name: _share(metrics[name], packed.get(name)) for name in SCORES if _is_share(metrics.get(name))},
         numbers={name: _number(metrics[name]) for name in SCORES if _is_number(metrics.get(name))},
         split=found["split"],
@@ -145,9 +172,9 @@ def _result(found: Json, facts: Json, options: Json) -> Result:
         is_own=bool(found.get("own_sampling")),
         given_corruption=found.get("given_corruption", 0.0),
         puzzles=None if seed is None else f"{found['split']} {seed} {found['puzzles_per_rule']} {asked}",
-        puzzles_per_rule=found["puzzles_per_rule"],
+        puzzles_per_rule=int(found["puzzles_per_rule"]),
         per_rule={rule: (_share(c3[rule]), _share(completion[rule])) for rule in completion if rule in c3},
-        correlation=metrics.get("per_rule_correlation"),
+        correlation=_correlation(metrics.get("per_rule_correlation")),
         seconds=found.get("seconds") or {},
         passes=found.get("network_passes_per_puzzle") or {},
         devices=found.get("devices", 1),
@@ -160,11 +187,16 @@ def _is_share(cell: Any) -> bool:
 
 def _is_number(cell: Any) -> bool:
     value = cell.get("value") if isinstance(cell, dict) and "hits" not in cell else cell
-    return isinstance(value, int | float) and math.isfinite(value)
+    return is_number(value)
 
 
 def _share(cell: Json, packed: str | None = None) -> Share:
-    hits, count = int(cell["hits"]), int(cell["count"])
+    return _checked(int(cell["hits"]), int(cell["count"]), packed)
+
+
+def _checked(hits: int, count: int, packed: str | None = None) -> Share:
+    if not 0 <= hits <= count or count < 1:
+        raise ValueError(f"{hits} hits of {count}")
     outcomes = None if packed is None else unpack_hits(packed)
     if outcomes is not None and (len(outcomes), int(outcomes.sum())) != (count, hits):
         raise ValueError(f"hits of puzzles that do not add up to {hits} of {count}")
@@ -174,19 +206,28 @@ def _share(cell: Json, packed: str | None = None) -> Share:
 def _number(cell: Any) -> Number:
     if not isinstance(cell, dict):
         return Number(cell)
-    return Number(cell["value"], cell.get("standard_error"), cell.get("kind") == "bound")
+    error = cell.get("standard_error")
+    return Number(cell["value"], error if is_number(error) else None, cell.get("kind") == "bound")
+
+
+def _correlation(cell: Any) -> Json | None:
+    return cell if isinstance(cell, dict) and is_number(cell.get("value")) and "count" in cell else None
+
+
+def _collapse(found: Json) -> dict[str, Json]:
+    """What is said of each signal."""
+    return {plain(name): signal for name, signal in found.items() if isinstance(signal, dict)}
 
 
 def _validations(path: Path, summary: Json, notes: list[str]) -> list[Result]:
     """While training, of the curve where that was kept, and the last one of the summary."""
     rows = [(summary.get("step"), summary.get("metrics") or {})]
     try:
-        with (path / CURVE).open(newline="", encoding="utf-8") as file:
-            found = list(csv.DictReader(file))
+        found = list(csv.DictReader(io.StringIO(read_text(path / CURVE))))
         rows += [(int(float(row["step"])), {k: float(v) for k, v in row.items() if v and k}) for row in found]
     except FileNotFoundError:
         pass
-    except (OSError, KeyError, TypeError, ValueError):
+    except (OSError, csv.Error, *BROKEN):
         notes.append(f"{path / CURVE} is broken, and passed over.")
     results = {}
     for step, metrics in reversed(rows):
@@ -194,8 +235,8 @@ def _validations(path: Path, summary: Json, notes: list[str]) -> list[Result]:
         for metric in SCORES:
             value, count = metrics.get(f"val/{metric}"), metrics.get(f"val_count/{metric}")
             if value is not None and count:
-                scores[metric] = Share(round(value * count), round(count))
-            elif value is not None and SCORES[metric].kind == "number":
+                scores[metric] = _checked(round(value * count), round(count))
+            elif is_number(value) and SCORES[metric].kind == "number":
                 numbers[metric] = Number(value)
         if scores and step is not None:
             results[step] = Result(step, scores, numbers, split="val")
@@ -205,11 +246,22 @@ def _validations(path: Path, summary: Json, notes: list[str]) -> list[Result]:
 def _hours(summary: Json) -> float | None:
     """Of training alone; runs that did not keep it count their validations, too."""
     seconds = summary.get("training_device_seconds", summary.get("device_seconds"))
-    return None if seconds is None else seconds / SECONDS_PER_HOUR
+    return None if seconds is None else _amount(seconds / SECONDS_PER_HOUR)
+
+
+def _int(value: Any) -> int | None:
+    return None if value is None else int(value)
 
 
 def _whole(value: Any) -> int | None:
-    return None if value is None else int(value)
+    return _int(_amount(value))
+
+
+def _amount(value: Any) -> Any:
+    """``value``, of which there cannot be less than none."""
+    if value is not None and not (is_number(value) and value >= 0):
+        raise ValueError(f"expected an amount, got {value!r}")
+    return value
 
 
 def _is_stream(options: Json, facts: Json) -> bool:
@@ -232,7 +284,7 @@ def _examples(options: Json, facts: Json, of_stream: float | None) -> int | None
     """Examples per rule: as many as were asked for, else as a whole file holds, or as a stream gave."""
     asked = facts.get("samples_per_rule") or options.get("data.samples_per_rule")
     found = asked or facts.get("examples_per_rule") or of_stream
-    return None if found is None else round(found)
+    return None if found is None else round(_amount(found))
 
 
 def _flat(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -260,7 +312,7 @@ def _seeds(options: Json, facts: Json) -> Seeds:
     found: Mapping[str, Any] = {name: options.get(option) for name, option in SEEDS.items()}
     noise, data = (facts.get(name) if found[kind] is None else found[kind]
                    for kind, name in (("noise", "seed"), ("data", "data_seed")))  # fmt: skip
-    return Seeds(found["weights"], noise, data)
+    return Seeds(*(seed if is_number(seed) else None for seed in (found["weights"], noise, data)))
 
 
 def _dataset(options: Json, facts: Json, evaluations: list[Any]) -> dict[str, str]:
@@ -312,5 +364,7 @@ def _rule_names(rules: Any) -> Any:
 
 def _told(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_told(one)}" for key, one in value.items())
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else "" if value is None else str(value)
+        return plain(", ".join(f"{key} {_told(one)}" for key, one in value.items()))
+    if isinstance(value, list | tuple):
+        return plain(", ".join(map(str, value)))
+    return "" if value is None else plain(value)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from genraven.bounded import open_regular, parse_json
 from genraven.errors import InputError
 from genraven.files import appears_whole
 from genraven.puzzles import layout
@@ -124,16 +125,15 @@ def read_records(path: Path) -> list[Record]:
         InputError: another file, or another version.
     """
     try:
-        lines = path.read_text().splitlines()
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise InputError(f"expected audit records in {path}, got none ({reason}).") from None
-    return [_record(line, f"line {i} of {path}") for i, line in enumerate(lines, 1)]
+        with open_regular(path) as file:
+            return [_record(line, f"line {i} of {path}") for i, line in enumerate(file, 1)]
+    except OSError as error:
+        raise InputError(f"expected audit records in {path}, got none ({error.strerror}).") from None
 
 
-def _record(line: str, where: str) -> Record:
+def _record(line: bytes, where: str) -> Record:
     try:
-        body = json.loads(line)
+        body = parse_json(line.decode())
     except ValueError:
         body = None
     version = body.pop("version", None) if isinstance(body, dict) else None

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import isotonic_regression
 from scipy.stats import binom
 
+from genraven.bounded import read_json
 from genraven.errors import InputError, shown
 from genraven.files import appears_whole
 from genraven.trust.risk import area
@@ -170,8 +171,8 @@ class Calibration:
         """
         again = "run `genraven calibrate`"
         try:
-            body = json.loads(path.read_text())
-        except (OSError, ValueError, RecursionError) as error:
+            body = read_json(path)
+        except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is no JSON"
             raise InputError(f"expected a calibration in {path}, got none ({reason}): {again}.") from None
         digest = body.pop("digest", None) if isinstance(body, dict) else None

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-import yaml
-
+from genraven.bounded import read_yaml
 from genraven.errors import InputError, suggestion
 from genraven.paths import user_path
 from launch.configs.upgrade import moved_options
@@ -34,8 +33,8 @@ def _whole_config(name: str) -> str:
     """The path of a config; raises InputError on one without options, of which the parser would not say which it is."""
     path = find_config(name)
     try:
-        found = yaml.safe_load(Path(path).read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        found = read_yaml(Path(path))
+    except (OSError, ValueError) as error:
         raise InputError(f"expected a YAML file, got {name}: {' '.join(str(error).split())}") from None
     if not isinstance(found, dict):
         raise InputError(f"expected options such as `trainer: {{max_steps: 9}}` in {name}, got {found}: mend the file.")

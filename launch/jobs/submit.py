@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from genraven.errors import InputError
-from genraven.run_folder import CONFIG, JOB, NOTE, SCRIPT, SPEC, SUMMARY, read_json, slurm_log
+from genraven.run_folder import CONFIG, JOB, NOTE, SCRIPT, SPEC, read_note, read_summary, slurm_log
 from launch.configs.plugins import named_plugins, plugin_options
 from launch.runs.freeze import exclusive, freeze_code, no_interrupt, replaced
 from launch.runs.status import noted_jobs, read_status
@@ -75,14 +75,14 @@ def check_run(folder: Path, config: dict[str, Any], limit_s: int | None, jobs: s
         refuse_other(read_checkpoint(Path(path))["genraven_config"], config, Path(path))
     elif config["init_from"] and not RunFolder(folder).newest_whole():
         read_initial(config["init_from"], config)
-    job = read_json(folder / NOTE).get("job")
+    job = read_note(folder).get("job")
     if (status := read_status(folder, jobs)).state == "unknown":
         raise InputError(f"expected a run that is not in the queue, got {folder}, {status.message}: `scancel {job}`, "
                          f"and remove {folder / NOTE}, if it is over.")  # fmt: skip
     if jobs and job in jobs:
         raise InputError(f"expected a run that is not in the queue, got {folder}, which is job {job} "
                          f"({jobs[job][0].lower()}): wait, or `scancel {job}` first.")  # fmt: skip
-    summary = read_json(folder / SUMMARY)
+    summary = read_summary(folder)
     if limit_s and summary.get("step") and summary.get("wall_seconds"):
         interval_s = config["checkpoint_every_n_steps"] * summary["wall_seconds"] / summary["step"]
         if interval_s > limit_s:

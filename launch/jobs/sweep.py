@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from genraven.bounded import read_yaml
 from genraven.errors import InputError
 from genraven.run_folder import CODE, COMMIT, CONFIG, JOB, RUN_LIST, SCRIPT, SWEEP_STARTS
 from launch.configs.plugins import named_plugins, plugin_options
@@ -65,8 +66,8 @@ def read_grid(path: Path) -> list[Point]:
         InputError: no such file, or something else in it.
     """
     try:
-        grid = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        grid = read_yaml(path)
+    except (OSError, ValueError) as error:
         raise InputError(f"expected a YAML file of a grid, got {path}: {' '.join(str(error).split())}") from None
     if not isinstance(grid, dict) or not grid.keys() <= {"base", "axes"} or not isinstance(grid.get("axes"), dict):
         found = ", ".join(map(str, grid)) if isinstance(grid, dict) else type(grid).__name__

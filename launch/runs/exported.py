@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from genraven.bounded import open_regular, read_json
 from genraven.errors import InputError, shown
 from genraven.files import folder_appears_whole
 from launch.configs.registry import is_plain
@@ -67,8 +68,8 @@ def read_export(folder: Path) -> dict[str, Any]:
 
 def _read_description(path: Path) -> dict[str, Any]:
     try:
-        description = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as error:
+        description = read_json(path)
+    except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no JSON"
         raise InputError(f"expected a description in {path}, got none ({reason}): export the run anew.") from None
     found = description if isinstance(description, dict) else {}
@@ -88,5 +89,5 @@ def _read_description(path: Path) -> dict[str, Any]:
 
 
 def _digest(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

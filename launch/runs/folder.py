@@ -15,6 +15,7 @@ import yaml
 from lightning.pytorch.utilities import rank_zero_warn
 
 from genraven.__main__ import CODE
+from genraven.bounded import read_text, read_yaml
 from genraven.errors import InputError
 from genraven.files import appears_whole, remove_unfinished, writable_folder
 from genraven.run_folder import (
@@ -66,7 +67,7 @@ class RunFolder:
         """Of the code that trains: as `genraven submit` noted it, else of the repository that the code stands in."""
         note = self.path / JOB / COMMIT
         if note.exists():
-            return note.read_text().strip() or None
+            return read_text(note).strip() or None
         command = ["git", "-C", str(CODE), "rev-parse", "--show-toplevel", "HEAD"]
         try:
             top, commit = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
@@ -83,13 +84,13 @@ class RunFolder:
         """
         note = self.path / CONFIG
         try:
-            found = yaml.safe_load(note.read_text())
+            found = read_yaml(note)
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except OSError as error:
             raise InputError(f"expected a config that can be read, got {note} ({error.strerror}): see to its file "
                              "system.") from None  # fmt: skip
-        except (ValueError, yaml.YAMLError):
+        except ValueError:
             found = None
         if isinstance(found, dict) and isinstance(found.get("trainer"), dict):
             return found

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from genraven.bounded import read_text
 from genraven.errors import InputError
+from genraven.escaping import plain
 from genraven.locks import holder
-from genraven.run_folder import JOB, LOCK, LOGS, NOTE, REFUSAL, SUMMARY, is_run, read_json
+from genraven.run_folder import JOB, LOCK, LOGS, REFUSAL, SUMMARY, is_run, read_note, read_summary
 from launch.slurm import scheduler
 
 DEPTH = 4  # of folders within folders
@@ -45,7 +47,7 @@ class RunStatus:
 
 def noted_jobs(runs: Iterable[Path]) -> list[str]:
     """The jobs that were last submitted for ``runs``."""
-    return [str(job) for run in runs if (job := read_json(run / NOTE).get("job"))]
+    return [str(job) for run in runs if (job := read_note(run).get("job"))]
 
 
 def read_status(run: Path, jobs: scheduler.Jobs | None) -> RunStatus:
@@ -57,9 +59,9 @@ def read_status(run: Path, jobs: scheduler.Jobs | None) -> RunStatus:
 
 
 def _read_status(run: Path, jobs: scheduler.Jobs | None) -> RunStatus:
-    summary, note = read_json(run / SUMMARY), read_json(run / NOTE)
-    told = str(summary.get("state", ""))
-    state, message = told.partition(":")[0], str(summary.get("reason") or told.partition(": ")[2])
+    summary, note = read_summary(run), read_note(run)
+    told = summary.get("state", "")
+    state, message = told.partition(":")[0], summary.get("reason") or told.partition(": ")[2]
     if (job := note.get("job")) and jobs is None and state in ("running", "preempted", ""):
         return RunStatus("unknown", summary, f"job {job}: cannot see the queue")
     if jobs and job in jobs:
@@ -67,7 +69,7 @@ def _read_status(run: Path, jobs: scheduler.Jobs | None) -> RunStatus:
         name = IN_QUEUE.get(slurm, slurm.lower())
         return RunStatus(name, summary, f"job {job}" + ("" if reason == "None" else f": {reason}"))
     if (who := holder(run / LOCK)) is not None:
-        return RunStatus("running", summary, "" if state == "running" else f"started by {who}")
+        return RunStatus("running", summary, "" if state == "running" else f"started by {plain(who)}")
     if refusal := _refusal(run):
         return RunStatus("failed", summary, refusal)
     if state == "running":
@@ -105,7 +107,10 @@ def _refusal(run: Path) -> str:
     note, summary = run / REFUSAL, run / SUMMARY
     if not note.exists() or (summary.exists() and summary.stat().st_mtime > note.stat().st_mtime):
         return ""
-    return " ".join(note.read_text().split())
+    try:
+        return plain(" ".join(read_text(note).split()))
+    except ValueError:
+        return f"see {plain(note)}"
 
 
 def _last_log(run: Path) -> str:
@@ -153,7 +158,7 @@ def row(name: str, status: RunStatus) -> tuple[str, ...]:
     completion = metrics.get("val/completion", metrics.get("val/completion_trained"))
     speed, left = summary.get("puzzles_per_s"), summary.get("time_left_s") if status.state == "running" else None
     return (
-        name,
+        plain(name),
         status.state,
         "" if step is None else f"{step}/{most}" if most > 0 else str(step),
         _rate(metrics.get("val/c3")),

@@ -5,8 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from genraven.bounded import read_yaml
 from genraven.errors import InputError, suggestion
 from genraven.paths import user_path
 from launch.configs.shipped import find_config
@@ -56,8 +55,8 @@ def given(options: argparse.Namespace) -> list[str]:
 def _read_settings(path: str) -> dict[str, Any]:
     """A cluster file. Its values are read as text, since YAML would take 12:00:00 for the number 43200."""
     try:
-        found = yaml.load(Path(path).read_text(), yaml.BaseLoader) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        found = read_yaml(Path(path), as_text=True) or {}
+    except (OSError, ValueError) as error:
         raise InputError(
             f"expected a YAML file of cluster settings, got {path}: {' '.join(str(error).split())}"
         ) from None

@@ -7,7 +7,7 @@ from typing import Any
 from datamodules import GenRAVENDataModule
 from genraven.errors import InputError
 from genraven.puzzles.spec import RULES
-from genraven.run_folder import EVALUATION, EXPORT, SUMMARY, home, read_json
+from genraven.run_folder import EVALUATION, EXPORT, home, read_json, read_summary
 from launch.runs.exported import DESCRIPTION, FORMAT, WEIGHTS, write_export
 from launch.runs.folder import find_checkpoint
 from launch.trained.load import load_run
@@ -32,7 +32,7 @@ def export(options: argparse.Namespace) -> None:
 
 def describe(model: PuzzleModule, data: GenRAVENDataModule, checkpoint: dict[str, Any], run: Path) -> dict[str, Any]:
     """What the weights are, what they learned from and how well; ``run`` is the folder of their run."""
-    summary, step = read_json(run / SUMMARY), checkpoint["global_step"]
+    summary, step = read_summary(run), checkpoint["global_step"]
     config, process = checkpoint["genraven_config"], getattr(model.method, "process", None)
     return {
         "format": FORMAT,
