@@ -203,7 +203,7 @@ class Writer(nn.Module):
 
 def log_odds(objects: Tensor, left: Tensor) -> Tensor:
     """Logits that one of the cells that are ``left`` is filled, which hold so many ``objects`` together."""
-    share = (objects / left.clamp(min=1e-3)).clamp(LEAST_SHARE, 1 - LEAST_SHARE)
+    share = (objects.float() / left.float().clamp(min=1e-3)).clamp(LEAST_SHARE, 1 - LEAST_SHARE)  # in bf16 it may be 1
     return share.logit()
 
 
