@@ -288,6 +288,7 @@ def _data_facts(data: Any) -> dict[str, Any]:
         "trained": names(getattr(data, "trained", None)),
         "held_out": names(getattr(data, "held_out", None)),
         "eval_rules": names(getattr(data, "eval_rules", None)),
+        "eval_source": getattr(data, "eval_source_sha256", None),
         "data_seed": getattr(data, "seed", None),
         "global_batch_size": getattr(data, "global_batch_size", None),
     }

@@ -126,6 +126,13 @@ class GenRAVENDataModule(L.LightningDataModule):
             return None
         return self._noted_digest or content_digest(user_path(self.source), self.source_split)
 
+    @property
+    def eval_source_sha256(self) -> str | None:
+        """Digest of what ``eval_source`` holds now; None without, or where it is not there."""
+        if self.eval_source is None or not user_path(self.eval_source).exists():
+            return None
+        return content_digest(user_path(self.eval_source))
+
     @cached_property
     def _file(self) -> PuzzleFile:
         """What ``source`` names."""

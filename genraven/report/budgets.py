@@ -12,7 +12,7 @@ from genraven.report.points import Point, Variant
 from genraven.report.progress import TARGETS, Reach, best_and_last, end_of, reach
 from genraven.report.quality import DASH, INTERVALS, looks_of, shown
 from genraven.report.sentences import AXES, Question, crossing_sentence, hours, short
-from genraven.report.spending import bill, seconds_per_puzzle
+from genraven.report.spending import bill
 from genraven.report.trust import MAX_ERROR
 
 BUDGETS = ("epochs", "flops", "device_hours")
@@ -163,14 +163,14 @@ def against_cost(variants: Sequence[Variant], samples: int, question: Question, 
 
 
 def _bill_row(variant: Variant, point: Point, question: Question) -> list[str]:
-    of, each = bill(point, point, question.goal, question.prices), seconds_per_puzzle(point, question.goal)
-    flops, money, total = point.spent("flops"), point.spent("money"), of.total
+    of = bill(point, point, question.goal, question.prices)
+    flops, money, total, each = point.spent("flops"), point.spent("money"), of.total, of.seconds_each
     return [
         variant.label, shown(point.interval(question.metric)),
         DASH if flops is None else short(flops),
         DASH if of.training_hours is None else hours(of.training_hours).removesuffix(" device-hours"),
         DASH if money is None else f"{money:,.2f}", DASH if each is None else f"{each:.2g}",
-        DASH if total is None or question.prices.puzzles_per_year is None else f"{total:,.2f}",
+        DASH if total is None or of.writing_hours is None else f"{total:,.2f}",
     ]  # fmt: skip
 
 
@@ -182,4 +182,6 @@ def _formula(question: Question) -> str:
     given = f"Given: {', '.join(known)}." if known else "Give --price and --puzzles-per-year to see it."
     return ("First year's total = training + puzzles a year x cost of a puzzle written + share sent to review x price "
             f"of a review. {given} The share sent to review is what `genraven calibrate` found at {MAX_ERROR:.0%} "
-            "error; of models that it has not seen, review is left out.")  # fmt: skip
+            "error, and a puzzle is then written as it was calibrated, several candidates with their confidence, which "
+            "`genraven evaluate --trust` times. Of models that were not calibrated, review is left out, and a puzzle "
+            "is written once. Where no writing was timed there is no total.")  # fmt: skip

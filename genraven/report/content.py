@@ -11,11 +11,11 @@ from genraven.metrics.table import MAIN, label
 from genraven.report import budgets, quality
 from genraven.report.certainty import certainty, spoilt_givens
 from genraven.report.contest import by_examples, groups
+from genraven.report.dataset import CLEAN, CORRUPTION
 from genraven.report.likelihood import likelihood
 from genraven.report.page import Block, Cell, Facts, Item, Items, Link, Page, Section, Table, Text
 from genraven.report.points import Variant, distinct, size, variants
 from genraven.report.quality import DASH, count, shown
-from genraven.report.reading import CLEAN, CORRUPTION
 from genraven.report.recommend import Advice, recommend
 from genraven.report.runs import Result, Run
 from genraven.report.sentences import Finding, Question, first_upper, hours, short

@@ -17,8 +17,9 @@ from genraven.locks import locked
 VERSION = 1
 LOCK_S = 600.0  # a lock is held for as long as it takes to write the file
 KEY = ("checkpoint", "step", "split", "seed", "puzzles_per_rule", "batch_size", "sampling", "numerics",
-       "given_corruption", "calibration")  # fmt: skip
-"""What tells one result from another; all else is its outcome."""
+       "given_corruption", "calibration", "weights", "eval_source")  # fmt: skip
+"""What tells one result from another; all else is its outcome. Weights and evaluation file by digests of what they
+hold: of those once scored under the same names nothing is known, where they are not noted."""
 ONCE_UNKNOWN = {"given_corruption": 0.0, "calibration": None}
 """What results have that are older than a part of the key."""
 

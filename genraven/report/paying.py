@@ -16,7 +16,10 @@ def to_pay(of: Bill, question: Question, choice: Choice) -> list[Finding]:
     number, prices = question.prices.puzzles_per_year, question.prices
     if number is None:
         return found
-    if of.writing_hours is None:
+    if of.writing_hours is None and of.review_share is not None:
+        text = (f"Writing {number:,} puzzles a year as they were calibrated, several candidates each with their "
+                "confidence: not known until `genraven evaluate --trust` has timed it.")  # fmt: skip
+    elif of.writing_hours is None:
         text = f"Writing {number:,} puzzles a year: not known, since no evaluation was timed."
     else:
         money = "" if of.price is None else f", {of.price * of.writing_hours:,.2f} of money"
@@ -27,8 +30,10 @@ def to_pay(of: Bill, question: Question, choice: Choice) -> list[Finding]:
         text += (f" Review at {prices.review_price:g} each is left out: what share would be sent to it is not known "
                  "until `genraven calibrate` has seen these runs "
                  f"(all of them: {number * prices.review_price:,.0f}).")  # fmt: skip
-    total = "" if of.total is None else f" In all, for the first year{' without review' * (of.reviewing is None)}: "
-    return [*found, Finding(text + (f"{total}{of.total:,.2f}." if of.total is not None else ""))]
+    if of.total is not None:
+        without = f" without {' and '.join(of.left_out)}" if of.left_out else ""
+        text += f" In all, for the first year{without}: {of.total:,.2f}."
+    return [*found, Finding(text)]
 
 
 def _reviews(of: Bill, question: Question) -> str:

@@ -120,7 +120,8 @@ def compare(
         first, second = first.only(of_first), second.only(of_second)
     of_a, of_b = first.repeats(metric), second.repeats(metric)
     assert of_a is not None and of_b is not None
-    crossed = of_a.are_shared and of_b.are_shared and _same_puzzles([*first.results, *second.results])
+    are_known = None not in (first.results[0].puzzles, second.results[0].puzzles)
+    crossed = are_known and of_a.are_shared and of_b.are_shared and _same_puzzles([*first.results, *second.results])
     if not crossed and of_a.outcomes is not None and of_b.outcomes is not None:  # each with puzzles of its own
         of_a, of_b = _uncrossed(of_a), _uncrossed(of_b)
     return difference(of_a, of_b, are_paired=bool(pairs), confidence=confidence, recipes=recipes)

@@ -3,7 +3,8 @@
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from genraven.bounded import read_json, read_text, read_yaml
 from genraven.errors import InputError, shown
 from genraven.escaping import plain
 from genraven.metrics.table import SCORES
-from genraven.puzzles.spec import RULES, resolve_rules, split_rules
+from genraven.report.dataset import asks, dataset_of, examples_per_rule, flat, in_words, is_stream
 from genraven.report.evaluation import Evaluation, unpack_hits
 from genraven.report.runs import EVIDENCE, Json, Number, Result, Run, Seeds, Share
 from genraven.report.trust import Trust, read_trust
@@ -36,11 +37,11 @@ LEFT_OUT = (  # what is said elsewhere, or changes nothing that is learned
     *SEEDS.values(), "data.samples_per_rule", "data.source", "data.rules", "data.held_out", "data.cache_dir",
     "data.corruption", "data.eval_", "model.init_args.network.init_args.reads_unknown",
 )  # fmt: skip
-CORRUPTION, CLEAN = "corruption", "none"  # of a data set, and its word where nothing was spoilt
 SECONDS_PER_HOUR = 3600
 INIT = "init_from"
 RESULT_KINDS: Mapping[str, Kind] = {
-    **dict.fromkeys(("split", "checkpoint"), "text"), **dict.fromkeys(("sampling", "numerics", "metrics"), "object"),
+    **dict.fromkeys(("split", "checkpoint", "weights", "eval_source", "calibration"), "text"),
+    **dict.fromkeys(("sampling", "numerics", "metrics", "certainty"), "object"),
     **dict.fromkeys(("step", "seed", "eval_seed", "puzzles_per_rule", "given_corruption", "devices"), "number"),
     **dict.fromkeys(("seconds", "network_passes_per_puzzle"), "numbers"),
 }  # fmt: skip
@@ -62,20 +63,20 @@ def read_run(name: str, path: Path, state: str, message: str = "") -> tuple[Run,
 def _read(name: str, path: Path, state: str, message: str, notes: list[str]) -> Run:
     summary = _of_kinds(_read_object(path / SUMMARY, notes), SUMMARY_KINDS)
     config = next((found for file in (CONFIG, FROZEN) if (found := _read_object(path / file, notes))), {})
-    options = dict(_flat(config))
+    options = dict(flat(config))
     facts, evaluations = _read_evaluation(path, notes)
     facts = {key: value for key, value in summary.items() if value is not None} | dict(facts)
-    rules, dataset = facts.get("trained"), _dataset(options, facts, evaluations)
-    asked = [found for found in evaluations if _asks(found, dataset)]
+    rules, dataset = facts.get("trained"), dataset_of(options, facts, evaluations)
+    asked = [found for found in evaluations if asks(found, dataset, options)]
     if len(asked) < len(evaluations):
-        notes.append(f"{name}: {len(evaluations) - len(asked)} results are of other evaluation rules, and passed over.")
+        notes.append(f"{name}: {len(evaluations) - len(asked)} results are of other evaluation rules, or of another "
+                     "evaluation file, and passed over.")  # fmt: skip
     results = list(_results(asked, facts, options, f"{name}: {EVALUATION}", notes))
     if results and summary.get("step") not in (None, *(result.step for result in results)):
         notes.append(f"{name}: evaluated at step {results[-1].step}, trained to step {summary['step']}.")
     results += _validations(path, summary, notes)
-    is_stream = _is_stream(options, facts)
-    num_rules, seen = len(rules) if rules else None, _seen(summary)
-    samples = _examples(options, facts, seen / num_rules if is_stream and seen and num_rules else None)
+    num_rules, seen, streams = len(rules) if rules else None, _seen(summary), is_stream(options, facts)
+    samples = examples_per_rule(options, facts, seen / num_rules if streams and seen and num_rules else None)
     if results and samples is None and state in EVIDENCE:
         notes.append(f"{name}: from how many examples per rule it learned is not known, so it is in no comparison.")
     return Run(
@@ -85,7 +86,7 @@ def _read(name: str, path: Path, state: str, message: str, notes: list[str]) -> 
         architecture=facts.get("architecture"),
         parameters=_whole(facts.get("parameters")),
         samples_per_rule=samples,
-        is_stream=is_stream,
+        is_stream=streams,
         num_rules=num_rules,
         results=tuple(results),
         device_hours=_hours(summary),
@@ -95,13 +96,13 @@ def _read(name: str, path: Path, state: str, message: str, notes: list[str]) -> 
         collapse=_collapse(summary.get("collapse") or {}),
         step=_whole(summary.get("step")),
         max_steps=_int(summary.get("max_steps")),
-        time_limit=_told({name: value for name, value in options.items() if name.startswith(TIME_LIMIT) and value}),
+        time_limit=in_words({name: value for name, value in options.items() if name.startswith(TIME_LIMIT) and value}),
         stopped_itself=bool(summary.get("stopped")),
         dataset=dataset,
         settings=_settings(options, facts),
         seeds=_seeds(options, facts),
         device=facts.get("processor") or facts.get("device"),
-        trust=_trust(path, notes),
+        trust=_trust(path, results, notes),
         path=path,
         message=message,
     )
@@ -129,12 +130,25 @@ def _read_object(path: Path, notes: list[str]) -> dict[str, Any]:
     return {}
 
 
-def _trust(path: Path, notes: list[str]) -> Trust | None:
+def _trust(path: Path, results: Sequence[Result], notes: list[str]) -> Trust | None:
+    """What its calibration says of weights that were scored; of others it says nothing here."""
     try:
-        return read_trust(path)
+        found = read_trust(path)
     except BROKEN as error:
         notes.append(f"{path / CALIBRATION} is passed over: {error}")
         return None
+    if found is None:
+        return None
+    scored = {result.weights for result in results if result.weights}
+    if found.weights not in scored:
+        reason = "it is of other weights than those that were scored" if scored else (
+            "whether it is of the weights that were scored is not known: `genraven evaluate` notes them")  # fmt: skip
+        notes.append(f"{path / CALIBRATION} is passed over: {reason}.")
+        return None
+    timed = [result.certainty for result in results if result.calibration == found.digest]
+    known = [one for one in timed if is_number(one.get("seconds")) and is_number(one.get("count")) and one["count"] > 0]
+    seconds = [one["seconds"] / one["count"] for one in known]
+    return replace(found, seconds=sum(seconds) / len(seconds) if seconds else None)
 
 
 def _read_evaluation(path: Path, notes: list[str]) -> tuple[Json, list[dict[str, Any]]]:
@@ -157,9 +171,6 @@ def _results(evaluations: list[Any], facts: Json, options: Json, place: str, not
 def _result(found: Json, facts: Json, options: Json) -> Result:
     found = _of_kinds(found, RESULT_KINDS)
     metrics, packed = found["metrics"], found.get("hits") or {}
-    seed = found.get("eval_seed", options.get("data.eval_seed"))
-    seed = facts.get("data_seed") if seed is None else seed  # the evaluation's own, before it had one
-    asked = json.dumps(found.get("eval_rules", options.get("data.eval_rules")))
     per_rule = found["metrics"].get("per_rule") or {}
     c3, completion = (per_rule.get(name) or {} for name in ("c3", "completion"))
     return Result(
@@ -171,14 +182,27 @@ def _result(found: Json, facts: Json, options: Json) -> Result:
         decoding={**(found.get("sampling") or {}), **({"numerics": found["numerics"]} if "numerics" in found else {})},
         is_own=bool(found.get("own_sampling")),
         given_corruption=found.get("given_corruption", 0.0),
-        puzzles=None if seed is None else f"{found['split']} {seed} {found['puzzles_per_rule']} {asked}",
+        puzzles=_name_of_puzzles(found, facts, options),
         puzzles_per_rule=int(found["puzzles_per_rule"]),
         per_rule={rule: (_share(c3[rule]), _share(completion[rule])) for rule in completion if rule in c3},
         correlation=_correlation(metrics.get("per_rule_correlation")),
         seconds=found.get("seconds") or {},
         passes=found.get("network_passes_per_puzzle") or {},
         devices=found.get("devices", 1),
+        weights=found.get("weights"),
+        calibration=found.get("calibration"),
+        certainty=found.get("certainty") or {},
     )
+
+
+def _name_of_puzzles(found: Json, facts: Json, options: Json) -> str | None:
+    """What tells the puzzles of a result from others; None where the file that they are of is not known by content."""
+    rules = json.dumps(found.get("eval_rules", options.get("data.eval_rules")))
+    seed = found.get("eval_seed", options.get("data.eval_seed"))
+    seed = facts.get("data_seed") if seed is None else seed  # the evaluation's own, before it had one
+    given = found.get("eval_source")
+    origin = f"file {given}" if given else None if seed is None or options.get("data.eval_source") else str(seed)
+    return origin and f"{found['split']} {origin} {found['puzzles_per_rule']} {rules}"
 
 
 def _is_share(cell: Any) -> bool:
@@ -264,42 +288,16 @@ def _amount(value: Any) -> Any:
     return value
 
 
-def _is_stream(options: Json, facts: Json) -> bool:
-    """Was every puzzle a new one: neither a number of them was asked for, nor a file?"""
-    name = "data.samples_per_rule"
-    return name in options and not (options[name] or facts.get("samples_per_rule") or _has_source(options, facts))
-
-
-def _has_source(options: Json, facts: Json) -> bool:
-    return bool(options.get("data.source") or facts.get("data_source"))
-
-
 def _seen(summary: Json) -> float | None:
     """Puzzles of the training that led to its last step."""
     step, batch = summary.get("step"), summary.get("global_batch_size")
     return step * batch if step and batch else summary.get("puzzles")
 
 
-def _examples(options: Json, facts: Json, of_stream: float | None) -> int | None:
-    """Examples per rule: as many as were asked for, else as a whole file holds, or as a stream gave."""
-    asked = facts.get("samples_per_rule") or options.get("data.samples_per_rule")
-    found = asked or facts.get("examples_per_rule") or of_stream
-    return None if found is None else round(_amount(found))
-
-
-def _flat(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of nested settings under names such as ``model.init_args.network.init_args.width``."""
-    if isinstance(tree, dict) and tree:
-        for key, value in tree.items():
-            yield from _flat(value, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, tree
-
-
 def _settings(options: Json, facts: Json) -> dict[str, str]:
     """What was set, but for seeds, data and places."""
     kept = {
-        name: _told(value) or "none"
+        name: in_words(value) or "none"
         for name, value in options.items()
         if name.startswith(SETTINGS) and not name.startswith(LEFT_OUT)
     }
@@ -313,58 +311,3 @@ def _seeds(options: Json, facts: Json) -> Seeds:
     noise, data = (facts.get(name) if found[kind] is None else found[kind]
                    for kind, name in (("noise", "seed"), ("data", "data_seed")))  # fmt: skip
     return Seeds(*(seed if is_number(seed) else None for seed in (found["weights"], noise, data)))
-
-
-def _dataset(options: Json, facts: Json, evaluations: list[Any]) -> dict[str, str]:
-    """What is learned and asked, in words that tell data sets apart; what is not known is absent."""
-    asked = next((r["eval_rules"] for r in evaluations if isinstance(r, dict) and r.get("eval_rules")), None)
-    trained, held_out = _learned(options, facts)
-    digest = facts.get("data_source") or options.get("data.source_sha256")  # a file may lie in several places
-    known = {
-        "trained on": trained,
-        "held out": held_out,
-        "evaluated on": _rule_names(asked or options.get("data.eval_rules")),
-        "source": None if digest else options.get("data.source"),
-        "digest of the source": digest,
-    }
-    corruption = {
-        name.removeprefix("data.corruption."): value
-        for name, value in options.items()
-        if name.startswith("data.corruption.") and value
-    }
-    words = {name: _told(value) or "none" for name, value in known.items() if value is not None}
-    return words | ({CORRUPTION: _told(corruption) or CLEAN} if options else {})
-
-
-def _asks(found: Any, dataset: Mapping[str, str]) -> bool:
-    """Is a result of the evaluation rules of ``dataset``? So is one that does not say."""
-    rules = found.get("eval_rules") if isinstance(found, dict) else None
-    return not rules or _told(_rule_names(rules)) == dataset.get("evaluated on")
-
-
-def _learned(options: Json, facts: Json) -> tuple[Any, Any]:
-    """Rules trained on and held out, by name: of the config, which runs that were never started have, too."""
-    rules, held_out = options.get("data.rules"), options.get("data.held_out")
-    if rules is None:
-        return facts.get("trained"), facts.get("held_out")
-    try:
-        trained, apart = split_rules(rules, held_out or "none")
-    except (InputError, TypeError, ValueError):
-        return rules, held_out
-    return [RULES[rule].name for rule in trained], [RULES[rule].name for rule in apart]
-
-
-def _rule_names(rules: Any) -> Any:
-    """One name for each selection, however it was spelt."""
-    try:
-        return None if rules is None else [RULES[rule].name for rule in resolve_rules(rules)]
-    except (InputError, TypeError, ValueError):
-        return rules
-
-
-def _told(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return plain(", ".join(f"{key} {_told(one)}" for key, one in value.items()))
-    if isinstance(value, list | tuple):
-        return plain(", ".join(map(str, value)))
-    return "" if value is None else plain(value)

@@ -77,6 +77,11 @@ class Result:
     passes: Json = field(default_factory=dict)
     """Of the network, a puzzle."""
     devices: int = 1
+    weights: str | None = None
+    """Digest of those that were scored; None where it was not noted."""
+    calibration: str | None = None
+    """Digest of that with which ``certainty`` was measured."""
+    certainty: Json = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,7 @@ class Run:
     num_rules: int | None = None
     """That it learns."""
     results: tuple[Result, ...] = ()
-    """Evaluations, and validations while training."""
+    """Evaluations, oldest first, and validations while training."""
     device_hours: float | None = None
     """Of training alone."""
     flops: float | None = None
@@ -139,6 +144,10 @@ class Run:
         """Of training."""
         return None if self.price is None or self.device_hours is None else self.price * self.device_hours
 
+    def trust_in(self, result: Result) -> Trust | None:
+        """Its trust, where that is of the weights of ``result``."""
+        return self.trust if self.trust and self.trust.weights == result.weights else None
+
     @property
     def is_evidence(self) -> bool:
         """Has it ended well, or at its time limit, with scores?"""
@@ -156,11 +165,11 @@ class Run:
 
     @cached_property
     def final(self) -> Result | None:
-        """What is reported: test puzzles, the run's own decoding, the last checkpoint, the most puzzles.
+        """What is reported: test puzzles, the run's own decoding, the last checkpoint, the most puzzles, the newest.
 
         Of a run of which the best checkpoint alone was tested, that one.
         """
-        return max((result for result in self._whole if result.scores), key=_preference, default=None)
+        return max((result for result in self._newest_first if result.scores), key=_preference, default=None)
 
     @property
     def _whole(self) -> tuple[Result, ...]:
@@ -168,15 +177,20 @@ class Run:
         return tuple(result for result in self.results if not result.given_corruption)
 
     @property
+    def _newest_first(self) -> tuple[Result, ...]:
+        return self._whole[::-1]
+
+    @property
     def best(self) -> Result | None:
         """The same, decoded alike, of the checkpoint that was best on validation puzzles, where that was evaluated."""
-        tested = [result for result in self._whole if result.checkpoint == BEST and result.split == "test"]
+        tested = [result for result in self._newest_first if result.checkpoint == BEST and result.split == "test"]
         alike = [result for result in tested if self.final and result.decoding == self.final.decoding]
         return max(alike, key=_preference, default=None)
 
     def validation(self, metric: str, of: Result) -> float | None:
         """The score on validation puzzles at the checkpoint ``of``, to choose by."""
-        found = [r for r in self._whole if r.split == "val" and r.step == of.step and r.is_own and metric in r.scores]
+        scored = [r for r in self._newest_first if r.split == "val" and metric in r.scores]
+        found = [r for r in scored if r.step == of.step and r.is_own]
         same = [r for r in found if (r.checkpoint == BEST) == (of.checkpoint == BEST)] or found
         return max(same, key=lambda r: r.puzzles_per_rule).scores[metric].value if same else None
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from genraven.errors import InputError
 from genraven.report.points import Point
-from genraven.report.trust import share_to_review
+from genraven.report.trust import seconds_to_write, share_to_review
 
 TASKS = {"completion": ("complete", "completion"), "generation": ("generate", "c3")}
 """For each goal: what is measured in seconds, and the score that counts how often it was done."""
@@ -37,6 +37,9 @@ class Bill:
     """In device-hours, and in money where a price is known."""
 
     training_hours: float | None
+    seconds_each: float | None
+    """Device-seconds that a puzzle takes, written as it is used: where completions are reviewed, with all the
+    candidates and confidences that tell which; else once."""
     writing_hours: float | None
     """Of a year's puzzles."""
     review_share: float | None
@@ -55,19 +58,29 @@ class Bill:
             return None
         return self.price * (self.training_hours + (self.writing_hours or 0.0)) + (self.reviewing or 0.0)
 
+    @property
+    def left_out(self) -> list[str]:
+        """What of the total is not known."""
+        parts = {"writing": self.writing_hours, "review": self.reviewing}
+        return [name for name, value in parts.items() if value is None]
+
 
 def bill(point: Point, training: Point, goal: str, prices: Prices) -> Bill:
     """Of training once as ``training`` was, and writing a year's puzzles with ``point``, which came of it."""
     each, number = seconds_per_puzzle(point, goal), prices.puzzles_per_year
-    share, reviewing = share_to_review([run.trust for run in point.runs]) if goal == "completion" else None, None
+    share, reviewing = None, None
+    if goal == "completion":
+        trusts = [run.trust_in(result) for run, result in zip(point.runs, point.results, strict=True)]
+        share = share_to_review(trusts)
+        each = each if share is None else seconds_to_write(trusts)
     if number is not None and prices.review_price is not None and share is not None:
         reviewing = number * share * prices.review_price
     writing = None if each is None or number is None else number * each / 3600
-    return Bill(training.spent("device_hours"), writing, share, reviewing, prices.device_hour)
+    return Bill(training.spent("device_hours"), each, writing, share, reviewing, prices.device_hour)
 
 
 def seconds_per_puzzle(point: Point, goal: str) -> float | None:
-    """Device-seconds, the mean of the evaluations; None where they were not timed."""
+    """Device-seconds of a puzzle written once, the mean of the evaluations; None where they were not timed."""
     task, metric = TASKS[goal]
     known = [
         result.seconds[task] * result.devices / result.scores[metric].count

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 from genraven.metrics.table import label
+from genraven.report.dataset import CLEAN, CORRUPTION
 from genraven.report.page import Block, Table
 from genraven.report.points import Point, compare, variants
 from genraven.report.quality import DASH, shown
-from genraven.report.reading import CLEAN, CORRUPTION
 from genraven.report.runs import Run
 
 SCORES = ("completion", "c3")

@@ -1,5 +1,6 @@
 """Which model knows when it is wrong: what the calibrations of runs say, side by side."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,13 @@ class Trust:
     calibration_error: float
     accepted: Mapping[float, float]
     """Share that is accepted, by the share of wrong ones among those that is promised, where it can be."""
+    weights: str = ""
+    """Digest of those that were calibrated."""
+    digest: str = ""
+    """Of its file, as results have it that were made with it."""
+    seconds: float | None = None
+    """Device-seconds that a puzzle takes, completed as it was calibrated: several candidates, and their confidence.
+    None where that was not timed."""
 
     @property
     def knowledge(self) -> float | None:
@@ -54,6 +62,7 @@ def read_trust(run: Path, max_errors: tuple[float, ...] = MAX_ERRORS) -> Trust |
     if not (run / CALIBRATION).exists():
         return None
     found = Calibration.read(run / CALIBRATION)
+    digest = file_digest(run / CALIBRATION)
     accepted = {}
     for max_error in max_errors:
         try:
@@ -69,14 +78,30 @@ def read_trust(run: Path, max_errors: tuple[float, ...] = MAX_ERRORS) -> Trust |
         found.trust["best_area"],
         error["value"],
         accepted,
+        found.model,
+        digest,
     )
+
+
+def file_digest(calibration: Path) -> str:
+    """12 hex digits of a calibration's file."""
+    return hashlib.sha256(calibration.read_bytes()).hexdigest()[:12]
 
 
 def share_to_review(trusts: Sequence[Trust | None], max_error: float = MAX_ERROR) -> float | None:
     """The mean over repeats of what is not accepted at ``max_error``; None where one does not say."""
-    accepted = [None if trust is None else trust.accepted.get(max_error) for trust in trusts]
-    known = [share for share in accepted if share is not None]
-    return 1 - sum(known) / len(known) if known and len(known) == len(accepted) else None
+    accepted = _mean([None if trust is None else trust.accepted.get(max_error) for trust in trusts])
+    return None if accepted is None else 1 - accepted
+
+
+def seconds_to_write(trusts: Sequence[Trust | None]) -> float | None:
+    """The mean over repeats of what a puzzle takes that is completed to be accepted or reviewed; None as above."""
+    return _mean([None if trust is None else trust.seconds for trust in trusts])
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
 
 
 HEADINGS = ("confidence", "area under risk against coverage", "knows", "calibration error",

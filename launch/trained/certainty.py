@@ -1,6 +1,6 @@
 """How far a trained model knows when it is wrong, on puzzles that its calibration has not seen."""
 
-import hashlib
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from genraven.errors import InputError
 from genraven.puzzles.masks import last_panel_mask
-from genraven.report.trust import MAX_ERRORS
+from genraven.report.trust import MAX_ERRORS, file_digest
 from genraven.trust.calibration import Calibration
 from genraven.trust.decision import check_as_calibrated
 from genraven.trust.familiarity import are_unlike, unlike
@@ -33,7 +33,7 @@ class Calibrated:
         """That of the run folder. Raises InputError where there is none, or it was edited."""
         path = calibration_of(checkpoint, None)
         found = Calibration.read(path)
-        return cls(found, hashlib.sha256(path.read_bytes()).hexdigest()[:12])
+        return cls(found, file_digest(path))
 
     def check(self, model: PuzzleModule, numerics: Numerics) -> None:
         """Raises InputError unless it is of this model, completing the last panel as it does with these numerics."""
@@ -45,6 +45,8 @@ class Calibrated:
     ) -> dict[str, Any]:
         """Area under risk against coverage, calibration error, and for each promise how many are accepted and wrong.
 
+        ``seconds`` is what the completions took, with all their candidates and confidences, on one device.
+
         Args:
             model: that was calibrated.
             puzzles: (B, 3, 9, 9) int8, whose last panels are completed.
@@ -53,9 +55,11 @@ class Calibrated:
             batch_size: completions at a time.
         """
         name, candidates = self.calibration.score, self.calibration.completion["candidates"]
+        start = time.perf_counter()
         of = label(model, puzzles, rules, last_panel_mask(len(puzzles)), find_checker(None), num=candidates,
                    names=(name,), batch_size=batch_size, given=given,
                    familiar=bool(self.calibration.familiarity))  # type: ignore[arg-type]  # fmt: skip
+        seconds = time.perf_counter() - start  # what they give is on the CPU: the device is done
         scores, correct = of.scores[name], of.correct[name]
         found = trustworthiness(scores, correct, self.calibration.probability(scores)).as_json()
         accepted = {}
@@ -67,7 +71,8 @@ class Calibrated:
             accepted[f"{max_error:g}"] = {"accepted": int(kept.sum()), "wrong": int((kept & ~correct).sum())}
         known = self.calibration.familiarity
         p_value = None if of.familiarity is None or not known else unlike(of.familiarity, known)
-        return found | {"score": name, "count": len(scores), "accepted": accepted, "unlike_p_value": p_value}
+        told = {"score": name, "count": len(scores), "seconds": seconds}
+        return found | told | {"accepted": accepted, "unlike_p_value": p_value}
 
 
 def said(found: dict[str, Any]) -> str:

@@ -26,6 +26,7 @@ from genraven.puzzles.spec import NUM_CELLS, RULES
 from genraven.report.evaluation import Evaluation, pack_hits
 from genraven.run_folder import EVALUATION, home
 from genraven.timing import SamplingTimer
+from genraven.trust.decision import model_digest
 from launch.errors import explained_exits
 from launch.processes.process_group import ProcessGroup, joined_processes
 from launch.runs.exported import is_export
@@ -129,6 +130,7 @@ def evaluate_run(
         model, data, checkpoint = load_run(path, group.device(request.device))
         numerics = Numerics.of(checkpoint, model.device, request.precision)
         numerics.prepare(model)
+        weights = model_digest(model)  # as they are at work, which calibrations note, too
         model.seed, data.eval_puzzles_per_rule = request.seed, request.puzzles_per_rule
         facts = run_facts(model, data)
         file.check_owner(facts)
@@ -154,6 +156,8 @@ def evaluate_run(
             "numerics": numerics.as_json(),
             "given_corruption": spoilt,
             "calibration": calibrated and calibrated.digest,
+            "weights": weights,
+            "eval_source": data.eval_source_sha256,
         }
         result = group.agreed(partial(file.find, key))
         if result is None:

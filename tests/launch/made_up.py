@@ -42,7 +42,7 @@ def result(value: float, steps: int | None = None, *, step: int = 100, seed: int
     return {
         "checkpoint": f"step-{step:08}.ckpt", "step": step, "split": "test", "seed": 0, "puzzles_per_rule": 100,
         "batch_size": 50, "sampling": {"sampler": "euler", "num_sampling_steps": steps} if steps else {},
-        "own_sampling": True, "seconds": {"generate": 2.0, "complete": 1.0, "all": 3.5}, "eval_seed": 7,
+        "own_sampling": True, "seconds": {"generate": 2.0, "complete": 1.0, "all": 3.5}, "eval_seed": 7, "weights": "m",
         "network_passes_per_puzzle": {"generate": 81.0, "complete": 9.0}, "device": "cpu", "devices": 1,
         "hits": {name: pack_hits(outcomes(v, seed)) for name, v in values.items()},
         "metrics": {name: cell(v) for name, v in values.items()}

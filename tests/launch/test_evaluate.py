@@ -9,12 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tiny import fit
 
 import launch.trained.evaluate
 from genraven.puzzles import layout
+from genraven.puzzles.generate import generate
 from genraven.puzzles.masks import last_panel_mask
 from genraven.report.evaluation import Evaluation
 from launch.cli import main
@@ -108,6 +110,38 @@ def test_broken_off_and_started_again(runs: Path, tmp_path: Path, monkeypatch: p
     assert results(runs / "diffusion") == results(whole / "diffusion")
     assert main(command) == 0
     assert len(calls) == 5
+
+
+def test_a_file_that_changed_and_other_weights_are_scored_anew(tmp_path: Path) -> None:
+    """Under the same names; what stays the same is found."""
+    file, run = tmp_path / "own.npz", tmp_path / "run"
+
+    def save(start: int) -> None:
+        puzzles = torch.cat([generate(rule, start, 8, split="val") for rule in (0, 10, 20)])
+        np.savez(file, puzzles=puzzles.numpy(), rules=np.repeat([0, 10, 20], 8))
+
+    save(0)
+    assert main(fit(run, "--trainer.max_steps", "2", "--data.eval_source", str(file), family="autoregressive")) == 0
+    command = ["evaluate", str(run), *OPTIONS]
+    for num in (1, 1):
+        assert main(command) == 0
+        assert len(results(run)) == num
+    save(100)
+    assert main(command) == 0
+    before, after = results(run)
+    assert before["eval_source"] != after["eval_source"]
+    assert before["metrics"]["loss"] != after["metrics"]["loss"]
+    (checkpoint,) = (run / "checkpoints").glob("step-*.ckpt")
+    state = torch.load(checkpoint, weights_only=True)
+    name = next(name for name in state["state_dict"] if state["state_dict"][name].ndim == 2)
+    for part in ("state_dict", "current_model_state"):  # one of which holds the raw weights of an averaged model
+        if name in state.get(part, {}):
+            state[part][name] = state[part][name] + 1
+    torch.save(state, checkpoint)
+    assert main(command) == 0
+    *_, last = results(run)
+    assert len(results(run)) == 3
+    assert last["weights"] != after["weights"] == before["weights"]
 
 
 def test_results_of_other_rules_are_kept(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -115,6 +115,8 @@ def test_an_evaluation_says_how_far_a_model_knows(
     assert plain["seconds"] == trusted["seconds"]  # the same scoring
     found = trusted["certainty"]
     assert found["count"] == 12
+    assert found["seconds"] > 0
+    assert trusted["weights"] == plain["weights"] == json.loads((run / "calibration.json").read_text())["model"]
     assert found["area"]["value"] == found["random_area"] == 1.0  # untrained: all are wrong
     assert found["accepted"]["0.05"] == {"accepted": 0, "wrong": 0}
     assert "at 5% error 0 accepted, 0 of them wrong" in capsys.readouterr().out

@@ -130,6 +130,47 @@ def test_the_curve_gives_validation_scores_at_earlier_steps(tmp_path: Path) -> N
     assert read_run("a", path, "finished")[1] == [f"{path / 'curve.csv'} is broken, and passed over."]
 
 
+def of_file(digest: str | None, **more: Any) -> dict[str, Any]:
+    """A result on a file of puzzles."""
+    hits = {"completion": pack_hits([1, 1, 0, 1])}
+    return OLD | {"hits": hits} | ({} if digest is None else {"eval_source": digest}) | more
+
+
+def on_a_file(path: Path, *results: Any, name: str = "test.npz", **summary: Any) -> Any:
+    config = settings()
+    config["data"] |= {"eval_source": name, "eval_seed": 7}
+    return read_run("a", folder(path, list(results), config, **summary), "finished")
+
+
+def test_the_evaluation_file_is_told_by_what_it_holds(tmp_path: Path) -> None:
+    a, _ = on_a_file(tmp_path / "a", of_file("aa"), name="here.npz")
+    b, _ = on_a_file(tmp_path / "b", of_file("aa"), name="there.npz")
+    c, _ = on_a_file(tmp_path / "c", of_file("cc"), name="here.npz")
+    assert a.dataset == b.dataset != c.dataset
+    assert a.final.puzzles == b.final.puzzles != c.final.puzzles
+    generated, _ = read_run("a", folder(tmp_path / "g", [of_file(None)], settings()), "finished")
+    assert a.dataset != generated.dataset and "evaluation file" not in generated.dataset
+    validated, _ = on_a_file(tmp_path / "v", eval_source="aa")
+    assert validated.dataset == a.dataset
+
+
+def test_of_a_file_that_changed_the_newest_counts(tmp_path: Path) -> None:
+    low = {"metrics": {"completion": CELL | {"hits": 1}}, "hits": {"completion": pack_hits([1, 0, 0, 0])}}
+    for name, before in (("known", of_file("aa")), ("unknown", of_file(None))):
+        run, notes = on_a_file(tmp_path / name, before, of_file("cc", **low))
+        assert [result.scores["completion"].hits for result in run.results] == [1]
+        assert notes == ["a: 1 results are of other evaluation rules, or of another evaluation file, and passed over."]
+    run, notes = on_a_file(tmp_path / "old", of_file(None))  # of a file of which nothing but the path was noted
+    assert (run.final.puzzles, notes) == (None, [])
+
+
+def test_of_several_results_of_one_kind_the_newest_counts(tmp_path: Path) -> None:
+    before, now = OLD | {"weights": "a"}, OLD | {"weights": "b", "metrics": {"completion": CELL | {"hits": 1}}}
+    run, _ = read_run("a", folder(tmp_path, [before, now]), "finished")
+    assert run.final is not None
+    assert (run.final.weights, run.final.scores["completion"].hits) == ("b", 1)
+
+
 def from_all(data: dict[str, Any], path: Path, **summary: Any) -> Any:
     config = settings()
     config["data"] |= {"samples_per_rule": None, **data}
@@ -159,7 +200,7 @@ def test_results_of_other_evaluation_rules_are_no_results_of_these(tmp_path: Pat
         "a", folder(tmp_path, [OLD | {"eval_rules": [0]}, OLD | other], settings(), step=200), "finished"
     )
     assert [result.step for result in run.results] == [100]
-    assert notes[0] == "a: 1 results are of other evaluation rules, and passed over."
+    assert notes[0] == "a: 1 results are of other evaluation rules, or of another evaluation file, and passed over."
 
 
 def test_seeds_and_places_are_no_settings(tmp_path: Path) -> None:

@@ -283,20 +283,41 @@ def test_the_total_cost_leaves_review_out_and_says_so() -> None:
     assert "for the first year without review: 4.00" in told
 
 
-def test_the_total_cost_with_the_reviews_that_a_calibration_asks_for() -> None:
-    """Of 100 000 puzzles a fifth at 0.5; to generate them nothing is reviewed."""
-    timed, trust = {"complete": 36.0, "generate": 36.0}, Trust("agreement", 0.1, (0.1, 0.1), 0.2, 0.0, 0.0, {0.05: 0.8})
+def told_of_reviews(goal: str, trust: Trust, seconds: dict[str, float], weights: str = "w") -> str:
     runs = [
-        *repeats("autoregressive", 400, 0.9, results=(result(0.9, seconds=timed),), trust=trust),
+        *repeats("autoregressive", 400, 0.9, results=(result(0.9, seconds=seconds, weights=weights),), trust=trust),
         *repeats("diffusion", 400, 0.1),
     ]
     prices = Prices(device_hour=2.0, puzzles_per_year=100_000, review_price=0.5)
-    told = {goal: " ".join(finding.text for finding in recommend(runs, Question(goal, 400, prices=prices)).cost)
-            for goal in ("completion", "generation")}  # fmt: skip
-    said = "It accepts 80% of them with at most 5% wrong and leaves 20% to review: 10,000 of money at 0.5 each."
-    assert said in told["completion"]
-    assert "In all, for the first year: 10,004.00." in told["completion"]
-    assert "accepts" not in told["generation"]
+    return " ".join(finding.text for finding in recommend(runs, Question(goal, 400, prices=prices)).cost)
+
+
+TRUST = Trust("agreement", 0.1, (0.1, 0.1), 0.2, 0.0, 0.0, {0.05: 0.8}, "w", "d", 0.36)
+
+
+def test_the_total_cost_with_the_reviews_that_a_calibration_asks_for() -> None:
+    """Of 100 000 puzzles a fifth at 0.5, each written with all its candidates; to generate them nothing is reviewed."""
+    timed = {"complete": 36.0, "generate": 36.0}  # of 1 000 puzzles written once
+    told = told_of_reviews("completion", TRUST, timed)
+    assert "Writing 100,000 puzzles a year takes 10 device-hours, 20.00 of money." in told
+    assert "It accepts 80% of them with at most 5% wrong and leaves 20% to review: 10,000 of money at 0.5 each." in told
+    assert "In all, for the first year: 10,022.00." in told
+    told = told_of_reviews("generation", TRUST, timed)
+    assert "accepts" not in told
+    assert "Writing 100,000 puzzles a year takes 1 device-hours" in told
+
+
+def test_a_share_to_review_never_stands_beside_the_time_of_one_bare_completion() -> None:
+    told = told_of_reviews("completion", replace(TRUST, seconds=None), {"complete": 36.0})
+    assert "as they were calibrated" in told
+    assert "not known until `genraven evaluate --trust` has timed it" in told
+    assert "In all, for the first year without writing: 10,002.00." in told
+
+
+def test_a_calibration_of_other_weights_counts_for_nothing() -> None:
+    told = told_of_reviews("completion", TRUST, {"complete": 36.0}, weights="other")
+    assert "Writing 100,000 puzzles a year takes 1 device-hours" in told
+    assert "what share would be sent to it is not known" in told
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from genraven.report.trust import read_trust, share_to_review, trust_cells
+from genraven.report.reading import read_run
+from genraven.report.trust import file_digest, read_trust, share_to_review, trust_cells
 from genraven.run_folder import CALIBRATION
 from genraven.trust.fitting import Labelled, calibrated, with_trust
 
@@ -14,7 +17,7 @@ def write(folder: Path, knows: float, num: int = 600) -> None:
     scores = rng.random(num) + knows * correct
     chosen, tested = Labelled({"s": scores}, {"s": correct}, np.full(num, "a rule")).split(num // 3)
     found = calibrated(chosen, tested, model="m", completion={}, source={}, delta=0.1)
-    folder.mkdir()
+    folder.mkdir(parents=True, exist_ok=True)
     with_trust(found, tested).write(folder / CALIBRATION)
 
 
@@ -42,3 +45,42 @@ def test_what_cannot_be_said_is_absent(tmp_path: Path) -> None:
     assert few.said(0.05) == "too few calibration puzzles to promise 5% error"
     assert trust_cells(few)[4] == "-"
     assert share_to_review([few]) is None
+
+
+CELL = {"value": 0.75, "hits": 3, "count": 4, "interval95": [0.3, 0.95]}
+
+
+def scored(folder: Path, **more: Any) -> None:
+    """An evaluation beside the calibration."""
+    result = {"checkpoint": "step-00000100.ckpt", "step": 100, "split": "test", "puzzles_per_rule": 4, "sampling": {},
+              "own_sampling": True, "metrics": {"completion": CELL}, **more}  # fmt: skip
+    facts = {"family": "diffusion", "architecture": "SiT", "samples_per_rule": 10}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "evaluation.json").write_text(json.dumps({"version": 1, "run": facts, "results": [result]}))
+
+
+@pytest.mark.parametrize(
+    ("weights", "says"),
+    [("m", None), ("n", "it is of other weights than those that were scored"), (None, "is not known")],
+)
+def test_a_calibration_counts_for_the_weights_that_were_scored(
+    weights: str | None, says: str | None, tmp_path: Path
+) -> None:
+    write(tmp_path, 2.0)
+    scored(tmp_path, **({} if weights is None else {"weights": weights}))
+    run, notes = read_run("a", tmp_path, "finished")
+    assert (run.trust is not None) == (says is None)
+    assert [says in note for note in notes if says] == ([True] if says else [])
+
+
+def test_what_a_reviewed_completion_takes_is_of_this_very_calibration(tmp_path: Path) -> None:
+    write(tmp_path, 2.0)
+    timed = {"seconds": 8.0, "count": 4}
+    scored(tmp_path, weights="m", calibration=file_digest(tmp_path / CALIBRATION), certainty=timed)
+    trust = read_run("a", tmp_path, "finished")[0].trust
+    assert trust is not None
+    assert trust.seconds == 2.0
+    scored(tmp_path, weights="m", calibration="another", certainty=timed)
+    trust = read_run("a", tmp_path, "finished")[0].trust
+    assert trust is not None
+    assert trust.seconds is None
