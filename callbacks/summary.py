@@ -6,7 +6,7 @@ import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -15,9 +15,9 @@ from typing import Any, Protocol, runtime_checkable
 import lightning as L
 import torch
 import torch.distributed as dist
-from lightning.pytorch.callbacks import Timer
-from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
 
+from callbacks.stopping import is_cut, is_released, stopped_for_good
 from genraven.errors import InputError
 from genraven.files import appears_whole
 from genraven.puzzles.spec import RULES
@@ -38,9 +38,11 @@ class Origin:
     """Where a run comes from."""
 
     config_hash: str
-    """Of the model and data config."""
+    """Of the config, as far as it tells runs apart."""
     git_commit: str | None
     """Of the code."""
+    changed: Mapping[str, Any] = field(default_factory=dict)
+    """Options that are others than at the last start, each with its value before and now."""
 
 
 @runtime_checkable
@@ -75,6 +77,7 @@ class RunSummary(L.Callback):
         self._reporters: list[Reporter] = []
         self._max_steps = -1
         self._cut: str | None = None
+        self._stopped: str | None = None  # for good
 
     def state_dict(self) -> dict[str, Any]:
         """Seconds and puzzles so far."""
@@ -111,8 +114,10 @@ class RunSummary(L.Callback):
         self._pause()
         if self._facts:
             self._facts["step"] = trainer.global_step
-        if any((timer.time_remaining() or 0) < 0 for timer in trainer.callbacks if isinstance(timer, Timer)):  # type: ignore[attr-defined]
+        if is_cut(trainer):
             self._cut = "trainer.max_time is over"
+        if trainer.global_step != trainer.max_steps:
+            self._stopped = self._stopped or stopped_for_good(trainer)
 
     def _end(self, state: str, reason: str | None) -> None:
         if not self._facts:  # training never began: what an earlier start wrote still holds
@@ -137,10 +142,21 @@ class RunSummary(L.Callback):
         for name in SECONDS:  # time spent is spent, also after the checkpoint gone on from
             self._earlier[name] = max(self._earlier[name], earlier.get(name, 0))
         self._reporters = [callback for callback in trainer.callbacks if isinstance(callback, Reporter)]  # type: ignore[attr-defined]
+        if self._stays_stopped(earlier):
+            self._stopped, trainer.should_stop = earlier["stopped"], True
         self._facts = self._describe(trainer, pl_module)
         self._facts["metrics"] = earlier.get("metrics", {}) if trainer.global_step else {}
         self._facts["restarts"] = self._restarts(earlier, trainer)
         self._write()
+
+    def _stays_stopped(self, earlier: dict[str, Any]) -> bool:
+        """Was the run stopped for good, and is it to be as it was? Of a collapse its own callback decides."""
+        stopped = earlier.get("state") == "stopped" and earlier.get("max_steps") == self._max_steps
+        if not (stopped and earlier.get("stopped")) or is_released(self.origin.changed):
+            return False
+        rank_zero_info(f"{self.path.parent} was stopped ({earlier['stopped']}): it goes on only with another "
+                       "trainer.max_steps, or other trainer.callbacks.")  # fmt: skip
+        return True
 
     def _restarts(self, earlier: dict[str, Any], trainer: L.Trainer) -> list[dict[str, Any]]:
         if not earlier:
@@ -154,6 +170,7 @@ class RunSummary(L.Callback):
             "hosts": self._facts["hosts"],
             "devices": trainer.world_size,
             "job": slurm_job(),
+            "changed": dict(self.origin.changed),
         }
         return [*earlier.get("restarts", []), now]
 
@@ -187,7 +204,7 @@ class RunSummary(L.Callback):
         facts: dict[str, Any] = {}
         for reporter in self._reporters:
             facts |= reporter.report()
-        return facts
+        return facts | ({"stopped": facts.get("stopped") or self._stopped} if self._stopped else {})
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int

@@ -13,39 +13,40 @@ from jsonargparse import ArgumentParser
 from datamodules import GenRAVENDataModule
 from genraven.errors import InputError, shown
 from genraven.paths import user_path
+from launch.configs.changes import PLACES, fixed_trainer, flat, may_change
 from launch.configs.registry import check_config, classes, only_classes
 from launch.configs.upgrade import upgraded
 from lightning_modules import PuzzleModule
 
 SCHEMA = ("model", "data")
 SEED, SOURCE, DIGEST = "seed_everything", "data.source", "data.source_sha256"
-IDENTITY = (*SCHEMA, "init_from", SEED)  # what makes a run another one
 MAX_REASON = 1000  # characters of a parser's or a constructor's complaint
-PLACES = ("data.cache_dir",)  # but where things lie on a machine does not
 
 
 def config_hash(config: dict[str, Any]) -> str:
-    """12 hex digits that tell runs of other models, data or first weights apart."""
+    """12 hex digits that tell runs apart whose weights differ by more than the rounding of their devices."""
     return hashlib.sha256(json.dumps(_distinguishing(config), sort_keys=True).encode()).hexdigest()[:12]
 
 
 def identity(config: dict[str, Any]) -> dict[str, Any]:
-    """The parts of a config that make a run another one, where they are given."""
-    return {part: config[part] for part in IDENTITY if config.get(part) is not None}
+    """The parts of a config that make a run another one, where they are given: all but what may change."""
+    parts = {part: value for part, value in config.items() if value is not None and not may_change(part)}
+    return parts | ({"trainer": fixed_trainer(parts["trainer"])} if "trainer" in parts else {})
 
 
 def _distinguishing(config: dict[str, Any]) -> dict[str, Any]:
     """The options that tell a run from others, by their whole names."""
     options = {name: value for part, tree in identity(config).items() for name, value in flat(tree, part).items()}
     places = (*PLACES, SOURCE) if options.get(DIGEST) else PLACES  # what a file holds, not where it lies
-    return {name: value for name, value in options.items() if name not in places}
+    kept = {name: value for name, value in options.items() if name not in places}
+    return {name: value for name, value in kept.items() if value is not None or not name.startswith("trainer.")}
 
 
 def refuse_other(before: dict[str, Any], now: dict[str, Any], path: Path) -> None:
     """Raises InputError at the first difference of identity between the config of ``path`` and that given.
 
-    An option that ``path`` is too old to know has the default that it has now; the seed of its weights, and what its
-    source held, are taken to be those given.
+    An option that ``path`` is too old to know has the default that it has now; the seed of its weights, what its source
+    held, and options of the trainer that it does not note, are taken to be those given.
     """
     before = _with_notes(before, now)
     if _distinguishing(before) == _distinguishing(now):
@@ -62,21 +63,19 @@ def refuse_other(before: dict[str, Any], now: dict[str, Any], path: Path) -> Non
 
 
 def _with_notes(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
-    """``before`` with what runs did not note once: the seed of the weights, and place and contents of the source."""
+    """``before`` with what runs did not note once: the seed of the weights, place and contents of the source, trainer.
+
+    A precision that is not given is that of the run.
+    """
     noted = {SEED: now.get(SEED)} | before
+    trainer, given = (config.get("trainer") or {} for config in (before, now))
+    noted["trainer"] = given | trainer | ({} if given.get("precision") else {"precision": None})
     data, given = noted.get("data"), now.get("data") or {}
     if isinstance(data, dict) and isinstance(data.get("source"), str) and not data.get("source_sha256"):
         source = str(user_path(data["source"]).absolute())
         same = {"source_sha256": given.get("source_sha256")} if source == given.get("source") else {}
         noted["data"] = data | {"source": source} | same
     return noted
-
-
-def flat(tree: Any, prefix: str) -> dict[str, Any]:
-    """The values of nested settings under names such as ``prefix.network.width``."""
-    if not isinstance(tree, dict):
-        return {prefix: tree}
-    return {name: value for key, sub in tree.items() for name, value in flat(sub, f"{prefix}.{key}").items()}
 
 
 def build(config: dict[str, Any]) -> tuple[PuzzleModule, GenRAVENDataModule]:

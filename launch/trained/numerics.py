@@ -10,11 +10,10 @@ from lightning.pytorch.plugins.precision import DoublePrecision, HalfPrecision, 
 
 from genraven.errors import InputError
 from genraven.networks.compiling import compile_blocks
+from launch.configs.changes import FULL_NAMES
 from lightning_modules import PuzzleModule
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
-
-SHORT = {"64": "64-true", "32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}  # Lightning takes these, too
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class Numerics:
     def of_training(cls, trainer: Any, compiled: bool | None) -> "Numerics":
         """Those of a run with these ``trainer`` options; ``compiled`` None compiles on GPUs."""
         on_gpu = trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-        precision = SHORT.get(str(trainer.precision), str(trainer.precision))
+        precision = FULL_NAMES.get(str(trainer.precision), str(trainer.precision))
         return cls(
             precision,
             tf32=on_gpu and torch.get_float32_matmul_precision() != "highest",

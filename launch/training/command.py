@@ -38,6 +38,7 @@ from datamodules import GenRAVENDataModule
 from genraven.errors import InputError
 from genraven.formats.write import save_array
 from genraven.networks.compiling import compile_blocks
+from launch.configs.changes import changed_options
 from launch.configs.identity import config_hash, identity
 from launch.configs.shipped import expand_configs
 from launch.errors import explained_exits, refused_by_constructors, unwrapped_errors
@@ -177,7 +178,8 @@ class GenravenCLI(CommandLine):
         trainer.callbacks = sorted(callbacks, key=lambda callback: isinstance(callback, Checkpoint))  # type: ignore[attr-defined]
 
     def _callbacks(self) -> list[L.Callback]:
-        origin = Origin(config_hash(self.resolved), self.run_folder.git_commit())
+        changed = changed_options(self.run_folder.config(), self.resolved)
+        origin = Origin(config_hash(self.resolved), self.run_folder.git_commit(), changed)
         self.summary = RunSummary(self.run_folder.path, origin)
         steps = StepCheckpoint(self.run_folder.checkpoints, self._options.checkpoint_every_n_steps)
         options = {name: self.part(self.config_init, name) for name in MONITORING}

@@ -6,7 +6,7 @@ from typing import Any
 from lightning.pytorch.utilities import rank_zero_info
 
 from genraven.errors import InputError, shown
-from launch.configs.identity import flat
+from launch.configs.changes import flat
 from launch.configs.upgrade import upgraded
 from launch.runs.folder import find_checkpoint, read_checkpoint
 from launch.training.options import READS_UNKNOWN

@@ -18,7 +18,8 @@ from callbacks import (
     RunSummary,
     TensorBoardOverview,
 )
-from launch.configs.identity import SCHEMA, flat
+from launch.configs.changes import flat
+from launch.configs.identity import SCHEMA
 
 MONITORING: dict[str, type[Any]] = {"pictures": PictureOptions, "collapse": CollapseLimits, "cost": CostOptions}
 HYPERPARAMETERS = (

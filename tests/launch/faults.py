@@ -42,6 +42,13 @@ class DrawsWhenMade(L.Callback):
         torch.rand(3)
 
 
+class StopsTraining(L.Callback):
+    """After 16 steps, and says to nobody why."""
+
+    def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
+        trainer.should_stop = trainer.should_stop or trainer.global_step == 16
+
+
 class SignalAtStart(Fault):
     """Before the first step."""
 

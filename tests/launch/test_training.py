@@ -102,8 +102,8 @@ def test_a_run_keeps_its_first_precision(
         assert main(fit(run, *SHORT, *BY_DEVICE, "--trainer.max_steps", "9")) == 0
     assert "bf16-mixed on cpu" in caplog.text
     assert [str(w.message) for w in recwarn if "goes on in bf16-mixed, as it began" in str(w.message)]
-    assert main(fit(run, *SHORT, "--trainer.max_steps", "10", "--trainer.precision", "32-true")) == 0
-    assert yaml.safe_load((run / "config.yaml").read_text())["trainer"]["precision"] == "32-true"
+    assert main(fit(run, *SHORT, "--trainer.max_steps", "10", "--trainer.precision", "32-true")) == 2
+    assert yaml.safe_load((run / "config.yaml").read_text())["trainer"]["precision"] == "bf16-mixed"
 
 
 STRICT = """

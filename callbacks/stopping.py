@@ -1,0 +1,31 @@
+"""What ended a training before its last step, as far as its trainer tells."""
+
+from collections.abc import Iterable
+
+import lightning as L
+from lightning.pytorch.callbacks import EarlyStopping, Timer
+
+RELEASING = ("trainer.max_steps", "trainer.max_epochs", "trainer.callbacks", "collapse")
+"""A run that was stopped for good goes on when one of these options is another."""
+ASIDE = " Signaling Trainer to stop."  # what EarlyStopping says to itself
+
+
+def is_cut(trainer: L.Trainer) -> bool:
+    """Is the time of this start over? Another start goes on."""
+    return any((timer.time_remaining() or 0) < 0 for timer in trainer.callbacks if isinstance(timer, Timer))  # type: ignore[attr-defined]
+
+
+def stopped_for_good(trainer: L.Trainer) -> str | None:
+    """The decision that ended the training of ``trainer`` before its time; None where none did."""
+    if trainer.should_stop:
+        early = (each for each in trainer.callbacks if isinstance(each, EarlyStopping))  # type: ignore[attr-defined]
+        said = (f"{type(each).__name__}: {each.stopping_reason_message.removesuffix(ASIDE)}" for each in early
+                if each.stopping_reason_message)  # fmt: skip
+        return next(said, None if is_cut(trainer) else "a callback set trainer.should_stop")
+    epochs = trainer.max_epochs
+    return f"trainer.max_epochs is {epochs}" if epochs not in (None, -1) and trainer.current_epoch >= epochs else None
+
+
+def is_released(changed: Iterable[str]) -> bool:
+    """Does a run that was stopped for good go on, now that its options ``changed``?"""
+    return any(option == name or option.startswith(f"{name}.") for option in changed for name in RELEASING)
