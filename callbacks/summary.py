@@ -20,6 +20,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zer
 from callbacks.stopping import is_cut, is_released, stopped_for_good
 from genraven.errors import InputError
 from genraven.files import appears_whole
+from genraven.process import process_note
 from genraven.puzzles.spec import RULES
 from genraven.run_folder import SUMMARY, read_json
 from genraven.signals import Preempted
@@ -190,6 +191,7 @@ class RunSummary(L.Callback):
             "git_commit": self.origin.git_commit,
             "versions": {name: version(name) for name in ("torch", "lightning", "torchmetrics", "numpy")},
             "hosts": _hosts(),  # on all processes, since they exchange them
+            "process": process_note(os.getpid()),
             "devices": trainer.world_size,
             "device": _device_name(pl_module.device),
             "precision": str(trainer.precision),
@@ -252,6 +254,7 @@ class RunSummary(L.Callback):
     def _write(self, **news: Any) -> None:
         self._facts |= news
         self._facts |= self.totals() | self._reports() | {"time_left_s": self._time_left()}
+        self._facts["updated"] = datetime.now(UTC).isoformat(timespec="seconds")
         self._written = time.monotonic()
         self._to_disk()
 

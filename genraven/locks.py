@@ -52,20 +52,30 @@ def locked(path: Path, patience_s: Callable[[str], float], note: str = "") -> It
 
 def holder(path: Path) -> str | None:
     """What the process that holds the lock on ``path`` has noted; None where nobody does, as far as can be seen."""
+    return _look(path)[1]
+
+
+def is_free(path: Path) -> bool:
+    """Is the lock on ``path`` held by nobody on this machine, for certain? Not where there is no such file, or lock."""
+    return _look(path)[0]
+
+
+def _look(path: Path) -> tuple[bool, str | None]:
+    """Is the lock free for certain, and if it is held, its holder's note."""
     try:
         file = open_regular(path)
     except OSError:
-        return None
+        return False, None
     handle = file.fileno()
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)  # given back at once; who wants it meanwhile tries again
     except BlockingIOError:
-        return _note(handle)
+        return False, _note(handle)
     except OSError:
-        return None
+        return False, None
     finally:
         file.close()
-    return None
+    return True, None
 
 
 def _wait(handle: int, patience_s: Callable[[str], float]) -> bool:

@@ -77,6 +77,7 @@ Kind = Literal["text", "texts", "number", "numbers", "object"]
 SUMMARY_KINDS: Mapping[str, Kind] = {
     **dict.fromkeys(("state", "reason", "family", "architecture", "network", "device", "processor", "stopped"), "text"),
     **dict.fromkeys(("data_source", "eval_source"), "text"),
+    "updated": "text", "process": "object",
     **dict.fromkeys(("trained", "held_out", "eval_rules"), "texts"),
     **dict.fromkeys(("step", "max_steps", "parameters", "samples_per_rule", "examples_per_rule"), "number"),
     **dict.fromkeys(("seed", "data_seed", "eval_seed", "global_batch_size", "puzzles", "puzzles_per_s"), "number"),
@@ -84,7 +85,7 @@ SUMMARY_KINDS: Mapping[str, Kind] = {
     "training_device_seconds": "number",
     "metrics": "numbers", "collapse": "object", "init_from": "object",
 }  # fmt: skip
-NOTE_KINDS: Mapping[str, Kind] = {"job": "text", "host": "text", "pid": "number"}
+NOTE_KINDS: Mapping[str, Kind] = {"job": "text", "host": "text", "pid": "number", "began": "text"}
 
 
 def of_kinds(found: Mapping[str, Any], kinds: Mapping[str, Kind]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ ROOMS = [  # from the bottom up
     "genraven.paths",
     "genraven.run_folder",
     "genraven.locks",
+    "genraven.process",
     "genraven.states",
     "genraven.puzzles",
     "genraven.files",

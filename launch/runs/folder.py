@@ -24,6 +24,7 @@ from genraven.run_folder import (
     COMMIT,
     CONFIG,
     JOB,
+    REFUSAL,
     STEP_NAMES,
     TENSORBOARD,
     step_checkpoints,
@@ -109,6 +110,8 @@ class RunFolder:
     def claim(self, config: dict[str, Any], resume_from: Path | str | None = None) -> None:
         """Makes the folder, writes the resolved config into it and puts aside what a killed save left.
 
+        Nor does the reason stay for which an earlier start was refused.
+
         Checkpoints newer than the one that the run goes on from were passed over as broken: their names end in
         ``.torn`` from now on, so that the newest name is again that of the newest state.
 
@@ -125,6 +128,7 @@ class RunFolder:
                 path.rename(path.with_name(f"{path.name}.torn"))
         with appears_whole(self.path / CONFIG) as temporary:
             temporary.write_text(yaml.safe_dump(config, sort_keys=False))
+        (self.path / REFUSAL).unlink(missing_ok=True)
 
 
 def default_run_folder(config: dict[str, Any]) -> Path:

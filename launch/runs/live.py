@@ -11,7 +11,14 @@ from rich.text import Text
 from launch.runs.status import COLUMNS, NUMBERS
 
 Rows = list[tuple[str, ...]]
-STYLES = {"running": "green", "finished": "blue", "failed": "red", "gone": "red", "queued": "yellow"}
+STYLES = {
+    "running": "green",
+    "finished": "blue",
+    "failed": "red",
+    "gone": "red",
+    "queued": "yellow",
+    "starting": "yellow",
+}
 
 
 def watch(rows: Callable[[], Rows], every_s: float) -> None:

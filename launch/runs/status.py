@@ -1,19 +1,20 @@
 """``genraven status``: every run of a folder in one table. Reads small files only, and imports nothing heavy."""
 
 import argparse
-import os
-import platform
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from genraven.bounded import read_text
 from genraven.errors import InputError
 from genraven.escaping import plain
-from genraven.locks import holder
+from genraven.locks import holder, is_free
+from genraven.process import is_alive
 from genraven.run_folder import JOB, LOCK, LOGS, REFUSAL, SUMMARY, is_run, read_note, read_summary
 from launch.slurm import scheduler
 
@@ -29,8 +30,9 @@ class RunStatus:
     """How one run stands."""
 
     state: str
-    """SLURM's, lower case, while it is in the queue; else summary.json's: ``finished`` at its last step, ``stopped``
-    before it by its own options, ``failed``, ``interrupted``, ``preempted``; or ``gone``, ``unknown``, ``new``."""
+    """SLURM's, lower case, while it is in the queue; ``starting`` where its process has yet to take the folder; else
+    summary.json's: ``finished`` at its last step, ``stopped`` before it by its own options, ``failed``,
+    ``interrupted``, ``preempted``; or ``gone``, ``unknown``, ``new``."""
     summary: dict[str, Any]
     message: str = ""
 
@@ -41,7 +43,7 @@ class RunStatus:
 
     @property
     def is_done(self) -> bool:
-        """Has it trained for as long as it is meant to: to its last step, or to a collapse that is to stop it?"""
+        """Has it trained for as long as it is meant to: to its last step, or until something stopped it for good?"""
         return self.state == "finished" or (self.state == "stopped" and bool(self.summary.get("stopped")))
 
 
@@ -70,8 +72,10 @@ def _read_status(run: Path, jobs: scheduler.Jobs | None) -> RunStatus:
         return RunStatus(name, summary, f"job {job}" + ("" if reason == "None" else f": {reason}"))
     if (who := holder(run / LOCK)) is not None:
         return RunStatus("running", summary, "" if state == "running" else f"started by {plain(who)}")
+    if is_alive(note) and summary.get("process") != {name: note.get(name) for name in ("host", "pid", "began")}:
+        return RunStatus("running", summary) if state == "running" else RunStatus("starting", summary)
     if refusal := _refusal(run):
-        return RunStatus("failed", summary, refusal)
+        return RunStatus(state if state == "finished" else "failed", summary, refusal)
     if state == "running":
         return _running(run, summary, note)
     if not state and not note:
@@ -80,35 +84,33 @@ def _read_status(run: Path, jobs: scheduler.Jobs | None) -> RunStatus:
 
 
 def _running(run: Path, summary: dict[str, Any], note: dict[str, Any]) -> RunStatus:
-    """A run that calls itself running: it may have had no time to say otherwise."""
+    """A run that calls itself running, and whose lock nobody is seen to hold: it may not have said how it ended."""
+    process = summary.get("process") or note
+    alive = is_alive(process)
+    if alive is False or (alive and is_free(run / LOCK)):  # then it is the process of another folder, perhaps a copy
+        return RunStatus("gone", summary, f"process {process['pid']} has ended")
+    if alive:
+        return RunStatus("running", summary)
     if note.get("job"):
         return RunStatus("gone", summary, f"job {note['job']} is not in the queue: see {_last_log(run)}")
-    if (pid := note.get("pid")) and note.get("host") == platform.node():
-        alive = Path(f"/proc/{pid}").exists() if Path("/proc").exists() else _answers(pid)
-        return RunStatus("running", summary) if alive else RunStatus("gone", summary, f"process {pid} has ended")
-    silent_s = time.time() - (run / SUMMARY).stat().st_mtime
+    silent_s = time.time() - _last_word(run, summary)
     if silent_s > SILENT_AFTER_S:
         return RunStatus("gone", summary, f"silent for {_span(silent_s)}")
     return RunStatus("running", summary)
 
 
-def _answers(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def _last_word(run: Path, summary: dict[str, Any]) -> float:
+    """When the summary was last written, in seconds since 1970: as it says, since a copy is as new as the copying."""
+    with suppress(KeyError, OverflowError, ValueError):
+        return datetime.fromisoformat(summary["updated"]).timestamp()
+    return (run / SUMMARY).stat().st_mtime
 
 
 def _refusal(run: Path) -> str:
-    """Why the last start of ``run`` was refused; empty when it was not."""
-    note, summary = run / REFUSAL, run / SUMMARY
-    if not note.exists() or (summary.exists() and summary.stat().st_mtime > note.stat().st_mtime):
-        return ""
+    """Why the last start of ``run`` was refused; empty when it was not, or when the run has gone on since."""
+    note = run / REFUSAL
     try:
-        return plain(" ".join(read_text(note).split()))
+        return plain(" ".join(read_text(note).split())) if note.exists() else ""
     except ValueError:
         return f"see {plain(note)}"
 

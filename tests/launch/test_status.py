@@ -5,10 +5,12 @@ import json
 import os
 import pathlib
 import platform
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,10 @@ import pytest
 import rich
 
 from genraven.locks import locked
+from genraven.process import process_note
+from genraven.run_folder import LOCK
 from launch.cli import main
+from launch.runs.folder import RunFolder
 from launch.runs.status import COLUMNS, named_runs, read_status
 
 ROOT = Path(__file__).parents[2]
@@ -68,12 +73,61 @@ def test_a_job_of_a_slurm_that_does_not_answer_may_be_at_work(tmp_path: Path) ->
 
 
 def test_a_refusal_counts_until_the_run_goes_on(tmp_path: Path) -> None:
+    """Whatever the times of the files, which a copy does not keep."""
     run = make_run(tmp_path / "run", {"state": "preempted"}, {"job": "1"})
     (run / "job" / "refused.txt").write_text("expected this,\ngot that\n")
-    os.utime(run / "summary.json", (1, 1))
-    assert read_status(run, {}).message == "expected this, got that"
-    os.utime(run / "summary.json", (time.time() + 9,) * 2)
+    for seconds in (1, time.time() + 9):
+        os.utime(run / "summary.json", (seconds, seconds))
+        assert (read_status(run, {}).state, read_status(run, {}).message) == ("failed", "expected this, got that")
+    RunFolder(run).claim({})
     assert read_status(run, {}).state == "preempted"
+    shutil.copytree(run, tmp_path / "copy")
+    assert read_status(tmp_path / "copy", {}).state == "preempted"
+
+
+def test_a_finished_run_whose_next_start_was_refused_is_finished(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", {"state": "finished"}, {"job": "1"})
+    (run / "job" / "refused.txt").write_text("expected this, got that")
+    assert (read_status(run, {}).state, read_status(run, {}).message) == ("finished", "expected this, got that")
+
+
+def test_a_number_of_a_process_that_was_given_again_is_no_run(tmp_path: Path) -> None:
+    other = process_note(os.getpid()) | {"began": "1 before"}
+    for name, summary, note in (("a", {"state": "running", "process": other}, None), ("b", None, other)):
+        status = read_status(make_run(tmp_path / name, summary, note), {})
+        assert (status.state, status.is_busy) == ("gone", False)
+
+
+def test_a_run_whose_process_has_not_come_to_its_folder_yet_is_starting(tmp_path: Path) -> None:
+    """Also where an earlier start left its word; but not once this one has had its say."""
+    mine = process_note(os.getpid())
+    for name, summary in (
+        ("a", None),
+        ("b", {"state": "preempted"}),
+        ("c", {"state": "failed", "process": {"pid": 1}}),
+    ):
+        status = read_status(make_run(tmp_path / name, summary, mine), {})
+        assert (status.state, status.is_busy) == ("starting", True)
+    ended = make_run(tmp_path / "d", {"state": "finished", "process": mine}, {"job": None, **mine})
+    assert read_status(ended, {}).state == "finished"
+
+
+def test_a_copy_of_a_run_at_work_is_not_at_work(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", {"state": "running", "process": process_note(os.getpid())})
+    with locked(run / LOCK, lambda note: 0):
+        shutil.copytree(run, tmp_path / "copy")
+        assert read_status(run, {}).state == "running"
+        assert read_status(tmp_path / "copy", {}).state == "gone"
+
+
+def test_a_copy_of_a_run_of_another_machine_is_as_old_as_it_says(tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    for name, minutes, state in (("a", 1, "running"), ("b", 125, "gone")):
+        updated = (now - timedelta(minutes=minutes)).isoformat(timespec="seconds")
+        elsewhere = {"host": "elsewhere", "pid": 7, "began": "1 x"}
+        run = make_run(tmp_path / name, {"state": "running", "process": elsewhere, "updated": updated})
+        assert read_status(run, {}).state == state
+    assert read_status(run, {}).message.startswith("silent for 2h 05m")
 
 
 def test_a_run_that_is_silent_for_long_is_gone(tmp_path: Path) -> None:
