@@ -2,7 +2,6 @@
 
 import json
 import os
-import platform
 import signal
 import subprocess
 import time
@@ -12,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from genraven.__main__ import command
+from genraven.process import process_note
 from genraven.run_folder import FROZEN, JOB, LOCAL_LOG, NOTE, REFUSAL
 from genraven.signals import handled_signals
 from launch.configs.plugins import plugin_options
 from launch.processes.launcher import shared_environment
+from launch.runs.status import read_status
 
 GRACE_S, POLL_S = 60, 0.2
 
@@ -47,22 +48,63 @@ def run_queue(folders: list[Path], code: Path, num_at_once: int) -> int:
     Returns:
         0 when all finished, 1 when some did not.
     """
-    gpus, waiting, failed = visible_gpus(), list(folders), 0
+    gpus, waiting, told = visible_gpus(), list(folders), Told(len(folders))
     free, children, asked = list(range(num_at_once)), list[Child](), list[int]()
     with handled_signals(lambda number, _: asked.append(number), signal.SIGINT), _ended(children, asked):
         while waiting or children:
             if asked:
                 raise KeyboardInterrupt
             while waiting and free:
-                slot = free.pop(0)
-                children.append(_start(waiting.pop(0), code, slot, surroundings(slot, gpus, num_at_once)))
+                folder, slot = waiting.pop(0), free[0]
+                try:
+                    if read_status(folder, {}).is_busy:
+                        told.elsewhere(folder)
+                        continue
+                    children.append(_start(folder, code, slot, surroundings(slot, gpus, num_at_once)))
+                    free.remove(slot)
+                except OSError as error:  # such as a folder that was removed meanwhile: the others can do without it
+                    told.failed(folder, f"not started: {error.filename or folder} ({error.strerror})")
             time.sleep(POLL_S)
             for child in [child for child in children if child.process.poll() is not None]:
                 children.remove(child)
                 free.append(child.slot)
-                failed += child.process.returncode != 0
-                _report(child, len(folders) - len(waiting) - len(children), len(folders))
-    return int(failed > 0)
+                told.ended(child)
+    return int(told.num_failed > 0)
+
+
+class Told:
+    """What was said of runs that need no more care.
+
+    Args:
+        total: runs of the sweep.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total, self.num, self.num_failed = total, 0, 0
+
+    def ended(self, child: Child) -> None:
+        """Of a run whose process has ended."""
+        code = child.process.returncode
+        if code == 0:
+            self._say(child.folder, "finished")
+        elif read_status(child.folder, {}).is_busy:  # begun by somebody else while this process was starting
+            (child.folder / REFUSAL).unlink(missing_ok=True)
+            self.elsewhere(child.folder)
+        else:
+            self.failed(child.folder, f"ended with exit code {code}: see {child.folder / JOB / LOCAL_LOG}")
+
+    def elsewhere(self, folder: Path) -> None:
+        """Of a run that somebody else has begun."""
+        self._say(folder, "at work elsewhere")
+
+    def failed(self, folder: Path, outcome: str) -> None:
+        """Of a run that did not finish."""
+        self.num_failed += 1
+        self._say(folder, outcome)
+
+    def _say(self, folder: Path, outcome: str) -> None:
+        self.num += 1
+        print(f"{self.num}/{self.total} {folder.name}: {outcome}", flush=True)
 
 
 def surroundings(slot: int, gpus: list[str], num_at_once: int) -> dict[str, str]:
@@ -77,15 +119,10 @@ def _start(folder: Path, code: Path, slot: int, environment: dict[str, str]) -> 
         # In a session of its own, so that Ctrl-C comes to the children through _end only, once.
         process = subprocess.Popen([*words, *plugin_options()], stdin=subprocess.DEVNULL, stdout=log,
                                    stderr=subprocess.STDOUT, env=environment, start_new_session=True)  # fmt: skip
-    note = {"job": None, "pid": process.pid, "host": platform.node()}
-    (folder / NOTE).write_text(json.dumps(note, indent=2) + "\n")
+    note = {"job": None, **process_note(process.pid)}
+    with suppress(OSError):  # no room: the run says by itself what it is
+        (folder / NOTE).write_text(json.dumps(note, indent=2) + "\n")
     return Child(folder, slot, process)
-
-
-def _report(child: Child, number: int, total: int) -> None:
-    code = child.process.returncode
-    outcome = "finished" if code == 0 else f"ended with exit code {code}: see {child.folder / JOB / LOCAL_LOG}"
-    print(f"{number}/{total} {child.folder.name}: {outcome}", flush=True)
 
 
 @contextmanager
