@@ -16,19 +16,33 @@ UTF8 = ("C.UTF-8", "en_US.UTF-8", "UTF-8")  # locales, one of which each system 
 
 
 class Outlet(io.FileIO):
-    """An output whose reader may leave: what is written from then on goes nowhere, by whoever writes it."""
+    """An output whose reader may leave: what is written from then on goes nowhere, by whoever writes it.
+
+    What else cannot be written, such as to a full disk, is lost, and the first reason kept: output is not work.
+    """
+
+    lost: OSError | None = None
 
     def write(self, data: Any, /) -> int:
         """As ever, or to nowhere."""
         try:
             return super().write(data) or 0
         except OSError as error:
-            if error.errno not in READER_LEFT:
-                raise
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self.fileno())
-            os.close(nowhere)
+            if error.errno in READER_LEFT:
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, self.fileno())
+                os.close(nowhere)
+            else:
+                self.lost = self.lost or error
             return memoryview(data).nbytes
+
+
+def lost_output() -> str | None:
+    """Why some of what was written to stdout so far is lost; None where it is not, or where its reader has left."""
+    sys.stdout.flush()
+    buffer = getattr(sys.stdout, "buffer", None)
+    outlet = getattr(buffer, "raw", buffer)
+    return outlet.lost.strerror if isinstance(outlet, Outlet) and outlet.lost else None
 
 
 def settle_console() -> None:

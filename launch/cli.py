@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
 
-from genraven.console import settle_console
+from genraven.console import lost_output, settle_console
 from genraven.errors import InputError
 from genraven.memory import keep_freed_memory
 from genraven.signals import REQUEUE, Preempted, noted_signals
@@ -25,6 +25,8 @@ TRAINING_COMMANDS = {
     "test": "score a model on the test puzzles, with fit's options",
     "predict": "complete the test puzzles, with fit's options",
 }
+PRINTING = ("rules", "configs", "describe", "status")
+"""Commands whose work is what they print."""
 LAYOUTS = ["puzzles", "npz", "published", "folder", "split"]
 EPILOG = """training commands (`genraven fit --help` lists their options; config names are files or shipped configs):
 """ + "".join(f"  {name:10} {text}\n" for name, text in TRAINING_COMMANDS.items())
@@ -133,7 +135,10 @@ def _leave_reason(error: InputError) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; its exit status. Bad input is one line on stderr and status 2."""
+    """Runs a command; its exit status. Bad input is one line on stderr and status 2.
+
+    Output that is lost, such as on a full disk, ends no work: it is said, and status 2 where all the work was to print.
+    """
     settle_console()
     keep_freed_memory()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -146,12 +151,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 from launch.training.command import run
 
                 run(arguments)
-            return 0
+            return _told(0, is_all=False)
         parser = build_parser()
         options = parser.parse_args(arguments)
         if options.command is None:
             parser.print_help()
-            return 0
+            return _told(0, is_all=True)
         module, name = options.handler.split(":")
         status: int | None = getattr(importlib.import_module(module), name)(options)
     except InputError as error:
@@ -164,7 +169,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("genraven: interrupted", file=sys.stderr)
         return 130
-    return status or 0
+    return _told(status or 0, is_all=options.command in PRINTING or getattr(options, "dry_run", False))
+
+
+def _told(status: int, *, is_all: bool) -> int:
+    """``status``, or 2 where output that was all of the work is lost, which is said."""
+    reason = lost_output()
+    if reason is None:
+        return status
+    print(f"genraven: error: expected an output that can be written, got stdout ({reason}): some of it is lost; make "
+          "room, or write it elsewhere.", file=sys.stderr)  # fmt: skip
+    return status or (2 if is_all else 0)
 
 
 def run_process() -> int:

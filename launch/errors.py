@@ -1,6 +1,7 @@
 """Ends of a command that are no errors of the program, by the exceptions that tell them apart."""
 
 import errno
+import os
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ def explained_exits(folder: Path) -> Iterator[None]:
     """Gives ends of a training that are no errors of the program their own exceptions.
 
     Raises:
-        InputError: ``folder`` cannot be written any more.
+        InputError: ``folder`` cannot be written any more, or another file, which is named, cannot be used.
         KeyboardInterrupt: Ctrl-C, which Lightning makes an exit with status 1.
     """
     try:
@@ -28,8 +29,11 @@ def explained_exits(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise
-        raise InputError(f"expected a run folder that can be written, got {folder} ({error.strerror}): make room, or "
-                         "see to its file system, and start the same command again.") from error  # fmt: skip
+        file = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else folder
+        is_within = file.absolute().is_relative_to(folder.absolute())
+        what, named = ("a run folder that can be written", folder) if is_within else ("a file that can be used", file)
+        raise InputError(f"expected {what}, got {named} ({error.strerror}): make room, or see to its file system, and "
+                         "start the same command again.") from error  # fmt: skip
 
 
 @contextmanager

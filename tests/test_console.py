@@ -51,10 +51,25 @@ def test_a_terminal_that_is_closed_ends_nothing(in_tmp_path: Path) -> None:
     assert Path("done").exists()
 
 
-def test_a_full_disk_is_no_reader_that_left() -> None:
-    with Outlet("/dev/full", "wb") as outlet, pytest.raises(OSError, match="No space") as caught:
-        outlet.write(b"x")
-    assert caught.value.errno == errno.ENOSPC
+def test_a_full_disk_loses_output_and_nothing_else(in_tmp_path: Path) -> None:
+    """And what is lost is known, where it was all of the work."""
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run([sys.executable, "-c", TALK], stdout=full, stderr=full, env=environment(), timeout=60)
+        assert (done.returncode, Path("done").exists()) == (0, True)
+        told = subprocess.run([*command(), "rules"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert told.returncode == 2
+    assert told.stderr == (
+        "genraven: error: expected an output that can be written, got stdout (No space left on device): some of it is "
+        "lost; make room, or write it elsewhere.\n"
+    )
+
+
+def test_what_is_lost_on_a_full_disk_is_no_reader_that_left() -> None:
+    with Outlet("/dev/full", "wb") as outlet:
+        assert outlet.write(b"xy") == 2
+        assert outlet.lost is not None
+        assert outlet.lost.errno == errno.ENOSPC
+        assert os.fstat(outlet.fileno()).st_rdev == Path("/dev/full").stat().st_rdev  # there may be room again
 
 
 @pytest.mark.skipif(shutil.which("localedef") is None, reason="makes a locale of its own")
