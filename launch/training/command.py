@@ -50,7 +50,7 @@ from launch.runs.starting import Start, given_start, open_run
 from launch.trained.numerics import Numerics
 from launch.training.complaints import one_line
 from launch.training.initial_weights import load_initial
-from launch.training.loggers import make_loggers, take_specs, usual_logger
+from launch.training.loggers import keep_in_order, make_loggers, take_specs, usual_logger
 from launch.training.monitoring import MONITORING, monitors, progress_bar
 from launch.training.options import add_options, check_best_by, check_gaps, settle_options
 from launch.training.precision import default_precision
@@ -174,6 +174,7 @@ class GenravenCLI(CommandLine):
             trainer.loggers = make_loggers(self._loggers, start.folder)
         elif self._default_logger:
             trainer.logger = usual_logger(start.folder, start.step)
+        keep_in_order(trainer.loggers, start.folder)
         callbacks = [*trainer.callbacks, *self._callbacks()]  # type: ignore[attr-defined]
         trainer.callbacks = sorted(callbacks, key=lambda callback: isinstance(callback, Checkpoint))  # type: ignore[attr-defined]
 

@@ -1,11 +1,14 @@
 """Loggers of a run: TensorBoard's unless a config names others, for which a run that goes on is the same one."""
 
-from collections.abc import Iterator
+import re
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 
 from callbacks.loggers import IDS, noted_ids
 from genraven.run_folder import TENSORBOARD
@@ -25,6 +28,35 @@ def take_specs(trainer_config: Namespace) -> Specs:
         return []
     trainer_config.logger = None
     return given if isinstance(given, list) else [given]
+
+
+EVENTS = re.compile(r"(events\.out\.tfevents\.)(\d{10})(\..*)")
+
+
+def keep_in_order(loggers: Iterable[Logger], run: Path) -> None:
+    """Makes sure that what TensorBoard's ``loggers`` will write into the folder ``run`` comes last.
+
+    TensorBoard reads the files of a run in the order of their names, which begin with the second of their start, and
+    hides what a later one has gone back before. Where a clock was set back, or the second is the same, the earlier
+    files get earlier seconds. Nobody writes to them any more.
+    """
+    for logger in loggers:
+        if isinstance(logger, TensorBoardLogger) and (folder := Path(logger.log_dir)).is_relative_to(run):
+            _make_earlier(folder, int(time.time()))
+
+
+@rank_zero_only
+def _make_earlier(folder: Path, second: int) -> None:
+    moves = []
+    for path in sorted(folder.glob("events.*"), reverse=True):
+        if not (parts := EVENTS.fullmatch(path.name)):
+            continue
+        if int(parts[2]) < second:
+            break
+        second -= 1
+        moves.append((path, path.with_name(f"{parts[1]}{second:010d}{parts[3]}")))
+    for path, earlier in reversed(moves):  # the oldest first, which makes way for the next
+        path.rename(earlier)
 
 
 def usual_logger(run: Path, resume_step: int | None) -> TensorBoardLogger:

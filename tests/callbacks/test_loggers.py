@@ -4,6 +4,7 @@ import csv
 import importlib
 import json
 import struct
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ from typing import Any
 import pytest
 import yaml
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from callbacks.loggers import holds_pictures, noted_ids
 from launch.cli import main
+from launch.training.loggers import keep_in_order
 
 TINY = [
     *("-c", "model/gpt2_tiny.yaml", "-c", "data/demo.yaml", "-c", "trainer/debug.yaml", "--trainer.accelerator", "cpu"),
@@ -46,6 +49,36 @@ def log_records(data: bytes, block: int = 1 << 15, head: int = 7) -> Iterator[by
         if kind in (1, 4):  # whole, or the last part
             yield parts
             parts = b""
+
+
+def test_tensorboard_reads_a_run_in_the_order_of_its_starts(tmp_path: Path) -> None:
+    """Also where the clock was set back between two of them."""
+    run = tmp_path / "run"
+    assert main(["fit", *TINY, "--run_dir", str(run)]) == 0
+    (first,) = (run / "tensorboard").glob("events.*")
+    parts = first.name.split(".")
+    first.rename(first.with_name(".".join([*parts[:3], f"{int(parts[3]) + 7200:010d}", *parts[4:]])))
+    assert main(["fit", *TINY, "--run_dir", str(run), "--trainer.max_steps", "6"]) == 0
+    events = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0})
+    events.Reload()
+    assert [event.step for event in events.Scalars("val/loss")] == [1, 3, 5]
+
+
+def test_names_of_event_files_go_up(tmp_path: Path) -> None:
+    """In containers, where each start has the same number, none takes the place of another."""
+    folder, now = tmp_path / "tensorboard", int(time.time())
+    folder.mkdir()
+    seconds = [now - 500, now + 99, now + 100, now + 100]
+    names = [f"events.out.tfevents.{second:010d}.host.{7 + (i == 3)}.0" for i, second in enumerate(seconds)]
+    for name in (*names, f"events.out.tfevents.{now - 1:010d}.host.7.0", "events.of_mine"):
+        (folder / name).write_text(name)
+    keep_in_order([TensorBoardLogger(tmp_path, name="tensorboard", version="")], tmp_path)
+    found = sorted(path for path in folder.iterdir() if path.name != "events.of_mine")
+    assert [path.read_text() for path in found] == sorted(path.read_text() for path in found)
+    assert (folder / names[0]).read_text() == names[0]
+    assert len(found) == 5
+    assert found[-1].name < f"events.out.tfevents.{now:010d}"
+    keep_in_order([TensorBoardLogger(tmp_path / "elsewhere", name="", version="")], tmp_path)  # is not there
 
 
 def test_csv(tmp_path: Path) -> None:
