@@ -5,6 +5,8 @@ load is not lost and does not kill.
 """
 
 import signal
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -40,7 +42,15 @@ def noted_signals() -> Iterator[None]:
 
 @contextmanager
 def handled_signals(handler: Callable[[int, FrameType | None], Any], *more: signal.Signals) -> Iterator[None]:
-    """Within the block ``handler`` is called for SIGNALS and ``more``; but SIGHUP stays ignored under nohup."""
+    """Within the block ``handler`` is called for SIGNALS and ``more``; but SIGHUP stays ignored under nohup.
+
+    Outside the main thread, where Python lets nobody handle signals, they stay as they are, and that is said.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        print("genraven: not in the main thread: signals and Ctrl-C are left to it, and do not save what is at work",
+              file=sys.stderr)  # fmt: skip
+        yield
+        return
     under_nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     numbers = [number for number in (*SIGNALS, *more) if number != signal.SIGHUP or not under_nohup]
     before = {number: signal.signal(number, handler) for number in numbers}

@@ -3,7 +3,9 @@
 import itertools
 import shutil
 import signal
+import stat
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -33,6 +35,10 @@ def freeze_code(folder: Path) -> None:
     """Copies the packages to ``folder/code`` and notes their commit and changes."""
     for package in PACKAGES:
         shutil.copytree(ROOT / package, folder / CODE / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in (folder / CODE, *(folder / CODE).rglob("*")):
+        path.chmod(
+            path.stat().st_mode | stat.S_IRUSR | stat.S_IWUSR
+        )  # an installation may be read-only, its copy is not
     state = git_state()
     if state is not None:
         (folder / COMMIT).write_text(state[0] + "\n")
@@ -58,10 +64,11 @@ def replaced(folder: Path) -> Iterator[Path]:
         folder.mkdir(parents=True)
         yield folder
     except BaseException as error:
-        if is_new or before.exists():
-            _take_back(folder, made)
-        if before.exists():
-            before.rename(folder)
+        with suppress(OSError):  # what ended the block is told, not that it could not be taken back
+            if is_new or before.exists():
+                _take_back(folder, made)
+            if before.exists():
+                before.rename(folder)
         if isinstance(error, OSError):
             raise InputError(
                 f"expected a folder that can be written, got {folder} ({error.strerror}): choose another."
@@ -119,7 +126,10 @@ def _take_back(folder: Path, made: list[Path]) -> None:
 
 @contextmanager
 def no_interrupt() -> Iterator[None]:
-    """Ctrl-C within the block comes after it, also to the commands started in it."""
+    """Ctrl-C within the block comes after it, also to the commands it starts. Outside the main thread none comes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     came: list[int] = []
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # of this thread, and inherited by commands
     before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))  # from any other thread

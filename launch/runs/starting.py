@@ -86,9 +86,9 @@ def occupied(path: Path, *, is_new: bool) -> Iterator[RunFolder]:
         with _lock(path / LOCK):
             yield RunFolder(path)
     finally:
-        if made and [entry.name for entry in path.iterdir()] == [LOCK]:
-            (path / LOCK).unlink()
-            with suppress(OSError):  # somebody else uses it by now
+        with suppress(OSError):  # it is gone, or somebody else uses it by now; what ended the block is told, not this
+            if made and [entry.name for entry in path.iterdir()] == [LOCK]:
+                (path / LOCK).unlink()
                 for folder in made:
                     folder.rmdir()
 

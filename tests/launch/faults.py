@@ -6,6 +6,7 @@ being the first.
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -47,6 +48,18 @@ class StopsTraining(L.Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
         trainer.should_stop = trainer.should_stop or trainer.global_step == 16
+
+
+class RemoveFolder(Fault):
+    """Somebody tidies up."""
+
+    def __init__(self, step: int, folder: str) -> None:
+        super().__init__(step)
+        self.folder = folder
+
+    def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
+        if self.due(trainer):
+            shutil.rmtree(self.folder)
 
 
 class SignalAtStart(Fault):

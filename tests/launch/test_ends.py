@@ -1,14 +1,22 @@
 """Classes that a config names and that cannot be made: one line, whatever their constructors raise."""
 
+import errno
 import importlib
+import json
+import os
+import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tiny import fit
+from tiny import fault, fit, steps
 
+from genraven.__main__ import command
+from genraven.errors import InputError
 from launch.cli import main
+from launch.errors import explained_exits
 
 MODULE = """
 import torch
@@ -84,3 +92,48 @@ def check_one_line(arguments: list[str], says: str, capsys: pytest.CaptureFixtur
 def test_anomalies_can_be_looked_for() -> None:
     short = ["--trainer.max_steps", "2", "--trainer.val_check_interval", "2"]
     assert main(fit(Path("run"), *short, "--trainer.detect_anomaly", "true")) == 0
+
+
+def test_a_training_outside_the_main_thread(capsys: pytest.CaptureFixture[str]) -> None:
+    """As a notebook or a scheduler in Python calls it: Python lets only the main thread handle signals."""
+    found: list[int] = []
+    short = ["--trainer.max_steps", "2", "--trainer.limit_val_batches", "0"]
+    thread = threading.Thread(target=lambda: found.append(main(fit(Path("run"), *short))))
+    thread.start()
+    thread.join()
+    assert found == [0]
+    assert "genraven: not in the main thread: signals and Ctrl-C are left to it" in capsys.readouterr().err
+    assert steps(Path("run")) == [2]
+
+
+def test_a_run_folder_that_is_removed_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever then fails of the cleaning up behind it."""
+    remove = fault("RemoveFolder", step=7, folder=str(Path("run").absolute()))
+    assert main(fit(Path("run"), "--trainer.limit_val_batches", "0", *remove)) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("genraven: error:")]
+    assert "expected a run folder that can be written, got run (No such file or directory)" in line
+
+
+def test_a_file_elsewhere_is_named_by_its_name(tmp_path: Path) -> None:
+    """A run folder is not blamed for what happens to others."""
+    folder = tmp_path / "run"
+    with (
+        pytest.raises(InputError, match="expected a file that can be used, got /data/x.npy \\(No such"),
+        explained_exits(folder),
+    ):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "/data/x.npy")
+    for error in (OSError(errno.ENOSPC, "full"), OSError(errno.ENOSPC, "full", str(folder / "curve.csv"))):
+        with (
+            pytest.raises(InputError, match="expected a run folder that can be written, got .*run \\(full\\)"),
+            explained_exits(folder),
+        ):
+            raise error
+
+
+def test_a_full_disk_under_the_log_ends_no_training() -> None:
+    """Nor does it say that the run folder is full."""
+    words = fit(Path("run"), "--trainer.max_steps", "2", "--trainer.limit_val_batches", "0")
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run([*command(), *words], stdout=full, stderr=full, timeout=300)
+    assert done.returncode == 0
+    assert json.loads(Path("run/summary.json").read_text())["state"] == "finished"
