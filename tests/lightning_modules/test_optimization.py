@@ -16,6 +16,7 @@ from genraven.methods.masked import MaskedDiffusion
 from genraven.networks.bidirectional import BidirectionalTransformer
 from genraven.networks.dit import DiT
 from genraven.networks.mamba import Mamba
+from genraven.networks.relational_masked import RelationalMasked
 from genraven.networks.transformer import Transformer
 from genraven.networks.unet import UNet
 from lightning_modules import AutoregressiveModule, DiffusionModule, PuzzleModule
@@ -27,6 +28,9 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "mdm": lambda: BidirectionalTransformer(width=24, depth=1, num_heads=2, num_labels=2),
     "dit": lambda: DiT(width=24, depth=1, num_heads=2, num_labels=2),
     "unet": lambda: UNet(channels=8, multipliers=(1, 2), num_labels=2),
+    "relational": lambda: RelationalMasked(
+        width=24, hidden=32, writer=16, occupancy=16, mixing=1, num_heads=2, num_labels=2
+    ),
 }
 DECAYING = {  # the last words of their names; "0" to "2" number heads
     "gpt2": {"qkv", "attention_out", "mlp_in", "mlp_out", "0", "1", "2"},
@@ -35,6 +39,9 @@ DECAYING = {  # the last words of their names; "0" to "2" number heads
     "dit": {"patches", "time_in", "time_out", "qkv", "attention_out", "mlp_in", "mlp_out", "modulation", "out"},
     "unet": {"time_in", "time_out", "first", "convolution1", "convolution2", "condition", "skip", "qkv",
              "attention_out", "out"},
+    "relational": {"relation_in", "relation", "relation_out", "seen", "evidence", "panel", "panel_out", "qkv",
+                   "attention_out", "mlp_in", "mlp_out", "sets", "gates", "score", "filled", "state", "count",
+                   "features", "missing", "values", "filled_out", "layout"},
 }  # fmt: skip
 
 
