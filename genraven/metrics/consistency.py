@@ -23,12 +23,13 @@ class RuleConsistency(Metric):
     c3: Tensor
     c2: Tensor
     valid_rows: Tensor
+    valid_rows_squared: Tensor
     num_puzzles: Tensor
     c3_per_rule: Tensor
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        for name in ("c3", "c2", "valid_rows", "num_puzzles"):
+        for name in ("c3", "c2", "valid_rows", "valid_rows_squared", "num_puzzles"):
             self.add_state(name, torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("c3_per_rule", torch.zeros(NUM_RULES, dtype=torch.int64), dist_reduce_fx="sum")
 
@@ -38,7 +39,9 @@ class RuleConsistency(Metric):
         shared = shared_rules(masks)
         self.c3 += (shared != 0).sum()
         self.c2 += (pair_rules(masks) != 0).sum()
-        self.valid_rows += (masks != 0).sum()
+        valid = (masks != 0).sum(1)
+        self.valid_rows += valid.sum()
+        self.valid_rows_squared += valid.square().sum()
         self.num_puzzles += len(puzzles)
         self.c3_per_rule += rule_bits(shared).sum(0)
 
@@ -49,7 +52,7 @@ class RuleConsistency(Metric):
             "rates": {
                 "c3": Rate(self.c3, n),
                 "c2": Rate(self.c2, n),
-                "any_valid": Rate(self.valid_rows, n * NUM_ROWS),
+                "any_valid": Rate(self.valid_rows, n * NUM_ROWS, NUM_ROWS, self.valid_rows_squared),
             },
             "per_rule": Rate(self.c3_per_rule, n.expand(NUM_RULES)),
             "entropy": entropy_bits(self.c3_per_rule),

@@ -15,9 +15,10 @@ from genraven.puzzles.rules import row_rules, shared_rules
 from genraven.puzzles.spec import NUM_CELLS, NUM_PANELS, NUM_ROWS
 
 _CHUNK = 1 << 14
-LEVELS = ("puzzles", "rows", "panels")
 UNORDERED = "unordered"  # puzzles up to the order of their rows
-INDEXED = (*LEVELS, UNORDERED)
+INDEXED = ("puzzles", "rows", "panels", UNORDERED)
+COUNTED = {"puzzles": (UNORDERED, 1), "rows": ("rows", NUM_ROWS), "panels": ("panels", NUM_ROWS * NUM_PANELS)}
+"""What is looked up in the index for each rate, and how many of it a puzzle has."""
 
 
 def _multipliers(num: int, stream: int) -> Tensor:
@@ -109,7 +110,8 @@ def is_novel(puzzles: Tensor, index: TrainingIndex) -> Tensor:
 class Memorization(Metric):
     """Share of generated puzzles, rows and panels that stand in the training set, and novel C3.
 
-    Novel C3 is the share of all generated puzzles that have C3 and none of whose rows stands in the training set.
+    A puzzle stands there in whatever order its rows are: training may show them in any. Novel C3 is the share of all
+    generated puzzles that have C3 and none of whose rows stands in the training set.
 
     Args:
         index: of the training set.
@@ -118,35 +120,34 @@ class Memorization(Metric):
     full_state_update = False
     novel_c3: Tensor
     num_puzzles: Tensor
-    seen_puzzles: Tensor
-    seen_rows: Tensor
-    seen_panels: Tensor
 
     def __init__(self, index: TrainingIndex, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.index = index
-        for name in ("novel_c3", "num_puzzles", *(f"seen_{level}" for level in LEVELS)):
+        states = [f"seen_{name}{power}" for name in COUNTED for power in ("", "_squared")]
+        for name in ("novel_c3", "num_puzzles", *states):
             self.add_state(name, torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, puzzles: Tensor) -> None:
         """Counts generated ``puzzles`` (B, 3, 9, 9) of an integer dtype."""
         hashes = fingerprints(puzzles)
-        seen = {level: self.index.contains(level, hashes[level]) for level in LEVELS}
-        for level in LEVELS:
-            state: Tensor = getattr(self, f"seen_{level}")
-            state += seen[level].sum()
-        consistent = shared_rules(row_rules(puzzles)) != 0
-        self.novel_c3 += (consistent & ~seen["rows"].any(1)).sum()
+        for name, (level, each) in COUNTED.items():
+            seen = self.index.contains(level, hashes[level]).view(-1, each).sum(1)
+            self._add(f"seen_{name}", seen.sum())
+            self._add(f"seen_{name}_squared", seen.square().sum())
+        self.novel_c3 += is_novel(puzzles, self.index).sum()
         self.num_puzzles += len(puzzles)
+
+    def _add(self, state: str, number: Tensor) -> None:
+        setattr(self, state, getattr(self, state) + number)
 
     def compute(self) -> dict[str, Any]:
         """``rates``: ``novel_c3``, ``memorized_puzzles``, ``memorized_rows``, ``memorized_panels``."""
         n = self.num_puzzles
-        return {
-            "rates": {
-                "novel_c3": Rate(self.novel_c3, n),
-                "memorized_puzzles": Rate(self.seen_puzzles, n),
-                "memorized_rows": Rate(self.seen_rows, n * NUM_ROWS),
-                "memorized_panels": Rate(self.seen_panels, n * NUM_ROWS * NUM_PANELS),
-            }
+        seen = {
+            f"memorized_{name}": Rate(
+                getattr(self, f"seen_{name}"), n * each, each, getattr(self, f"seen_{name}_squared")
+            )
+            for name, (_, each) in COUNTED.items()
         }
+        return {"rates": {"novel_c3": Rate(self.novel_c3, n), **seen}}

@@ -10,19 +10,45 @@ _Z95 = 1.959963984540054  # the normal distribution's 97.5% point
 
 
 class Rate(NamedTuple):
-    """``hits`` of ``total``: two int64 tensors of one shape."""
+    """``hits`` of ``total``: two int64 tensors of one shape.
+
+    Of things of which each puzzle has several, such as rows, those of one puzzle are alike: a puzzle that is copied has
+    all of its rows from the training set. The interval is then one over puzzles.
+    """
 
     hits: Tensor
     total: Tensor
+    each: int = 1
+    """How many of them a puzzle has."""
+    squares: Tensor | None = None
+    """Sum over puzzles of the squares of their hits, which tells how alike they are; None takes them to be the same."""
 
     @property
     def value(self) -> Tensor:
         """float64 share; NaN where nothing was counted."""
         return self.hits.cpu().double() / self.total.cpu().double()  # not every device has float64
 
+    @property
+    def effective_total(self) -> Tensor:
+        """float64 number of independent draws that would tell as much: from the number of puzzles up to ``total``.
+
+        It is total / (each * r) with r the variance of puzzles' shares as a part of its largest, p (1 - p): 1 where all
+        of a puzzle are alike, 1 / each where they are independent (the design effect of clusters, Kish 1965). Few hits
+        tell little of r: one puzzle's worth of r = 1 is added to what was seen. BENCHMARKS.md has how often intervals
+        then hold the truth.
+        """
+        puzzles, p = self.total.cpu().double() / self.each, self.value
+        if self.each == 1 or self.squares is None:
+            return puzzles
+        mean_square = self.squares.cpu().double() / self.each**2 / puzzles
+        variance = (mean_square - p**2) * puzzles / (puzzles - 1)
+        alike = (variance / (p * (1 - p))).nan_to_num(1.0, 1.0, 1.0).clamp(1 / self.each, 1.0)
+        seen = puzzles * torch.minimum(p, 1 - p)
+        return puzzles * (seen + 1) / (seen * alike + 1)
+
     def interval(self) -> tuple[Tensor, Tensor]:
         """95% Wilson score interval, low and high (Wilson 1927); NaN where nothing was counted."""
-        n, p = self.total.cpu().double(), self.value
+        n, p = self.effective_total, self.value
         centre = (p + _Z95**2 / (2 * n)) / (1 + _Z95**2 / n)
         half = _Z95 / (1 + _Z95**2 / n) * (p * (1 - p) / n + _Z95**2 / (4 * n**2)).sqrt()
         # Exactly 0 and 1 at the ends, where rounding leaves a trifle.
@@ -30,16 +56,20 @@ class Rate(NamedTuple):
         return low, high
 
     def as_json(self) -> dict[str, float | int | list[float]] | None:
-        """value, count and interval of a scalar rate as plain numbers; None where nothing was counted."""
+        """value, count and interval of a scalar rate as plain numbers; None where nothing was counted.
+
+        Where a puzzle has several, ``effective_count`` too, from which intervals of several runs are made.
+        """
         if not self.total:
             return None
         low, high = self.interval()
-        return {
+        plain = {
             "value": self.value.item(),
             "hits": int(self.hits),
             "count": int(self.total),
             "interval95": [low.item(), high.item()],
         }
+        return plain if self.each == 1 else plain | {"effective_count": self.effective_total.item()}
 
 
 class Correlation(NamedTuple):

@@ -9,6 +9,8 @@ from typing import Literal
 Kind = Literal["share", "number"]
 GENERATED, ROWS, PANELS = "generated puzzles", "generated rows", "generated panels"
 COMPLETED, HELD_BACK = "completed puzzles", "evaluation puzzles"
+OF_A_PUZZLE = {ROWS: 3, PANELS: 9}
+"""How many of them a puzzle has: they are alike, and count for fewer."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ SCORES: dict[str, Score] = {
         Score("novel_c3", "novel C3", "C3, and none of its rows is in the training set", GENERATED, is_main=True),
         Score("c2", "C2", "at least one rule is held by exactly two rows", GENERATED, higher_is_better=None),
         Score("any_valid", "AnyValid", "the row obeys some rule", ROWS),
-        Score("memorized_puzzles", "memorised puzzles", "in the training set", GENERATED, higher_is_better=False),
+        Score("memorized_puzzles", "memorised puzzles", "in the training set, its rows in any order", GENERATED,
+              higher_is_better=False),
         Score("memorized_rows", "memorised rows", "in the training set", ROWS, higher_is_better=False),
         Score("memorized_panels", "memorised panels", "in the training set", PANELS, higher_is_better=False),
         Score("rule_entropy_bits", "entropy over rules", "of puzzles that have C3", GENERATED, "number", "bits"),

@@ -60,7 +60,8 @@ class Point:
         are_shared = SCORES[metric].counted_over == COMPLETED and _same_puzzles(point.results)
         if len(counts) == 1 and all(share.outcomes is not None for share in shares):
             return Repeats.of([share.outcomes for share in shares], are_shared=are_shared)
-        return Repeats(np.array([share.value for share in shares]), min(counts), None, are_shared)
+        weight = min(share.weight for share in shares)
+        return Repeats(np.array([share.value for share in shares]), weight, None, are_shared)
 
     def interval(self, metric: str, confidence: float = CONFIDENCE) -> Interval | None:
         """Mean and interval of the score."""

@@ -11,7 +11,7 @@ from typing import Any
 from genraven.bounded import read_json, read_text, read_yaml
 from genraven.errors import InputError, shown
 from genraven.escaping import plain
-from genraven.metrics.table import SCORES
+from genraven.metrics.table import OF_A_PUZZLE, SCORES
 from genraven.report.dataset import asks, dataset_of, examples_per_rule, flat, in_words, is_stream
 from genraven.report.evaluation import Evaluation, unpack_hits
 from genraven.report.runs import EVIDENCE, Json, Number, Result, Run, Seeds, Share
@@ -175,7 +175,7 @@ def _result(found: Json, facts: Json, options: Json) -> Result:
     c3, completion = (per_rule.get(name) or {} for name in ("c3", "completion"))
     return Result(
         step=int(found["step"]),
-        scores={name: _share(metrics[name], packed.get(name)) for name in SCORES if _is_share(metrics.get(name))},
+        scores={name: _share(metrics[name], packed.get(name), name) for name in SCORES if _is_share(metrics.get(name))},
         numbers={name: _number(metrics[name]) for name in SCORES if _is_number(metrics.get(name))},
         split=found["split"],
         checkpoint=found.get("checkpoint", ""),
@@ -214,8 +214,17 @@ def _is_number(cell: Any) -> bool:
     return is_number(value)
 
 
-def _share(cell: Json, packed: str | None = None) -> Share:
-    return _checked(int(cell["hits"]), int(cell["count"]), packed)
+def _share(cell: Json, packed: str | None = None, name: str = "") -> Share:
+    share = _checked(int(cell["hits"]), int(cell["count"]), packed)
+    return replace(share, effective_count=_effective(name, share.count, cell.get("effective_count")))
+
+
+def _effective(name: str, count: int, stated: Any = None) -> float | None:
+    """Of a score by this name; where a file does not say, all of a puzzle are taken to be alike."""
+    each = OF_A_PUZZLE.get(SCORES[name].counted_over) if name else None
+    if each is None:
+        return None
+    return min(max(stated, count / each), count) if is_number(stated) else count / each
 
 
 def _checked(hits: int, count: int, packed: str | None = None) -> Share:
@@ -259,7 +268,8 @@ def _validations(path: Path, summary: Json, notes: list[str]) -> list[Result]:
         for metric in SCORES:
             value, count = metrics.get(f"val/{metric}"), metrics.get(f"val_count/{metric}")
             if value is not None and count:
-                scores[metric] = _checked(round(value * count), round(count))
+                share = _checked(round(value * count), round(count))
+                scores[metric] = replace(share, effective_count=_effective(metric, share.count))
             elif is_number(value) and SCORES[metric].kind == "number":
                 numbers[metric] = Number(value)
         if scores and step is not None:

@@ -26,6 +26,13 @@ class Share:
     count: int
     outcomes: NDArray[np.bool_] | None = field(default=None, repr=False, compare=False)
     """(count,), of each puzzle in a common order; None where only the count is known."""
+    effective_count: float | None = None
+    """Independent draws that would tell as much, where several of one puzzle are counted; None is ``count``."""
+
+    @property
+    def weight(self) -> float:
+        """What intervals are made of: ``effective_count``, or ``count``."""
+        return self.count if self.effective_count is None else self.effective_count
 
     @property
     def value(self) -> float:
@@ -35,7 +42,7 @@ class Share:
     @property
     def interval(self) -> tuple[float, float]:
         """95%, of the puzzles counted."""
-        low, high = wilson(self.value, self.count)
+        low, high = wilson(self.value, self.weight)
         return float(low), float(high)
 
     def __str__(self) -> str:

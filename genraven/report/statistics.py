@@ -54,8 +54,8 @@ class Repeats:
 
     means: Floats
     """(..., R), each run's score."""
-    num_puzzles: int
-    """That each run was scored on."""
+    num_puzzles: float
+    """That each run was scored on, or as many independent draws as would tell as much."""
     outcomes: Floats | None = None
     """(..., R, P); None where only their counts are known."""
     are_shared: bool = True
@@ -143,7 +143,7 @@ def _ends(a: Repeats, b: Repeats, are_paired: bool, confidence: float) -> tuple[
     return low, high
 
 
-def wilson(value: Any, count: int, confidence: float = CONFIDENCE) -> tuple[Any, Any]:
+def wilson(value: Any, count: float, confidence: float = CONFIDENCE) -> tuple[Any, Any]:
     """Interval of a share ``value`` of ``count`` (Wilson 1927)."""
     z = ndtri(0.5 + confidence / 2)
     centre = (value + z**2 / (2 * count)) / (1 + z**2 / count)

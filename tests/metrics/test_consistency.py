@@ -44,8 +44,16 @@ def test_batches_of_different_sizes_count_as_one(mixed: tuple[Tensor, Tensor]) -
     whole.update(mixed[0])
     for part in mixed[0].split([1, 7, 300, len(mixed[0]) - 308]):
         parts.update(part)
-    for name in ("c3", "c2", "valid_rows", "num_puzzles", "c3_per_rule"):
+    for name in ("c3", "c2", "valid_rows", "valid_rows_squared", "num_puzzles", "c3_per_rule"):
         assert torch.equal(getattr(whole, name), getattr(parts, name)), name
+
+
+def test_the_interval_of_valid_rows_is_over_puzzles() -> None:
+    """Each puzzle has three valid rows or none."""
+    metric = RuleConsistency()
+    metric.update(torch.cat([generate(3, 0, 40), torch.full((60, 3, 9, 9), -1, dtype=torch.int8)]))
+    rate = metric.compute()["rates"]["any_valid"]
+    assert (rate.value.item(), int(rate.total), rate.effective_total.item()) == (0.4, 300, pytest.approx(100))
 
 
 def test_a_batch_of_none_counts_nothing() -> None:

@@ -1,6 +1,9 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 from scipy.stats import binomtest, pearsonr
+from torch import Tensor
 
 from genraven.metrics.rates import Correlation, Rate
 
@@ -39,6 +42,64 @@ def test_a_rate_of_many_is_elementwise() -> None:
     assert (low[0], high[0]) == alone
     assert low[1].isnan()
     assert high[1].isnan()
+
+
+def of_clusters(hits: Tensor, each: int) -> Rate:
+    """The rates of trials (T, n puzzles) with so many hits of ``each``."""
+    return Rate(hits.sum(1), torch.full((len(hits),), hits.shape[1] * each), each, hits.square().sum(1))
+
+
+def copied(p: float, n: int, each: int, draws: torch.Generator) -> Tensor:
+    """Whole puzzles or nothing."""
+    return each * (torch.rand(TRIALS, n, generator=draws) < p).long()
+
+
+def partly_copied(p: float, n: int, each: int, draws: torch.Generator) -> Tensor:
+    """Seven tenths of the hits by whole puzzles, the others by chance."""
+    whole = torch.rand(TRIALS, n, generator=draws) < 0.7 * p
+    rest = torch.rand(TRIALS, n, each, generator=draws) < 0.3 * p / (1 - 0.7 * p)
+    return torch.where(whole, each, rest.sum(2))
+
+
+def independent(p: float, n: int, each: int, draws: torch.Generator) -> Tensor:
+    return (torch.rand(TRIALS, n, each, generator=draws) < p).sum(2)
+
+
+TRIALS = 2000
+
+
+@pytest.mark.parametrize(("n", "p"), [(300, 0.3), (300, 0.03), (50, 0.1), (20, 0.9)])
+@pytest.mark.parametrize("each", [3, 9])
+@pytest.mark.parametrize(("draw", "most"), [(copied, 0.98), (partly_copied, 0.995), (independent, 0.999)])
+def test_intervals_of_rows_and_panels_hold_the_truth_as_often_as_they_say(
+    draw: Callable[..., Tensor], most: float, each: int, n: int, p: float
+) -> None:
+    """Those of a puzzle are alike. Where they are not, few hits cannot tell it, and intervals are rather too wide.
+
+    Puzzles copied whole come in Wilson's own discrete steps: 92% at the worst.
+    """
+    rate = of_clusters(draw(p, n, each, torch.Generator().manual_seed(0)), each)
+    held, as_if_independent = (
+        ((low <= p) & (p <= high)).double().mean().item()
+        for low, high in (rate.interval(), Rate(rate.hits, rate.total).interval())
+    )
+    print(f"{draw.__name__}, {n} puzzles of {each}, {p}: {held:.1%} hold the truth, {as_if_independent:.1%} as if each "
+          "were drawn by itself")  # fmt: skip
+    assert 0.92 <= held <= most
+
+
+def test_copied_puzzles_tell_no_more_than_their_number_and_independent_rows_three_times_as_much() -> None:
+    draws = torch.Generator().manual_seed(0)
+    assert torch.allclose(of_clusters(copied(0.3, 300, 3, draws), 3).effective_total, torch.tensor(300.0).double())
+    assert of_clusters(independent(0.3, 300, 3, draws), 3).effective_total.mean() > 800
+    unknown = Rate(torch.tensor(90), torch.tensor(900), each=3)  # how alike they are is not known
+    assert unknown.effective_total == 300
+    plain = unknown.as_json()
+    assert plain is not None
+    assert plain["effective_count"] == 300
+    assert plain["interval95"] == pytest.approx(
+        [low.item() for low in Rate(torch.tensor(30), torch.tensor(300)).interval()]
+    )
 
 
 def test_correlation_and_its_interval_are_scipys() -> None:

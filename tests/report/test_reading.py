@@ -9,7 +9,9 @@ import pytest
 import yaml
 
 from genraven.report.evaluation import pack_hits, unpack_hits
+from genraven.report.points import Point
 from genraven.report.reading import read_run
+from genraven.report.statistics import wilson
 
 CELL = {"value": 0.75, "hits": 3, "count": 4, "interval95": [0.3, 0.95]}
 OLD: dict[str, Any] = {
@@ -230,6 +232,29 @@ def test_data_sets_are_told_apart_however_they_are_spelt(tmp_path: Path) -> None
     ]
     for i, changed in enumerate(others):
         assert dataset(f"other{i}", **changed) != same
+
+
+@pytest.mark.parametrize(("stated", "draws"), [(None, 30), (60, 60), (1e9, 90), (-1, 30), ("x", 30)])
+def test_the_rows_of_a_puzzle_count_for_as_many_draws_as_they_tell(stated: Any, draws: int, tmp_path: Path) -> None:
+    """Files of before do not say it, and what a file says is at most the number of rows."""
+    rows = {"value": 1 / 3, "hits": 30, "count": 90, "interval95": [0.0, 1.0]}
+    told = rows if stated is None else rows | {"effective_count": stated}
+    result = OLD | {"metrics": OLD["metrics"] | {"any_valid": told, "c3": rows}}
+    run, _ = read_run("a", folder(tmp_path, [result]), "finished")
+    assert run.final is not None
+    share = run.final.scores["any_valid"]
+    assert (share.count, share.interval) == (90, tuple(map(float, wilson(1 / 3, draws))))
+    point = Point((run,), (run.final,)).interval("any_valid")
+    assert point is not None
+    assert (point.low, point.high) == share.interval
+    assert run.final.scores["c3"].weight == 90
+
+
+def test_a_validation_of_a_curve_counts_rows_by_their_puzzles(tmp_path: Path) -> None:
+    path = folder(tmp_path, [])
+    (path / "curve.csv").write_text("step,val/any_valid,val_count/any_valid\n5,0.5,90\n")
+    run, _ = read_run("a", path, "finished")
+    assert run.results[0].scores["any_valid"].weight == 30
 
 
 def test_gaps_are_of_the_data_and_a_run_of_before_had_none(tmp_path: Path) -> None:
