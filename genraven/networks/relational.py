@@ -143,6 +143,9 @@ class Trunk(nn.Module):
     """
 
     without_decay = ("role", "attribute")
+    role_panels: Tensor
+    earlier: Tensor
+    knows_others: Tensor
 
     def __init__(
         self,
@@ -179,6 +182,9 @@ class Trunk(nn.Module):
         of_panel = num_seen * num_values + (8 + 2 * NEAR + 1 if value_path else 0) + extra
         self.seen, self.evidence = linear(of_panel, hidden), linear(width, hidden, bias=False)
         self.panel_of_role, knows_others = _roles(reads, carrier)
+        panels = torch.tensor(self.panel_of_role)
+        self.register_buffer("role_panels", panels, persistent=False)
+        self.register_buffer("earlier", torch.arange(PANELS) < panels.unsqueeze(1), persistent=False)
         self.register_buffer("knows_others", torch.tensor(knows_others).view(-1, 1, 1), persistent=False)
         self.role = nn.Parameter(torch.randn(len(knows_others), 1, hidden) * 0.1)
         self.label = nn.Embedding(num_labels + 1, num_attributes * hidden)
@@ -234,7 +240,7 @@ class Trunk(nn.Module):
         if self.reads_missing and missing is not None:
             missing = missing.unsqueeze(2).expand(*near[0].shape[:3], PANELS)
             if self.reads == "before":  # nothing of the panels to come
-                missing = missing * torch.ones(PANELS, PANELS, device=missing.device).tril(-1)[self.panel_of_role, :]
+                missing = missing * self.earlier
         h = self.seen(torch.cat(self._with_missing(parts, missing), -1))
         if labels is None:
             labels = torch.full((len(codes),), self.num_labels, device=codes.device)

@@ -93,7 +93,7 @@ class Around(nn.Module):
         return context, self._marginals(context.by_rows(), codes, is_open.flatten(0, 1), filled.flatten(0, 1))
 
     def _marginals(self, context: Context, codes: Tensor, is_open: Tensor, filled: Tensor) -> Marginals:
-        batch, roles = len(codes), torch.tensor(self.trunk.panel_of_role, device=codes.device)
+        batch, roles = len(codes), self.trunk.role_panels
         seen, everywhere = codes.flatten(0, 1)[:, roles].unsqueeze(2), slice(0, self.num_cells)  # N, K, 1, A, V
         num_open = is_open.sum(-1)[:, roles].unsqueeze(-1)
         hidden = self.writer.hidden(context, seen, num_open.unsqueeze(-1) * 0.25, num_open, everywhere)

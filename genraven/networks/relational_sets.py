@@ -43,8 +43,8 @@ def set_nats(context: Context, codes: Tensor, panel_of_role: tuple[int, ...], co
             knows_others[:, 0] = 0
         mixed = mixed + carries.sum(-1) * knows_others
         of_panel = torch.cat([of_panel[:, :, : PANELS - num], mixed], 2)
-    weights = torch.tensor(EMPHASIS, device=of_panel.device).expand_as(of_panel)
+    of_panel = torch.stack([nats * weight for nats, weight in zip(of_panel.unbind(-1), EMPHASIS, strict=True)], -1)
     if counted is None:
         counted = torch.ones_like(of_panel, dtype=torch.bool)
-    found = (of_panel * weights * counted).flatten(1).sum(1) / counted.flatten(1).sum(1).clamp(min=1)
+    found = (of_panel * counted).flatten(1).sum(1) / counted.flatten(1).sum(1).clamp(min=1)
     return found / (codes.shape[-1] * codes.shape[-2])
