@@ -70,6 +70,8 @@ class NextCellNetwork(nn.Module, ABC):
     """Classes of the label that it reads; 0 for none."""
     reads_unknown: bool
     """Can it be told that cells are unknown?"""
+    rows_exchangeable: bool = False
+    """Is a row predicted from those before it whatever their order, so that any may be asked for as the last?"""
 
     @abstractmethod
     def new_cache(self, batch_size: int) -> Any:

@@ -226,8 +226,11 @@ class Trunk(nn.Module):
             missing: (B, R, 3) share of the cells of each panel that are not known; None for none.
         """
         relations = self.relations(codes, missing)
-        others = relations.sum(1, keepdim=True) if self.reads == "around" else relations.cumsum(1)
-        return self.contexts(codes, others - relations, labels, missing)
+        if self.reads == "around":
+            evidence = relations.sum(1, keepdim=True) - relations
+        else:  # to take a row off a sum with it would leave what rounding knows of it
+            evidence = F.pad(relations.cumsum(1)[:, :-1], (0, 0, 0, 0, 1, 0))
+        return self.contexts(codes, evidence, labels, missing)
 
     def contexts(self, codes: Tensor, evidence: Tensor, labels: Tensor | None, missing: Tensor | None) -> Context:
         """The contexts (B, R, ...) of rows with ``codes`` (B, R, 3, A, V) and ``evidence`` (B, R, A, D) of others."""

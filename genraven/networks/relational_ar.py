@@ -33,6 +33,8 @@ class PanelCache:
 
     def __init__(self, cells: Tensor) -> None:
         self.cells, self.length = cells, 0
+        self.is_started = False
+        """Was the start, with the label, read?"""
         self.labels: Tensor | None = None
         self.panel: int | None = None
         """That ``context`` is of, of all in their order."""
@@ -101,7 +103,7 @@ class RelationalAR(NextCellNetwork):
             raise InputError(f"expected width divisible by num_heads, got width {width} and {num_heads} heads.")
         self.symbols, self.shape, self.num_labels = symbols, shape, num_labels
         self.reads_unknown, self.set_weight, self.one_row = bool(reads_unknown), set_weight, one_row
-        self.head_sizes = (num_states(symbols),)
+        self.head_sizes, self.rows_exchangeable = (num_states(symbols),), rows_summed
         self.num_values = max(value_counts(symbols, shape[2]))
         switches = {"shared_attributes": shared_attributes, "value_path": value_path}
         self.trunk = Trunk(
@@ -157,35 +159,35 @@ class RelationalAR(NextCellNetwork):
         counted = torch.ones_like(cells[..., 0], dtype=torch.bool) if learned is None else learned
         num = counted.sum(1).clamp(min=1)
         counted = counted.unflatten(1, self.shape)
+        gaps = None if unknown is None else unknown.unflatten(1, self.shape)
         if self.one_row:
             rows = (uniform * self.shape[0]).long()
             each = torch.arange(len(cells), device=cells.device)
-            nats = self._cell_nats(context.at(rows), panels[each, rows], before[each, rows])
+            hidden = None if gaps is None else gaps[each, rows]
+            nats = self._cell_nats(context.at(rows), panels[each, rows], before[each, rows], hidden)
             of_cells = (nats * counted[each, rows]).flatten(1).sum(1) * self.shape[0]
         else:
-            nats = self._cell_nats(context.by_rows(), panels.flatten(0, 1), before.flatten(0, 1))
+            hidden = None if gaps is None else gaps.flatten(0, 1)
+            nats = self._cell_nats(context.by_rows(), panels.flatten(0, 1), before.flatten(0, 1), hidden)
             of_cells = (nats.unflatten(0, counted.shape[:2]) * counted).flatten(1).sum(1)
-        known = None if unknown is None else ~unknown.unflatten(1, self.shape).any(-1)
+        known = None if gaps is None else ~gaps.any(-1)
         return of_cells / num + self.set_weight * set_nats(context, whole, self.trunk.panel_of_role, known)
 
-    def _cell_nats(self, context: Context, panels: Tensor, before: Tensor) -> Tensor:
-        """(N, 3, J) nats of the cells ``panels`` (N, 3, J, S) of N rows, each given those before it."""
-        filled, values = (panels > 0).all(-1), (panels - 1).clamp(min=0).long().unsqueeze(-1)
+    def _cell_nats(self, context: Context, panels: Tensor, before: Tensor, unknown: Tensor | None) -> Tensor:
+        """(N, 3, J) nats of the cells ``panels`` (N, 3, J, S) of N rows, each given those before it that are known.
 
-        def found(log_p: Tensor, panel: slice) -> Tensor:
-            """(N, K, J, S) of the values that stand in filled cells."""
-            at = values[:, panel].expand(-1, log_p.shape[1], -1, -1, -1)
-            return log_p.gather(-1, at).squeeze(-1) * filled[:, panel].unsqueeze(-1)
-
-        occupancy, log_p = self._opening(context, before[:, OPENING])
-        opening = filled_log_prob(occupancy, filled[:, OPENING]) + found(log_p, OPENING).sum(-1)
-        occupancy, log_p = self._third(context, before[:, THIRD])
+        Args:
+            context: of these rows.
+            panels: symbols.
+            before: (N, 3, J, A, V) codes of the cells before each.
+            unknown: (N, 3, J) bool, or None.
+        """
+        occupancy, values = self._opening(context, before[:, OPENING])
+        opening = self._of_cells(occupancy, values, panels[:, OPENING])
+        occupancy, values = self._third(context, before[:, THIRD])
         if context.carrier is None:
-            third = filled_log_prob(occupancy, filled[:, THIRD]) + found(log_p, THIRD).sum(-1)
-            return -torch.cat([opening, third], 1)
-        carries, others = found(log_p, THIRD).unbind(1)  # N, J, S
-        third = filled_log_prob(occupancy[:, 0], filled[:, 2].unsqueeze(-1)) + others.sum(-1, keepdim=True)
-        third = third + F.pad(carries - others, (0, 2))  # N, J, A
+            return -torch.cat([opening, self._of_cells(occupancy, values, panels[:, THIRD])], 1)
+        third = self._of_third(occupancy, values, panels[:, 2], None if unknown is None else unknown[:, 2])
         so_far = (third.cumsum(1) + context.carrier).logsumexp(-1)
         third = so_far - F.pad(so_far[:, :-1], (1, 0))
         return -torch.cat([opening, third.unsqueeze(1)], 1)
@@ -239,15 +241,15 @@ class RelationalAR(NextCellNetwork):
         """Log-probabilities (B, positions read, states of a cell), as ``NextCellNetwork`` says."""
         if cache is None:
             return self._all_positions(cells, labels, unknown)[:, -1 if last_only else 0 :]
-        num = cells.shape[1]
-        start = cache.length
-        cache.cells[:, start : start + num] = cells
-        cache.length = start + num
-        if start == 0:
-            cache.labels = labels
-        if num > 1 and not last_only:
-            return self._all_positions(cache.cells[:, : cache.length], cache.labels, None)[:, start + (start > 0) :]
-        return self._next(cache).unsqueeze(1)
+        first, cache.length = cache.length, cache.length + cells.shape[1]
+        cache.cells[:, first : cache.length] = cells
+        if cache.is_started:
+            first += 1
+        else:
+            cache.labels, cache.is_started = labels, True
+        if first == cache.length or last_only:
+            return self._next(cache).unsqueeze(1)
+        return self._all_positions(cache.cells[:, : cache.length], cache.labels, None)[:, first:]
 
     def _all_positions(self, cells: Tensor, labels: Tensor | None, unknown: Tensor | None) -> Tensor:
         """(B, l + 1, states) from the first l cells: what comes after them is blank, and not read."""
@@ -258,7 +260,8 @@ class RelationalAR(NextCellNetwork):
         context, before = context.by_rows(), before.flatten(0, 1)
         opening = self._states(*self._opening(context, before[:, OPENING]))
         occupancy, values = self._third(context, before[:, THIRD])
-        weights = self._posterior(context, occupancy, values, panels.flatten(0, 1)[:, 2])
+        hidden = None if unknown is None else unknown.unflatten(1, self.shape)[:, :, 2].flatten(0, 1)
+        weights = self._posterior(context, occupancy, values, panels.flatten(0, 1)[:, 2], hidden)
         third = self._states(occupancy, values, weights)
         found = torch.cat([opening, third], 1).unflatten(0, (len(cells), -1)).flatten(1, 3)
         return found[:, : num + 1]
@@ -271,23 +274,40 @@ class RelationalAR(NextCellNetwork):
         carries, others = values.chunk(2, 1)
         return state_log_probs(occupancy, others, counts, carries, weights)
 
-    def _posterior(self, context: Context, occupancy: Tensor, values: Tensor, written: Tensor) -> Tensor | None:
+    @staticmethod
+    def _of_cells(occupancy: Tensor, values: Tensor, written: Tensor) -> Tensor:
+        """(N, P, J) log-probability of cells ``written`` (N, P, J, S), from what ``_alone`` gives."""
+        return filled_log_prob(occupancy, (written > 0).all(-1)) + _log_prob_of(values, written).sum(-1)
+
+    @staticmethod
+    def _of_third(occupancy: Tensor, values: Tensor, written: Tensor, unknown: Tensor | None) -> Tensor:
+        """(N, J, A) log-probability of each cell of the third panel under each hypothesis; 0 of ``unknown`` ones.
+
+        Args:
+            occupancy, values: of ``_third``.
+            written: (N, J, S) symbols.
+            unknown: (N, J) bool, or None.
+        """
+        carries, others = _log_prob_of(values, written.unsqueeze(1)).unbind(1)  # N, J, S
+        filled = (written > 0).all(-1, keepdim=True)
+        found = filled_log_prob(occupancy[:, 0], filled) + others.sum(-1, keepdim=True)
+        found = found + F.pad(carries - others, (0, 2))
+        return found if unknown is None else found * ~unknown.unsqueeze(-1)
+
+    def _posterior(
+        self, context: Context, occupancy: Tensor, values: Tensor, written: Tensor, unknown: Tensor | None = None
+    ) -> Tensor | None:
         """(N, 1, J, A) log-probability of each hypothesis given the cells of the third panel before each.
 
         Args:
             context: of N rows.
             occupancy, values: of ``_third``.
-            written: (N, J, S) symbols.
+            written, unknown: as in ``_of_third``.
         """
         if context.carrier is None:
             return None
-        filled = (written > 0).all(-1)
-        at = (written - 1).clamp(min=0).long()[:, None, ..., None].expand(-1, 2, -1, -1, -1)
-        carries, others = (values.gather(-1, at).squeeze(-1) * filled[:, None, :, None]).unbind(1)
-        found = filled_log_prob(occupancy[:, 0], filled.unsqueeze(-1)) + others.sum(-1, keepdim=True)
-        found = found + F.pad(carries - others, (0, 2))
-        so_far = F.pad(found.cumsum(1)[:, :-1], (0, 0, 1, 0)) + context.carrier
-        return so_far.log_softmax(-1).unsqueeze(1)
+        so_far = self._of_third(occupancy, values, written, unknown).cumsum(1)[:, :-1]
+        return (F.pad(so_far, (0, 0, 1, 0)) + context.carrier).log_softmax(-1).unsqueeze(1)
 
     def _next(self, cache: PanelCache) -> Tensor:
         """(B, states) log-probabilities of the cell after those in the cache."""
@@ -321,3 +341,9 @@ class RelationalAR(NextCellNetwork):
         if evidence is None:
             evidence = codes.new_zeros(len(codes), 1, codes.shape[3], self.trunk.attribute.shape[1])
         return self.trunk.contexts(codes[:, row:], evidence, cache.labels, None).at(0)
+
+
+def _log_prob_of(values: Tensor, written: Tensor) -> Tensor:
+    """(N, K, J, S) of the values (N, K, J, S, V) that stand in cells ``written`` (N, K or 1, J, S); 0 in empty ones."""
+    at = (written - 1).clamp(min=0).long().unsqueeze(-1).expand(-1, values.shape[1], -1, -1, -1)
+    return values.gather(-1, at).squeeze(-1) * (written > 0).all(-1, keepdim=True)

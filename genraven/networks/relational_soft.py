@@ -78,6 +78,8 @@ class RelationalSoft(nn.Module):
             raise InputError(f"expected out_channels {num_channels}, a channel for each symbol, and in_channels "
                              f"the same or one more, got {out_channels} and {in_channels}: "
                              "choose code onehot.")  # fmt: skip
+        if math.isqrt(shape[2]) ** 2 != shape[2]:
+            raise InputError(f"expected square panels for fields, got shape {shape}: choose another number of cells.")
         self.symbols, self.shape, self.num_labels = symbols, shape, num_labels
         self.in_channels, self.reads_unknown = in_channels, bool(reads_unknown)
         self.around = Around(

@@ -1,7 +1,7 @@
 """What a panel is to a rule, against sets in plain Python."""
 
 from itertools import combinations, product
-from math import comb
+from math import comb, exp
 
 import pytest
 import torch
@@ -9,6 +9,7 @@ from switched import puzzle_cells
 from torch import Tensor
 
 from genraven.networks.relational_codes import (
+    TOO_FEW,
     counts,
     differences,
     objects_left,
@@ -97,16 +98,18 @@ def test_patterns_are_the_regions_of_a_venn_diagram() -> None:
 
 
 @pytest.mark.parametrize(("have", "left"), [(0, 5), (1, 4), (2, 1), (3, 0)])
-def test_objects_left_are_those_of_all_panels_that_look_so_far_alike(have: int, left: int) -> None:
+@pytest.mark.parametrize("wanted", [0.0, 1.0, 2.5])
+def test_objects_left_are_those_of_all_panels_that_look_so_far_alike(have: int, left: int, wanted: float) -> None:
     """Five cells; each number of objects as likely as it is said, and each choice of their cells as likely."""
     num_cells, weights = 5, [0.1, 0.3, 0.2, 0.05, 0.25, 0.1]
     total = expected = 0.0
     for filled in product([False, True], repeat=num_cells):
+        more = sum(filled) - have
         if sum(filled[: num_cells - left]) != have:
             continue
-        weight = weights[sum(filled)] / comb(num_cells, sum(filled)) / comb(num_cells - left, have)
+        weight = weights[sum(filled)] / comb(num_cells, sum(filled)) * exp(-TOO_FEW * max(0.0, wanted - more))
         total += weight
-        expected += weight * (sum(filled) - have)
+        expected += weight * more
     number = torch.tensor([*weights, 1e-30, 1e-30]).log()
-    found = objects_left(number, torch.tensor(float(have)), torch.tensor(float(left)), num_cells)
-    assert found.item() == pytest.approx(expected / total, abs=1e-5)
+    of_panel = (torch.tensor(value) for value in (float(have), float(left), wanted))
+    assert objects_left(number, *of_panel, num_cells).item() == pytest.approx(expected / total, abs=1e-5)
