@@ -100,7 +100,7 @@ class Pictures(L.Callback):
     def _sheets(self, made: list[Sampled]) -> dict[str, Image.Image]:
         """Puzzles from all over the validation, whose rules follow one another."""
         num = sum(len(batch["rules"]) for batch in made)
-        shown = torch.linspace(0, num - 1, min(num, self.options.puzzles)).round().long()
+        shown = torch.linspace(0, num - 1, min(num, self.options.puzzles), dtype=torch.float32).round().long()
         generated, completed, rules = (
             torch.cat([batch[name] for batch in made]).cpu()[shown] for name in ("generated", "completed", "rules")
         )

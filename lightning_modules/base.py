@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from datamodules.batches import Batch
 from genraven.errors import InputError
 from genraven.formats.puzzles import UNKNOWN_RULE
+from genraven.methods.draws import uniform_draws
 from genraven.methods.gradients import outside_inference_mode
 from genraven.methods.method import Draw, Family, LogProbability, Method, Sampling, Task, check_share, num_labels
 from genraven.metrics.memorization import TrainingIndex
@@ -61,19 +62,21 @@ class BatchDraw:
     generator: torch.Generator
 
     def __call__(self, distribution: Callable[..., Tensor], *shape: int) -> Tensor:
-        """(b, *shape) draws of ``distribution`` for the puzzles of the share."""
+        """(b, *shape) float32 draws of ``distribution`` for the puzzles of the share."""
         start = self.batch.start
         return self._whole(distribution, *shape)[start : start + len(self.batch.puzzles)]
 
     def spread(self) -> Tensor:
         """(b,) draws on [0, 1): the whole batch has one in each of as many equal parts, turned by a common draw."""
         start, total = self.batch.start, self.batch.total
-        within, turn = self._whole(torch.rand), torch.rand((), generator=self.generator, device=self.generator.device)
+        within, turn = self._whole(torch.rand), uniform_draws((), self.generator.device, self.generator)
         whole = (torch.arange(total, device=within.device) + within) / total + turn
         return whole.frac()[start : start + len(self.batch.puzzles)]
 
     def _whole(self, distribution: Callable[..., Tensor], *shape: int) -> Tensor:
-        return distribution((self.batch.total, *shape), generator=self.generator, device=self.generator.device)
+        return distribution(
+            (self.batch.total, *shape), generator=self.generator, device=self.generator.device, dtype=torch.float32
+        )
 
 
 class PuzzleModule(L.LightningModule, ABC):

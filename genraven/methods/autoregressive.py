@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from genraven.errors import InputError
 from genraven.methods import decoding
+from genraven.methods.draws import at_least_float32, finest, uniform_draws
 from genraven.methods.method import (
     Draw,
     LogProbability,
@@ -123,7 +124,9 @@ class Autoregressive(Method):
         logits, sizes = network(tokens[:, :-1].long() + 1, labels, **read), network.head_sizes
         targets = decoding.to_symbols(tokens, sizes)  # type: ignore[arg-type]
         parts = zip(logits.split(sizes, -1), targets.unbind(-1), strict=True)
-        nats = [F.cross_entropy(part.flatten(0, 1), y.flatten(), reduction="none") for part, y in parts]
+        nats = [
+            F.cross_entropy(at_least_float32(part.flatten(0, 1)), y.flatten(), reduction="none") for part, y in parts
+        ]
         of_cell = torch.stack(nats).sum(0).view(targets.shape[:2])
         return of_cell.mean(1) if learned is None else mean_within(of_cell, learned)
 
@@ -207,7 +210,7 @@ def _decoded(
 ) -> Tensor:
     """(B, 3, 9, 9) puzzles, their ``open_cells`` (B, L) written in order."""
     shape = (len(tokens), TOKENS_PER_PUZZLE, len(network.head_sizes))  # type: ignore[arg-type]
-    uniform = torch.rand(shape, generator=generator, device=tokens.device)
+    uniform = uniform_draws(shape, tokens.device, generator, finest(tokens.device))
     decoded = decoding.decode(
         network, tokens, open_cells, uniform, labels=labels, temperature=temperature, top_k=top_k  # type: ignore[arg-type]
     )  # fmt: skip

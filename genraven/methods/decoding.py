@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from genraven.methods.draws import at_least_float32, finest, uniform_draws
 from genraven.methods.particles import resample_degenerate
 from genraven.networks.cells import CellNetwork
 from genraven.networks.compiling import stay, whole_step
@@ -30,7 +31,7 @@ def from_symbols(symbols: Tensor) -> Tensor:
 
 def _tempered(part: Tensor, temperature: float, top_k: int | None = None) -> Tensor:
     """Logits (..., V) of one head, cooled, and cut to the ``top_k`` likeliest symbols."""
-    logits = part.float() / temperature
+    logits = at_least_float32(part) / temperature
     if top_k is not None and top_k < part.shape[-1]:
         logits = logits.masked_fill(logits < logits.topk(top_k).values[..., -1:], -torch.inf)
     return logits
@@ -39,7 +40,7 @@ def _tempered(part: Tensor, temperature: float, top_k: int | None = None) -> Ten
 def pick(
     logits: Tensor, head_sizes: tuple[int, ...], uniform: Tensor, temperature: float, top_k: int | None = None
 ) -> Tensor:
-    """(..., number of heads) symbols, one from each head by inverse transform sampling.
+    """(..., number of heads) symbols, one from each head by inverse transform sampling, in float64.
 
     Args:
         logits: (..., sum of head_sizes).
@@ -53,9 +54,10 @@ def pick(
         if temperature == 0:
             symbols.append(part.argmax(-1))
         else:
-            cumulative = _tempered(part, temperature, top_k).softmax(-1).cumsum(-1)
+            dtype = finest(part.device)
+            cumulative = _tempered(part, temperature, top_k).to(dtype).softmax(-1).cumsum(-1)
             # The last sum may fall short of 1 by rounding, so u stays below it.
-            u = u.unsqueeze(-1).minimum(cumulative[..., -1:] * (1 - 1e-6))
+            u = u.unsqueeze(-1).to(dtype).minimum(cumulative[..., -1:] * (1 - 4 * torch.finfo(dtype).eps))
             symbols.append((cumulative <= u).sum(-1))
     return torch.stack(symbols, -1)
 
@@ -220,20 +222,20 @@ def decode_particles(
     tokens = tokens.masked_fill(open_cells.to(device).unsqueeze(-1), EMPTY).repeat_interleave(p, 0)
     open_cells = open_cells.to(device).repeat_interleave(p, 0)
     labels = labels.repeat_interleave(p, 0) if labels is not None else None
-    weights = torch.zeros(batch, p, device=device)  # logarithms
+    weights = torch.zeros(batch, p, device=device, dtype=torch.float32)  # logarithms
     cache = network.new_cache(batch * p)
     logits = network(tokens[:, :first].long() + 1, labels, cache, last_only=True)[:, -1]
     for i in range(first, length):
-        uniform = torch.rand(batch * p, heads, generator=generator, device=device)
+        uniform = uniform_draws((batch * p, heads), device, generator, finest(device))
         drawn = from_symbols(pick(logits, network.head_sizes, uniform, temperature, top_k))
         given = cell_log_likelihood(logits, network.head_sizes, tokens[:, i], temperature)
         weights += given.masked_fill(open_cells[:, i], 0.0).view(batch, p)
         tokens[:, i] = drawn.where(open_cells[:, i, None], tokens[:, i])
         if i + 1 == length:
             break
-        kept, weights = resample_degenerate(weights, torch.rand(batch, 1, generator=generator, device=device))
+        kept, weights = resample_degenerate(weights, uniform_draws((batch, 1), device, generator))
         tokens = tokens[kept]
         cache.select(kept)
         logits = network(tokens[:, i : i + 1].long() + 1, None, cache)[:, -1]
-    chosen = weights.softmax(1).multinomial(1, generator=generator).squeeze(1)
+    chosen = pick(weights, (p,), uniform_draws((batch, 1), device, generator, finest(device)), 1.0).squeeze(1)
     return tokens.view(batch, p, length, -1)[torch.arange(batch, device=device), chosen]

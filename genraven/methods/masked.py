@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genraven.errors import InputError
+from genraven.methods.draws import at_least_float32, uniform_draws
 from genraven.methods.method import (
     Draw,
     LogProbability,
@@ -26,7 +27,7 @@ from genraven.methods.method import (
     mean_within,
     setting,
 )
-from genraven.methods.unmasking import Order, Predict, log_probability_in_order, uniform_draws, write_masked, write_some
+from genraven.methods.unmasking import Order, Predict, log_probability_in_order, write_masked, write_some
 from genraven.networks.cells import LearnsMaskedCells, MaskedCellNetwork
 from genraven.networks.compiling import whole_step
 from genraven.networks.slices import in_slices
@@ -157,8 +158,8 @@ class MaskedDiffusion(Method):
         cells, hidden = tokens.long() + 1, masked if unknown is None else masked | unknown
         if network.training and isinstance(network, LearnsMaskedCells):
             return network.training_losses(cells, hidden, masked, labels)
-        logits = network(cells, hidden, labels)
-        nats = F.cross_entropy(logits.flatten(0, 1), layout.tokens_to_states(tokens).flatten(), reduction="none")
+        logits = at_least_float32(network(cells, hidden, labels).flatten(0, 1))
+        nats = F.cross_entropy(logits, layout.tokens_to_states(tokens).flatten(), reduction="none")
         return mean_within(nats.view_as(masked), masked)
 
     def nats_per_cell(self, network: nn.Module, puzzles: Tensor, labels: Tensor | None, draw: Draw) -> Tensor:
@@ -256,10 +257,10 @@ def _predictor(network: nn.Module, labels: Tensor | None, guidance_scale: float)
 
     def predict(states: Tensor, masked: Tensor, places: Tensor | None) -> Tensor:
         cells = symbols[states]
-        logits = read(cells, masked, labels, places)
+        logits = at_least_float32(read(cells, masked, labels, places))
         if labels is None or guidance_scale == 1:
             return logits
-        without = read(cells, masked, None, places).log_softmax(-1)
+        without = at_least_float32(read(cells, masked, None, places)).log_softmax(-1)
         return without + guidance_scale * (logits.log_softmax(-1) - without)
 
     return predict

@@ -31,7 +31,7 @@ class Draw(Protocol):
     """Random numbers for the puzzles at hand: a share of those for the global batch, whatever the world's size."""
 
     def __call__(self, distribution: Callable[..., Tensor], *shape: int) -> Tensor:
-        """(B, *shape) draws of ``distribution``, such as torch.rand."""
+        """(B, *shape) float32 draws of ``distribution``, such as torch.rand."""
 
     def spread(self) -> Tensor:
         """(B,) draws on [0, 1), each uniform, that together cover the global batch evenly."""
@@ -223,6 +223,11 @@ def num_labels(network: nn.Module) -> int:
 def device_of(network: nn.Module) -> torch.device:
     """Where a network's weights are; the CPU for one without."""
     return next((p.device for p in network.parameters()), torch.device("cpu"))
+
+
+def dtype_of(network: nn.Module) -> torch.dtype | None:
+    """What a network's weights are in; None for one without."""
+    return next((p.dtype for p in network.parameters() if p.is_floating_point()), None)
 
 
 def all_methods() -> list[type[Method]]:

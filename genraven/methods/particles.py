@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from genraven.methods.draws import finest
+
 
 def systematic_resample(log_weights: Tensor, uniform: Tensor) -> Tensor:
     """(B, K) indices into (B, K) particles, each drawn within one of the expected number (Douc & Cappe 2005, sec. 2.4).
@@ -12,9 +14,9 @@ def systematic_resample(log_weights: Tensor, uniform: Tensor) -> Tensor:
         uniform: (B, 1) draws on [0, 1).
     """
     num = log_weights.shape[1]
-    cumulative = log_weights.softmax(1).cumsum(1)
-    points = (torch.arange(num, device=uniform.device) + uniform) / num
-    return torch.searchsorted(cumulative, points.to(cumulative), right=True).clamp(max=num - 1)
+    cumulative = log_weights.to(finest(log_weights.device)).softmax(1).cumsum(1)
+    points = (torch.arange(num, device=uniform.device) + uniform.to(cumulative)) / num
+    return torch.searchsorted(cumulative, points, right=True).clamp(max=num - 1)
 
 
 def effective_sample_size(log_weights: Tensor) -> Tensor:

@@ -3,13 +3,14 @@
 B puzzles, L cells, V states of a cell, P cells to predict.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from genraven.methods.decoding import pick
+from genraven.methods.draws import at_least_float32, finest, uniform_draws
 from genraven.networks.compiling import stay
 
 Order = Literal["random", "confidence", "entropy", "margin"]
@@ -55,13 +56,13 @@ def write_masked(
     num_steps = min(num_steps or most, most)
     at_once = open_cells.shape[1] if remasking else -(-most // max(num_steps, 1))
     num_drawn = at_once if order == "random" else open_cells.shape[1]
-    again = torch.ones(masked.shape, device=device) if remasking else None
+    again = torch.ones(masked.shape, device=device, dtype=torch.float32) if remasking else None
     for i in range(num_steps):
         if remasking and i:
             again = uniform_draws(masked.shape, device, generator)
         wanted = (num_open * (i + 1) + num_steps - 1) // num_steps  # cells written after this evaluation
         first = uniform_draws(masked.shape, device, generator) if order == "random" else None
-        uniform = uniform_draws((len(states), num_drawn, 1), device, generator)
+        uniform = uniform_draws((len(states), num_drawn, 1), device, generator, finest(device))
         (step or write_some)(
             predict,
             states,
@@ -135,7 +136,7 @@ def log_probability_in_order(
         masked: (B, L) bool, best on the host.
         generator: of the order.
     """
-    cells, expected = (torch.zeros(states.shape, device=states.device) for _ in range(2))
+    cells, expected = (torch.zeros(states.shape, device=states.device, dtype=torch.float32) for _ in range(2))
     most, masked = int(masked.cpu().sum(1).max()), masked.to(states.device)
     for _ in range(most):
         places, real = _first(uniform_draws(masked.shape, states.device, generator), masked, masked.any(1).long(), 1)
@@ -145,11 +146,6 @@ def log_probability_in_order(
             into.scatter_(1, places, values.where(real, into.gather(1, places)))
         masked = masked.scatter(1, places, masked.gather(1, places) & ~real)
     return cells, expected
-
-
-def uniform_draws(shape: Sequence[int], device: torch.device, generator: torch.Generator | None) -> Tensor:
-    """Draws on [0, 1)."""
-    return torch.rand(tuple(shape), generator=generator, device=device)
 
 
 def _draw(logits: Tensor, temperature: float, uniform: Tensor) -> Tensor:
@@ -165,7 +161,7 @@ def _first(scores: Tensor, masked: Tensor, num: Tensor, at_once: int) -> tuple[T
 
 def _certainty(logits: Tensor, drawn: Tensor, order: Order) -> Tensor:
     """(B, L): how sure the network is of each cell, the higher the surer."""
-    log_p = logits.float().log_softmax(-1)
+    log_p = at_least_float32(logits).log_softmax(-1)
     if order == "confidence":
         return log_p.gather(-1, drawn.unsqueeze(-1)).squeeze(-1)
     if order == "entropy":

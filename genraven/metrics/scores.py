@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import MeanMetric, Metric
+from torchmetrics import Metric
 
 from genraven.metrics.completion import PanelCompletion
 from genraven.metrics.consistency import RuleConsistency
@@ -15,6 +15,29 @@ from genraven.metrics.likelihood import Kind, Likelihood, MeanLikelihood
 from genraven.metrics.memorization import Memorization, TrainingIndex
 from genraven.metrics.rates import Correlation, Rate
 from genraven.puzzles.spec import RULES
+
+
+class MeanLoss(Metric):
+    """The mean of losses, summed in float32: torch's default, in which torchmetrics sums, may be less."""
+
+    full_state_update = False
+    higher_is_better = False
+    total: Tensor
+    count: Tensor
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_state("total", torch.zeros((), dtype=torch.float32), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, losses: Tensor) -> None:
+        """Counts ``losses`` (B,)."""
+        self.total += losses.float().sum()
+        self.count += len(losses)
+
+    def compute(self) -> float:
+        """The mean of all that were counted, on all processes."""
+        return (self.total / self.count).item()
 
 
 @dataclass
@@ -76,7 +99,7 @@ class Scores:
         device: torch.device | str = "cpu",
         likelihood: tuple[Kind, int] | None = None,
     ) -> None:
-        self._loss = MeanMetric(nan_strategy="disable").to(device)
+        self._loss = MeanLoss().to(device)
         self._consistency = RuleConsistency().to(device)
         self._completion = PanelCompletion(trained).to(device)
         self._memorization = Memorization(index).to(device) if index is not None else None
@@ -89,7 +112,7 @@ class Scores:
 
     def add_losses(self, losses: Tensor) -> None:
         """Counts losses (B,), one of each puzzle."""
-        self._loss.update(losses.float())
+        self._loss.update(losses)
 
     def add_likelihood(self, nats: Tensor) -> None:
         """Counts negative log-likelihoods (B, D) in nats per cell, D draws of each puzzle."""
@@ -119,7 +142,7 @@ class Scores:
             if "entropy" in result and results.rates["c3"].hits:
                 results.values["rule_entropy_bits"] = result["entropy"].item()
         if _any_process_counted(self._loss):
-            results.values["loss"] = self._loss.compute().item()
+            results.values["loss"] = self._loss.compute()
         if self._likelihood is not None and _any_process_counted(self._likelihood):
             results.likelihood = self._likelihood.compute()
         return results

@@ -26,7 +26,7 @@ def _group_norm(channels: int) -> nn.GroupNorm:
 
 def _sines(values: Tensor, width: int) -> Tensor:
     """(B, width): sines and cosines of ``values`` (B,) at frequencies from 1 down to 1 / 10 000, both included."""
-    exponents = torch.arange(width // 2, device=values.device) / (width // 2 - 1)
+    exponents = torch.arange(width // 2, device=values.device, dtype=torch.float32) / (width // 2 - 1)
     angles = values.float().unsqueeze(1) * 10_000.0**-exponents
     return torch.cat([angles.sin(), angles.cos()], 1)
 

@@ -116,8 +116,13 @@ def states_to_tokens(states: Tensor) -> Tensor:
     return (states_to_symbols(states, SYMBOLS) + EMPTY).to(torch.int8)
 
 
+def field_dtype() -> torch.dtype:
+    """Of fields: torch's default, but never less than float32, in which networks of less than that are given them."""
+    return torch.promote_types(torch.get_default_dtype(), torch.float32)
+
+
 def _per_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
-    return _kept(values, device, torch.get_default_dtype())
+    return _kept(values, device, field_dtype())
 
 
 @cache
@@ -127,7 +132,7 @@ def _kept(values: tuple[float, ...], device: torch.device, dtype: torch.dtype) -
 
 
 def puzzles_to_fields(puzzles: Tensor) -> Tensor:
-    """(B, A, 9, 9) fields of torch's default dtype from puzzles: centred and scaled per channel to about [-1, 2]."""
+    """(B, A, 9, 9) fields of ``field_dtype`` from puzzles: centred and scaled per channel to about [-1, 2]."""
     return (puzzles - _per_channel(_MEAN, puzzles.device)) / _per_channel(_SCALE, puzzles.device)
 
 
@@ -139,9 +144,9 @@ def fields_to_puzzles(fields: Tensor) -> Tensor:
 
 
 def puzzles_to_onehot(puzzles: Tensor) -> Tensor:
-    """(B, 30, 9, 9) float32 one-hot fields from canonical puzzles: 2 at a symbol, else 0, less the mean 2 / symbols."""
+    """(B, 30, 9, 9) one-hot fields from canonical puzzles: 2 at a symbol, else 0, less the mean 2 / symbols."""
     parts = zip((puzzles.long() + 1).unbind(1), SYMBOLS, strict=True)
-    return torch.cat([2 * F.one_hot(part, n).movedim(-1, 1).float() - 2 / n for part, n in parts], 1)
+    return torch.cat([2 * F.one_hot(part, n).movedim(-1, 1).to(field_dtype()) - 2 / n for part, n in parts], 1)
 
 
 def onehot_to_puzzles(fields: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from genraven.errors import InputError, suggestion
+from genraven.methods.draws import uniform_draws
 from genraven.methods.method import Confidence, LogProbability
 from genraven.trust.features import FEATURES, agreement, same_features
 
@@ -96,7 +97,7 @@ def _stability(model: Writer, candidates: Tensor, mask: Tensor, generator: torch
     num, device = candidates.shape[1], candidates.device
     masks = mask.repeat_interleave(num, 0).repeat_interleave(REWRITES, 0)
     before = candidates.flatten(0, 1).repeat_interleave(REWRITES, 0)
-    scores = torch.rand(masks.shape, generator=generator, device=device).masked_fill(~masks, 2.0).flatten(1)
+    scores = uniform_draws(masks.shape, device, generator).masked_fill(~masks, 2.0).flatten(1)
     half = (masks.flatten(1).sum(1, keepdim=True) + 1) // 2
     again = (scores.argsort(1).argsort(1) < half).view_as(masks)
     after = model.complete(before, again, generator)

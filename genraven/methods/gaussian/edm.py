@@ -11,7 +11,7 @@ from torch import Tensor
 
 from genraven.errors import InputError
 from genraven.methods.gaussian.process import Prediction, Process, TimedNetwork, check_channels, per_puzzle
-from genraven.methods.gaussian.schedules import karras_sigmas
+from genraven.methods.gaussian.schedules import karras_sigmas, normal_quantiles
 
 NUMBERS_DEVIATION = 0.5  # of puzzles as centred and scaled numbers, about
 SMALLEST_DRAW = 2.0**-25  # in place of a uniform draw of exactly 0, whose sigma would be 0
@@ -82,8 +82,7 @@ class Edm(Process):
         """Log-normal sigmas (B,) from ``uniform`` (B,) on [0, 1)."""
         if self.training_draws is not None:
             uniform = piecewise_linear(uniform, self.training_draws)
-        normal = torch.special.ndtri(uniform.clamp(min=SMALLEST_DRAW))
-        return (self.p_mean + self.p_std * normal).exp()
+        return (self.p_mean + self.p_std * normal_quantiles(uniform.clamp(min=SMALLEST_DRAW))).exp()
 
     def target(self, x0: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
         """What the network should say: (x0 - c_skip x_t) / c_out, written so that nothing cancels at small sigmas."""

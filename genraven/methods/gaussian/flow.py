@@ -5,11 +5,10 @@ B batch; fields are (B, C, S, S). x_t = (1 - t) x0 + t noise, velocity = dx_t / 
 
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from genraven.methods.gaussian.process import Prediction, Process, TimedNetwork, check_channels, per_puzzle
-from genraven.methods.gaussian.schedules import check_spacing, uniform_times
+from genraven.methods.gaussian.schedules import check_spacing, normal_quantiles, uniform_times
 
 
 class Flow(Process):
@@ -40,7 +39,7 @@ class Flow(Process):
         return uniform_times(num_steps) ** self.spacing
 
     def training_times(self, uniform: Tensor) -> Tensor:
-        return uniform if self.is_uniform else torch.special.ndtri(uniform).sigmoid()
+        return uniform if self.is_uniform else normal_quantiles(uniform).sigmoid()
 
     def velocity(self, x: Tensor, x0: Tensor, t: Tensor) -> Tensor:
         return (x - x0) / t

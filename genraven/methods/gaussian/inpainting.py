@@ -4,12 +4,14 @@ B batch, K particles a puzzle; fields are (B, C, S, S), ``open_cells`` (B, 1, S,
 What stands in ``given`` under open cells is never read. Every function returns fields with the given cells as given.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from genraven.errors import InputError
+from genraven.methods.draws import uniform_draws
 from genraven.methods.gaussian.process import Denoiser, Prediction, Process, TimedNetwork, predict
 from genraven.methods.gaussian.samplers import Projection, Sampler, normal_like, steps
 from genraven.methods.particles import resample_degenerate, systematic_resample
@@ -57,14 +59,13 @@ class KnownCells:
         unknown: (B, S, S) bool.
     """
 
-    network: nn.Module
+    network: Callable[..., Tensor]
     unknown: Tensor
 
     def __call__(self, x: Tensor, times: Tensor, labels: Tensor | None = None) -> Tensor:
         """The network's output for noisy fields (B, C, S, S) at ``times`` (B,)."""
         known = x.masked_fill(self.unknown.unsqueeze(1), 0)
-        found: Tensor = self.network(known, times, labels, unknown=self.unknown)
-        return found
+        return self.network(known, times, labels, unknown=self.unknown)
 
 
 def complete_by_replacement(
@@ -192,10 +193,10 @@ def complete_by_tds(
         log_weights = log_weights + twist - twist_before
         last = i == len(times) - 2
 
-        uniform = torch.rand((num, 1), generator=generator, device=x.device, dtype=x.dtype)
+        uniform = uniform_draws((num, 1), x.device, generator)
         if last:  # one of the resampled particles, each as likely as any
             chosen = systematic_resample(log_weights, uniform)
-            pick = torch.rand((num, 1), generator=generator, device=x.device, dtype=x.dtype) * num_particles
+            pick = uniform_draws((num, 1), x.device, generator) * num_particles
             winner = chosen.gather(1, pick.long().clamp(max=num_particles - 1)).squeeze(1)
             own = torch.arange(num, device=x.device)
             return plain.x0.unflatten(0, (num, num_particles))[own, winner].where(open_cells, given)

@@ -5,16 +5,17 @@ B puzzles; fields (B, C, 9, 9) are the puzzles' numbers, C = 3, or their one-hot
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from genraven.errors import InputError
+from genraven.methods.draws import normal_draws
 from genraven.methods.gaussian import inpainting
 from genraven.methods.gaussian.categorical import Categorical
 from genraven.methods.gaussian.inpainting import KnownCells, ShownCells
-from genraven.methods.gaussian.process import Process, TimedNetwork, estimate, everywhere
+from genraven.methods.gaussian.process import OwnPrecision, Process, TimedNetwork, estimate, everywhere
 from genraven.methods.gaussian.samplers import SAMPLERS, check_sampler
 from genraven.methods.method import (
     Draw,
@@ -24,6 +25,7 @@ from genraven.methods.method import (
     check_reads_unknown,
     check_share,
     device_of,
+    dtype_of,
     setting,
 )
 from genraven.networks.compiling import whole_step
@@ -166,7 +168,8 @@ class GaussianDiffusion(Method):
         self, network: nn.Module, puzzles: Tensor, labels: Tensor | None, draw: Draw, unknown: Tensor | None = None
     ) -> Tensor:
         """(B,) losses of the process, over the known cells, at a time drawn for each puzzle."""
-        x0, read = self.code.encode(puzzles), cast(TimedNetwork, network)
+        x0 = self.code.encode(puzzles)
+        read: TimedNetwork = OwnPrecision(network, dtype_of(network))
         noise, uniform = draw(torch.randn, *x0.shape[1:]), draw(torch.rand)
         if not self.masked_share and unknown is None:
             return self.process.loss(read, x0, noise, uniform, labels)
@@ -176,7 +179,7 @@ class GaussianDiffusion(Method):
             open_cells = random_masks(draw(torch.rand, NUM_DRAWS)).unsqueeze(1) | ~masked.view(-1, 1, 1, 1)
         if unknown is not None:
             gaps = unknown.unsqueeze(1)
-            x0, read, open_cells = x0.masked_fill(gaps, 0), KnownCells(network, unknown), known_within(open_cells, gaps)
+            x0, read, open_cells = x0.masked_fill(gaps, 0), KnownCells(read, unknown), known_within(open_cells, gaps)
         if self.masked_share:
             read = ShownCells(read, x0, open_cells)
         return self.process.loss(read, x0, noise, uniform, labels, open_cells)
@@ -209,9 +212,9 @@ class GaussianDiffusion(Method):
         process, completion = self.process, self._completion(sampling)
         given, open_cells = self.code.encode(puzzles), mask.unsqueeze(1)
         times = process.times(sampling.num_steps)
-        shown = (
-            ShownCells(in_slices(network), given, open_cells) if completion == "learned" else self._unmasked(network)
-        )
+        shown: TimedNetwork = self._unmasked(network)
+        if completion == "learned":
+            shown = ShownCells(OwnPrecision(in_slices(network), dtype_of(network)), given, open_cells)
         denoiser = process.denoiser(shown, step=whole_step(estimate, network))
         if completion == "tds":
             fields = inpainting.complete_by_tds(
@@ -270,14 +273,14 @@ class GaussianDiffusion(Method):
         x = self.process.interpolate(self.code.encode(puzzles), noise, t)
         self.process.predict(self._unmasked(network, network), x, everywhere(t, x))
 
-    def _unmasked(self, network: nn.Module, read: TimedNetwork | None = None) -> TimedNetwork:
+    def _unmasked(self, network: nn.Module, read: Callable[..., Tensor] | None = None) -> TimedNetwork:
         """The network, shown nothing; ``read`` in place of its slices where it has to be called once."""
-        read = read or in_slices(network)
+        own = OwnPrecision(read or in_slices(network), dtype_of(network))
         if not self.masked_share:
-            return read
-        nothing = torch.zeros(1, 1, 1, 1, device=device_of(network))
-        return ShownCells(read, nothing, torch.ones_like(nothing, dtype=torch.bool))
+            return own
+        nothing = torch.zeros(1, 1, 1, 1, device=device_of(network), dtype=layout.field_dtype())
+        return ShownCells(own, nothing, torch.ones_like(nothing, dtype=torch.bool))
 
     def _noise(self, n: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
         shape = (n, self.code.channels, *layout.PUZZLE_SHAPE[1:])
-        return torch.randn(shape, generator=generator, device=device)
+        return normal_draws(shape, device, generator).to(layout.field_dtype())

@@ -25,6 +25,23 @@ class TimedNetwork(Protocol):
     def __call__(self, x: Tensor, times: Tensor, labels: Tensor | None = None) -> Tensor: ...
 
 
+@dataclass(frozen=True)
+class OwnPrecision:
+    """A network that is given fields in the precision of its weights; a process computes in no less than float32.
+
+    Args:
+        network: it, or what reads with it.
+        dtype: of its weights; None where it has none, for any.
+    """
+
+    network: Callable[..., Tensor]
+    dtype: torch.dtype | None
+
+    def __call__(self, x: Tensor, times: Tensor, labels: Tensor | None = None, **others: Tensor) -> Tensor:
+        """The network's output for noisy fields (B, C, S, S) at ``times`` (B,), which are not rounded."""
+        return self.network(x if self.dtype is None else x.to(self.dtype), times, labels, **others)
+
+
 class Prediction(NamedTuple):
     """``x0`` (B, C, S, S), and where the variance is learned its ``share`` of the upper bound, of the same shape."""
 

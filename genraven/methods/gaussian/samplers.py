@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from genraven.errors import InputError, suggestion
+from genraven.methods.draws import normal_draws
 from genraven.methods.gaussian.process import Denoiser, Process, predict
 
 Projection = Callable[[Tensor, Tensor], Tensor]
@@ -84,8 +85,8 @@ def steps(times: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def normal_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Standard normal draws of ``x``'s shape."""
-    return torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+    """Standard normal draws of ``x``'s shape and dtype."""
+    return normal_draws(x.shape, x.device, generator).to(x.dtype)
 
 
 def leave(x: Tensor, s: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from genraven.errors import InputError
+from genraven.methods.draws import at_least_float32, finest
 
 
 def _check_steps(num_steps: int) -> None:
@@ -15,6 +16,11 @@ def check_spacing(spacing: float) -> None:
     """Refuses a power that is not positive."""
     if not spacing > 0:
         raise InputError(f"expected process.spacing above 0, got {spacing}: 1 spaces times evenly.")
+
+
+def normal_quantiles(uniform: Tensor) -> Tensor:
+    """What a standard normal number is below with probability ``uniform`` in [0, 1); float32, or as fine as that."""
+    return torch.special.ndtri(uniform.to(finest(uniform.device))).to(at_least_float32(uniform))
 
 
 def uniform_times(num_steps: int) -> Tensor:
