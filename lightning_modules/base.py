@@ -26,7 +26,7 @@ from genraven.methods.method import Draw, Family, LogProbability, Method, Sampli
 from genraven.metrics.memorization import TrainingIndex
 from genraven.metrics.scores import ScoreResults, Scores
 from genraven.metrics.table import SCORES
-from genraven.puzzles.masks import last_panel_mask
+from genraven.puzzles.masks import last_panel_mask, without
 from genraven.puzzles.spec import NUM_RULES
 from lightning_modules.averaging import ExponentialMovingAverage
 from lightning_modules.lightning_internals import forget_metrics, validation_follows
@@ -178,8 +178,7 @@ class PuzzleModule(L.LightningModule, ABC):
         """
         if unknown is None:
             return self.method.losses(self.network, puzzles, labels, draw)
-        hidden = puzzles.masked_fill(unknown.unsqueeze(1), 0)
-        return self.method.losses(self.network, hidden, labels, draw, unknown)
+        return self.method.losses(self.network, without(puzzles, unknown), labels, draw, unknown)
 
     @torch.no_grad()
     def generate(self, n: int, rules: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
@@ -190,7 +189,7 @@ class PuzzleModule(L.LightningModule, ABC):
     def complete(self, puzzles: Tensor, mask: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """``puzzles`` (B, 3, 9, 9) with the cells under ``mask`` (B, 9, 9) bool written anew, the others as given."""
         self.check_mask(puzzles, mask)
-        return self.method.complete(self.network, puzzles, mask, self.sampling, generator)
+        return self.method.complete(self.network, without(puzzles, mask), mask, self.sampling, generator)
 
     @torch.no_grad()
     def log_probability(

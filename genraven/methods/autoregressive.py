@@ -28,7 +28,7 @@ from genraven.methods.method import (
 )
 from genraven.networks.cells import LearnsCells, NextCellNetwork
 from genraven.puzzles import layout
-from genraven.puzzles.masks import known_within, last_panel_mask
+from genraven.puzzles.masks import known_within, last_panel_mask, without
 from genraven.puzzles.spec import EMPTY, GRID, NUM_ATTRIBUTES, TOKENS_PER_PUZZLE
 
 ARCHITECTURES = {"Transformer": "GPT-2", "RelationalAR": "Relational AR"}
@@ -112,7 +112,8 @@ class Autoregressive(Method):
         self, network: nn.Module, puzzles: Tensor, labels: Tensor | None, draw: Draw, unknown: Tensor | None = None
     ) -> Tensor:
         """(B,) cross-entropy in nats per known cell, summed over the heads; drawn is which puzzles are masked."""
-        tokens, gaps = layout.puzzles_to_tokens(puzzles), None if unknown is None else layout.mask_to_tokens(unknown)
+        gaps = None if unknown is None else layout.mask_to_tokens(unknown)
+        tokens = layout.puzzles_to_tokens(puzzles if unknown is None else without(puzzles, unknown))
         learned = None if gaps is None else ~gaps
         if self.masked_share and network.training:
             is_whole = draw(torch.rand) >= self.masked_share

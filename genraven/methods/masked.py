@@ -33,7 +33,7 @@ from genraven.networks.compiling import whole_step
 from genraven.networks.slices import in_slices
 from genraven.puzzles import layout
 from genraven.puzzles.masks import NUM_DRAWS, known_within, random_masks
-from genraven.puzzles.spec import NUM_STATES, TOKENS_PER_PUZZLE
+from genraven.puzzles.spec import EMPTY, NUM_STATES, TOKENS_PER_PUZZLE
 
 READ_AT = (0.1, 0.3, 0.5)
 ORDERS = 2  # in which the probability of what was written is read
@@ -149,9 +149,10 @@ class MaskedDiffusion(Method):
 
         Those that are ``unknown`` (B, L) are masked besides, and do not count.
         """
+        tokens = layout.puzzles_to_tokens(puzzles)
         if unknown is not None:
-            within = known_within(within, unknown)
-        tokens, size = layout.puzzles_to_tokens(puzzles), within.sum(1)
+            within, tokens = known_within(within, unknown), tokens.masked_fill(unknown.unsqueeze(-1), EMPTY)
+        size = within.sum(1)
         num = 1 + (draw.spread() ** spacing * size).long().minimum(size - 1)
         scores = draw(torch.rand, TOKENS_PER_PUZZLE).masked_fill(~within, 2.0)
         masked = scores.argsort(1).argsort(1) < num.unsqueeze(1)

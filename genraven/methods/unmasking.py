@@ -47,8 +47,9 @@ def write_masked(
         generator: of all draws.
         step: ``write_some`` compiled whole; None takes it as it is.
     """
-    states, device, most = states.clone(), states.device, int(masked.cpu().sum(1).max())
+    device, most = states.device, int(masked.cpu().sum(1).max())
     open_cells = masked.to(device)
+    states = states.masked_fill(open_cells, 0)
     masked = open_cells.clone()
     if step is not None:
         stay(states, masked, open_cells)

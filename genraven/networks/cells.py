@@ -222,9 +222,11 @@ class CellNetwork(NextCellNetwork):
         unknown: Tensor | None = None,
     ) -> Tensor:
         """Logits (B, positions read, sum of ``head_sizes``), as ``NextCellNetwork`` says."""
-        x = embed_cells(self.embeddings, cells, self.embedding, self.symbols)
         if self.unknown is not None:
             gaps = torch.zeros_like(cells[..., 0], dtype=torch.bool) if unknown is None else unknown
+            cells = cells.masked_fill(gaps.unsqueeze(-1), 0)
+        x = embed_cells(self.embeddings, cells, self.embedding, self.symbols)
+        if self.unknown is not None:
             x = torch.where(gaps.unsqueeze(-1), self.unknown, x)
         if cache is None or cache.length == 0:
             if labels is None:

@@ -6,7 +6,7 @@ B batch; a mask is (B, 9, 9) bool, true where the model writes.
 import torch
 from torch import Tensor
 
-from genraven.puzzles.spec import GRID, NUM_PANELS, NUM_ROWS, TOKENS_PER_PUZZLE
+from genraven.puzzles.spec import EMPTY, GRID, NUM_PANELS, NUM_ROWS, TOKENS_PER_PUZZLE
 
 _SIDE = GRID // NUM_PANELS  # cells along a panel
 _ALL_PANELS = NUM_ROWS * NUM_PANELS
@@ -18,6 +18,11 @@ def last_panel_mask(num: int, device: torch.device | str | None = None) -> Tenso
     mask = torch.zeros(num, GRID, GRID, dtype=torch.bool, device=device)
     mask[:, -_SIDE:, -_SIDE:] = True
     return mask
+
+
+def without(puzzles: Tensor, mask: Tensor) -> Tensor:
+    """``puzzles`` (B, 3, 9, 9) with empty cells under ``mask`` (B, 9, 9), whatever stood there: not even an index."""
+    return puzzles.masked_fill(mask.unsqueeze(1), EMPTY)
 
 
 def panels_to_cells(panels: Tensor) -> Tensor:

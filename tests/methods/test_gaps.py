@@ -128,6 +128,8 @@ def test_what_stands_in_unknown_cells_changes_no_loss_by_a_bit(name: str) -> Non
         assert before is parameter.grad is None or torch.equal(before, parameter.grad)  # type: ignore[arg-type]
     none_of_all = losses(module, puzzles.masked_fill(hidden, 99), unknown, by_method=False)
     assert torch.equal(none_of_all, losses(module, puzzles, unknown, by_method=False))
+    for no_value in (-128, 10, 127):  # nor is it an index into anything
+        assert torch.equal(found, losses(module, puzzles.masked_fill(hidden, no_value), unknown))
     assert not torch.equal(found, losses(module, puzzles, None))
 
 

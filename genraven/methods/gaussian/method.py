@@ -31,7 +31,7 @@ from genraven.methods.method import (
 from genraven.networks.compiling import whole_step
 from genraven.networks.slices import in_slices
 from genraven.puzzles import layout
-from genraven.puzzles.masks import NUM_DRAWS, known_within, random_masks
+from genraven.puzzles.masks import NUM_DRAWS, known_within, random_masks, without
 from genraven.puzzles.spec import NUM_ATTRIBUTES
 
 Completion = Literal["replacement", "guidance", "tds", "learned"]
@@ -168,7 +168,7 @@ class GaussianDiffusion(Method):
         self, network: nn.Module, puzzles: Tensor, labels: Tensor | None, draw: Draw, unknown: Tensor | None = None
     ) -> Tensor:
         """(B,) losses of the process, over the known cells, at a time drawn for each puzzle."""
-        x0 = self.code.encode(puzzles)
+        x0 = self.code.encode(puzzles if unknown is None else without(puzzles, unknown))
         read: TimedNetwork = OwnPrecision(network, dtype_of(network))
         noise, uniform = draw(torch.randn, *x0.shape[1:]), draw(torch.rand)
         if not self.masked_share and unknown is None:
@@ -210,7 +210,7 @@ class GaussianDiffusion(Method):
         generator: torch.Generator | None,
     ) -> Tensor:
         process, completion = self.process, self._completion(sampling)
-        given, open_cells = self.code.encode(puzzles), mask.unsqueeze(1)
+        given, open_cells = self.code.encode(without(puzzles, mask)), mask.unsqueeze(1)
         times = process.times(sampling.num_steps)
         shown: TimedNetwork = self._unmasked(network)
         if completion == "learned":
