@@ -23,6 +23,15 @@ CLEAN = 20.0
 LEAST_TIME = 0.02
 
 
+def log_prob_of_others(log_p: Tensor) -> Tensor:
+    """(..., A) logarithm of the probability that another one of A exclusive events, of log-probabilities ``log_p``, is.
+
+    It is a sum of theirs: log(1 - p) would be noise where p is nearly 1.
+    """
+    own = torch.eye(log_p.shape[-1], dtype=torch.bool, device=log_p.device)
+    return log_p.unsqueeze(-2).masked_fill(own, -torch.inf).logsumexp(-1)
+
+
 class RelationalSoft(nn.Module):
     """Logits of the symbols of all cells, from relations among panels, as far as noise lets them be seen.
 
@@ -165,8 +174,8 @@ class RelationalSoft(nn.Module):
             values = found.values[:, :, a, : counts[a]]
             if found.carrying is not None and found.weights is not None:
                 carries = found.weights[..., a : a + 1]
-                not_carries = torch.log1p(-carries.exp().clamp(max=1 - 1e-6))
-                values = torch.logaddexp(carries + found.carrying[:, :, a, : counts[a]], not_carries + values)
+                another = log_prob_of_others(found.weights)[..., a : a + 1]
+                values = torch.logaddexp(carries + found.carrying[:, :, a, : counts[a]], another + values)
             own = values.view(*part.shape[:3], 1, -1) + self.own[1] * part[..., 1:]
             filled = F.logsigmoid(logits).unsqueeze(-1) + own.log_softmax(-1)
             symbols += [F.logsigmoid(-logits).unsqueeze(-1), filled]

@@ -8,6 +8,7 @@ from genraven.methods import decoding
 from genraven.methods.masked import MaskedDiffusion, log_probability_in_order
 from genraven.methods.method import all_methods
 from genraven.networks.bidirectional import BidirectionalTransformer
+from genraven.networks.relational_soft import log_prob_of_others
 from genraven.networks.transformer import Transformer
 from genraven.puzzles import layout
 from genraven.puzzles.generate import generate
@@ -105,3 +106,9 @@ def test_methods_say_which_confidences_they_have() -> None:
     for method in all_methods():
         has = "log_probability" in vars(method)
         assert ("log_probability" in method.confidences) == has == (method.likelihood is not None)
+
+
+def test_the_probability_that_another_hypothesis_holds_is_as_in_exact_arithmetic() -> None:
+    log_p = torch.tensor([[30.0, 0.0, 1.0], [0.1, 0.2, 0.3], [-50.0, 50.0, -50.0]]).double().log_softmax(-1)
+    exact = torch.stack([log_p[:, [1, 2]], log_p[:, [0, 2]], log_p[:, [0, 1]]], 1).logsumexp(-1)
+    assert torch.allclose(log_prob_of_others(log_p.float()).double(), exact, atol=1e-5)

@@ -13,18 +13,21 @@ from genraven.methods.gaussian.flow import Flow
 from genraven.methods.gaussian.process import Process
 from genraven.methods.masked import MaskedDiffusion, MaskedSampling
 from genraven.networks.bidirectional import BidirectionalTransformer
-from genraven.networks.cells import CellNetwork
+from genraven.networks.cells import NextCellNetwork
 from genraven.networks.dit import DiT
 from genraven.networks.mamba import Mamba
+from genraven.networks.relational_ar import RelationalAR
+from genraven.networks.relational_masked import RelationalMasked
 from genraven.networks.transformer import Transformer
 from genraven.puzzles.generate import generate
 from lightning_modules import AutoregressiveModule, DiffusionModule, PuzzleModule
 
 torch.set_num_threads(1)
+RELATIONAL: dict[str, Any] = {"width": 16, "hidden": 16, "writer": 8, "occupancy": 8, "num_heads": 2}
 NO_VALUES = (3, 10, 99, 127, -128)
 
 
-def cells(network: CellNetwork, **sampling: Any) -> PuzzleModule:
+def cells(network: NextCellNetwork, **sampling: Any) -> PuzzleModule:
     return AutoregressiveModule(network, Autoregressive(sampling=AutoregressiveSampling(**sampling)))
 
 
@@ -32,8 +35,8 @@ def gpt2(**settings: Any) -> Transformer:
     return Transformer(width=24, depth=1, num_heads=2, **settings)
 
 
-def masked(**sampling: Any) -> PuzzleModule:
-    network = BidirectionalTransformer(width=24, depth=1, num_heads=2)
+def masked(network: torch.nn.Module | None = None, **sampling: Any) -> PuzzleModule:
+    network = network or BidirectionalTransformer(width=24, depth=1, num_heads=2)
     return DiffusionModule(network, MaskedDiffusion(sampling=MaskedSampling(completion_steps=3, **sampling)))
 
 
@@ -50,7 +53,9 @@ MODELS: dict[str, Callable[[], PuzzleModule]] = {
     "gpt2 joint": lambda: cells(gpt2(head="joint", embedding="joint")),
     "gpt2 joint particles": lambda: cells(gpt2(head="joint"), num_particles=2),
     "mamba particles": lambda: cells(Mamba(width=24, depth=1, state_size=4), num_particles=2),
+    "relational particles": lambda: cells(RelationalAR(**RELATIONAL), num_particles=2),
     "mdm": lambda: masked(),
+    "mdm relational": lambda: masked(RelationalMasked(**RELATIONAL)),
     "mdm margin": lambda: masked(order="margin"),
     "mdm remasking": lambda: masked(remasking=0.3),
     "sit": lambda: fields(Flow(), 3),
