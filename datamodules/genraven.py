@@ -23,7 +23,8 @@ from datamodules.batches import (
     StreamPool,
     TrainLoader,
 )
-from datamodules.sources import Selection, can_leave_gaps, content_digest, evaluation_part, file_source
+from datamodules.evaluation_file import EvaluationFile
+from datamodules.sources import Selection, can_leave_gaps, content_digest, file_source
 from datamodules.store import PuzzleSource, generated_source, num_cpus, num_whole, open_index, open_set
 from genraven.errors import InputError
 from genraven.formats.puzzles import UNKNOWN_RULE, PuzzleFile
@@ -53,7 +54,8 @@ class GenRAVENDataModule(L.LightningDataModule):
         global_batch_size: puzzles that one optimizer step sees, over all devices and accumulated batches.
         eval_rules: rules of the validation and test puzzles; those that are not trained count as held out.
         eval_source: a file to evaluate on instead of generated puzzles: every second one of a rule for validation, the
-            others for the test. Those whose rule is not stated are scored by the rules that their rows share.
+            others for the test, copies once. Those whose rule is not stated are scored by the rules that their rows
+            share.
         eval_puzzles_per_rule: validation (and test) puzzles of each rule.
         eval_batch_size: puzzles of a validation batch.
         corruption: noise, exceptions and gaps in the training puzzles.
@@ -138,6 +140,12 @@ class GenRAVENDataModule(L.LightningDataModule):
         """What ``source`` names."""
         assert self.source is not None
         return open_puzzles(user_path(self.source), split=self.source_split)
+
+    @cached_property
+    def _evaluation_file(self) -> EvaluationFile:
+        """What ``eval_source`` names."""
+        assert self.eval_source is not None
+        return EvaluationFile(open_puzzles(user_path(self.eval_source)))
 
     @cached_property
     def _source(self) -> PuzzleSource:
@@ -270,8 +278,7 @@ class GenRAVENDataModule(L.LightningDataModule):
         """
         n = self.eval_puzzles_per_rule
         if self.eval_source is not None:
-            file = open_puzzles(user_path(self.eval_source))
-            return evaluation_part(file, split, self.eval_rules, n)
+            return self._evaluation_file.part(split, self.eval_rules, n)
         with ThreadPoolExecutor(self._num_workers) as pool:
             made = pool.map(lambda rule: generate(rule, 0, n, seed=self.eval_seed, split=split), self.eval_rules)
             puzzles = torch.stack(list(made), 1)

@@ -76,15 +76,6 @@ def _unknown(chunk: Chunk) -> Tensor:
     return torch.zeros_like(chunk.puzzles[:, 0], dtype=torch.bool) if chunk.known is None else ~chunk.known
 
 
-def _read_whole(file: PuzzleFile, places: Places) -> Chunk:
-    chunk = file.read(places)
-    if chunk.known is not None and not chunk.known.all():
-        which = int((~chunk.known).flatten(1).any(1).nonzero()[0])
-        raise InputError(f"expected whole puzzles, got unknown cells in puzzle {places[which]} of {file.path}: leave "
-                         "such puzzles out.")  # fmt: skip
-    return chunk
-
-
 def can_leave_gaps(source: str | None, corruption: Corruption, file: Callable[[], PuzzleFile]) -> bool:
     """Can cells of training puzzles be unknown? Those of a source that is not there cannot.
 
@@ -162,21 +153,24 @@ def file_source(
 def _check(
     file: PuzzleFile, groups: dict[int, Places], selection: Selection, wanted: int | None, *, are_stated: bool
 ) -> None:
+    of_rules = {rule: places for rule, places in groups.items() if rule != UNKNOWN_RULE}
     missing = [RULES[rule].name for rule in selection.trained if rule not in groups]
-    if not groups or (missing and are_stated):
-        held = [RULES[rule].name for rule in sorted({*file.rules.tolist()} - {UNKNOWN_RULE})]
+    if not groups or (missing and (are_stated or wanted is not None)):
+        held = sorted({*file.rules.tolist()} - {UNKNOWN_RULE}) if are_stated else of_rules
+        names = _some([RULES[rule].name for rule in held]) or "none"
+        unless = "" if are_stated else ", or data.samples_per_rule to null to take what is found"
         raise InputError(f"expected puzzles of all {len(selection.trained)} rules to train on, got none of "
-                         f"{_some(missing)} in {file.path}: set data.rules to rules that it holds ({_some(held)}), or "
-                         "name the others in data.held_out.")  # fmt: skip
+                         f"{_some(missing)} in {file.path}: set data.rules to rules that it holds ({names}){unless}, "
+                         "or name the others in data.held_out.")  # fmt: skip
     if not are_stated:
         num, without = sum(map(len, groups.values())), len(groups.get(UNKNOWN_RULE, ()))
         rank_zero_info(f"{file.path} does not state all rules: by those found, {num:,} of {len(file):,} puzzles are to "
                        f"train on, {without:,} of them without a rule")  # fmt: skip
-    elif wanted is not None:
-        rule = min(groups, key=lambda rule: len(groups[rule]))
-        if wanted > len(groups[rule]):
-            raise InputError(f"expected at most the {len(groups[rule])} puzzles of {RULES[rule].name} in {file.path}, "
-                             f"got samples_per_rule {wanted}: lower it, or set it to null to take all.")  # fmt: skip
+    fewest = min(of_rules, key=lambda rule: len(of_rules[rule]), default=None)
+    if wanted is not None and fewest is not None and wanted > len(of_rules[fewest]):
+        raise InputError(f"expected at most the {len(of_rules[fewest])} puzzles of {RULES[fewest].name} in "
+                         f"{file.path}, got samples_per_rule {wanted}: lower it, or set it to null to take "
+                         "all.")  # fmt: skip
 
 
 def _warn_of_other_rules(file: PuzzleFile, groups: dict[int, Places]) -> None:
@@ -201,29 +195,3 @@ def _identity(digest: str, file: PuzzleFile, selection: Selection, *, are_stated
     rules = [part.rules if isinstance(part.rules, int) else None for part in file.parts]
     told = (digest, rules, None if are_stated else selection)
     return hashlib.sha256(repr(told).encode()).hexdigest()[:12]
-
-
-def evaluation_part(file: PuzzleFile, split: str, rules: tuple[int, ...], most: int) -> tuple[Tensor, Tensor]:
-    """Puzzles (N, 3, 9, 9) int8 of a file to evaluate on, and their rules (N,) int64, which take turns.
-
-    Every second puzzle of a rule, from its first on, is for ``val``, the others are for ``test``. Those without a rule
-    that is stated count as of one more rule, ``UNKNOWN_RULE``.
-
-    Args:
-        split: ``val`` or ``test``.
-        rules: whose puzzles are wanted.
-        most: puzzles of a rule.
-
-    Raises:
-        InputError: there is none.
-    """
-    first = ("val", "test").index(split)
-    by_rule = [np.flatnonzero(file.rules == rule)[first::2][:most] for rule in (*rules, UNKNOWN_RULE)]
-    turns = [places[i] for i in range(most) for places in by_rule if i < len(places)]
-    if not turns:
-        raise InputError(f"expected puzzles of data.eval_rules for {split}, got none in {file.path}: name rules of "
-                         "which it holds two puzzles or more.")  # fmt: skip
-    order = np.argsort(turns, kind="stable")
-    chunk = _read_whole(file, np.array(turns)[order])
-    back = torch.from_numpy(order.argsort())
-    return chunk.puzzles[back], chunk.rules[back]

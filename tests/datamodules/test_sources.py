@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from datamodules.batches import FinitePool
-from datamodules.sources import Selection, evaluation_part, file_source
+from datamodules.sources import Selection, file_source
 from datamodules.store import open_index, open_set
 from genraven.errors import InputError
 from genraven.formats.read import open_puzzles
@@ -117,13 +117,38 @@ def mixed(path: Path) -> dict[str, NDArray[np.int8]]:
 
 def test_the_rules_found_group_puzzles_whose_rule_is_not_stated(tmp_path: Path) -> None:
     put_in = mixed(tmp_path / "own.npy")
-    maps = maps_of(tmp_path / "own.npy", tmp_path / "cache", Selection((0, 5, 10), (37,)), num=2000)
+    maps = maps_of(tmp_path / "own.npy", tmp_path / "cache", Selection((0, 5, 10), (37,)))
     assert list(maps) == [0, 10, -1]  # neither the rule that is held out nor one that the file lacks
     for rule, name in ((0, "shape"), (10, "size"), (-1, "none")):
         assert np.array_equal(maps[rule], put_in[name])
     other = maps_of(tmp_path / "own.npy", tmp_path / "cache", Selection((37,), (0,)))
     assert list(other) == [37, -1]  # what follows only rules that are not asked for is left out
     assert np.array_equal(other[37], put_in["position"])
+
+
+@pytest.mark.parametrize(
+    ("trained", "num", "says"),
+    [
+        ((0, 10), 4, r"at most the 3 puzzles of shape\.constant in .* got samples_per_rule 4: lower it, or set it to"),
+        ((0, 5, 10), 2, r"all 3 rules to train on, got none of shape.*that it holds \(shape\.constant, size\.constant\)"
+                        r", or data\.samples_per_rule to null"),
+        ((5,), 1, r"got none of shape.* rules that it holds \(none\)"),
+    ],
+)  # fmt: skip
+def test_rules_that_are_found_are_held_against_the_number_asked_for(
+    trained: tuple[int, ...], num: int, says: str, tmp_path: Path
+) -> None:
+    mixed(tmp_path / "own.npy")
+    with pytest.raises(InputError, match=says) as caught:
+        file_source(open_puzzles(tmp_path / "own.npy"), Selection(trained, (37,)), num, 0, CLEAN)
+    assert "\n" not in str(caught.value)
+
+
+def test_as_many_as_are_asked_for_are_taken_of_each_rule_found(tmp_path: Path) -> None:
+    put_in = mixed(tmp_path / "own.npy")
+    maps = maps_of(tmp_path / "own.npy", tmp_path / "cache", Selection((0, 10), (37,)), num=2)
+    assert {rule: len(puzzles) for rule, puzzles in maps.items()} == {0: 2, 10: 2, -1: 2}
+    assert np.array_equal(maps[0], put_in["shape"][:2])
 
 
 def test_a_puzzle_that_also_follows_a_rule_held_out_is_left_out(tmp_path: Path) -> None:
@@ -205,28 +230,6 @@ def test_puzzles_with_gaps_are_no_exceptions(tmp_path: Path) -> None:
     assert (row_rules(torch.from_numpy(found[:1, :3].copy())) == 0).all()
 
 
-def test_evaluation_puzzles_are_whole(tmp_path: Path) -> None:
-    with_gaps(tmp_path / "own.npz", rules=[7] * 4)
-    with pytest.raises(InputError, match="whole puzzles, got unknown cells in puzzle 2") as caught:
-        evaluation_part(open_puzzles(tmp_path / "own.npz"), "val", (7,), most=9)
-    assert "\n" not in str(caught.value)
-
-
-# To evaluate on -------------------------------------------------------------------------------------------------------
-
-
-def test_evaluation_puzzles_of_a_file_are_dealt_to_validation_and_test(tmp_path: Path) -> None:
-    puzzles = torch.cat([generate(rule, 0, 5) for rule in (3, 8, 30)])
-    np.savez(tmp_path / "own.npz", puzzles=puzzles.numpy(), rules=np.repeat([3, 8, -1], 5))
-    file = open_puzzles(tmp_path / "own.npz")
-    val, rules = evaluation_part(file, "val", (3, 8, 9), most=100)
-    assert rules.tolist() == [3, 8, -1] * 3
-    assert torch.equal(val, puzzles[[0, 5, 10, 2, 7, 12, 4, 9, 14]])
-    test, rules = evaluation_part(file, "test", (8,), most=1)
-    assert rules.tolist() == [8, -1]
-    assert torch.equal(test, puzzles[[6, 11]])
-
-
 # Bad sources ----------------------------------------------------------------------------------------------------------
 
 
@@ -288,9 +291,3 @@ def test_a_rule_that_a_source_lacks_is_named_with_those_that_it_has(tmp_path: Pa
     np.savez(tmp_path / "own.npz", puzzles=generate(7, 0, 4).numpy(), rules=[7] * 4)
     with pytest.raises(InputError, match=r"got none of shape\.or in .* rules that it holds \(shape\.xor\)"):
         file_source(open_puzzles(tmp_path / "own.npz"), Selection((7, 8), ()), None, 0, CLEAN)
-
-
-def test_no_puzzle_to_evaluate_on_is_refused(tmp_path: Path) -> None:
-    np.savez(tmp_path / "own.npz", puzzles=generate(7, 0, 1).numpy(), rules=[7])
-    with pytest.raises(InputError, match="for test, got none"):
-        evaluation_part(open_puzzles(tmp_path / "own.npz"), "test", (7,), 5)

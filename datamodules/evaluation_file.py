@@ -1,0 +1,110 @@
+"""Puzzles of a user's file to evaluate on: which are for validation and which for the test, each once.
+
+B puzzles (B, 3, 9, 9) int8 of a file.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from lightning.pytorch.utilities import rank_zero_warn
+from numpy.typing import NDArray
+from torch import Tensor
+
+from genraven.errors import InputError
+from genraven.formats.puzzles import UNKNOWN_RULE, Chunk, PuzzleFile
+from genraven.metrics.memorization import UNORDERED, fingerprints
+from genraven.puzzles.masks import last_panel_mask
+from genraven.puzzles.rules import row_rules, shared_rules
+from genraven.puzzles.spec import EMPTY, RULES
+
+_MOST_NAMED = 6  # rules in a message
+
+
+@dataclass(frozen=True)
+class EvaluationFile:
+    """A file of which every second puzzle of a rule, from its first on, is for ``val``, the others for ``test``.
+
+    Of copies there is only the first. Puzzles without a rule that is stated count as of one more, ``UNKNOWN_RULE``.
+    """
+
+    file: PuzzleFile
+
+    def part(self, split: str, rules: tuple[int, ...], most: int) -> tuple[Tensor, Tensor]:
+        """Puzzles (N, 3, 9, 9) int8 of ``split`` and their rules (N,) int64, which take turns.
+
+        Args:
+            split: ``val`` or ``test``.
+            rules: whose puzzles are wanted.
+            most: puzzles of a rule.
+
+        Raises:
+            InputError: there is none, or most puzzles of a rule do not follow it.
+        """
+        first, stated = ("val", "test").index(split), self.file.rules
+        by_rule = [np.flatnonzero(self._once & (stated == rule))[first::2][:most] for rule in (*rules, UNKNOWN_RULE)]
+        turns = [places[i] for i in range(most) for places in by_rule if i < len(places)]
+        if not turns:
+            raise InputError(f"expected puzzles of data.eval_rules for {split}, got none in {self.file.path}: name "
+                             "rules of which it holds two different puzzles or more.")  # fmt: skip
+        order = np.argsort(turns, kind="stable")
+        chunk = read_whole(self.file, np.array(turns)[order])
+        _check_rules(chunk, self.file)
+        back = torch.from_numpy(order.argsort())
+        return chunk.puzzles[back], chunk.rules[back]
+
+    @cached_property
+    def _once(self) -> NDArray[np.bool_]:
+        return _first_of_copies(self.file)
+
+
+def read_whole(file: PuzzleFile, places: NDArray[np.int64]) -> Chunk:
+    """The puzzles at ``places`` of ``file``.
+
+    Raises:
+        InputError: one of them is bad, or has unknown cells.
+    """
+    chunk = file.read(places)
+    if chunk.known is not None and not chunk.known.all():
+        which = int((~chunk.known).flatten(1).any(1).nonzero()[0])
+        raise InputError(f"expected whole puzzles, got unknown cells in puzzle {places[which]} of {file.path}: leave "
+                         "such puzzles out.")  # fmt: skip
+    return chunk
+
+
+def _first_of_copies(file: PuzzleFile) -> NDArray[np.bool_]:
+    """(B,) is a puzzle unlike all before it, up to the order of rows, also without the panel that is completed?
+
+    A copy in both halves would make validation, by which models are chosen, a part of the test.
+    """
+    parts: list[list[NDArray[np.int64]]] = [[], []]
+    for chunk in file.chunks():
+        given = chunk.puzzles.masked_fill(last_panel_mask(len(chunk.puzzles)).unsqueeze(1), EMPTY)
+        for hashes, puzzles in zip(parts, (chunk.puzzles, given), strict=True):
+            hashes.append(fingerprints(puzzles)[UNORDERED].numpy())
+    once = np.ones(len(file), bool)
+    for hashes in parts:
+        is_first = np.zeros(len(file), bool)
+        is_first[np.unique(np.concatenate(hashes), return_index=True)[1]] = True
+        once &= is_first
+    if not once.all():
+        rank_zero_warn(f"of the {len(file):,} puzzles of {file.path}, {(~once).sum():,} are copies of others, up to "
+                       "the order of rows and the last panel: they are not evaluated on.")  # fmt: skip
+    return once
+
+
+def _check_rules(chunk: Chunk, file: PuzzleFile) -> None:
+    """Warns of puzzles that do not follow the rule that is stated; refuses rules that most of theirs do not follow."""
+    stated = chunk.rules != UNKNOWN_RULE
+    broken = stated & ~(shared_rules(row_rules(chunk.puzzles)) >> chunk.rules.clamp(min=0) & 1).bool()
+    if not broken.any():
+        return
+    total, wrong = (chunk.rules[which].bincount(minlength=len(RULES)) for which in (stated, broken))
+    told = [f"{wrong[rule]} of {total[rule]} of {RULES[rule].name}" for rule in wrong.nonzero().flatten().tolist()]
+    named = ", ".join(told[:_MOST_NAMED]) + ", ..." * (len(told) > _MOST_NAMED)
+    if (2 * wrong > total).any():
+        raise InputError(f"expected puzzles that follow the rules stated in {file.path}, got others ({named}): put the "
+                         "rules in their order, which `genraven describe` counts, or leave them out, so that puzzles "
+                         "are scored by those that they follow.")  # fmt: skip
+    rank_zero_warn(f"of the puzzles of {file.path} to evaluate on, these do not follow the rule stated: {named}.")
