@@ -1,7 +1,9 @@
 """The record of a completion: what was given and written, how sure the model was, what was decided and why.
 
 One JSON object a line. Cells are numbered 0-80 in the order row, panel, cell row, cell column; a cell is [] where it is
-empty, else [shape, size, color].
+empty, else [shape, size, color]. Each line says how many ``records`` there are, and its ``digest`` is of all up to it.
+It tells what was damaged or edited and no forgery: it has no key, so that whoever changes a file on purpose can write a
+digest that fits.
 """
 
 import json
@@ -19,8 +21,9 @@ from genraven.errors import InputError
 from genraven.files import appears_whole
 from genraven.puzzles import layout
 from genraven.puzzles.spec import EMPTY, NUM_ATTRIBUTES, NUM_CELLS, NUM_PANELS, TOKENS_PER_PUZZLE
+from genraven.trust.digest import changed, digest
 
-VERSION, SUFFIX = 2, ".audit.jsonl"
+VERSION, SUFFIX = 3, ".audit.jsonl"
 Decision = Literal["accept", "review"]
 Cell = Sequence[int]
 
@@ -113,35 +116,62 @@ def puzzles_of(records: Sequence[Record]) -> tuple[Tensor, Tensor]:
 
 def write_records(path: Path, records: Iterable[Record]) -> None:
     """Writes all of them, or nothing."""
+    all_of_it, before = list(records), ""
     with appears_whole(path) as temporary, temporary.open("w") as file:
-        for record in records:
-            file.write(json.dumps({"version": VERSION, **asdict(record)}, allow_nan=False) + "\n")
+        for record in all_of_it:
+            body = {"version": VERSION, "records": len(all_of_it), **asdict(record)}
+            before = digest(body, before)
+            file.write(json.dumps(body | {"digest": before}, allow_nan=False) + "\n")
 
 
 def read_records(path: Path) -> list[Record]:
-    """What ``write_records`` wrote.
+    """What ``write_records`` wrote, or what somebody made up who wrote the digests as well: these have no key.
 
     Raises:
-        InputError: another file, or another version.
+        InputError: another file, another version, or one that its digests do not fit.
     """
     try:
         with open_regular(path) as file:
-            return [_record(line, f"line {i} of {path}") for i, line in enumerate(file, 1)]
+            return _checked(file, path)
     except OSError as error:
         raise InputError(f"expected audit records in {path}, got none ({error.strerror}).") from None
 
 
-def _record(line: bytes, where: str) -> Record:
+def _checked(lines: Iterable[bytes], path: Path) -> list[Record]:
+    """The records of ``lines``, held against their digests."""
+    records, before, total = list[Record](), "", None
+    for i, line in enumerate(lines, 1):
+        where = f"line {i} of {path}"
+        body = _body(line, where)
+        if body["version"] == VERSION:
+            noted, before = body.pop("digest", None), digest(body, before)
+            if noted != before:
+                raise InputError(changed(where, "`genraven complete`"))
+            total = body.pop("records", None)
+        records.append(_record(body, where))
+    if total not in (None, len(records)):
+        raise InputError(changed(str(path), "`genraven complete`"))
+    return records
+
+
+def _body(line: bytes, where: str) -> dict[str, Any]:
+    """A line, of this version or of an older one, which had no digest."""
     try:
         body = parse_json(line.decode())
     except ValueError:
         body = None
-    version = body.pop("version", None) if isinstance(body, dict) else None
-    if version == 1:  # before what is given was noted
-        version, body["familiarity"] = VERSION, None
-    if version != VERSION or set(body) != {item.name for item in fields(Record)}:
+    if not isinstance(body, dict) or body.get("version") not in range(1, VERSION + 1):
         raise InputError(f"expected an audit record of version {VERSION} in {where}, got another: write it anew with "
                          "`genraven complete`.")  # fmt: skip
+    return body
+
+
+def _record(body: dict[str, Any], where: str) -> Record:
+    if body.pop("version") == 1:  # before what is given was noted
+        body["familiarity"] = None
+    if set(body) != {item.name for item in fields(Record)}:
+        raise InputError(f"expected a whole audit record in {where}, got another: write it anew with `genraven "
+                         "complete`.")  # fmt: skip
     return Record(**(body | {"candidates": [Candidate(**each) for each in body["candidates"]]}))
 
 

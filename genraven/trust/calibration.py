@@ -5,7 +5,6 @@ thresholds, the strictest first. Learn then test (Angelopoulos et al. 2021): thr
 from puzzles of their own (``chosen``), the tests from others (``tested``), so that each test is an exact binomial one.
 """
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,7 @@ from scipy.stats import binom
 from genraven.bounded import read_json
 from genraven.errors import InputError, shown
 from genraven.files import appears_whole
+from genraven.trust.digest import changed, digest
 from genraven.trust.risk import area
 
 Floats = NDArray[np.float64]
@@ -157,17 +157,17 @@ class Calibration:
                                  f"{shown(now)}: complete as then, or calibrate anew.")  # fmt: skip
 
     def write(self, path: Path) -> None:
-        """Writes it whole, with a digest."""
+        """Writes it whole, with a digest, which tells accidents and no forgery: it has no key."""
         body = json.loads(json.dumps({"version": VERSION, **asdict(self)}))
         with appears_whole(path) as temporary:
-            temporary.write_text(json.dumps(body | {"digest": _digest(body)}, indent=1) + "\n")
+            temporary.write_text(json.dumps(body | {"digest": digest(body)}, indent=1) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> "Calibration":
-        """What ``write`` wrote.
+        """What ``write`` wrote, or what somebody made up who wrote its digest as well: that has no key.
 
         Raises:
-            InputError: no such file, another version, or one that was edited.
+            InputError: no such file, another version, or one that its digest does not fit.
         """
         again = "run `genraven calibrate`"
         try:
@@ -175,9 +175,9 @@ class Calibration:
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is no JSON"
             raise InputError(f"expected a calibration in {path}, got none ({reason}): {again}.") from None
-        digest = body.pop("digest", None) if isinstance(body, dict) else None
-        if digest is None or digest != _digest(body):
-            raise InputError(f"expected {path} as `genraven calibrate` wrote it, got an edited file: {again} again.")
+        noted = body.pop("digest", None) if isinstance(body, dict) else None
+        if noted is None or noted != digest(body):
+            raise InputError(changed(str(path), "`genraven calibrate`"))
         if body.pop("version", None) != VERSION or set(body) != {item.name for item in fields(cls)}:
             raise InputError(f"expected a calibration of version {VERSION} in {path}, got another: {again} again.")
         counts = {name: Counts(**{k: _tuples(v) for k, v in body[name].items()}) for name in ("chosen", "tested")}
@@ -239,10 +239,6 @@ def fit_probability(scores: ArrayLike, correct: ArrayLike) -> tuple[tuple[float,
     level = np.maximum.accumulate((level * puzzles + 0.5) / (puzzles + 1))
     middles = np.add.reduceat(values * num, blocks[:-1]) / puzzles
     return tuple(middles.tolist()), tuple(level.tolist())
-
-
-def _digest(body: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
 def _tuples(value: Any) -> Any:

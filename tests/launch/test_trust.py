@@ -234,6 +234,7 @@ def test_what_the_checker_says_decides_nothing(runs: dict[str, Path], here: Path
         assert main(["complete", run, "p.npy", *options, "--out", f"{says}.npy", "--device", "cpu"]) == 0
         lines = [json.loads(line) for line in Path(f"{says}.audit.jsonl").read_text().splitlines()]
         assert [line.pop("checker")["says_right"] for line in lines] == [says == "right"] * 5
+        assert len({line.pop("digest") for line in lines}) == 5
         found.append(lines)
     assert found[0] == found[1]
 
@@ -297,7 +298,7 @@ def test_what_cannot_be(runs: dict[str, Path], here: Path, capsys: pytest.Captur
     ):
         assert says in error_of(words, capsys)
     Path("c.json").write_text(Path("c.json").read_text().replace('"delta": 0.1', '"delta": 0.5'))
-    assert "got an edited file" in error_of([*complete, "0.05"], capsys)
+    assert "got another content than its digest is of" in error_of([*complete, "0.05"], capsys)
     damaged = np.load("p.npy")
     damaged[2, :, 3:6, :3] = -1
     np.save("p.npy", damaged)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from simulated import Copier
 
+from genraven.errors import InputError
 from genraven.puzzles.generate import generate
 from genraven.puzzles.masks import last_panel_mask
 from genraven.trust.audit import Candidate, Record, cells_of, puzzles_of, read_records, strongest_first, write_records
@@ -63,17 +64,38 @@ def test_records_are_read_as_written_and_hold_the_puzzles(tmp_path: Path) -> Non
     assert torch.equal(mask, last_panel_mask(NUM))
     lines = (tmp_path / "r.jsonl").read_text().splitlines()
     assert {(json.loads(line)["version"], json.loads(line)["decision"]) for line in lines} == {
-        (2, "accept"), (2, "review"),
+        (3, "accept"), (3, "review"),
     }  # fmt: skip
 
 
-def test_records_of_the_first_version_are_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [1, 2])
+def test_records_of_older_versions_are_read(version: int, tmp_path: Path) -> None:
     write_records(tmp_path / "r.jsonl", made := records())
     lines = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
     for line in lines:
-        del line["familiarity"]
-    (tmp_path / "r.jsonl").write_text("".join(json.dumps(line | {"version": 1}) + "\n" for line in lines))
+        del line["digest"], line["records"]
+        if version == 1:
+            del line["familiarity"]
+    (tmp_path / "r.jsonl").write_text("".join(json.dumps(line | {"version": version}) + "\n" for line in lines))
     assert read_records(tmp_path / "r.jsonl") == made
+
+
+@pytest.mark.parametrize("kind", ["edited", "left out", "cut off", "in another order", "twice", "without digest"])
+def test_records_that_are_not_as_they_were_written_are_refused(kind: str, tmp_path: Path) -> None:
+    """And the message says what that tells, and what not."""
+    write_records(path := tmp_path / "r.jsonl", records())
+    lines = path.read_text().splitlines()
+    edited = {
+        "edited": [line.replace('"decision": "review"', '"decision": "accept"') for line in lines],
+        "left out": lines[:2] + lines[3:],
+        "cut off": lines[:-1],
+        "in another order": [*lines[1::-1], *lines[2:]],
+        "twice": [*lines, lines[-1]],
+        "without digest": [json.dumps({k: v for k, v in json.loads(line).items() if k != "digest"}) for line in lines],
+    }
+    path.write_text("\n".join(edited[kind]) + "\n")
+    with pytest.raises(InputError, match=r"r\.jsonl as it was written.*not who wrote it: it has no key"):
+        read_records(path)
 
 
 def test_reasons_name_given_panels_the_strongest_first() -> None:
