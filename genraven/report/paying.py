@@ -41,5 +41,5 @@ def _reviews(of: Bill, question: Question) -> str:
     assert of.review_share is not None
     price = question.prices.review_price
     cost = "" if of.reviewing is None else f": {of.reviewing:,.0f} of money at {price:g} each"
-    return (f"It accepts {1 - of.review_share:.0%} of them with at most {MAX_ERROR:.0%} wrong and leaves "
-            f"{of.review_share:.0%} to review{cost}.")  # fmt: skip
+    return (f"Of puzzles like those of its calibration it accepts {1 - of.review_share:.0%} with at most "
+            f"{MAX_ERROR:.0%} wrong and leaves {of.review_share:.0%} to review{cost}.")  # fmt: skip

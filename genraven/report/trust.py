@@ -2,16 +2,19 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from genraven.errors import InputError
 from genraven.run_folder import CALIBRATION
 from genraven.trust.calibration import Calibration
+from genraven.trust.power import NOT_CHECKED, Sight
 
 MAX_ERRORS = (0.05, 0.1)
 MAX_ERROR = MAX_ERRORS[0]
 """Share of wrong ones among accepted completions, at which reviews are reckoned."""
+FILES = (1, 20)
+"""Puzzles in the files of which is said what the check can see."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class Trust:
     seconds: float | None = None
     """Device-seconds that a puzzle takes, completed as it was calibrated: several candidates, and their confidence.
     None where that was not timed."""
+    sight: Mapping[int, str] = field(default_factory=dict)
+    """What the check whether puzzles are like those of the calibration can see, by the puzzles in a file, in words."""
 
     @property
     def knowledge(self) -> float | None:
@@ -50,7 +55,7 @@ class Trust:
         share = self.accepted.get(max_error)
         if share is None:
             return f"too few calibration puzzles to promise {max_error:.0%} error"
-        return f"accepts {share:.0%} at {max_error:.0%} error, leaves {1 - share:.0%} to review"
+        return f"of puzzles like its own accepts {share:.0%} at {max_error:.0%} error, leaves {1 - share:.0%} to review"
 
 
 def read_trust(run: Path, max_errors: tuple[float, ...] = MAX_ERRORS) -> Trust | None:
@@ -80,6 +85,7 @@ def read_trust(run: Path, max_errors: tuple[float, ...] = MAX_ERRORS) -> Trust |
         accepted,
         found.model,
         digest,
+        sight={num: str(Sight.of(found, num)) if found.familiarity else NOT_CHECKED for num in FILES},
     )
 
 

@@ -56,7 +56,8 @@ class Record:
     promise: Mapping[str, Any] | None
     """``max_error`` and ``delta``: with probability 1 - delta over calibration puzzles at most max_error of the
     accepted are wrong, for ``holds_for``; None where none was asked for. ``unlike_p_value``: chance of puzzles as
-    different from those, as the ones of the file are as a whole, if they are of the same kind."""
+    different from those, as the ones of the file are as a whole, if they are of the same kind. ``check``: what that
+    check could have seen with so many puzzles and what not, in numbers and ``in_words``."""
     familiarity: float | None
     """Nats by which the given cells are likelier than the model expects; None where it does not know."""
     given: Sequence[Cell | None]

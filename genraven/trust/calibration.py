@@ -24,7 +24,7 @@ from genraven.trust.digest import changed, digest
 from genraven.trust.risk import area
 
 Floats = NDArray[np.float64]
-VERSION = 2
+VERSION = 3
 ALL = "all"  # the group of all puzzles
 NUM_THRESHOLDS = 100
 LOWEST = -1e308  # a threshold that accepts whatever has a score; JSON has no infinity
@@ -103,6 +103,8 @@ class Calibration:
     """Scores and probabilities of being correct; linear between them."""
     familiarity: tuple[float, ...] = ()
     """Of the tested puzzles, sorted; empty where the method does not know it."""
+    power: Mapping[str, Mapping[str, Sequence[int]]] | None = None
+    """What the check of familiarity sees, as ``genraven.trust.power`` measures it; None where that was not measured."""
     trust: Mapping[str, Any] = field(default_factory=dict)
     """Area under risk against coverage and calibration error of the tested puzzles."""
 
@@ -178,7 +180,10 @@ class Calibration:
         noted = body.pop("digest", None) if isinstance(body, dict) else None
         if noted is None or noted != digest(body):
             raise InputError(changed(str(path), "`genraven calibrate`"))
-        if body.pop("version", None) != VERSION or set(body) != {item.name for item in fields(cls)}:
+        version = body.pop("version", None)
+        if version == 2:  # before the power of its check was measured
+            version, body["power"] = VERSION, None
+        if version != VERSION or set(body) != {item.name for item in fields(cls)}:
             raise InputError(f"expected a calibration of version {VERSION} in {path}, got another: {again} again.")
         counts = {name: Counts(**{k: _tuples(v) for k, v in body[name].items()}) for name in ("chosen", "tested")}
         tuples = {name: _tuples(body[name]) for name in ("groups", "thresholds", "knots", "familiarity")}

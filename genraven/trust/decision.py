@@ -17,9 +17,11 @@ from genraven.methods.method import Confidence
 from genraven.puzzles.spec import NUM_PANELS
 from genraven.trust.calibration import Calibration
 from genraven.trust.confidence import Writer, confidence, write_candidates
-from genraven.trust.familiarity import are_unlike, familiarity, unlike
+from genraven.trust.familiarity import familiarity
 from genraven.trust.features import FEATURES, panel_features, written_panels
+from genraven.trust.independence import first_of_copies, given_cells
 from genraven.trust.numerics import numerics_of
+from genraven.trust.power import Check, held_against
 
 
 class Model(Writer, Protocol):
@@ -42,9 +44,9 @@ class Decided:
     """(B,) float64 of being right, for puzzles like those of the calibration."""
     accepted: Tensor
     """(B,) bool; none where the puzzles are unlike those of the calibration, whose promise is not of them."""
-    unlike_p_value: float | None
-    """Chance of puzzles as different from those of the calibration if they are of the same kind; None of a method that
-    does not know how likely puzzles are."""
+    check: Check
+    """Whether the puzzles are like those of the calibration, and what that check could have seen, also in words: its
+    ``str``."""
 
 
 def decide(
@@ -77,17 +79,20 @@ def decide(
     candidates = write_candidates(model, puzzles, mask, found.completion["candidates"], generator)
     scores, best = confidence(name, model, candidates, mask, generator).max(1)
     every = torch.arange(len(candidates), device=candidates.device)
-    p_value = None
-    if found.familiarity:
-        p_value = unlike(familiarity(model, candidates[:, 0], mask, generator), found.familiarity)
+    check = held_against(found, _familiarities(model, candidates[:, 0], mask, generator) if found.familiarity else None)
     accepted = torch.from_numpy(found.promise(max_error).accepts(scores.numpy()))
     return Decided(
         candidates[every, best.to(candidates.device)],
         scores,
         torch.from_numpy(found.probability(scores.numpy())),
-        torch.zeros_like(accepted) if are_unlike(p_value) else accepted,
-        p_value,
+        torch.zeros_like(accepted) if check.are_unlike else accepted,
+        check,
     )
+
+
+def _familiarities(model: Model, completed: Tensor, mask: Tensor, generator: torch.Generator | None) -> Tensor:
+    """(N,) of the different ones among ``completed`` puzzles."""
+    return familiarity(model, completed, mask, generator)[first_of_copies(given_cells(completed, mask))]
 
 
 def check_as_calibrated(

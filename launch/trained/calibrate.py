@@ -1,12 +1,15 @@
 """``genraven calibrate``: from which confidence on a model's completions can be accepted, with a promise."""
 
 import argparse
+import itertools
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from genraven.errors import InputError
@@ -19,7 +22,9 @@ from genraven.run_folder import CALIBRATION, TENSORBOARD, home
 from genraven.trust.calibration import Calibration, Promise, check_rate, puzzles_needed
 from genraven.trust.confidence import usable
 from genraven.trust.decision import how_completed, model_digest
+from genraven.trust.familiarity import knows_familiarity
 from genraven.trust.fitting import Labelled, calibrated, with_trust
+from genraven.trust.power import ALIKE, NEVER_TRAINED, NOT_CHECKED, NUM_FILES, POOL, Sight, measured_power
 from genraven.trust.risk import risk_coverage
 from launch.runs.folder import find_checkpoint
 from launch.trained.calibration_set import calibration_set
@@ -27,6 +32,7 @@ from launch.trained.checkers import Checker, find_checker
 from launch.trained.completions import completions
 from launch.trained.load import load_run
 from launch.trained.numerics import Numerics
+from launch.trained.other_kinds import familiarities, other_kinds
 from launch.trained.sampling import given_sampling, sample_by
 from lightning_modules import PuzzleModule
 
@@ -54,6 +60,11 @@ def calibrate(options: argparse.Namespace) -> None:
         completion = how_completed(model, options.candidates, mask)
         labelled = label(model, used.puzzles, used.rules, mask, checker, num=options.candidates, names=names,
                          batch_size=options.batch_size)  # fmt: skip
+        others = dict[str, NDArray[np.float64]]()
+        if knows_familiarity(model.method):
+            kinds = other_kinds(used.puzzles[: options.puzzles_to_choose], {*data.trained, *used.rules.tolist()},
+                                options.seed)  # fmt: skip
+            others = familiarities(model, kinds, mask[0], options.batch_size)
     chosen, tested = labelled.split(options.puzzles_to_choose)
     found = calibrated(
         chosen, tested, model=model_digest(model), completion=completion,
@@ -61,10 +72,13 @@ def calibrate(options: argparse.Namespace) -> None:
     )  # fmt: skip
     promises = [found.promise(max_error) for max_error in options.max_error]  # or complains, before anything is written
     found = with_trust(found, tested)
+    if chosen.familiarity is not None:
+        power = measured_power(found.familiarity, {ALIKE: chosen.familiarity[:POOL], **others}, seed=options.seed)
+        found = replace(found, power=power)
     found.write(out)
     if options.out is None and (home(path) / TENSORBOARD).is_dir():
         _show(home(path) / TENSORBOARD, checkpoint["global_step"], found, promises, tested)
-    print("\n".join([*summary(found), *(said(promise, found) for promise in promises), str(out)]))
+    print("\n".join([*summary(found), *(said(promise, found) for promise in promises), *sight(found), str(out)]))
 
 
 def _show(folder: Path, step: int, found: Calibration, promises: Sequence[Promise], tested: Labelled) -> None:
@@ -146,6 +160,24 @@ def summary(found: Calibration) -> list[str]:
     return lines
 
 
+def sight(found: Calibration) -> list[str]:
+    """What the check whether puzzles are like those of the calibration can see, as lines of text."""
+    if not found.familiarity:
+        return [NOT_CHECKED]
+    assert found.power is not None
+    sizes = list(next(iter(found.power.values())))
+    least = next(n for n in itertools.count(1) if Sight.of(found, n).can_alarm)
+    lines = ["whether puzzles are like these is checked of a file as a whole; files that are taken for unlike, of "
+             f"{NUM_FILES} each, by the puzzles in a file:"]  # fmt: skip
+    lines.append(" " * 42 + "".join(f"{size:>6}" for size in sizes))
+    lines += [f"  {kind:40}" + "".join(f"{of[size][0]:6}" for size in sizes) for kind, of in found.power.items()]
+    if least > 1:
+        lines.append(f"  fewer than {least} puzzles are never taken for unlike, whatever they are")
+    if not any(kind.startswith(NEVER_TRAINED) for kind in found.power):
+        lines.append("  no rule was left that was never trained: what the check sees of such is not known")
+    return lines
+
+
 def said(promise: Promise, found: Calibration) -> str:
     """A promise in words."""
     of_what = "each rule" if len(found.groups) > 1 else "their mix of rules"
@@ -153,8 +185,8 @@ def said(promise: Promise, found: Calibration) -> str:
         return f"at most {promise.max_error:.0%} wrong: expects to accept nothing, since no threshold passed the test"
     low, high = (x.item() for x in Rate(torch.tensor(promise.accepted), torch.tensor(promise.total)).interval())
     return (f"at most {promise.max_error:.0%} wrong: expects to accept {promise.expected_share:.0%} [{low:.0%}, "
-            f"{high:.0%}] of puzzles like these, with probability {1 - promise.delta:.0%} over calibrations, for "
-            f"{of_what}")  # fmt: skip
+            f"{high:.0%}] of puzzles like those of the calibration, with probability {1 - promise.delta:.0%} over "
+            f"calibrations, for {of_what}")  # fmt: skip
 
 
 def calibration_of(path: Path, given: Path | None) -> Path:

@@ -12,7 +12,9 @@ from genraven.puzzles.masks import last_panel_mask
 from genraven.report.trust import MAX_ERRORS, file_digest
 from genraven.trust.calibration import Calibration
 from genraven.trust.decision import check_as_calibrated
-from genraven.trust.familiarity import are_unlike, unlike
+from genraven.trust.familiarity import are_unlike
+from genraven.trust.independence import first_of_copies, given_cells
+from genraven.trust.power import held_against
 from genraven.trust.risk import trustworthiness
 from launch.trained.calibrate import calibration_of, label
 from launch.trained.checkers import find_checker
@@ -55,8 +57,8 @@ class Calibrated:
             batch_size: completions at a time.
         """
         name, candidates = self.calibration.score, self.calibration.completion["candidates"]
-        start = time.perf_counter()
-        of = label(model, puzzles, rules, last_panel_mask(len(puzzles)), find_checker(None), num=candidates,
+        start, mask = time.perf_counter(), last_panel_mask(len(puzzles))
+        of = label(model, puzzles, rules, mask, find_checker(None), num=candidates,
                    names=(name,), batch_size=batch_size, given=given,
                    familiar=bool(self.calibration.familiarity))  # type: ignore[arg-type]  # fmt: skip
         seconds = time.perf_counter() - start  # what they give is on the CPU: the device is done
@@ -69,10 +71,11 @@ class Calibrated:
             except InputError:  # too few calibration puzzles for this one
                 continue
             accepted[f"{max_error:g}"] = {"accepted": int(kept.sum()), "wrong": int((kept & ~correct).sum())}
-        known = self.calibration.familiarity
-        p_value = None if of.familiarity is None or not known else unlike(of.familiarity, known)
-        told = {"score": name, "count": len(scores), "seconds": seconds}
-        return found | told | {"accepted": accepted, "unlike_p_value": p_value}
+        seen = given_cells(puzzles if given is None else given, mask)
+        values = None if of.familiarity is None else of.familiarity[first_of_copies(seen).numpy()]
+        check = held_against(self.calibration, values)
+        told = {"score": name, "count": len(scores), "seconds": seconds, "accepted": accepted}
+        return found | told | {"unlike_p_value": check.p_value, "check": check.as_json()}
 
 
 def said(found: dict[str, Any]) -> str:
@@ -85,4 +88,6 @@ def said(found: dict[str, Any]) -> str:
         lines.append(f"  at {float(max_error):.0%} error {kept['accepted']} accepted, {kept['wrong']} of them wrong")
     if are_unlike(found["unlike_p_value"]):
         lines.append("  these puzzles are unlike those of the calibration: `genraven complete` would accept none")
+    if "check" in found:  # not of older evaluations
+        lines.append(f"  {found['check']['in_words']}")
     return "\n".join(lines)

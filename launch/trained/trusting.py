@@ -21,7 +21,8 @@ from genraven.trust.audit import SUFFIX, Candidate, Record, cells_of, strongest_
 from genraven.trust.calibration import Calibration, Promise, check_rate
 from genraven.trust.confidence import feature_agreement, usable
 from genraven.trust.decision import check_as_calibrated, check_given, how_completed, model_digest
-from genraven.trust.familiarity import are_unlike, unlike
+from genraven.trust.independence import first_of_copies, given_cells
+from genraven.trust.power import Check, held_against
 from genraven.trust.reason import panel_support
 from genraven.trust.review import to_html
 from launch.runs.folder import find_checkpoint
@@ -80,7 +81,12 @@ def complete_trusted(options: argparse.Namespace, puzzles: Tensor, mask: Tensor)
             completed = done.candidates[torch.arange(len(best)), best]
             kept.append(completed)
             records += _records(trusted, done, completed, mask[done.part], options)
-    records = _held_against(trusted.calibration, records, accept_unlike=options.accept_unlike)
+    check = None
+    if trusted.calibration is not None:
+        firsts = first_of_copies(given_cells(puzzles, mask)).tolist()
+        known = [r.familiarity for r, is_first in zip(records, firsts, strict=True) if is_first]
+        check = held_against(trusted.calibration, None if None in known else known)  # type: ignore[arg-type]
+        records = _held_against(check, records, accept_unlike=options.accept_unlike)
     write_records(options.out.with_suffix(SUFFIX), records)
     if options.review is not None:
         with appears_whole(options.review) as temporary:
@@ -88,23 +94,24 @@ def complete_trusted(options: argparse.Namespace, puzzles: Tensor, mask: Tensor)
     accepted = sum(record.decision == "accept" for record in records)
     print(f"{options.out.with_suffix(SUFFIX)}: {accepted} of {len(records)} accepted, {len(records) - accepted} to "
           "review")  # fmt: skip
+    if check is not None:
+        print(check)
     if options.review is not None:
         print(f"{options.review}: to review, the most doubtful first")
     return torch.cat(kept), records
 
 
-def _held_against(calibration: Calibration | None, records: list[Record], *, accept_unlike: bool) -> list[Record]:
+def _held_against(check: Check, records: list[Record], *, accept_unlike: bool) -> list[Record]:
     """The records, with what all together say of the promise: is it of puzzles like these? If not, none is accepted."""
-    values = [record.familiarity for record in records if record.familiarity is not None]
-    if calibration is None or not calibration.familiarity or not values:
-        return records
-    p_value = unlike(values, calibration.familiarity)
-    records = [replace(r, promise={**r.promise, "unlike_p_value": p_value} if r.promise else None) for r in records]
-    if not are_unlike(p_value):
+    found: dict[str, Any] = {"check": check.as_json()}
+    if check.p_value is not None:
+        found["unlike_p_value"] = check.p_value
+    records = [replace(record, promise={**(record.promise or {}), **found}) for record in records]
+    if not check.are_unlike:
         return records
     instead = "accepts some all the same" if accept_unlike else "accepts none (--accept-unlike accepts all the same)"
-    print(f"genraven: these puzzles, as a whole, are unlike those of the calibration (p = {p_value:.1g}), and its "
-          f"promise does not hold for them: {instead}; `genraven calibrate --source` calibrates on your own",
+    print(f"genraven: these puzzles, as a whole, are unlike those of the calibration (p = {check.p_value:.1g}), and "
+          f"its promise does not hold for them: {instead}; `genraven calibrate --source` calibrates on your own",
           file=sys.stderr)  # fmt: skip
     return records if accept_unlike else [replace(record, decision="review") for record in records]
 

@@ -101,6 +101,7 @@ def test_what_calibrations_say_is_there_and_an_edited_one_is_named(tmp_path: Pat
     assert "| autoregressive | agreement |" in table
     assert "| 1.00 |" in table
     assert "diffusion/calibration.json is passed over: " in page
+    assert "a file of 1 puzzle" in page and "It was not checked whether these puzzles are like those" in page
 
 
 @pytest.mark.usefixtures("quick")

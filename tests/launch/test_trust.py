@@ -119,7 +119,9 @@ def test_an_evaluation_says_how_far_a_model_knows(
     assert trusted["weights"] == plain["weights"] == json.loads((run / "calibration.json").read_text())["model"]
     assert found["area"]["value"] == found["random_area"] == 1.0  # untrained: all are wrong
     assert found["accepted"]["0.05"] == {"accepted": 0, "wrong": 0}
-    assert "at 5% error 0 accepted, 0 of them wrong" in capsys.readouterr().out
+    assert found["check"]["puzzles"] == 12 and found["check"]["size"] == 10
+    said = capsys.readouterr().out
+    assert "at 5% error 0 accepted, 0 of them wrong" in said and found["check"]["in_words"] in said
     events = EventAccumulator(str(run / "tensorboard"))
     events.Reload()
     assert {"trust/area", "trust/calibration_error", "trust/accepted_at_0.05_error"} <= set(events.Tags()["scalars"])
@@ -147,13 +149,17 @@ def test_puzzles_of_another_kind_are_not_accepted(
         record = read_records(Path("done.audit.jsonl"))[0]
         assert record.promise is not None
         assert (record.familiarity is not None) is ("unlike_p_value" in record.promise) is can_tell
+        words = record.promise["check"]["in_words"]
+        assert words in said.out and words in Path("review.html").read_text()
+        assert words.startswith("100 different puzzles checked" if can_tell else "It was not checked whether")
         assert main([*command, "--accept-unlike"]) == 0
         assert "100 of 100 accepted" in capsys.readouterr().out
     model = load_run(find_checkpoint(runs["gpt2"]), "cpu")[0]
     noise, mask = torch.from_numpy(np.load("noise.npy")), last_panel_mask(100)
     decided = decide(model, noise, mask, "gpt2.json", max_error=0.05)
-    assert decided.unlike_p_value is not None and decided.unlike_p_value < ALARM
+    assert decided.check.p_value is not None and decided.check.p_value < ALARM
     assert not decided.accepted.any()
+    assert "they are unlike those" in str(decided.check)
 
 
 @pytest.fixture
@@ -222,6 +228,38 @@ def test_what_a_model_was_trained_on_may_not_be_known(
     assert main([*command, "--source", "own.npy"]) == 0
     assert "whether the model was trained on some of these puzzles is not known: expected" in capsys.readouterr().err
     assert len(json.loads(Path("run/calibration.json").read_text())["source"]["not_known"]) == 2
+
+
+def test_what_the_check_could_see_is_measured_and_said(
+    runs: dict[str, Path], here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a file of a puzzle it sees nothing, and copies are one puzzle."""
+    run, states = str(runs["gpt2"]), torch.randint(701, (1, 81), generator=torch.Generator().manual_seed(0))
+    noise = layout.tokens_to_puzzles(layout.states_to_tokens(states)).numpy()
+    assert main(["calibrate", run, *FEW, "--rules-from", "checkers:right", "--out", "c.json"]) == 0
+    assert "fewer than 3 puzzles are never taken for unlike" in capsys.readouterr().out
+    power = json.loads(Path("c.json").read_text())["power"]
+    rules = [kind for kind in power if kind.startswith("never trained: ")]
+    spoilt = ["2% of the cells replaced", "10% of the cells replaced", "random cells"]
+    assert list(power) == ["the same kind", *spoilt, *rules] and len(rules) == 6
+    assert "never trained: shape.constant" not in rules
+    assert all(list(of_kind) == ["1", "2", "3", "5", "10"] for of_kind in power.values())
+    assert all(of_kind["2"] == [0, 200] for of_kind in power.values()) and power["random cells"]["10"][0] > 100
+    command = ["complete", run, "n.npy", "--max-error", "0.05", "--calibration", "c.json", "--exchanges", "0"]
+    for puzzles, says in (
+        (noise, "1 puzzle checked, as a whole, against 60 of the calibration: no alarm"),
+        (noise.repeat(20, 0), "1 puzzle checked"),
+        (generate(0, 0, 7, split="test").numpy(), "7 different puzzles checked"),
+    ):
+        np.save("n.npy", puzzles)
+        assert main([*command, "--device", "cpu", "--out", "done.npy", "--review", "r.html"]) == 0
+        said = capsys.readouterr().out
+        assert f"{len(puzzles)} of {len(puzzles)} accepted" in said
+        words = read_records(Path("done.audit.jsonl"))[0].promise["check"]["in_words"]  # type: ignore[index]
+        assert words.startswith(says) and words in said and words in Path("r.html").read_text()
+        assert ("can see nothing here" in words) is (len(puzzles) != 7)
+    decided = decide(load_run(run, "cpu")[0], torch.from_numpy(noise), last_panel_mask(1), "c.json", max_error=0.05)
+    assert decided.accepted.all() and "can see nothing here" in str(decided.check)
 
 
 def test_what_the_checker_says_decides_nothing(runs: dict[str, Path], here: Path) -> None:

@@ -300,7 +300,8 @@ def test_the_total_cost_with_the_reviews_that_a_calibration_asks_for() -> None:
     timed = {"complete": 36.0, "generate": 36.0}  # of 1 000 puzzles written once
     told = told_of_reviews("completion", TRUST, timed)
     assert "Writing 100,000 puzzles a year takes 10 device-hours, 20.00 of money." in told
-    assert "It accepts 80% of them with at most 5% wrong and leaves 20% to review: 10,000 of money at 0.5 each." in told
+    assert "Of puzzles like those of its calibration it accepts 80% with at most 5% wrong and leaves 20%" in told
+    assert "to review: 10,000 of money at 0.5 each." in told
     assert "In all, for the first year: 10,022.00." in told
     told = told_of_reviews("generation", TRUST, timed)
     assert "accepts" not in told

@@ -29,10 +29,11 @@ def test_runs_side_by_side(tmp_path: Path) -> None:
     assert knows.knowledge == pytest.approx(1)
     assert guesses.knowledge == pytest.approx(0, abs=0.25)
     assert knows.accepted[0.05] > 0.7
-    assert guesses.said(0.05) == "accepts 0% at 5% error, leaves 100% to review"
+    assert guesses.said(0.05) == "of puzzles like its own accepts 0% at 5% error, leaves 100% to review"
     assert trust_cells(knows)[2] == "1.00"
     assert trust_cells(guesses)[4] == "0%"
     assert share_to_review([knows, guesses]) == pytest.approx(1 - knows.accepted[0.05] / 2)
+    assert list(knows.sight) == [1, 20] and "not checked whether" in knows.sight[1]  # no familiarity
     assert share_to_review([knows, None]) is share_to_review([]) is None
 
 
