@@ -29,6 +29,7 @@ from genraven.metrics.table import SCORES
 from genraven.puzzles.masks import last_panel_mask, without
 from genraven.puzzles.spec import NUM_RULES
 from lightning_modules.averaging import ExponentialMovingAverage
+from lightning_modules.given import check_given, check_puzzles
 from lightning_modules.lightning_internals import forget_metrics, validation_follows
 from lightning_modules.optimization import Schedule, parameter_groups, schedule_factor
 
@@ -188,7 +189,10 @@ class PuzzleModule(L.LightningModule, ABC):
     @outside_inference_mode  # some methods take gradients
     def complete(self, puzzles: Tensor, mask: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """``puzzles`` (B, 3, 9, 9) with the cells under ``mask`` (B, 9, 9) bool written anew, the others as given."""
+        check_puzzles(puzzles)
         self.check_mask(puzzles, mask)
+        if not self.method.reads_numbers:
+            check_given(puzzles, mask)
         return self.method.complete(self.network, without(puzzles, mask), mask, self.sampling, generator)
 
     @torch.no_grad()
@@ -239,6 +243,8 @@ class PuzzleModule(L.LightningModule, ABC):
     @staticmethod
     def check_mask(puzzles: Tensor, mask: Tensor) -> None:
         """Raises InputError unless ``mask`` leaves cells open and keeps others in each puzzle."""
+        if not isinstance(mask, Tensor):
+            raise InputError(f"expected a bool mask as a tensor, got {type(mask).__name__}: use torch.as_tensor.")
         if mask.dtype != torch.bool or mask.shape != (len(puzzles), *puzzles.shape[2:]):
             raise InputError(f"expected a bool mask of {(len(puzzles), *puzzles.shape[2:])} for puzzles "
                              f"{tuple(puzzles.shape)}, got {mask.dtype} of {tuple(mask.shape)}.")  # fmt: skip

@@ -115,6 +115,9 @@ class Method(ABC):
     pools: ClassVar[tuple[Pool, ...]] = ("mean",)
     """How hidden states of all positions become one vector that means something."""
 
+    reads_numbers: bool = False
+    """Does it compute with the numbers of a puzzle themselves, so that those out of their ranges mean something?"""
+
     def __init__(self, sampling: Sampling | None = None) -> None:
         self.sampling = sampling or self.settings()
 

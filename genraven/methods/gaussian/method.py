@@ -119,6 +119,7 @@ class GaussianDiffusion(Method):
         super().__init__(sampling)
         check_share("masked_share", masked_share)
         self.path_name, self.code_name, self.code = type(process).__name__, code, CODES[code]
+        self.reads_numbers = code == "numbers"
         self.process = process if code == "numbers" else Categorical(process, layout.SYMBOLS)
         self.masked_share = masked_share
 

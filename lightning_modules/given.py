@@ -1,0 +1,36 @@
+"""What a model is given to complete: refused in one line where it is no puzzle.
+
+B puzzles (B, 3, 9, 9) int8, masks (B, 9, 9) bool, true where a model is to write.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from genraven.errors import InputError
+from genraven.puzzles.layout import PUZZLE_SHAPE
+from genraven.puzzles.spec import EMPTY, NUM_VALUES
+
+
+def check_puzzles(puzzles: Any) -> None:
+    """Raises InputError unless ``puzzles`` are a tensor of puzzles."""
+    is_tensor = isinstance(puzzles, Tensor)
+    if is_tensor and puzzles.dtype == torch.int8 and puzzles.shape[1:] == PUZZLE_SHAPE:
+        return
+    got = f"{puzzles.dtype} of {tuple(puzzles.shape)}" if is_tensor else type(puzzles).__name__
+    raise InputError(f"expected puzzles as a torch.int8 tensor (B, {', '.join(map(str, PUZZLE_SHAPE))}), got {got}: "
+                     "torch.as_tensor(puzzles).to(torch.int8) makes one of whole numbers.")  # fmt: skip
+
+
+def check_given(puzzles: Tensor, mask: Tensor) -> None:
+    """Raises InputError where a cell that ``mask`` leaves as it is holds no value; on a GPU nobody waits to look."""
+    if puzzles.device.type != "cpu":
+        return
+    most = torch.tensor(NUM_VALUES, dtype=torch.int8).view(-1, 1, 1)
+    wrong = ((puzzles < EMPTY) | (puzzles >= most)) & ~mask.unsqueeze(1)
+    if wrong.any():
+        puzzle, attribute, line, column = wrong.nonzero()[0].tolist()
+        raise InputError(f"expected cells that are {EMPTY} (empty) or below {NUM_VALUES[attribute]} in channel "
+                         f"{attribute}, got {int(puzzles[wrong][0])} in puzzle {puzzle} at ({line}, {column}): "
+                         "mend it, or let the mask leave it open.")  # fmt: skip
