@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from genraven.bounded import read_yaml
-from genraven.errors import InputError
+from genraven.errors import InputError, shown
 from genraven.run_folder import CODE, COMMIT, CONFIG, JOB, RUN_LIST, SCRIPT, SWEEP_STARTS
 from launch.configs.plugins import named_plugins, plugin_options
 from launch.configs.shipped import find_config
@@ -129,9 +129,12 @@ def plan(points: list[Point], out: Path, cluster: Cluster | None, jobs: schedule
     Raises:
         InputError: what ``fit`` would refuse, after the name of the run.
     """
+    from callbacks.stopping import is_released
+    from launch.configs.changes import changed_options
+    from launch.runs.folder import RunFolder
     from launch.training.resolve import Resolver
 
-    resolver, planned = Resolver(list(points[0].arguments)), []
+    resolver, planned, others = Resolver(list(points[0].arguments)), [], dict[str, dict[str, list[Any]]]()
     for point in points:
         folder = out / point.name
         try:
@@ -140,13 +143,27 @@ def plan(points: list[Point], out: Path, cluster: Cluster | None, jobs: schedule
             status = read_status(folder, jobs)
             if status.is_busy:
                 continue
+            changed = changed_options(RunFolder(folder).config(), config)
             done = status.is_done and status.summary.get("max_steps") == config["trainer"]["max_steps"]
+            done &= status.state == "finished" or not is_released(changed)
+            if done and changed:
+                others[point.name] = changed
             check_run(folder, config, cluster.time_s if cluster and not done else None, jobs)
         except InputError as error:
             raise InputError(f"run {point.name}: {error}") from None
         if not done:
             planned.append(Planned(point, folder, config))
+    _tell_others(others)
     return planned
+
+
+def _tell_others(others: dict[str, dict[str, list[Any]]]) -> None:
+    """Says in one line that runs are done with other options than the grid has now, of which none changes weights."""
+    if not others:
+        return
+    options = {name: both for changed in others.values() for name, both in changed.items()}
+    said = (f"{name} {shown(before)} instead of {shown(now)}" for name, (before, now) in options.items())
+    print(f"{len(others)} done with other options than now, such as {next(iter(others))}: {', '.join(said)}")
 
 
 def sweep(options: argparse.Namespace) -> int:

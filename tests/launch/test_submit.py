@@ -11,7 +11,8 @@ import yaml
 
 from launch.cli import main
 from launch.jobs.submit import write_note
-from launch.runs.freeze import PACKAGES, replaced
+from launch.runs import freeze
+from launch.runs.freeze import PACKAGES, freeze_code, replaced
 from launch.slurm.cluster_options import add_cluster_arguments, read_cluster
 from launch.slurm.job_script import Cluster
 
@@ -274,3 +275,18 @@ def test_a_refused_run_leaves_its_reason(
     monkeypatch.setenv("GENRAVEN_REFUSAL", "reason.txt")
     message = error_of(["generate", "--num", "0"], capsys)
     assert message == "genraven: error: " + Path("reason.txt").read_text().strip()
+
+
+def test_a_copy_of_read_only_code_can_be_removed_by_its_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of an installation that nobody may write."""
+    for package in PACKAGES:
+        (tmp_path / "code" / package / "inner").mkdir(parents=True)
+        (tmp_path / "code" / package / "inner" / "a.py").touch()
+    for path in (tmp_path / "code").rglob("*"):
+        path.chmod(0o444 if path.is_file() else 0o555)
+    monkeypatch.setattr(freeze, "ROOT", tmp_path / "code")
+    (tmp_path / "job").mkdir()
+    freeze_code(tmp_path / "job")
+    copies = list((tmp_path / "job" / "code").rglob("*"))
+    assert len(copies) == 3 * len(PACKAGES)
+    assert all(path.stat().st_mode & 0o200 for path in copies)

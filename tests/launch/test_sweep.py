@@ -145,6 +145,30 @@ def test_only_what_is_missing_or_failed_is_started(
     assert "1 to start\n" + NAMES[1] in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("no_slurm")
+def test_runs_that_are_done_by_another_base_are_told(grid: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In one line where weights are the same; else it is refused, after the name of the first."""
+    out = grid.parent / "runs" / "grid"
+    for run in plan(read_grid(grid), out, None, None)[:2]:
+        finish(run.folder)
+        (run.folder / "config.yaml").write_text(yaml.safe_dump(run.config))
+    sweep = ["sweep", str(grid), "--local", "1", "--dry-run"]
+    assert main(sweep) == 0
+    assert "with other options" not in capsys.readouterr().out
+    grid.write_text(GRID.replace(BASE, f"{BASE} --best_by c3 --trainer.limit_val_batches 5"))
+    assert main(sweep) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == (
+        f"2 done with other options than now, such as {NAMES[0]}: best_by 'completion' instead of 'c3', "
+        "trainer.limit_val_batches None instead of 5"
+    )
+    assert "2 done or at work, 2 to start" in said[1]
+    grid.write_text(GRID.replace(BASE, f"{BASE} --trainer.gradient_clip_val 0.5"))
+    assert main(sweep) == 2
+    assert f"run {NAMES[0]}: expected " in (said := capsys.readouterr().err)
+    assert "got a run with trainer.gradient_clip_val 1.0 instead of 0.5" in said
+
+
 def test_a_refusing_sbatch_leaves_nothing(grid: Path, fake_slurm: Fake, capsys: pytest.CaptureFixture[str]) -> None:
     fake_slurm(sbatch=("sbatch: error: too many jobs", 1))
     assert main(["sweep", str(grid)]) == 2
