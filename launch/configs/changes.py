@@ -31,7 +31,7 @@ MAY_CHANGE = (
 CALLBACKS = "trainer.callbacks"
 LIGHTNING = ("lightning", "pytorch_lightning")
 WATCHING = {
-    "BasePredictionWriter", "BatchSizeFinder", "DeviceStatsMonitor", "EarlyStopping", "LearningRateMonitor",
+    "BasePredictionWriter", "DeviceStatsMonitor", "EarlyStopping", "LearningRateMonitor",
     "ModelCheckpoint", "ModelSummary", "OnExceptionCheckpoint", "ProgressBar", "RichModelSummary", "RichProgressBar",
     "TQDMProgressBar", "ThroughputMonitor", "Timer",
 }  # fmt: skip

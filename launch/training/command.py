@@ -52,7 +52,7 @@ from launch.training.complaints import one_line
 from launch.training.initial_weights import load_initial
 from launch.training.loggers import keep_in_order, make_loggers, take_specs, usual_logger
 from launch.training.monitoring import MONITORING, monitors, progress_bar
-from launch.training.options import add_options, check_best_by, check_gaps, settle_options
+from launch.training.options import add_options, check_best_by, check_callbacks, check_gaps, settle_options
 from launch.training.precision import default_precision
 from lightning_modules import PuzzleModule
 from lightning_modules.lightning_internals import CommandLine, set_ddp, set_root_folder
@@ -207,6 +207,7 @@ class GenravenCLI(CommandLine):
         datamodule.check_end()
         check_gaps(model, datamodule)
         check_best_by(self._options.best_by, datamodule)
+        check_callbacks(self.trainer)
         with unwrapped_errors(ValueError, TypeError):
             model.configure_optimizers()
         self._divide_batch(datamodule)
@@ -240,7 +241,11 @@ class GenravenCLI(CommandLine):
             compile_blocks(model.network)
         resuming = f", going on from {start.checkpoint}" if start.checkpoint else ""
         rank_zero_info(f"run folder {self.run_folder.path}{resuming}")
-        with self.summary.closing(), explained_exits(self.run_folder.path):
+        with (
+            self.summary.closing(),
+            explained_exits(self.run_folder.path),
+            unwrapped_errors(MisconfigurationException),  # of callbacks that find out late
+        ):
             self.trainer.fit(model, datamodule=datamodule, ckpt_path=start.checkpoint)
         curves = any(isinstance(logger, TensorBoardLogger) for logger in self.trainer.loggers)
         rank_zero_info(f"run folder {self.run_folder.path}" + f": tensorboard --logdir {self.run_folder.path}" * curves)

@@ -23,6 +23,7 @@ CLASS_AS_CALLABLE = re.compile(
 )
 CLASS_PATH = "dot import path"
 CONFIGS_HINT = "`genraven configs` lists configs to take or copy."
+NOTHING = ("None", "none", "NULL", "nil")  # as other languages write null
 IN_WORDS = {"NoneType": "null", "bool": "true, false", CLASS_PATH: "a class path"}
 
 
@@ -58,14 +59,21 @@ def one_line(complaint: str, command: str, options: Iterable[str]) -> str:
         module, _, name = path.rpartition(".")
         hint = suggestion(name, dir(pydoc.locate(module)), "see the config that names it.")
         return f"expected a class that {key} can be, got {path} ({reason}): {hint}"
-    said = ["".join(groups) for groups in KIND.findall(text)]
+    found_kinds = KIND.findall(text)
+    said = ["".join(groups) for groups in found_kinds]
     kinds = [word.strip("'") for words in said for word in words.split(", ")]  # a Literal has several
+    choices = [word.strip("'") for _, words, *_ in found_kinds for word in words.split(", ")]
     values = VALUE.findall(text)
     if not (kinds and values):
         return " ".join(complaint.split())
     *others, last = dict.fromkeys(IN_WORDS.get(kind, kind) for kind in kinds)
     expected = " or ".join(filter(None, (", ".join(others), last)))
-    hint = suggestion(values[-1], kinds, CONFIGS_HINT if CLASS_PATH in kinds else f"see `genraven {command} --help`.")
+    if "NoneType" in kinds and values[-1].strip("'") in NOTHING:
+        choices = [values[-1].strip("'")]
+        hint = "write null."
+    else:
+        otherwise = CONFIGS_HINT if CLASS_PATH in kinds else f"see `genraven {command} --help`."
+        hint = suggestion(values[-1], choices, otherwise)
     return f"expected {key} to be {expected}, got {values[-1]}: {hint}"
 
 

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any, Literal
 
+import lightning as L
+from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder
 from lightning.pytorch.cli import LightningArgumentParser
 
 from datamodules import GenRAVENDataModule
@@ -19,6 +21,10 @@ READS_UNKNOWN = "model.init_args.network.init_args.reads_unknown"
 OF_IDENTITY = ("init_from", "ckpt_path", "data.source")
 """Those that have to mean the same from another folder."""
 BestBy = Literal["completion", "c3", "novel_c3", "loss"]
+FINDERS = {
+    LearningRateFinder: "--model.optimizer.lr",
+    BatchSizeFinder: "--data.global_batch_size and --max_batch_per_device",
+}
 FROM_1 = ("checkpoint_every_n_steps", "max_batch_per_device", "timeout_s")
 
 
@@ -85,3 +91,11 @@ def check_best_by(score: str, data: GenRAVENDataModule) -> None:
     if score == "novel_c3" and data.is_stream:
         raise InputError("expected --best_by completion, c3 or loss with an endless stream, got novel_c3: nothing is "
                          "seen twice.")  # fmt: skip
+
+
+def check_callbacks(trainer: L.Trainer) -> None:
+    """Raises InputError on callbacks that would look for settings which a config says, and for themselves."""
+    for finder, instead in FINDERS.items():
+        if any(isinstance(callback, finder) for callback in trainer.callbacks):  # type: ignore[attr-defined]
+            raise InputError(f"expected a recipe that the config says, got the callback {finder.__name__}, which would "
+                             f"look for another: set {instead} instead.")  # fmt: skip

@@ -266,6 +266,8 @@ FIT = ["fit", "-c", "model/gpt2_tiny.yaml", *TINY, *QUICK, "--run_dir", "r"]
         ([*FIT, "--data.sed", "1"], "expected an option of fit, got --data.sed: did you mean --data.seed?"),
         ([*FIT, "--data.seed", "one"], "expected data.seed to be int, got one: see `genraven fit --help`."),
         ([*FIT, "--data.samples_per_rule", "4k"], "expected data.samples_per_rule to be int or null, got 4k"),
+        ([*FIT, "--data.samples_per_rule", "None"], "to be int or null, got None: write null."),
+        ([*FIT, "--data.samples_per_rule", "nonetype"], "got nonetype: see `genraven fit --help`."),
         ([*FIT, "--model.schedule", "cosin"], "be constant, linear or cosine, got cosin: did you mean cosine?"),
         ([*FIT, "--model.network.width", "wide"], "expected model.network.width to be int, got wide"),
         ([*FIT, "--model.network.dept", "2"], "an option of Transformer, got model.network.dept: did you mean depth?"),

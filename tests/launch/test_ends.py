@@ -94,6 +94,24 @@ def test_anomalies_can_be_looked_for() -> None:
     assert main(fit(Path("run"), *short, "--trainer.detect_anomaly", "true")) == 0
 
 
+@pytest.mark.parametrize(
+    ("callback", "says"),
+    [
+        (["StochasticWeightAveraging", "--trainer.callbacks.swa_lrs=0.01"], "`swa_epoch_start` as an integer"),
+        (["LearningRateFinder"], "got the callback LearningRateFinder, which would look for another: set "
+         "--model.optimizer.lr instead."),
+        (["BatchSizeFinder"], "set --data.global_batch_size and --max_batch_per_device instead."),
+    ],
+)  # fmt: skip
+def test_callbacks_that_cannot_work_here_are_one_line(
+    callback: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, *more = callback
+    assert main(fit(Path("run"), f"--trainer.callbacks+=lightning.pytorch.callbacks.{name}", *more)) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("genraven: error:")]
+    assert says in line
+
+
 def test_a_training_outside_the_main_thread(capsys: pytest.CaptureFixture[str]) -> None:
     """As a notebook or a scheduler in Python calls it: Python lets only the main thread handle signals."""
     found: list[int] = []
