@@ -23,6 +23,7 @@ from genraven.puzzles import layout
 from genraven.puzzles.spec import GRID, HELD_OUT_SPLITS, NUM_ROWS, NUM_RULES, RULE_ID
 
 PUZZLES, RULE_IDS, KNOWN = "puzzles", "rules", "known"  # names of arrays
+RAVEN = {"image", "target"}  # arrays of each file of that data set
 _NUM_KEPT = NUM_RULES - len(HELD_OUT_SPLITS["split0"])
 
 
@@ -155,6 +156,9 @@ def _main_entry(path: Path, entries: dict[str, Entry]) -> Entry:
     """The array of puzzles: by name, else the only one that is neither rules nor mask."""
     if PUZZLES in entries:
         return entries[PUZZLES]
+    if RAVEN & entries.keys() == RAVEN:
+        raise InputError(f"expected puzzles as numbers, got pictures of RAVEN or I-RAVEN in {path}: what stands in its "
+                         "panels is in the .xml beside it; write shapes, sizes and colors into an array.")  # fmt: skip
     others = [entry for name, entry in entries.items() if name not in (RULE_IDS, KNOWN)]
     if len(others) != 1:
         raise InputError(f"expected one array of puzzles, or one that is named {PUZZLES}, got {len(others)} in {path} "

@@ -3,6 +3,7 @@
 B puzzles.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -127,13 +128,14 @@ class Census:
         self.stated += torch.stack([rules[m].bincount(minlength=NUM_RULES) for m in (stated, broken)])
 
 
-def take_census(file: PuzzleFile) -> Census:
-    """All counts of ``file``, read once."""
+def take_census(file: PuzzleFile, advance: Callable[[int], object] = lambda num: None) -> Census:
+    """All counts of ``file``, read once; ``advance`` hears how many puzzles more were read."""
     census = Census()
     parts = []
     for chunk in file.chunks():
         hashes = fingerprints(census.add(chunk))
         parts.append({level: hashes[level].flatten().numpy() for level in _COUNTED})
+        advance(len(chunk.bad))
     if census.num_whole:
         unique = {level: torch.from_numpy(np.unique(np.concatenate([p[level] for p in parts]))) for level in _COUNTED}
         census.index = TrainingIndex(**unique, panels=torch.empty(0, dtype=torch.int64))

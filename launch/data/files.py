@@ -23,6 +23,7 @@ from genraven.puzzles.rules import row_rules, rule_names, shared_rules
 from genraven.puzzles.spec import GRID, RULES, VALUE_ATTRIBUTES
 
 PICTURED, COLUMNS = 16, 8
+SILENT_S = 2.0  # after which a long reading says how far it is
 
 
 def describe(options: argparse.Namespace) -> None:
@@ -30,7 +31,8 @@ def describe(options: argparse.Namespace) -> None:
     check_outputs(None, options.picture)
     file = open_puzzles(options.file, split=options.source_split, whole=False)
     other = open_puzzles(options.against, whole=False) if options.against else None
-    census = take_census(file)
+    with tqdm(total=len(file), unit="puzzle", unit_scale=True, desc="describe", delay=SILENT_S) as bar:
+        census = take_census(file, bar.update)
     print(f"{file.path}: {file.layout}")
     for name, text in _facts(file, census):
         print(f"{name:12}{text}")

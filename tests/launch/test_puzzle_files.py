@@ -65,6 +65,14 @@ def test_describe_says_what_a_file_holds(capsys: pytest.CaptureFixture[str]) -> 
     assert Path("own.png").stat().st_size > 1000
 
 
+def test_a_long_reading_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    own()
+    for silent_s, says in ((60.0, False), (0.0, True)):
+        monkeypatch.setattr("launch.data.files.SILENT_S", silent_s)
+        assert main(["describe", "own.npz"]) == 0
+        assert ("6.00/6.00" in capsys.readouterr().err) == says
+
+
 def test_import_keeps_what_is_good_and_says_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
     own()
     assert main(["import", "own.npz", "--out", "ours.npz"]) == 0
@@ -142,6 +150,7 @@ BAD = [
     (["describe", "missing.npy"], "missing.npy (No such file"),
     (["describe", "trap.pt"], "trap.pt (a pickle of other things than tensors, which is not run)"),
     (["describe", "trap.npy"], "trap.npy (a pickle, which is not run)"),
+    (["describe", "raven.npz"], "expected puzzles as numbers, got pictures of RAVEN or I-RAVEN in raven.npz"),
     (["describe", "good.npy", "--against", "trap.pt"], "not run"),
     (["describe", "good.npy", "--picture", "p.foo"], "end in .png"),
     (["import", "trap.pt", "--out", "ours.npz"], "not run"),
@@ -169,6 +178,7 @@ def test_bad_input_is_one_line_and_writes_nothing(
     np.save("good.npy", generate(0, 0, 2).numpy())
     np.save("bad.npy", generate(0, 0, 2).numpy() * 100)
     np.save("slabs.npy", np.zeros((35, 3, 3, 9, 3), np.int8))
+    np.savez("raven.npz", image=np.zeros((16, 160, 160), np.uint8), target=3, structure=["Scene", "/"])
     torch.save(Trap(), "trap.pt")
     Path("trap.npy").write_bytes(pickle.dumps(Trap()))
     Path("file").write_text("in the way")
