@@ -8,7 +8,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
-from callbacks.summary import plain_numbers
+from callbacks.facts import plain_numbers
 from genraven.bounded import read_text
 from genraven.files import appears_whole
 from genraven.run_folder import CURVE

@@ -2,7 +2,6 @@
 
 import json
 import os
-import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,10 +12,9 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
-import torch
-import torch.distributed as dist
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
 
+from callbacks.facts import device_name, hosts, plain_numbers, slurm_job
 from callbacks.stopping import is_cut, is_released, stopped_for_good
 from genraven.errors import InputError
 from genraven.files import appears_whole
@@ -190,10 +188,10 @@ class RunSummary(L.Callback):
             "config_hash": self.origin.config_hash,
             "git_commit": self.origin.git_commit,
             "versions": {name: version(name) for name in ("torch", "lightning", "torchmetrics", "numpy")},
-            "hosts": _hosts(),  # on all processes, since they exchange them
+            "hosts": hosts(),  # on all processes, since they exchange them
             "process": process_note(os.getpid()),
             "devices": trainer.world_size,
-            "device": _device_name(pl_module.device),
+            "device": device_name(pl_module.device),
             "precision": str(trainer.precision),
             "seed": getattr(pl_module, "seed", None),
             **_data_facts(getattr(trainer, "datamodule", None)),
@@ -281,21 +279,6 @@ def _state_of(error: BaseException) -> tuple[str, str]:
     return "failed", message if isinstance(error, InputError) else f"{type(error).__name__}: {message}"
 
 
-def _hosts() -> list[str]:
-    """Names of the machines that the run is on."""
-    names: list[str] = [platform.node()]
-    if dist.is_available() and dist.is_initialized():
-        names *= dist.get_world_size()
-        dist.all_gather_object(names, platform.node())
-    return sorted(set(names))
-
-
-def slurm_job() -> str | None:
-    """Of SLURM: its number, with the task's within an array."""
-    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
-    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
-
-
 def _data_facts(data: Any) -> dict[str, Any]:
     """What the run learns from; null where it has no data module of GenRAVEN."""
 
@@ -312,12 +295,3 @@ def _data_facts(data: Any) -> dict[str, Any]:
         "data_seed": getattr(data, "seed", None),
         "global_batch_size": getattr(data, "global_batch_size", None),
     }
-
-
-def plain_numbers(metrics: Mapping[str, torch.Tensor]) -> dict[str, float | None]:
-    """Of what a trainer logged, by name; None where a value is not finite, which JSON cannot say."""
-    return {name: value.item() if value.isfinite() else None for name, value in sorted(metrics.items())}
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

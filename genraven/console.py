@@ -39,6 +39,8 @@ class Outlet(io.FileIO):
 
 def lost_output() -> str | None:
     """Why some of what was written to stdout so far is lost; None where it is not, or where its reader has left."""
+    if sys.stdout is None:  # closed before Python began
+        return None
     sys.stdout.flush()
     buffer = getattr(sys.stdout, "buffer", None)
     outlet = getattr(buffer, "raw", buffer)

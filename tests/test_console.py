@@ -64,6 +64,11 @@ def test_a_full_disk_loses_output_and_nothing_else(in_tmp_path: Path) -> None:
     )
 
 
+def test_an_output_that_was_closed_before_is_not_missed() -> None:
+    closed = subprocess.run(["sh", "-c", '"$@" >&-', "sh", *command(), "rules"], stderr=subprocess.PIPE, timeout=60)
+    assert (closed.returncode, closed.stderr) == (0, b"")
+
+
 def test_what_is_lost_on_a_full_disk_is_no_reader_that_left() -> None:
     with Outlet("/dev/full", "wb") as outlet:
         assert outlet.write(b"xy") == 2

@@ -9,7 +9,7 @@ from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from callbacks.summary import slurm_job
+from callbacks.facts import slurm_job
 from genraven.errors import InputError
 from genraven.files import writable_folder
 from genraven.locks import Held, holder, locked
