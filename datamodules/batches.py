@@ -38,7 +38,7 @@ IN_MEMORY = 512 << 20
 
 
 class Batch(NamedTuple):
-    """A share of a global batch; noise for it is drawn from (seed, step) and its place in the whole."""
+    """A share of a global batch, or of a whole set in evaluation; its noise is drawn for its place in that."""
 
     puzzles: Tensor
     """(b, 3, 9, 9) int8"""
@@ -47,9 +47,9 @@ class Batch(NamedTuple):
     step: int
     """Number of the global batch."""
     start: int
-    """Place of the first puzzle in the global batch."""
+    """Place of the first puzzle in the global batch, or set."""
     total: int
-    """Puzzles in the global batch."""
+    """Puzzles in the global batch, or set."""
     unknown: Tensor | None = None
     """(b, 9, 9) bool, true where a cell is unknown; None where the data cannot have gaps."""
 
@@ -335,6 +335,6 @@ class EvaluationLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         for i in range(self.rank, len(self) * self.world_size, self.world_size):
-            part = slice(i * self.batch_size, (i + 1) * self.batch_size)
-            puzzles = self.puzzles[part]
-            yield Batch(puzzles, self.rules[part], i, 0, len(puzzles))
+            start = i * self.batch_size
+            part = slice(start, start + self.batch_size)
+            yield Batch(self.puzzles[part], self.rules[part], i, start, len(self.puzzles))

@@ -66,8 +66,14 @@ def draw(path: Path) -> None:
     puzzles = data.evaluation_puzzles("test")[0][: 2 * COLUMNS]
     mask = last_panel_mask(len(puzzles))
     sheets = {
-        "samples.png": (model.generate(len(puzzles), None, model.generator("generate", 0)), None),
-        "completed.png": (model.complete(puzzles, mask, model.generator("complete", 0)), mask),
+        "samples.png": (
+            model.generate(len(puzzles), None, model.generator_at("generate", "sample", 0, len(puzzles))),
+            None,
+        ),
+        "completed.png": (
+            model.complete(puzzles, mask, model.generator_at("complete", "complete", 0, len(puzzles))),
+            mask,
+        ),
     }
     for name, (sheet, marked) in sheets.items():
         titles = rule_names(shared_rules(row_rules(sheet)))

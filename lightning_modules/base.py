@@ -7,7 +7,8 @@ import hashlib
 from abc import ABC
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar, Literal, TypedDict
 
 import lightning as L
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from datamodules.batches import Batch
 from genraven.errors import InputError
 from genraven.formats.puzzles import UNKNOWN_RULE
-from genraven.methods.draws import uniform_draws
+from genraven.methods.draws import PlacedGenerator
 from genraven.methods.gradients import outside_inference_mode
 from genraven.methods.method import Draw, Family, LogProbability, Method, Sampling, Task, check_share, num_labels
 from genraven.metrics.memorization import TrainingIndex
@@ -29,11 +30,12 @@ from genraven.metrics.table import SCORES
 from genraven.puzzles.masks import last_panel_mask, without
 from genraven.puzzles.spec import NUM_RULES
 from lightning_modules.averaging import ExponentialMovingAverage
+from lightning_modules.draws import BatchDraw, PlacedDraw
 from lightning_modules.given import check_given, check_puzzles
 from lightning_modules.lightning_internals import forget_metrics, validation_follows
 from lightning_modules.optimization import Schedule, parameter_groups, schedule_factor
 
-Purpose = Literal["train", "val", "test", "likelihood", "generate", "complete", "labels", "dropout", "probe",
+Purpose = Literal["train", "labels", "dropout", "loss", "likelihood", "generate", "complete", "candidates", "probe",
                   "confidence", "reason"]  # fmt: skip
 OF_A_STEP, OF_A_VALIDATION = ("train/", "cost/"), ("val/", "val_count/")
 """How the names of metrics begin."""
@@ -53,31 +55,6 @@ class Sampled(TypedDict):
 def unmeasured(task: Task) -> AbstractContextManager[None]:
     """What stands in for a timer where nobody measures."""
     return nullcontext()
-
-
-@dataclass(frozen=True)
-class BatchDraw:
-    """Draws for a share of a global batch: made for the whole, so that the world's size changes nothing."""
-
-    batch: Batch
-    generator: torch.Generator
-
-    def __call__(self, distribution: Callable[..., Tensor], *shape: int) -> Tensor:
-        """(b, *shape) float32 draws of ``distribution`` for the puzzles of the share."""
-        start = self.batch.start
-        return self._whole(distribution, *shape)[start : start + len(self.batch.puzzles)]
-
-    def spread(self) -> Tensor:
-        """(b,) draws on [0, 1): the whole batch has one in each of as many equal parts, turned by a common draw."""
-        start, total = self.batch.start, self.batch.total
-        within, turn = self._whole(torch.rand), uniform_draws((), self.generator.device, self.generator)
-        whole = (torch.arange(total, device=within.device) + within) / total + turn
-        return whole.frac()[start : start + len(self.batch.puzzles)]
-
-    def _whole(self, distribution: Callable[..., Tensor], *shape: int) -> Tensor:
-        return distribution(
-            (self.batch.total, *shape), generator=self.generator, device=self.generator.device, dtype=torch.float32
-        )
 
 
 class PuzzleModule(L.LightningModule, ABC):
@@ -218,7 +195,13 @@ class PuzzleModule(L.LightningModule, ABC):
         """A generator on this module's device whose stream (seed, purpose, step) alone determine."""
         return torch.Generator(self.device).manual_seed(self._stream(purpose, step))
 
-    def _stream(self, purpose: Purpose, *key: int) -> int:
+    def generator_at(self, purpose: Purpose, split: str, start: int, num: int) -> PlacedGenerator:
+        """A generator for ``num`` puzzles from place ``start`` on of ``split``, such as ``val``: no two splits share a
+        draw, and batches of another size have the same.
+        """
+        return PlacedGenerator(partial(self._stream, purpose, split), start, num, self.device)
+
+    def _stream(self, purpose: Purpose, *key: int | str) -> int:
         """A seed of 56 bits from (seed, purpose, key)."""
         text = " ".join(map(str, (self.seed, purpose, *key)))
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "little")
@@ -338,40 +321,39 @@ class PuzzleModule(L.LightningModule, ABC):
             self._trained, self._index = data.trained, data.training_index()
 
     @torch.no_grad()
-    def score(self, scores: Scores, batch: Batch, purpose: Purpose, *, given: Tensor | None = None) -> Sampled:
+    def score(self, scores: Scores, batch: Batch, split: str, *, given: Tensor | None = None) -> Sampled:
         """Adds the batch's loss, its completed last panels and as many generated puzzles to ``scores``.
 
         Args:
             scores: to add to.
             batch: whole puzzles.
-            purpose: of the draws.
+            split: what is scored, which no other shares a draw with.
             given: (b, 3, 9, 9) int8 what completion sees of the puzzles instead of these, such as with spoilt cells;
                 what it writes is scored in its place in the whole ones.
         """
-        labels = self._labels(batch)
-        draw = BatchDraw(batch, self.generator(purpose, batch.step))
-        scores.add_losses(self.losses(batch.puzzles, labels, draw))
+        labels, at = self._labels(batch), (split, batch.start, len(batch.puzzles))
+        scores.add_losses(self.losses(batch.puzzles, labels, PlacedDraw(self.generator_at("loss", *at))))
         if scores.counts_likelihood:
-            draw = BatchDraw(batch, self.generator("likelihood", batch.step))
+            draw = PlacedDraw(self.generator_at("likelihood", *at))
             scores.add_likelihood(self.method.nats_per_cell(self.network, batch.puzzles, labels, draw))
         mask = last_panel_mask(len(batch.puzzles), self.device)
         with self.measured("complete"):
             seen = batch.puzzles if given is None else given
-            written = self.complete(seen, mask, self.generator("complete", batch.step))
+            written = self.complete(seen, mask, self.generator_at("complete", *at))
         completed = written.where(mask.unsqueeze(1), batch.puzzles)
         scores.add_completed(completed, batch.rules)
         with self.measured("generate"):
-            generated = self.generate(len(batch.puzzles), labels, self.generator("generate", batch.step))
+            generated = self.generate(len(batch.puzzles), labels, self.generator_at("generate", *at))
         scores.add_generated(generated)
         return Sampled(generated=generated, completed=completed, rules=batch.rules)
 
     def _start_scoring(self) -> None:
         self._scores = Scores(self._trained, self._index, self.device, self.method.likelihood)
 
-    def _score(self, batch: Batch, purpose: Purpose) -> Sampled | None:
+    def _score(self, batch: Batch, split: str) -> Sampled | None:
         # In the step and not at the epoch's end, where averaged weights are already exchanged for the raw ones.
         assert self._scores is not None
-        return self.score(self._scores, batch, purpose) if batch.total else None
+        return self.score(self._scores, batch, split) if len(batch.puzzles) else None
 
     def _log_scores(self, stage: str) -> None:
         assert self._scores is not None
@@ -413,7 +395,8 @@ class PuzzleModule(L.LightningModule, ABC):
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The batch's puzzles (B, 3, 9, 9) with their last panels completed."""
         mask = last_panel_mask(len(batch.puzzles), self.device)
-        return self.complete(batch.puzzles, mask, self.generator("complete", batch.step))
+        at = ("predict", batch.start, len(batch.puzzles))
+        return self.complete(batch.puzzles, mask, self.generator_at("complete", *at))
 
     # Checkpoints -------------------------------------------------------------------------------------------------
 

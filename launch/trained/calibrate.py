@@ -120,18 +120,19 @@ def label(
     batch_size: int,
     given: Tensor | None = None,
     familiar: bool = True,
+    split: str = "calibration",
 ) -> Labelled:
     """Completes ``puzzles`` and says, by ``checker``, which of the candidates that each confidence keeps are right.
 
     ``given`` is what the model sees of them instead, such as with spoilt cells; what it writes is judged in its place
-    in the whole puzzles. ``familiar`` notes how likely what is given is, too.
+    in the whole puzzles. ``familiar`` notes how likely what is given is, too. ``split`` is whose draws they are.
     """
     scores: dict[str, list[Tensor]] = {name: [] for name in names}
     correct: dict[str, list[Tensor]] = {name: [] for name in names}
     known: list[Tensor] = []
     seen = puzzles if given is None else given
     for done in completions(
-        model, seen, mask, num=num, names=names, batch_size=batch_size, familiar=familiar  # type: ignore[arg-type]
+        model, seen, mask, num=num, names=names, batch_size=batch_size, split=split, familiar=familiar  # type: ignore[arg-type]
     ):  # fmt: skip
         every = torch.arange(len(done.candidates))
         known += [] if done.familiarity is None else [done.familiarity]

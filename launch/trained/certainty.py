@@ -43,7 +43,7 @@ class Calibrated:
             check_as_calibrated(model, last_panel_mask(1), self.calibration)
 
     def measure(
-        self, model: PuzzleModule, puzzles: Tensor, rules: Tensor, given: Tensor | None, batch_size: int
+        self, model: PuzzleModule, puzzles: Tensor, rules: Tensor, given: Tensor | None, batch_size: int, *, split: str
     ) -> dict[str, Any]:
         """Area under risk against coverage, calibration error, and for each promise how many are accepted and wrong.
 
@@ -55,11 +55,12 @@ class Calibrated:
             rules: (B,) of these.
             given: what the model sees of them instead, such as with spoilt cells.
             batch_size: completions at a time.
+            split: whose draws they are.
         """
         name, candidates = self.calibration.score, self.calibration.completion["candidates"]
         start, mask = time.perf_counter(), last_panel_mask(len(puzzles))
         of = label(model, puzzles, rules, mask, find_checker(None), num=candidates,
-                   names=(name,), batch_size=batch_size, given=given,
+                   names=(name,), batch_size=batch_size, given=given, split=split,
                    familiar=bool(self.calibration.familiarity))  # type: ignore[arg-type]  # fmt: skip
         seconds = time.perf_counter() - start  # what they give is on the CPU: the device is done
         scores, correct = of.scores[name], of.correct[name]

@@ -41,19 +41,21 @@ def completions(
     num: int,
     names: Sequence[Confidence],
     batch_size: int,
+    split: str,
     familiar: bool = True,
 ) -> Iterator[Completed]:
     """Each batch of ``puzzles`` (B, 3, 9, 9) completed ``num`` times under ``mask`` (B, 9, 9).
 
-    ``familiar`` asks as well how likely what is given is.
+    ``split`` is whose draws they are. ``familiar`` asks as well how likely what is given is.
     """
     size = max(1, batch_size // num)
     with tqdm(total=len(puzzles), unit="puzzle", desc="complete") as bar:
         for start in range(0, len(puzzles), size):
             part = slice(start, min(start + size, len(puzzles)))
             given, open_cells = puzzles[part].to(model.device), mask[part].to(model.device)
-            written = write_candidates(model, given, open_cells, num, model.generator("complete", start))
-            generator = model.generator("confidence", start)
+            at = (split, start, len(given))
+            written = write_candidates(model, given, open_cells, num, model.generator_at("candidates", *at))
+            generator = model.generator_at("confidence", *at)
             scores = {name: confidence(name, model, written, open_cells, generator) for name in names}
             known = None
             if familiar and knows_familiarity(model.method):

@@ -217,12 +217,22 @@ def _certainty(
     calibrated: Calibrated, model: PuzzleModule, data: GenRAVENDataModule, request: Request, spoilt: float
 ) -> dict[str, Any]:
     puzzles, rules = data.evaluation_puzzles(request.split)
-    return calibrated.measure(model, puzzles, rules, _spoilt(puzzles, spoilt, model.seed), request.batch_size)
+    given = _spoilt(puzzles, spoilt, model.seed, request.split)
+    return calibrated.measure(model, puzzles, rules, given, request.batch_size, split=draws_of(request.split))
 
 
-def _spoilt(puzzles: Tensor, share: float, seed: int) -> Tensor | None:
-    """What a model sees of all evaluation ``puzzles`` where it is to complete them; None for these themselves."""
-    return corrupt(puzzles, Corruption(cells=share), seed=seed, key=(0,)) if share else None
+def draws_of(split: str) -> str:
+    """The name under which noise is drawn for the evaluation of ``split``: of its own, not that of a validation that
+    may have chosen the checkpoint.
+    """
+    return f"evaluate {split}"
+
+
+def _spoilt(puzzles: Tensor, share: float, seed: int, split: str) -> Tensor | None:
+    """What a model sees of the ``puzzles`` of ``split`` where it is to complete them; None for these themselves."""
+    if not share:
+        return None
+    return corrupt(puzzles, Corruption(cells=share), seed=seed, key=(("val", "test").index(split),))
 
 
 def score_model(
@@ -236,22 +246,23 @@ def score_model(
 ) -> tuple[ScoreResults, dict[str, Flags]]:
     """Scores of ``model`` on the evaluation puzzles of ``data``, with as many generated; each puzzle's own outcome.
 
-    Processes score whole batches in turn, each drawn by its number alone: any number of them gives the same scores.
+    Processes score whole batches in turn. What is drawn for a puzzle follows from its place: any number of processes
+    and any size of batches gives the same scores, but for rounding.
     """
     group = group or ProcessGroup()
     with group.together():
         data.prepare_data()
         puzzles, rules = data.evaluation_puzzles(split)
-        spoilt = _spoilt(puzzles, given_corruption, model.seed)
+        spoilt = _spoilt(puzzles, given_corruption, model.seed, split)
         index, parts = data.training_index(), list[BatchOutcomes]()
         scores = Scores(data.trained, index, model.device, model.method.likelihood)
         loader = EvaluationLoader(puzzles, rules, batch_size, rank=group.rank, world_size=group.size)
         for batch in tqdm(loader, unit="batch", desc=f"score {model.family}", disable=group.rank > 0 or None):
-            if batch.total:
+            if len(batch.puzzles):
                 here = batch._replace(puzzles=batch.puzzles.to(model.device), rules=batch.rules.to(model.device))
-                part = slice(batch.step * batch_size, (batch.step + 1) * batch_size)
+                part = slice(batch.start, batch.start + len(batch.puzzles))
                 given = None if spoilt is None else spoilt[part].to(model.device)
-                made = model.score(scores, here, "test", given=given)
+                made = model.score(scores, here, draws_of(split), given=given)
                 parts.append(outcomes(batch.step, made["completed"], here.rules, made["generated"], index))
     return scores.compute(), in_order(group.gathered(parts))
 

@@ -76,7 +76,8 @@ def sample(options: argparse.Namespace) -> None:
     with numerics.at_work(model.device):
         for part in _slices(options.num, options.batch_size, "sample"):
             labels = rules[part].to(model.device) if rules is not None else None
-            parts.append(model.generate(part.stop - part.start, labels, model.generator("generate", part.start)))
+            num = part.stop - part.start
+            parts.append(model.generate(num, labels, model.generator_at("generate", "sample", part.start, num)))
     puzzles = torch.cat(parts).cpu()
     shared = shared_rules(row_rules(puzzles))
     _save(puzzles, options, rule_names(shared))
@@ -99,7 +100,7 @@ def complete(options: argparse.Namespace) -> None:
             model.complete(
                 puzzles[part].to(model.device),
                 mask[part].to(model.device),
-                model.generator("complete", part.start),
+                model.generator_at("complete", "complete", part.start, part.stop - part.start),
             ).cpu()
             for part in _slices(len(puzzles), options.batch_size, "complete")
         ]

@@ -44,7 +44,8 @@ def familiarities(
     puzzles = torch.cat(list(kinds.values()))
     parts = []
     for done in completions(
-        model, puzzles, mask.expand(len(puzzles), -1, -1), num=1, names=(), batch_size=batch_size
+        model, puzzles, mask.expand(len(puzzles), -1, -1), num=1, names=(), batch_size=batch_size,
+        split="other kinds"
     ):  # fmt: skip
         assert done.familiarity is not None
         parts.append(done.familiarity)

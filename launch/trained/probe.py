@@ -117,7 +117,8 @@ def _by_layer(
     for noise in levels:
 
         def pass_through(part: slice, noise: float | None = noise) -> None:
-            model.pass_through(puzzles.puzzles[part].to(model.device), noise, model.generator("probe", part.start))
+            read = puzzles.puzzles[part].to(model.device)
+            model.pass_through(read, noise, model.generator_at("probe", "probe", part.start, len(read)))
 
         starts = tqdm(range(0, len(puzzles.rules), options.batch_size), unit="batch", desc="read puzzles")
         slices = (slice(start, start + options.batch_size) for start in starts)

@@ -67,7 +67,9 @@ def scored(model: PuzzleModule, puzzles: Tensor, batch_size: int) -> LogProbabil
     for start in tqdm(range(0, len(puzzles), batch_size), unit="batch", desc="score"):
         part = puzzles[start : start + batch_size].to(model.device)
         everywhere = torch.ones(len(part), *part.shape[2:], dtype=torch.bool, device=part.device)
-        parts.append(model.log_probability(part, everywhere, model.generator("confidence", start)))
+        parts.append(
+            model.log_probability(part, everywhere, model.generator_at("confidence", "score", start, len(part)))
+        )
     cells, expected = (torch.cat([getattr(p, name).float().cpu() for p in parts]) for name in ("cells", "expected"))
     return LogProbability(cells, expected)
 

@@ -74,7 +74,7 @@ def complete_trusted(options: argparse.Namespace, puzzles: Tensor, mask: Tensor)
     with numerics.at_work(trusted.model.device):
         for done in completions(
             trusted.model, puzzles, mask, num=trusted.num_candidates, names=(trusted.score,),
-            batch_size=options.batch_size,
+            batch_size=options.batch_size, split="complete",
             familiar=trusted.calibration is not None and bool(trusted.calibration.familiarity),
         ):  # fmt: skip
             best = done.best(trusted.score)

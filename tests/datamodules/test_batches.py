@@ -125,12 +125,12 @@ def test_evaluation_sees_every_puzzle_once(world_size: int, num: int, batch_size
         loader = EvaluationLoader(puzzles, rules, batch_size, rank=rank, world_size=world_size)
         mine = list(loader)
         assert len(mine) == len(loader) == -(-num // (batch_size * world_size))  # as many on every rank
-        seen += [batch for batch in mine if batch.total]
+        seen += [batch for batch in mine if len(batch.puzzles)]
     assert sorted(number for batch in seen for number in batch.rules.tolist()) == list(range(num))
     for batch in seen:
         assert batch.puzzles[:, 0, 0, 0].tolist() == batch.rules.tolist()
-        assert (batch.start, batch.total) == (0, len(batch.puzzles))
-    # Draws come from a batch's number and place, so both must be the same for any world size.
+        assert (batch.start, batch.total) == (batch.step * batch_size, num)
+        assert batch.start == batch.rules[0]  # its place, from which draws come
     alone = EvaluationLoader(puzzles, rules, batch_size)
     assert sorted((b.step, b.rules.tolist()) for b in seen) == [(b.step, b.rules.tolist()) for b in alone]
 

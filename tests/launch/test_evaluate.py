@@ -1,5 +1,6 @@
 """``genraven evaluate``: the same results however many processes score, and however often it is broken off."""
 
+import itertools
 import json
 import os
 import shutil
@@ -58,6 +59,47 @@ def test_two_processes_find_what_one_finds(runs: Path, tmp_path: Path) -> None:
         (result,) = json.loads((runs / family / "evaluation.json").read_text())["results"]
         assert result["devices"] == 2
         assert result["metrics"]["completion"]["count"] == 12
+
+
+def test_no_pass_repeats_another_and_batches_of_any_size_score_alike(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Last validation, test, and evaluations of both splits: what chose a checkpoint is not what it is tested by."""
+    made: dict[str, list[torch.Tensor]] = {}
+    generate_, complete = PuzzleModule.generate, PuzzleModule.complete
+    at_work: list[str] = []
+
+    def noted(kind: str, what: Any) -> Any:
+        def note(*arguments: Any, **named: Any) -> torch.Tensor:
+            made.setdefault(f"{at_work[-1]} {kind}", []).append(found := what(*arguments, **named))
+            return found
+
+        return note
+
+    monkeypatch.setattr(PuzzleModule, "generate", noted("generated", generate_))
+    monkeypatch.setattr(PuzzleModule, "complete", noted("completed", complete))
+    run = runs / "autoregressive"
+    config = [*fit(run)[1:], "--trainer.logger", "false"]
+    for name, command in {
+        "validate": ["validate", *config],
+        "test": ["test", *config],
+        "evaluate": ["evaluate", str(run), *OPTIONS],
+        "evaluate val": ["evaluate", str(run), *OPTIONS, "--split", "val"],
+        "by seven": ["evaluate", str(run), "--puzzles-per-rule", "4", "--batch-size", "7"],
+    }.items():
+        at_work.append(name)
+        assert main(command) == 0
+    whole = {name: torch.cat(parts).flatten(1) for name, parts in made.items()}
+    assert all(len(puzzles) == 12 for puzzles in whole.values())
+    assert torch.equal(whole["evaluate generated"], whole["by seven generated"])
+    assert torch.equal(whole["evaluate completed"], whole["by seven completed"])
+    for one, other in itertools.combinations(("validate", "test", "evaluate", "evaluate val"), 2):
+        a, b = whole[f"{one} generated"], whole[f"{other} generated"]
+        assert not (a.unsqueeze(0) == b.unsqueeze(1)).all(2).any(), (one, other)
+    first, _, by_seven = results(run)
+    for name in ("c3", "any_valid", "completion"):
+        assert first["metrics"][name] == by_seven["metrics"][name]
+    assert first["hits"] == by_seven["hits"]
 
 
 def test_given_cells_that_are_wrong(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

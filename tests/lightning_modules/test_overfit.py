@@ -29,7 +29,7 @@ from genraven.puzzles.spec import TOKENS_PER_PUZZLE
 from launch.configs.identity import build
 from launch.configs.shipped import CONFIGS
 from lightning_modules import PuzzleModule
-from lightning_modules.base import BatchDraw
+from lightning_modules.draws import BatchDraw
 from lightning_modules.optimization import schedule_factor
 
 NUM = 64

@@ -30,7 +30,7 @@ from genraven.puzzles.corrupt import Corruption, missing_cells
 from genraven.puzzles.generate import generate
 from genraven.puzzles.masks import last_panel_mask
 from lightning_modules import AutoregressiveModule, DiffusionModule, PuzzleModule
-from lightning_modules.base import BatchDraw
+from lightning_modules.draws import BatchDraw
 
 NUM = 6
 

@@ -22,7 +22,7 @@ from genraven.puzzles.generate import generate
 from genraven.puzzles.masks import last_panel_mask
 from genraven.puzzles.spec import NUM_RULES, TOKENS_PER_PUZZLE
 from lightning_modules import DiffusionModule
-from lightning_modules.base import BatchDraw
+from lightning_modules.draws import BatchDraw
 
 torch.set_num_threads(1)
 LENGTH, SYMBOLS = 3, 4

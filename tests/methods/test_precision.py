@@ -36,7 +36,7 @@ from genraven.puzzles.generate import generate
 from genraven.puzzles.masks import last_panel_mask
 from genraven.trust.confidence import confidence
 from lightning_modules import AutoregressiveModule, DiffusionModule, PuzzleModule
-from lightning_modules.base import BatchDraw
+from lightning_modules.draws import BatchDraw
 
 torch.set_num_threads(1)
 SIZE: dict[str, Any] = {"width": 24, "depth": 1, "num_heads": 2}
