@@ -23,6 +23,9 @@ from genraven.networks.bidirectional import BidirectionalTransformer
 from genraven.networks.cells import Embedding, Head
 from genraven.networks.dit import DiT
 from genraven.networks.mamba import Mamba
+from genraven.networks.relational_ar import RelationalAR
+from genraven.networks.relational_masked import RelationalMasked
+from genraven.networks.relational_soft import RelationalSoft
 from genraven.networks.transformer import Transformer
 from genraven.networks.unet import UNet
 from genraven.puzzles import layout
@@ -63,6 +66,18 @@ def gaussian(
     return DiffusionModule(network(**size, **settings), GaussianDiffusion(process, code, share))  # type: ignore[arg-type]
 
 
+RELATIONAL = {"width": 16, "hidden": 24, "writer": 12, "occupancy": 8, "num_heads": 2}
+
+
+def relational(share: float = 0.0, **settings: Any) -> PuzzleModule:
+    return AutoregressiveModule(RelationalAR(**RELATIONAL, **settings), Autoregressive(share))
+
+
+def relational_soft(share: float = 0.0, **settings: Any) -> PuzzleModule:
+    network = RelationalSoft(**RELATIONAL, in_channels=30 + bool(share), **settings)
+    return DiffusionModule(network, GaussianDiffusion(Flow(), "onehot", share))
+
+
 READING: dict[str, Callable[..., PuzzleModule]] = {
     "gpt2": lambda **s: gpt2("separate", "separate", **s),
     "gpt2 joint": lambda **s: gpt2("joint", "joint", **s),
@@ -76,11 +91,20 @@ READING: dict[str, Callable[..., PuzzleModule]] = {
     "dit": lambda **s: gaussian(DiT, Ddpm(), **s),
     "edm": lambda **s: gaussian(UNet, Edm(), **s),
     "edm one-hot with masks": lambda **s: gaussian(UNet, Edm(), "onehot", share=1.0, **s),
+    "relational": lambda **s: relational(one_row=False, **s),
+    "relational, a row at a time": relational,
+    "relational with masks": lambda **s: relational(share=1.0, one_row=False, **s),
+    "relational, no carrier": lambda **s: relational(carrier=False, one_row=False, **s),
+    "relational soft": relational_soft,
+    "relational soft with masks": lambda **s: relational_soft(share=0.5, **s),
 }
+AUTOREGRESSIVE_RELATIONAL = {name for name in READING if name.startswith("relational") and "soft" not in name}
+"""Which read how much is unknown of a row, and of a panel's row; soft ones read of each cell how much it says."""
 MODELS: dict[str, Callable[[], PuzzleModule]] = {
     **{name: lambda make=make: make(reads_unknown=True) for name, make in READING.items()},  # type: ignore[misc]
     "mdm": lambda: masked(0.0),
     "mdm within parts": lambda: masked(1.0),
+    "relational masked": lambda: DiffusionModule(RelationalMasked(**RELATIONAL), MaskedDiffusion(0.5)),
 }
 
 
@@ -172,7 +196,7 @@ def test_a_network_grows_by_what_it_reads_and_only_then(name: str) -> None:
     shapes = [{key: value.shape for key, value in network.state_dict().items()} for network in (plain, off, on)]
     assert shapes[0] == shapes[1]
     grown = {key for key in shapes[2] if shapes[2][key] != shapes[0].get(key)}
-    assert len(grown) == 1
+    assert len(grown) == (2 if name in AUTOREGRESSIVE_RELATIONAL else 0 if name.startswith("relational soft") else 1)
     assert shapes[0].keys() <= shapes[2].keys()
 
 
