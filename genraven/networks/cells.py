@@ -73,9 +73,13 @@ class NextCellNetwork(nn.Module, ABC):
     rows_exchangeable: bool = False
     """Is a row predicted from those before it whatever their order, so that any may be asked for as the last?"""
 
+    def passes(self, num_open: int) -> float:
+        """How much of a pass over a whole puzzle it takes to write its last ``num_open`` cells, with a cache."""
+        return 1.0
+
     @abstractmethod
     def new_cache(self, batch_size: int) -> Any:
-        """An empty cache for ``batch_size`` sequences; its ``length`` counts the cells read."""
+        """An empty cache for ``batch_size`` sequences; it is handed back to ``forward``."""
 
     @abstractmethod
     def forward(
@@ -104,6 +108,9 @@ class NextCellNetwork(nn.Module, ABC):
 @runtime_checkable
 class LearnsCells(Protocol):
     """A network with a training loss of its own, which need not make the logits of all states."""
+
+    def example_training_inputs(self, num_cells: int, device: torch.device | str) -> tuple[Tensor | None, ...]:
+        """What ``training_losses`` reads of one puzzle of ``num_cells`` cells, for who counts its work."""
 
     def training_losses(
         self,
@@ -147,6 +154,9 @@ class MaskedCellNetwork(nn.Module, ABC):
 @runtime_checkable
 class LearnsMaskedCells(Protocol):
     """A network of masked cells with a training loss of its own."""
+
+    def example_training_inputs(self, num_cells: int, device: torch.device | str) -> tuple[Tensor | None, ...]:
+        """What ``training_losses`` reads of one puzzle of ``num_cells`` cells, for who counts its work."""
 
     def training_losses(self, cells: Tensor, masked: Tensor, learned: Tensor, labels: Tensor | None) -> Tensor:
         """(B,) mean nats of the cells that are ``learned`` (B, L), masked ones, and whatever else it learns.

@@ -62,6 +62,12 @@ class AttributeLinear(nn.Module):
         return found if self.bias is None else found + self.bias.to(found)
 
 
+def multiplications(*layers: nn.Module | None) -> int:
+    """How many an attribute takes in linear ``layers``."""
+    weights = [weight for layer in layers if layer is not None for weight in layer.parameters() if weight.ndim > 1]
+    return sum(weight[0].numel() if weight.ndim > 2 else weight.numel() for weight in weights)
+
+
 class Mixing(nn.Module):
     """Attention among the attributes of a panel, and an MLP.
 
@@ -99,6 +105,8 @@ class Context:
     carrier: Tensor | None
     """(..., panels, A) float32 log-probability that an attribute carries the rule; None where none is told from
     others. The panels are the third for a trunk that reads before, else all three."""
+    of_writer: Tensor | None = None
+    """(..., K, A, W) what a writer makes of the roles, where it was asked before its cells are."""
 
     def at(self, rows: Tensor | int) -> "Context":
         """Of one row of each puzzle: the second dimension is gone."""
@@ -107,7 +115,8 @@ class Context:
 
     def roles(self, roles: slice) -> "Context":
         """Of some of the roles; (N, K, ...) without rows."""
-        return Context(self.states[:, roles], self.sets[:, roles], self.near[:, roles], self.carrier)
+        of_writer = None if self.of_writer is None else self.of_writer[:, roles]
+        return Context(self.states[:, roles], self.sets[:, roles], self.near[:, roles], self.carrier, of_writer)
 
     def select(self, sequences: Tensor) -> "Context":
         """Of ``sequences`` (B,) int64, the first dimension."""
@@ -118,8 +127,8 @@ class Context:
         return self._each(lambda part: part.flatten(0, 1))
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Context":
-        carrier = None if self.carrier is None else change(self.carrier)
-        return Context(change(self.states), change(self.sets), change(self.near), carrier)
+        carrier, of_writer = (None if part is None else change(part) for part in (self.carrier, self.of_writer))
+        return Context(change(self.states), change(self.sets), change(self.near), carrier, of_writer)
 
 
 class Trunk(nn.Module):
@@ -197,8 +206,12 @@ class Trunk(nn.Module):
         self.score = linear(width, 1) if carrier else None
         self.order = None if rows_summed else nn.Parameter(torch.randn(num_rows, width, width) * width**-0.5)
 
-    def relations(self, codes: Tensor, missing: Tensor | None) -> Tensor:
-        """(B, R, A, D) what each row says, from codes (B, R, 3, A, V); ``missing`` as in ``forward``."""
+    def relations(self, codes: Tensor, missing: Tensor | None, start: int = 0) -> Tensor:
+        """(B, R, A, D) what each row says, from codes (B, R, 3, A, V); ``missing`` as in ``forward``.
+
+        Args:
+            start: which row of a puzzle the first of them is.
+        """
         first, second, third = codes.unbind(2)
         parts = [first, second, third]
         if self.value_path:
@@ -207,7 +220,15 @@ class Trunk(nn.Module):
             parts.append(torch.stack(added, -1).sum(-2))
         found = torch.cat(self._with_missing(parts, missing), -1)
         found = self.relation_out(gelu(self.relation(gelu(self.relation_in(found)))))
-        return found if self.order is None else torch.einsum("brad,rde->brae", found, self.order[: found.shape[1]])
+        if self.order is None:
+            return found
+        return torch.einsum("brad,rde->brae", found, self.order[start : start + found.shape[1]])
+
+    def multiplications(self) -> tuple[int, int]:
+        """Of an attribute: for what a row says, and for a panel in one role."""
+        of_role = (self.seen, self.evidence, self.panel, self.panel_out, self.mixing, self.sets, self.gates)
+        of_row = multiplications(self.relation_in, self.relation, self.relation_out)
+        return of_row + (0 if self.order is None else self.order[0].numel()), multiplications(*of_role)
 
     def _with_missing(self, parts: list[Tensor], missing: Tensor | None) -> list[Tensor]:
         """``parts`` (..., A, features), and how much of each panel of (..., 3) is missing."""
@@ -232,9 +253,22 @@ class Trunk(nn.Module):
             evidence = F.pad(relations.cumsum(1)[:, :-1], (0, 0, 0, 0, 1, 0))
         return self.contexts(codes, evidence, labels, missing)
 
-    def contexts(self, codes: Tensor, evidence: Tensor, labels: Tensor | None, missing: Tensor | None) -> Context:
-        """The contexts (B, R, ...) of rows with ``codes`` (B, R, 3, A, V) and ``evidence`` (B, R, A, D) of others."""
-        near, seen = self._near(codes)
+    def contexts(
+        self,
+        codes: Tensor,
+        evidence: Tensor,
+        labels: Tensor | None,
+        missing: Tensor | None,
+        roles: slice = slice(None),
+    ) -> Context:
+        """The contexts (B, R, ...) of rows with ``codes`` (B, R, 3, A, V) and ``evidence`` (B, R, A, D) of others.
+
+        Args:
+            codes, evidence: of the rows.
+            labels, missing: as in ``forward``.
+            roles: those that are asked for; a third panel's hypotheses belong to all of its roles.
+        """
+        near, seen = self._near(codes, roles)
         parts = list(near) if self.reads == "before" else [*codes.unbind(2)]
         if self.reads == "around":
             parts = [part.unsqueeze(2).expand_as(near[0]) for part in parts]
@@ -243,13 +277,13 @@ class Trunk(nn.Module):
         if self.reads_missing and missing is not None:
             missing = missing.unsqueeze(2).expand(*near[0].shape[:3], PANELS)
             if self.reads == "before":  # nothing of the panels to come
-                missing = missing * self.earlier
+                missing = missing * self.earlier[roles]
         h = self.seen(torch.cat(self._with_missing(parts, missing), -1))
         if labels is None:
             labels = torch.full((len(codes),), self.num_labels, device=codes.device)
         label = self.label(labels).view(len(codes), 1, 1, h.shape[-2], -1).to(h)
         known = self.evidence(evidence).unsqueeze(2) + label
-        h = h + known * self.knows_others.to(h) + self.role.to(h)
+        h = h + known * self.knows_others[roles].to(h) + self.role[roles].to(h)
         h = self.panel_out(gelu(self.panel(gelu(h))))
         h = h + self.attribute.to(h)
         for block in self.mixing:
@@ -259,15 +293,17 @@ class Trunk(nn.Module):
             added = torch.stack([sums(*near), differences(*near), differences(*near[::-1])], -1)
             paths = torch.cat([seen, added, *(shifted(part, NEAR) for part in near)], -1)
             sets = sets + (paths * self.gates(h).unsqueeze(-2)).sum(-1)
-        return Context(h, sets, seen, self._carrier(h))
+        return Context(h, sets, seen, self._carrier(h, roles))
 
-    def _carrier(self, h: Tensor) -> Tensor | None:
-        if self.score is None:
+    def _carrier(self, h: Tensor, roles: slice) -> Tensor | None:
+        panels = self.panel_of_role[roles]
+        if self.score is None or PANELS - 1 not in panels:
             return None
-        told = h[..., 2:3, :, :] if self.reads == "before" else h[..., :PANELS, :, :]
+        third = panels.index(PANELS - 1)
+        told = h[..., third : third + 1, :, :] if self.reads == "before" else h[..., :PANELS, :, :]
         return self.score(told).squeeze(-1).float().log_softmax(-1)
 
-    def _near(self, codes: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    def _near(self, codes: Tensor, roles: slice) -> tuple[tuple[Tensor, Tensor], Tensor]:
         """The two other panels (B, R, K, A, V) of each role's, as far as they are read, and their patterns."""
         first, second, third = codes.unbind(2)
         if self.reads == "before":
@@ -275,7 +311,7 @@ class Trunk(nn.Module):
             of_panel = ((none, none), (first, none), (first, second))
         else:
             of_panel = ((second, third), (first, third), (first, second))
-        one, other = (torch.stack([of_panel[p][i] for p in self.panel_of_role], 2) for i in range(2))
+        one, other = (torch.stack([of_panel[p][i] for p in self.panel_of_role[roles]], 2) for i in range(2))
         return (one, other), patterns(one, other)
 
 

@@ -15,36 +15,15 @@ from torch import Tensor
 from genraven.errors import InputError
 from genraven.networks.cells import NextCellNetwork
 from genraven.networks.relational import Context, Trunk, working_dtype
+from genraven.networks.relational_cache import PanelCache
 from genraven.networks.relational_codes import PANELS, check_sizes, running_codes, value_counts
+from genraven.networks.relational_factors import of_cells, of_third, posterior
 from genraven.networks.relational_sets import set_nats
-from genraven.networks.relational_writer import Hidden, Writer, filled_log_prob, state_log_probs
+from genraven.networks.relational_writer import Hidden, Writer, state_log_probs
 from genraven.states import num_states
 
 OPENING, THIRD = slice(0, 2), slice(2, None)
 """Roles of the first two panels of a row, and of the third."""
-
-
-class PanelCache:
-    """The cells read so far, and the context of the panel at work.
-
-    Args:
-        cells: (B, L, S) memory for symbols.
-    """
-
-    def __init__(self, cells: Tensor) -> None:
-        self.cells, self.length = cells, 0
-        self.is_started = False
-        """Was the start, with the label, read?"""
-        self.labels: Tensor | None = None
-        self.panel: int | None = None
-        """That ``context`` is of, of all in their order."""
-        self.context: Context | None = None
-
-    def select(self, sequences: Tensor) -> None:
-        """Goes on with ``sequences`` (B,) int64 of those read so far, some perhaps twice and some no more."""
-        self.cells = self.cells[sequences]
-        self.labels = None if self.labels is None else self.labels[sequences]
-        self.context = None if self.context is None else self.context.select(sequences)
 
 
 class RelationalAR(NextCellNetwork):
@@ -125,6 +104,25 @@ class RelationalAR(NextCellNetwork):
         """What it reads of one puzzle in training: all of its ``num_cells`` cells but the last."""
         return (torch.zeros(1, num_cells - 1, len(self.symbols), dtype=torch.int64, device=device),)
 
+    def example_training_inputs(self, num_cells: int, device: torch.device | str) -> tuple[Tensor | None, ...]:
+        """What ``training_losses`` reads of one puzzle of ``num_cells`` cells."""
+        cells = torch.zeros(1, num_cells, len(self.symbols), dtype=torch.int64, device=device)
+        return cells, None, None, None, torch.zeros(1, device=device)
+
+    def passes(self, num_open: int) -> float:
+        """Of all rows' relations, panels in their roles and cells, those that the panels of open cells take."""
+        of_row, of_panel = self.trunk.multiplications()
+        of_panel_too, of_cell = self.writer.multiplications()
+        rows, cells = self.shape[0], self.shape[2]
+        roles = [self.trunk.panel_of_role.count(panel) for panel in range(PANELS)] * rows
+        num_panels = -(-num_open // cells)
+
+        def work(num_rows: int, roles: list[int], num_cells: int) -> float:
+            of_all_cells = num_cells / len(roles) * of_cell
+            return num_rows * of_row + sum(roles) * (of_panel + of_panel_too + of_all_cells)
+
+        return work(rows - 1, roles[-num_panels:], num_open) / work(rows, roles, rows * PANELS * cells)
+
     # Of whole puzzles --------------------------------------------------------------------------------------------
 
     def _read(
@@ -182,12 +180,12 @@ class RelationalAR(NextCellNetwork):
             before: (N, 3, J, A, V) codes of the cells before each.
             unknown: (N, 3, J) bool, or None.
         """
-        occupancy, values = self._opening(context, before[:, OPENING])
-        opening = self._of_cells(occupancy, values, panels[:, OPENING])
-        occupancy, values = self._third(context, before[:, THIRD])
+        occupancy, values = self._alone(context.roles(OPENING), before[:, OPENING])
+        opening = of_cells(occupancy, values, panels[:, OPENING])
+        occupancy, values = self._third(context.roles(THIRD), before[:, THIRD])
         if context.carrier is None:
-            return -torch.cat([opening, self._of_cells(occupancy, values, panels[:, THIRD])], 1)
-        third = self._of_third(occupancy, values, panels[:, 2], None if unknown is None else unknown[:, 2])
+            return -torch.cat([opening, of_cells(occupancy, values, panels[:, THIRD])], 1)
+        third = of_third(occupancy, values, panels[:, 2], None if unknown is None else unknown[:, 2])
         so_far = (third.cumsum(1) + context.carrier).logsumexp(-1)
         third = so_far - F.pad(so_far[:, :-1], (1, 0))
         return -torch.cat([opening, third.unsqueeze(1)], 1)
@@ -202,11 +200,8 @@ class RelationalAR(NextCellNetwork):
         left = torch.arange(self.shape[2], 0, -1, device=places.device)[cells]
         return self.writer.hidden(context, seen, features, left, cells)
 
-    def _opening(self, context: Context, seen: Tensor, cells: slice = slice(None)) -> tuple[Tensor, Tensor]:
-        """(N, 2, J) logits of *filled* and (N, 2, J, S, V) log-probabilities, of the first two panels."""
-        return self._alone(context.roles(OPENING), seen, cells)
-
-    def _alone(self, context: Context, seen: Tensor, cells: slice) -> tuple[Tensor, Tensor]:
+    def _alone(self, context: Context, seen: Tensor, cells: slice = slice(None)) -> tuple[Tensor, Tensor]:
+        """(N, K, J) logits of *filled* and (N, K, J, S, V) log-probabilities of values, each role taken as it is."""
         hidden = self._hidden(context, seen, cells)
         filled = self.writer.filled_alone(hidden, context, 0.0, cells)
         return filled, self.writer.values_of(hidden, context, seen)
@@ -215,7 +210,6 @@ class RelationalAR(NextCellNetwork):
         """(N, 1, J, A) logits of *filled* and (N, 2, J, S, V) log-probabilities where an attribute carries the rule
         and where it does not; (N, 1, J) and (N, 1, J, S, V) where none is told from others.
         """
-        context = context.roles(THIRD)
         if context.carrier is None:
             return self._alone(context, seen, cells)
         hidden = self._hidden(context, seen, cells)
@@ -227,7 +221,7 @@ class RelationalAR(NextCellNetwork):
     def new_cache(self, batch_size: int) -> PanelCache:
         """An empty cache for ``batch_size`` sequences."""
         shape = batch_size, self.shape[0] * self.shape[1] * self.shape[2], len(self.symbols)
-        return PanelCache(torch.zeros(shape, dtype=torch.int64, device=self.trunk.role.device))
+        return PanelCache(shape, self.trunk.role.device)
 
     def forward(
         self,
@@ -258,92 +252,55 @@ class RelationalAR(NextCellNetwork):
         unknown = None if unknown is None else F.pad(unknown, (0, blank))
         panels, before, _, context = self._read(cells, labels, unknown)
         context, before = context.by_rows(), before.flatten(0, 1)
-        opening = self._states(*self._opening(context, before[:, OPENING]))
-        occupancy, values = self._third(context, before[:, THIRD])
-        hidden = None if unknown is None else unknown.unflatten(1, self.shape)[:, :, 2].flatten(0, 1)
-        weights = self._posterior(context, occupancy, values, panels.flatten(0, 1)[:, 2], hidden)
+        opening = self._states(*self._alone(context.roles(OPENING), before[:, OPENING]))
+        occupancy, values = self._third(context.roles(THIRD), before[:, THIRD])
+        weights = None
+        if context.carrier is not None:
+            hidden = None if unknown is None else unknown.unflatten(1, self.shape)[:, :, 2].flatten(0, 1)
+            weights = posterior(context.carrier, of_third(occupancy, values, panels.flatten(0, 1)[:, 2], hidden))
         third = self._states(occupancy, values, weights)
         found = torch.cat([opening, third], 1).unflatten(0, (len(cells), -1)).flatten(1, 3)
         return found[:, : num + 1]
 
     def _states(self, occupancy: Tensor, values: Tensor, weights: Tensor | None = None) -> Tensor:
-        """(N, P, J, states) log-probabilities from what ``_opening`` or ``_third`` give."""
+        """(N, P, J, states) log-probabilities from what ``_alone`` or ``_third`` give."""
         counts = value_counts(self.symbols, self.shape[2])[: len(self.symbols)]
         if weights is None:
             return state_log_probs(occupancy, values, counts)
         carries, others = values.chunk(2, 1)
         return state_log_probs(occupancy, others, counts, carries, weights)
 
-    @staticmethod
-    def _of_cells(occupancy: Tensor, values: Tensor, written: Tensor) -> Tensor:
-        """(N, P, J) log-probability of cells ``written`` (N, P, J, S), from what ``_alone`` gives."""
-        return filled_log_prob(occupancy, (written > 0).all(-1)) + _log_prob_of(values, written).sum(-1)
-
-    @staticmethod
-    def _of_third(occupancy: Tensor, values: Tensor, written: Tensor, unknown: Tensor | None) -> Tensor:
-        """(N, J, A) log-probability of each cell of the third panel under each hypothesis; 0 of ``unknown`` ones.
-
-        Args:
-            occupancy, values: of ``_third``.
-            written: (N, J, S) symbols.
-            unknown: (N, J) bool, or None.
-        """
-        carries, others = _log_prob_of(values, written.unsqueeze(1)).unbind(1)  # N, J, S
-        filled = (written > 0).all(-1, keepdim=True)
-        found = filled_log_prob(occupancy[:, 0], filled) + others.sum(-1, keepdim=True)
-        found = found + F.pad(carries - others, (0, 2))
-        return found if unknown is None else found * ~unknown.unsqueeze(-1)
-
-    def _posterior(
-        self, context: Context, occupancy: Tensor, values: Tensor, written: Tensor, unknown: Tensor | None = None
-    ) -> Tensor | None:
-        """(N, 1, J, A) log-probability of each hypothesis given the cells of the third panel before each.
-
-        Args:
-            context: of N rows.
-            occupancy, values: of ``_third``.
-            written, unknown: as in ``_of_third``.
-        """
-        if context.carrier is None:
-            return None
-        so_far = self._of_third(occupancy, values, written, unknown).cumsum(1)[:, :-1]
-        return (F.pad(so_far, (0, 0, 1, 0)) + context.carrier).log_softmax(-1).unsqueeze(1)
-
     def _next(self, cache: PanelCache) -> Tensor:
         """(B, states) log-probabilities of the cell after those in the cache."""
         panel, cell = divmod(cache.length, self.shape[2])
-        row, of_row = divmod(panel, PANELS)
-        if cache.panel != panel or cache.context is None:
-            cache.context, cache.panel = self._context_of(cache, row), panel
+        context = self._context_of(cache, panel)
         written = cache.cells[:, panel * self.shape[2] : (panel + 1) * self.shape[2]]
         codes = running_codes(written, self.num_values, dtype=working_dtype(self.trunk.role)).unsqueeze(1)
-        if of_row < 2:
-            context = cache.context.roles(slice(of_row, of_row + 1))
+        if context.carrier is None:
             here = slice(cell, cell + 1)
             return self._states(*self._alone(context, codes[:, :, here], here))[:, 0, 0]
-        read = slice(0, cell + 1)
-        occupancy, values = self._third(cache.context, codes[:, :, read], read)
-        weights = self._posterior(cache.context, occupancy, values, written[:, read])
-        last = None if weights is None else weights[:, :, -1:]
-        return self._states(occupancy[:, :, -1:], values[:, :, -1:], last)[:, 0, 0]
+        if cache.num_factors <= cell:
+            here = slice(cache.num_factors, cell + 1)
+            cache.add(*self._third(context, codes[:, :, here], here))
+        assert cache.factors is not None
+        occupancy, values = cache.factors
+        weights = posterior(context.carrier, of_third(occupancy, values, written[:, : cell + 1]))
+        return self._states(occupancy[:, :, -1:], values[:, :, -1:], weights[:, :, -1:])[:, 0, 0]
 
-    def _context_of(self, cache: PanelCache, row: int) -> Context:
-        """The context of a row, given all panels that are whole by now."""
-        rows = cache.cells.unflatten(1, self.shape)[:, : row + 1]
-        is_known = (
-            torch.arange(cache.cells.shape[1], device=rows.device) < cache.length // self.shape[2] * self.shape[2]
-        )
-        unread = ~is_known.unflatten(0, self.shape)[: row + 1]
-        codes = running_codes(rows, self.num_values, unread.expand(rows.shape[:-1]), working_dtype(self.trunk.role))[
-            ..., -1, :, :
-        ]
-        evidence = self.trunk.relations(codes[:, :row], None).sum(1, keepdim=True) if row else None
-        if evidence is None:
-            evidence = codes.new_zeros(len(codes), 1, codes.shape[3], self.trunk.attribute.shape[1])
-        return self.trunk.contexts(codes[:, row:], evidence, cache.labels, None).at(0)
-
-
-def _log_prob_of(values: Tensor, written: Tensor) -> Tensor:
-    """(N, K, J, S) of the values (N, K, J, S, V) that stand in cells ``written`` (N, K or 1, J, S); 0 in empty ones."""
-    at = (written - 1).clamp(min=0).long().unsqueeze(-1).expand(-1, values.shape[1], -1, -1, -1)
-    return values.gather(-1, at).squeeze(-1) * (written > 0).all(-1, keepdim=True)
+    def _context_of(self, cache: PanelCache, panel: int) -> Context:
+        """The context (B, roles, ...) of a panel, given those before it."""
+        if cache.panel == panel and cache.context is not None:
+            return cache.context
+        (row, of_row), known = divmod(panel, PANELS), cache.num_rows
+        rows = cache.cells.unflatten(1, self.shape)[:, known : row + 1]
+        codes = running_codes(rows, self.num_values, dtype=working_dtype(self.trunk.role))[..., -1, :, :]
+        if cache.evidence is None:
+            cache.evidence = codes.new_zeros(len(codes), 1, codes.shape[3], self.trunk.attribute.shape[1])
+        if row > known:
+            said = self.trunk.relations(codes[:, :-1], None, known).sum(1, keepdim=True)
+            cache.evidence, cache.num_rows = cache.evidence + said, row
+        roles = THIRD if of_row == PANELS - 1 else slice(of_row, of_row + 1)
+        context = self.trunk.contexts(codes[:, -1:], cache.evidence, cache.labels, None, roles).at(0)
+        context.of_writer = self.writer.of_role(context)
+        cache.begin(panel, context)
+        return context

