@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from genraven.networks.cells import LearnsCells, LearnsMaskedCells
 from genraven.puzzles.spec import TOKENS_PER_PUZZLE
 
 TERA = 1e12
@@ -46,7 +47,7 @@ class PuzzleFlops:
     forward: int
     """One pass through the network."""
     training: int
-    """That pass and the way back."""
+    """What a step does with it: that pass, or a network's own of training, and the way back."""
 
 
 def count_flops(network: nn.Module) -> PuzzleFlops | None:
@@ -62,13 +63,18 @@ def count_flops(network: nn.Module) -> PuzzleFlops | None:
     buffers = {id(b): b.to("meta") for b in network.buffers()}
     shapes = copy.deepcopy(network, weights | buffers)
     backward = torch.ops.aten.convolution_backward
-    counter = FlopCounterMode(display=False, custom_mapping={backward: _convolution_backward})
     # A look for nan, where the training has one, needs values, and shapes have none.
-    with torch.enable_grad(), torch.autograd.set_detect_anomaly(False), counter as count:
-        output = shapes(*inputs)
-        forward = count.get_total_flops()
-        output.backward(torch.empty_like(output))
-    return PuzzleFlops(forward, count.get_total_flops())
+    with torch.enable_grad(), torch.autograd.set_detect_anomaly(False):
+        with FlopCounterMode(display=False, custom_mapping={backward: _convolution_backward}) as count:
+            output = shapes(*inputs)
+            forward = count.get_total_flops()
+            if not isinstance(shapes, LearnsCells | LearnsMaskedCells):
+                output.backward(torch.empty_like(output))
+                return PuzzleFlops(forward, count.get_total_flops())
+        with FlopCounterMode(display=False) as count:  # of its class: compiled, it would be that of the true weights
+            own: Any = type(shapes).training_losses
+            own(shapes, *shapes.example_training_inputs(TOKENS_PER_PUZZLE, "meta")).sum().backward()
+        return PuzzleFlops(forward, count.get_total_flops())
 
 
 def _convolution_backward(

@@ -1,24 +1,44 @@
 """What torch counts against closed forms, written out per layer: 2 operations a multiplication, back twice as many."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from genraven.flops import count_flops, peak_flops
+from genraven.flops import _convolution_backward, count_flops, peak_flops
+from genraven.networks.compiling import compile_blocks
 from genraven.networks.dit import DiT
 from genraven.networks.mamba import Mamba
+from genraven.networks.relational_ar import RelationalAR
+from genraven.networks.relational_masked import RelationalMasked
 from genraven.networks.transformer import Transformer
 from genraven.networks.unet import Block, UNet
+from launch.configs.identity import build
 
 CONFIGS = Path(__file__).parents[1] / "launch" / "configs" / "model"
 CLASSES: dict[str, type[nn.Module]] = {cls.__name__: cls for cls in (DiT, UNet, Mamba, Transformer)}
 PRESETS = ["dit_tiny", "dit_s3", "sit_s", "edm_tiny", "edm_base", "gpt2_tiny", "gpt2_base_joint", "mamba_tiny",
            "mamba_base"]  # fmt: skip
+TINY = sorted(path.stem for path in CONFIGS.glob("*_tiny.yaml"))
+COUNTER = FlopCounterMode(
+    display=False, custom_mapping={torch.ops.aten.convolution_backward: _convolution_backward}
+)  # as counted
 L = 81
+
+
+class MetaDraw:
+    """Random numbers for three puzzles, of a device without numbers."""
+
+    def __call__(self, distribution: Callable[..., Tensor], *shape: int) -> Tensor:
+        return distribution((3, *shape), device="meta")
+
+    def spread(self) -> Tensor:
+        return torch.rand(3, device="meta")
 
 
 def preset(name: str) -> nn.Module:
@@ -101,6 +121,37 @@ def test_the_count_is_the_closed_form(name: str) -> None:
     assert counted is not None
     assert counted.forward == pytest.approx(2 * there, rel=0.01)
     assert counted.training == pytest.approx(2 * (there + back), rel=0.01)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_training_step_does_what_is_counted(name: str) -> None:
+    """As the method takes it, whatever pass of training the network has of its own; on shapes alone."""
+    config = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
+    config["data"] = {"rules": [4], "held_out": "none", "samples_per_rule": 4, "global_batch_size": 4}
+    model, puzzles = build(config)[0].to("meta").train(), torch.zeros(3, 3, 9, 9, dtype=torch.int8, device="meta")
+    counted = count_flops(model.network)
+    assert counted is not None
+    assert counted.forward < counted.training
+    with COUNTER as count:
+        model.losses(puzzles, None, MetaDraw()).sum().backward()
+    assert count.get_total_flops() == 3 * counted.training
+
+
+@pytest.mark.parametrize("network", [RelationalAR, RelationalMasked])
+def test_the_training_of_a_compiled_network_is_counted_the_same(network: type[RelationalAR | RelationalMasked]) -> None:
+    made = network(width=16, hidden=24, num_heads=2)
+    before = count_flops(made)
+    compile_blocks(made, backend="eager")
+    assert count_flops(made) == before
+    assert before is not None
+    assert before.training < 3 * before.forward if network is RelationalAR else before.training > 2 * before.forward
+
+
+def test_cells_of_one_row_are_less_work_than_those_of_all() -> None:
+    one, every = (count_flops(RelationalAR(one_row=one_row)) for one_row in (True, False))
+    assert one is not None and every is not None
+    assert one.forward == every.forward
+    assert one.training < every.training
 
 
 def test_what_a_scan_does_element_by_element_is_little() -> None:
