@@ -14,6 +14,7 @@ from genraven.metrics.consistency import RuleConsistency
 from genraven.metrics.likelihood import Kind, Likelihood, MeanLikelihood
 from genraven.metrics.memorization import Memorization, TrainingIndex
 from genraven.metrics.rates import Correlation, Rate
+from genraven.metrics.variety import Variety
 from genraven.puzzles.spec import RULES
 
 
@@ -45,7 +46,7 @@ class ScoreResults:
     """What ``Scores.compute`` gives. What was not counted is absent."""
 
     rates: dict[str, Rate] = field(default_factory=dict)
-    """c3, c2, any_valid, novel_c3, memorized_*, completion, completion_trained, completion_held_out."""
+    """c3, c2, any_valid, novel_c3, different_*, memorized_*, completion, completion_trained, completion_held_out."""
     per_rule: dict[str, Rate] = field(default_factory=dict)
     """``c3`` and ``completion`` of each rule, (40,)."""
     values: dict[str, float] = field(default_factory=dict)
@@ -103,6 +104,7 @@ class Scores:
         self._consistency = RuleConsistency().to(device)
         self._completion = PanelCompletion(trained).to(device)
         self._memorization = Memorization(index).to(device) if index is not None else None
+        self._variety = Variety(index).to(device)
         self._likelihood = MeanLikelihood(*likelihood).to(device) if likelihood else None
 
     @property
@@ -122,6 +124,7 @@ class Scores:
     def add_generated(self, puzzles: Tensor) -> None:
         """Counts generated ``puzzles`` (B, 3, 9, 9)."""
         self._consistency.update(puzzles)
+        self._variety.update(puzzles)
         if self._memorization is not None:
             self._memorization.update(puzzles)
 
@@ -132,7 +135,9 @@ class Scores:
     def compute(self) -> ScoreResults:
         """The scores so far. A collective: every process must call it."""
         results = ScoreResults()
-        for name, metric in (("c3", self._consistency), ("completion", self._completion), ("", self._memorization)):
+        counted = {"c3": self._consistency, "completion": self._completion, "novelty": self._memorization,
+                   "variety": self._variety}  # fmt: skip
+        for name, metric in counted.items():
             if metric is None or not _any_process_counted(metric):
                 continue
             result = metric.compute()

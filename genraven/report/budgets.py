@@ -11,7 +11,8 @@ from genraven.report.page import Block, Item, Items, Panel, Picture, Table, Text
 from genraven.report.points import Point, Variant
 from genraven.report.progress import TARGETS, Reach, best_and_last, end_of, reach
 from genraven.report.quality import DASH, INTERVALS, looks_of, shown
-from genraven.report.sentences import AXES, Question, crossing_sentence, hours, short
+from genraven.report.question import Question
+from genraven.report.sentences import AXES, crossing_sentence, hours, short
 from genraven.report.spending import bill
 from genraven.report.trust import MAX_ERROR
 

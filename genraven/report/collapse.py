@@ -16,8 +16,9 @@ class Collapse:
     label: str
     point: Point
     kind: str
-    """``falls`` below half of what more examples give, ``memorises`` (half of C3 or more is not new), or, of a run, a
-    signal that crossed its threshold while training."""
+    """``falls`` below half of what more examples give, ``memorises`` (half of C3 or more is not new), ``repeats
+    itself`` (half of novel C3 or more is of puzzles that it wrote before), or, of a run, a signal that crossed its
+    threshold while training."""
     detail: str
 
 
@@ -31,6 +32,10 @@ def collapses(variants: Iterable[Variant]) -> list[Collapse]:
             c3, novel = point.interval("c3"), point.interval("novel_c3")
             if c3 and novel and novel.high < 0.5 * c3.low:
                 found.append(Collapse(variant.label, point, "memorises", f"C3 {c3}, of which new only {novel}"))
+            different = point.interval("different_novel_c3")
+            if novel and different and different.high < 0.5 * novel.low:
+                detail = f"novel C3 {novel}, of which different only {different}"
+                found.append(Collapse(variant.label, point, "repeats itself", detail))
             found += _signals(variant.label, point)
     return found
 

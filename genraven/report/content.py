@@ -7,18 +7,20 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from genraven.escaping import address
-from genraven.metrics.table import MAIN, label
+from genraven.metrics.table import label
 from genraven.report import budgets, quality
 from genraven.report.certainty import certainty, spoilt_givens
 from genraven.report.contest import by_examples, groups
 from genraven.report.dataset import CLEAN, CORRUPTION
+from genraven.report.every_score import every_score, transfer
 from genraven.report.likelihood import likelihood
 from genraven.report.page import Block, Cell, Facts, Item, Items, Link, Page, Section, Table, Text
 from genraven.report.points import Variant, distinct, size, variants
-from genraven.report.quality import DASH, count, shown
+from genraven.report.quality import DASH, count, main_scores, shown
+from genraven.report.question import Question
 from genraven.report.recommend import Advice, recommend
 from genraven.report.runs import Result, Run
-from genraven.report.sentences import Finding, Question, first_upper, hours, short
+from genraven.report.sentences import Finding, first_upper, hours, short
 from genraven.report.spoilt_data import against_clean
 from genraven.run_folder import BEST
 
@@ -45,7 +47,7 @@ def compose(runs: Sequence[Run], notes: Sequence[str], ask: Ask, home: Path) -> 
     for number, key in enumerate(ordered, 1):
         group = datasets[key]
         mark = f"{number}. " if len(ordered) > 1 else ""
-        sections += _part(group, ask(group), mark, home, prefix=f"{number}-" if mark else "")
+        sections += _part(group, ask(group).of(group), mark, home, prefix=f"{number}-" if mark else "")
     if len(ordered) > 1:
         spoilt = against_clean([(dict(key), datasets[key]) for key in ordered])
         but = ", but for what spoilt data cost" if spoilt else ""
@@ -114,9 +116,9 @@ def _measured(found: Sequence[Variant], samples: int, question: Question, prefix
         (certainty(found), "Which model knows when it is wrong?"),
         (spoilt_givens(found), "When given cells are wrong"),
         (likelihood(found, samples), "Likelihood"),
-        (quality.transfer(found), "Transfer"),
+        (transfer(found), "Transfer"),
         (budgets.against_cost(found, samples, question, prefix), "Quality against cost"),
-        (quality.every_score(found), "Every score"),
+        (every_score(found), "Every score"),
     ]
 
 
@@ -165,42 +167,45 @@ def _copies(runs: Sequence[Run]) -> list[Block]:
 
 def _decodings(runs: Sequence[Run]) -> list[Block]:
     """The results at the end of those runs that were evaluated in several ways."""
-    lines = []
+    found: list[tuple[Run, Result]] = []
     for run in runs:
         tested = [result for result in run.results if result.checkpoint not in ("", BEST)
                   and not result.given_corruption and run.final and result.split == run.final.split]  # fmt: skip
         tested.sort(key=lambda result: (result.step, result.puzzles_per_rule))
         ways = {json.dumps(dict(result.decoding), sort_keys=True, default=str): result for result in tested}
         if len(ways) > 1:
-            lines += [_decoded(run, result) for result in ways.values()]
-    headings = ["run", "decoding", "network passes a puzzle", *map(label, MAIN), "seconds to generate"]
+            found += [(run, result) for result in ways.values()]
+    shown_scores = main_scores(result for _, result in found)
+    headings = ["run", "decoding", "network passes a puzzle", *map(label, shown_scores), "seconds to generate"]
+    lines = [_decoded(run, result, shown_scores) for run, result in found]
     return [Table(headings, lines, "Runs that were evaluated in several ways.")] if lines else []
 
 
-def _decoded(run: Run, result: Result) -> list[Cell]:
+def _decoded(run: Run, result: Result, scores: Sequence[str]) -> list[Cell]:
     way = ", ".join(f"{name} {value}" for name, value in result.decoding.items() if value is not None)
     took = result.seconds.get("generate")
     return [run.name, way or DASH, count(result.passes.get("generate")),
-            *(shown(result.scores.get(metric)) for metric in MAIN),
+            *(shown(result.scores.get(metric)) for metric in scores),
             DASH if took is None else f"{took:.1f}"]  # fmt: skip
 
 
 def _table(runs: Sequence[Run], home: Path) -> list[Block]:
     lines: list[list[Cell]] = []
+    scores = main_scores(run.final for run in runs if run.final)
     for run in sorted(runs, key=lambda run: (run.architecture or "~", run.parameters or 0, run.samples_per_rule or 0)):
         final = run.final
-        counts = [final.scores[metric].count for metric in MAIN if metric in final.scores] if final else []
+        counts = [final.scores[metric].count for metric in scores if metric in final.scores] if final else []
         lines.append([
             _link(run, home), run.state if run.state != "new" else "never started", run.architecture or DASH,
             size(run.parameters).removesuffix(" parameters"), _examples(run), count(run.step),
-            *(shown(final.scores.get(metric) if final else None) for metric in MAIN), count(max(counts, default=None)),
-            final.split if final else DASH, _seeds(run),
+            *(shown(final.scores.get(metric) if final else None) for metric in scores),
+            count(max(counts, default=None)), final.split if final else DASH, _seeds(run),
             DASH if run.device_hours is None else hours(run.device_hours).removesuffix(" device-hours"),
             DASH if run.flops is None else short(run.flops),
             DASH if run.money is None else f"{run.money:.2f}", ", ".join(run.collapse) or DASH, run.message,
         ])  # fmt: skip
-    headings = ["run", "state", "architecture", "size", "examples per rule", "step", *map(label, MAIN), "puzzles", "of",
-                "seeds", "device-hours", "FLOPs", "money", "collapse", "message"]  # fmt: skip
+    headings = ["run", "state", "architecture", "size", "examples per rule", "step", *map(label, scores), "puzzles",
+                "of", "seeds", "device-hours", "FLOPs", "money", "collapse", "message"]  # fmt: skip
     done = sum(run.is_evidence for run in runs)
     splits = {run.final.split for run in runs if run.is_evidence and run.final}
     note = (

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from genraven.report.contest import Field, by_examples, groups, winner
 from genraven.report.forecast import Forecast
 from genraven.report.points import Point, Variant, foretell, variants
+from genraven.report.question import Question
 from genraven.report.runs import Run
-from genraven.report.sentences import Question
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from genraven.report.contest import Choice, Field, ahead, can_decide, lead
 from genraven.report.evidence import Evidence
 from genraven.report.points import Point
 from genraven.report.progress import End
-from genraven.report.sentences import Finding, Question, hours, names, the
+from genraven.report.question import Question
+from genraven.report.sentences import Finding, hours, names, the
 from genraven.report.statistics import MIN_REPEATS
 
 MAX_REPEATS = 30

@@ -1,7 +1,8 @@
 """What a choice costs, in sentences."""
 
 from genraven.report.contest import Choice
-from genraven.report.sentences import Finding, Question, hours, names
+from genraven.report.question import Question
+from genraven.report.sentences import Finding, hours, names
 from genraven.report.spending import Bill
 from genraven.report.trust import MAX_ERROR
 

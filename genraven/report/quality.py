@@ -3,20 +3,22 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from genraven.metrics.table import MAIN, SCORES, label
+from genraven.metrics.table import MAIN, label
 from genraven.report import figures
 from genraven.report.collapse import collapses
 from genraven.report.contest import Choice, by_examples, groups
 from genraven.report.figures import Line, looks
 from genraven.report.forecast import Forecast
 from genraven.report.page import Block, Panel, Picture, Table, Text
-from genraven.report.points import Point, Variant, compare, foretell
+from genraven.report.points import Point, Variant, foretell
 from genraven.report.published import SOURCE, Published, published
-from genraven.report.sentences import Question
+from genraven.report.question import GOALS, Question
+from genraven.report.runs import Result
 from genraven.report.statistics import Interval
 
 INTERVALS = "Bars and brackets are 95% intervals over runs and puzzles; of one run, over its puzzles alone."
 DASH = "–"
+DIFFERENT = GOALS["generation"]
 
 
 def shown(interval: object) -> str:
@@ -27,6 +29,12 @@ def shown(interval: object) -> str:
 def count(number: float | None) -> str:
     """A whole number; a dash where it is missing."""
     return DASH if number is None else f"{number:,.0f}"
+
+
+def main_scores(results: Iterable[Result]) -> tuple[str, ...]:
+    """The scores for short tables; without different puzzles, where these were not yet counted when all were scored."""
+    counted = any(DIFFERENT in result.scores for result in results)
+    return tuple(metric for metric in MAIN if counted or metric != DIFFERENT)
 
 
 def looks_of(variants: Sequence[Variant]) -> dict[str, tuple[str, str]]:
@@ -56,9 +64,10 @@ def against_examples(variants: Sequence[Variant], prefix: str) -> list[Block]:
         if told and (svg := figures.chart(lines, "examples per rule", label(metric))):
             alt = f"{label(metric)} against examples per rule: {'; '.join(told)}"
             panels.append(Panel(f"{prefix}examples-{metric}", svg, alt))
+    main = main_scores(result for variant in variants for point in variant.points.values() for result in point.results)
     for variant in variants:
         for n, point in variant.points.items():
-            scores = [shown(point.interval(metric)) for metric in MAIN]
+            scores = [shown(point.interval(metric)) for metric in main]
             rows.append([variant.label, f"{n:,}", count(_in_all(point)), *scores, num_runs(point), _puzzles(point),
                          point.split])  # fmt: skip
     if not panels:
@@ -67,7 +76,7 @@ def against_examples(variants: Sequence[Variant], prefix: str) -> list[Block]:
                "the means of an architecture's repeats, of the model and checkpoint chosen on validation puzzles; "
                f"dots are single runs at their ends. {INTERVALS} Dashed, hollow: the study ({SOURCE}), its best "
                "models at 40 rules and a million steps, without counts and without novel C3.")  # fmt: skip
-    headings = ["model", "examples per rule", "in all", *map(label, MAIN), "runs", "puzzles", "of"]
+    headings = ["model", "examples per rule", "in all", *map(label, main), "runs", "puzzles", "of"]
     of_all = "Every model and recipe: means of repeats at the end of their trainings."
     return [Picture(panels, caption, Table(headings, rows, of_all))]
 
@@ -186,12 +195,13 @@ def against_size(variants: Sequence[Variant], samples: int, prefix: str) -> list
         if told and (svg := figures.chart(lines, "parameters", label(metric))):
             alt = f"{label(metric)} against parameters: {'; '.join(told)}"
             panels.append(Panel(f"{prefix}size-{metric}", svg, alt))
+    main = main_scores(result for _, point in having for result in point.results)
     for variant, point in having:
-        rows.append([variant.label, *(shown(point.interval(metric)) for metric in MAIN), num_runs(point)])
+        rows.append([variant.label, *(shown(point.interval(metric)) for metric in main), num_runs(point)])
     caption = (f"Models on {samples:,} examples per rule, the measured number nearest to the question's. Does a larger "
                f"one of the same colour help? {INTERVALS} Hollow: the study's models at the nearest number of "
                "examples, which are far larger and learned 40 rules.")  # fmt: skip
-    table = Table(["model", *map(label, MAIN), "runs"], rows)
+    table = Table(["model", *map(label, main), "runs"], rows)
     return [Picture(panels, caption, table)] if panels else []
 
 
@@ -216,9 +226,11 @@ def collapsed(variants: Sequence[Variant]) -> list[Block]:
     rows = [[one.label, count(one.point.samples), one.kind, one.detail] for one in collapses(variants)]
     if not rows:
         return [Text("No model fell below half of what it reaches with more examples, none memorised half of its "
-                     "consistent puzzles, and no signal crossed its threshold in training.")]  # fmt: skip
+                     "consistent puzzles, none is seen to have written half of its new ones again, and no signal "
+                     "crossed its threshold in training.")]  # fmt: skip
     caption = ("Falls: surely below half of what the same model reaches with more examples. Memorises: surely less "
-               "than half of C3 is new. While training: a signal of the collapse watch.")  # fmt: skip
+               "than half of C3 is new. Repeats itself: surely less than half of novel C3 is different. While "
+               "training: a signal of the collapse watch.")  # fmt: skip
     return [Table(["model", "examples per rule", "what", "seen"], rows, caption)]
 
 
@@ -262,45 +274,3 @@ def _correlations(point: Point) -> str:
         return "none, since one of the two does not vary or there are fewer than three rules"
     values = ", ".join(f"{r['value']:.2f}" for r in found)
     return f"{values} over {found[0]['count']} rules"
-
-
-# Transfer, all scores -------------------------------------------------------------------------------------------------
-
-
-def transfer(variants: Sequence[Variant]) -> list[Block]:
-    """Completion from a trained model's weights beside that from nothing, by examples."""
-    rows = []
-    for begun in variants:
-        if "init_from" not in begun.first.settings:
-            continue
-        fresh = next((one for one in variants if "init_from" not in one.first.settings and
-                      (one.first.architecture, one.first.parameters)
-                      == (begun.first.architecture, begun.first.parameters)), None)  # fmt: skip
-        for n, point in begun.points.items():
-            other = fresh.points.get(n) if fresh else None
-            gap = compare(point, other, "completion") if other else None
-            rows.append([begun.label, f"{n:,}", shown(point.interval("completion")),
-                         shown(other.interval("completion") if other else None), shown(gap),
-                         str(len(point.runs))])  # fmt: skip
-    headings = ["model", "examples per rule", "completion from trained weights", "from nothing", "difference", "runs"]
-    return [Table(headings, rows, "Does what was learned of other rules help with these?")] if rows else []
-
-
-def every_score(variants: Sequence[Variant]) -> list[Block]:
-    """All that was counted, of each point."""
-    points = [(variant.label, n, point) for variant in variants for n, point in variant.points.items()]
-    counted = [name for name in SCORES if any(_score(point, name) != DASH for _, _, point in points)]
-    if not counted:
-        return []
-    rows = [[name, f"{n:,}", *(_score(point, score) for score in counted)] for name, n, point in points]
-    units = {name: f" ({SCORES[name].unit})" if SCORES[name].unit else "" for name in counted}
-    headings = ["model", "examples per rule", *(f"{label(name)}{units[name]}" for name in counted)]
-    about = "; ".join(f"{label(name)}: {SCORES[name].counted_over}, {SCORES[name].about}" for name in counted)
-    return [Table(headings, rows, f"Means of repeats. {about}.")]
-
-
-def _score(point: Point, name: str) -> str:
-    if SCORES[name].kind == "share":
-        return shown(point.interval(name))
-    values = [number.value for result in point.results if (number := result.numbers.get(name))]
-    return f"{mean(values):.3f}" if values else DASH

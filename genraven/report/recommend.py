@@ -18,8 +18,9 @@ from genraven.report.next_steps import next_steps
 from genraven.report.paying import to_pay
 from genraven.report.points import compare
 from genraven.report.progress import End, end_of
+from genraven.report.question import Question
 from genraven.report.runs import Run
-from genraven.report.sentences import Finding, Question, names, the
+from genraven.report.sentences import Finding, names, the
 from genraven.report.spending import bill
 
 Verdict = Literal["train", "train, then switch", "not enough evidence"]
@@ -57,6 +58,7 @@ class Advice:
 
 def recommend(runs: Sequence[Run], question: Question) -> Advice:
     """The advice that ``runs``, all of one data set, give."""
+    question = question.of(runs)
     evidence = gather(runs, question)
     family, around = evidence.winner(question.examples), evidence.around(question.examples)
     fields = [evidence.fields[size] for size in around if len(evidence.fields[size]) > 1]
@@ -68,7 +70,7 @@ def recommend(runs: Sequence[Run], question: Question) -> Advice:
     sure = [sentences.how_sure(fields, family, question)] if fields else []
     sure += [sentences.trained(ends, nearest, question.metric)] if ends else []
     standings = _standings(evidence, question.examples)
-    sure = sure or standings
+    sure = [*(sure or standings), *sentences.copies_count(question)]
     findings = [*(standings if fields else []), *_budget_notes(evidence), *_later(evidence, future)]
     switching = tuple(_switching(evidence, found))
     steps = tuple(next_steps(evidence, fields, ends))

@@ -1,64 +1,15 @@
-"""The question put to the runs, and the sentences of the answer."""
+"""The sentences of the answer."""
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from genraven.errors import InputError
 from genraven.metrics.table import label
 from genraven.report.contest import Choice, Duel, Field, ahead, can_decide, lead
 from genraven.report.points import Point
 from genraven.report.progress import End
-from genraven.report.spending import Prices
+from genraven.report.question import COPIES_TOO, DOES, Question
 from genraven.report.statistics import MIN_REPEATS
-
-GOALS = {"completion": "completion", "generation": "novel_c3"}
-DOES = {
-    "completion": "completes {} of puzzles by their rule",
-    "generation": "generates a new consistent puzzle {} of the time",
-}
-
-
-@dataclass(frozen=True)
-class Question:
-    """What somebody wants to know.
-
-    Raises:
-        InputError: no such goal, or a number out of its range.
-    """
-
-    goal: str
-    """``completion`` or ``generation``."""
-    examples: int
-    """Per rule, now."""
-    growth: float = 1.0
-    """Times as many examples in a year."""
-    budget: float | None = None
-    """That a training may take, in device-hours; in money when ``in_money``."""
-    in_money: bool = False
-    prices: Prices = field(default_factory=Prices)
-
-    def __post_init__(self) -> None:
-        if self.goal not in GOALS:
-            raise InputError(f"expected --goal to be {' or '.join(GOALS)}, got {self.goal!r}.")
-        for name, value in (("examples", self.examples), ("growth", self.growth), ("budget", self.budget)):
-            if value is not None and not 0 < value < math.inf:
-                raise InputError(f"expected --{name} above 0, got {value}.")
-
-    @property
-    def metric(self) -> str:
-        """The score that the goal is measured by."""
-        return GOALS[self.goal]
-
-    @property
-    def unit(self) -> str:
-        """Of the budget."""
-        return "of money" if self.in_money else "device-hours"
-
-    def affords(self, point: Point) -> bool | None:
-        """Is the training within the budget? None where its cost is not known."""
-        cost = point.spent("money" if self.in_money else "device_hours")
-        return True if self.budget is None else None if cost is None else cost <= self.budget
 
 
 @dataclass(frozen=True)
@@ -106,7 +57,7 @@ def standing(family: str, choice: Choice, question: Question) -> Finding:
     """How good a family is at a measured number of examples."""
     interval = choice.point.interval(question.metric)
     assert interval is not None
-    does = DOES[question.goal].format(f"{interval.value:.3f}")
+    does = DOES[question.metric].format(f"{interval.value:.3f}")
     return Finding(f"With {choice.point.samples:,} examples per rule {the(family)} ({choice.label}) {does}; 95% "
                    f"interval {interval.low:.3f} to {interval.high:.3f} ({repeats(choice.point)}){chosen(choice)}.",
                    names(choice.point))  # fmt: skip
@@ -160,6 +111,15 @@ def how_sure(fields: Sequence[Field], family: str | None, question: Question) ->
         text = f"No verdict: it takes {MIN_REPEATS} repeats or more on each side. {_leaning(fields, question)}{text}"
         return Finding(text, names(*runs))
     return Finding(f"No verdict: the difference may be chance. {text}", names(*runs))
+
+
+def copies_count(question: Question) -> list[Finding]:
+    """Says so where a puzzle counts as often as it was written."""
+    if question.metric != COPIES_TOO:
+        return []
+    return [Finding("How many of the puzzles are different was not counted in all of these runs, and "
+                    f"{label(COPIES_TOO)} counts one that is written again as a new one: `genraven evaluate` counts "
+                    "both.")]  # fmt: skip
 
 
 def first_upper(text: str) -> str:

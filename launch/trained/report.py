@@ -9,9 +9,9 @@ from genraven.errors import InputError
 from genraven.files import appears_whole, writable_folder
 from genraven.report.content import compose, default_examples
 from genraven.report.page import Facts, Section, to_html, to_markdown
+from genraven.report.question import Question
 from genraven.report.reading import read_run
 from genraven.report.runs import Run
-from genraven.report.sentences import Question
 from genraven.report.spending import Prices
 from launch.runs.status import named_runs, noted_jobs, read_status
 from launch.slurm import scheduler
@@ -27,7 +27,7 @@ def report(options: argparse.Namespace) -> None:
     runs, notes = _read(folders, options.price)
 
     def ask(group: Sequence[Run]) -> Question:
-        examples = options.examples or default_examples(group, question.metric) or 1
+        examples = options.examples or default_examples(group, question.of(group).metric) or 1
         noted = {run.price for run in group if run.price is not None}
         price = noted.pop() if len(noted) == 1 else None
         return replace(question, examples=examples, prices=replace(question.prices, device_hour=price))

@@ -9,9 +9,9 @@ from tables import repeats, table, validated
 
 from genraven.report.contest import by_examples, lead, winner
 from genraven.report.points import variants
+from genraven.report.question import Question
 from genraven.report.recommend import recommend
 from genraven.report.runs import Run
-from genraven.report.sentences import Question
 from genraven.report.statistics import CONFIDENCE, Repeats, difference
 
 NUM_SWEEPS, NUM_PUZZLES = 2000, 300

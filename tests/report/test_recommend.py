@@ -9,9 +9,9 @@ import pytest
 from tables import CROSSING, STEADY, repeats, result, run, table, validated
 
 from genraven.errors import InputError
+from genraven.report.question import Question
 from genraven.report.recommend import Advice, recommend
 from genraven.report.runs import Run
-from genraven.report.sentences import Question
 from genraven.report.spending import Prices
 from genraven.report.trust import Trust
 
@@ -141,6 +141,20 @@ def test_a_model_that_memorises_does_not_win_generation() -> None:
     runs = [*table({400: 0.3}, {}), *repeats("diffusion", 400, 0.9, scores={"novel_c3": 0.01})]
     assert recommend(runs, Question("generation", 400)).family == "autoregressive"
     assert recommend(runs, Question("completion", 400)).family == "diffusion"
+
+
+def test_a_model_that_writes_one_puzzle_again_and_again_does_not_win_generation() -> None:
+    """Where different puzzles were counted of all; else it is said that they were not."""
+    copier = repeats("diffusion", 400, 0.9, scores={"different_novel_c3": 0.001})
+    counted = repeats("autoregressive", 400, 0.3, scores={"different_novel_c3": 0.3})
+    advice = recommend([*copier, *counted], Question("generation", 400))
+    assert advice.family == "autoregressive"
+    assert "Different novel C3: autoregressive 0.30 against diffusion 0.00" in text_of(advice)
+    assert "a new, consistent and different puzzle" in text_of(recommend(copier, Question("generation", 400)))
+    advice = recommend([*copier, *repeats("autoregressive", 400, 0.3)], Question("generation", 400))
+    assert advice.family == "diffusion"
+    assert "counts one that is written again as a new one" in text_of(advice)
+    assert "written again" not in text_of(recommend([*copier, *counted], Question("completion", 400)))
 
 
 def test_a_tie_is_not_enough_evidence() -> None:

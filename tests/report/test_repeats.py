@@ -13,9 +13,9 @@ from genraven.report.content import compose
 from genraven.report.contest import by_examples
 from genraven.report.page import to_markdown
 from genraven.report.points import Point, compare, distinct, variants
+from genraven.report.question import Question
 from genraven.report.recommend import recommend
 from genraven.report.runs import Result, Run, Share
-from genraven.report.sentences import Question
 
 
 def at(step: int, value: float, seed: int = 0, state: str = "finished", **more: Any) -> Run:
