@@ -57,7 +57,7 @@ def run_queue(folders: list[Path], code: Path, num_at_once: int) -> int:
             while waiting and free:
                 folder, slot = waiting.pop(0), free[0]
                 try:
-                    if read_status(folder, {}).is_busy:
+                    if _is_taken(folder):
                         told.elsewhere(folder)
                         continue
                     children.append(_start(folder, code, slot, surroundings(slot, gpus, num_at_once)))
@@ -70,6 +70,12 @@ def run_queue(folders: list[Path], code: Path, num_at_once: int) -> int:
                 free.append(child.slot)
                 told.ended(child)
     return int(told.num_failed > 0)
+
+
+def _is_taken(folder: Path) -> bool:
+    """Does somebody else train this run? Not where its folder cannot be read: then to start it tells why."""
+    status = read_status(folder, {})
+    return status.is_busy and status.state != "unknown"
 
 
 class Told:
@@ -87,7 +93,7 @@ class Told:
         code = child.process.returncode
         if code == 0:
             self._say(child.folder, "finished")
-        elif read_status(child.folder, {}).is_busy:  # begun by somebody else while this process was starting
+        elif _is_taken(child.folder):  # begun by somebody else while this process was starting
             (child.folder / REFUSAL).unlink(missing_ok=True)
             self.elsewhere(child.folder)
         else:

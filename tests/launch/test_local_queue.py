@@ -72,6 +72,16 @@ def test_what_another_sweep_trains_is_left_to_it(
     assert not (folders[1] / REFUSAL).exists()
 
 
+def test_a_folder_that_cannot_be_read_is_not_at_work_elsewhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder,) = make(tmp_path, "one")
+    shutil.rmtree(folder)
+    monkeypatch.setattr("launch.jobs.local_queue.read_status", lambda folder, jobs: RunStatus("unknown", {}))
+    assert run_queue([folder], tmp_path, 1) == 1
+    assert "1/1 one: not started: " in capsys.readouterr().out
+
+
 def test_a_folder_without_room_for_a_note_trains_all_the_same(tmp_path: Path) -> None:
     (folder,) = make(tmp_path, "one")
     (folder / "job" / "spec.json").mkdir()
