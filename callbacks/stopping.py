@@ -22,8 +22,9 @@ def stopped_for_good(trainer: L.Trainer) -> str | None:
         said = (f"{type(each).__name__}: {each.stopping_reason_message.removesuffix(ASIDE)}" for each in early
                 if each.stopping_reason_message)  # fmt: skip
         return next(said, None if is_cut(trainer) else "a callback set trainer.should_stop")
-    epochs = trainer.max_epochs
-    return f"trainer.max_epochs is {epochs}" if epochs not in (None, -1) and trainer.current_epoch >= epochs else None
+    if trainer.max_steps > 0 and trainer.max_epochs is not None and 0 <= trainer.max_epochs <= trainer.current_epoch:
+        return f"trainer.max_epochs is {trainer.max_epochs}"
+    return None
 
 
 def is_released(changed: Iterable[str]) -> bool:

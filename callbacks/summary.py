@@ -125,13 +125,21 @@ class RunSummary(L.Callback):
                 return
             self._earlier |= {name: self._facts.get(name, 0) for name in CUMULATIVE}
             self._started = time.monotonic()
-        if state == "finished" and (self._cut or self._facts["step"] < self._max_steps):
-            why = self._cut or self._reports().get("stopped") or self._facts.get("stopped") or "training ended early"
-            state, reason = "stopped", f"{why}: step {self._facts['step']} of {self._max_steps}"
+        if state == "finished" and (why := self._why_short()):
+            of_all = f" of {self._max_steps}" if self._max_steps > 0 else ""
+            state, reason = "stopped", f"{why}: step {self._facts['step']}{of_all}"
         try:
             self._write(state=state, reason=reason, max_steps=self._max_steps)
         except OSError as error:  # such as the full disk that ends the run
             rank_zero_warn(f"{self.path} could not be written ({error.strerror}).")
+
+    def _why_short(self) -> str | None:
+        """What ended the training before its last step; None where it came to it, or to all of its epochs."""
+        step, most = self._facts["step"], self._max_steps
+        decided = self._reports().get("stopped") if step != most else None
+        if self._cut or decided or step >= most:
+            return self._cut or decided
+        return self._facts.get("stopped") or "training ended early"
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes the first summary."""
