@@ -183,6 +183,7 @@ def _formula(question: Question) -> str:
     given = f"Given: {', '.join(known)}." if known else "Give --price and --puzzles-per-year to see it."
     return ("First year's total = training + puzzles a year x cost of a puzzle written + share sent to review x price "
             f"of a review. {given} The share sent to review is what `genraven calibrate` found at {MAX_ERROR:.0%} "
-            "error, and a puzzle is then written as it was calibrated, several candidates with their confidence, which "
-            "`genraven evaluate --trust` times. Of models that were not calibrated, review is left out, and a puzzle "
-            "is written once. Where no writing was timed there is no total.")  # fmt: skip
+            "error for puzzles like its own, and a puzzle is then written as it was calibrated, several candidates "
+            "with their confidence, which `genraven evaluate --trust` times. Of models that were not calibrated, "
+            "review is left out, and a puzzle is written once. Where no writing was timed there is no "
+            "total.")  # fmt: skip

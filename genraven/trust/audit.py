@@ -48,7 +48,7 @@ class Record:
     """Its place in the file, from 0."""
     decision: Decision
     confidence: float | None
-    """Calibrated probability of being right; None without a calibration."""
+    """Probability of being right, for puzzles like those of the calibration; None without one."""
     score: str
     """The name of the confidence that decides; no checker of rules has a part in it."""
     threshold: float | None

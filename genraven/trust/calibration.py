@@ -8,7 +8,7 @@ from puzzles of their own (``chosen``), the tests from others (``tested``), so t
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -169,7 +169,7 @@ class Calibration:
         """What ``write`` wrote, or what somebody made up who wrote its digest as well: that has no key.
 
         Raises:
-            InputError: no such file, another version, or one that its digest does not fit.
+            InputError: no such file, another version, one that its digest does not fit or that cannot be.
         """
         again = "run `genraven calibrate`"
         try:
@@ -183,11 +183,35 @@ class Calibration:
         version = body.pop("version", None)
         if version == 2:  # before the power of its check was measured
             version, body["power"] = VERSION, None
-        if version != VERSION or set(body) != {item.name for item in fields(cls)}:
+        try:
+            counts = {name: Counts(**{k: _tuples(v) for k, v in body[name].items()}) for name in ("chosen", "tested")}
+            tuples = {name: _tuples(body[name]) for name in ("groups", "thresholds", "knots", "familiarity")}
+            found = cls(**(body | counts | tuples))
+            is_sound = version == VERSION and found._is_sound()
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError):  # of values of other kinds
+            is_sound = False
+        if not is_sound:
             raise InputError(f"expected a calibration of version {VERSION} in {path}, got another: {again} again.")
-        counts = {name: Counts(**{k: _tuples(v) for k, v in body[name].items()}) for name in ("chosen", "tested")}
-        tuples = {name: _tuples(body[name]) for name in ("groups", "thresholds", "knots", "familiarity")}
-        return cls(**(body | counts | tuples))
+        return found
+
+    def _is_sound(self) -> bool:
+        """Do its parts belong together? Raises anything where they are of other kinds."""
+        shape = len(self.groups), len(self.thresholds)
+        for part in (self.chosen, self.tested):
+            total, accepted, errors = (np.asarray(value) for value in (part.total, part.accepted, part.errors))
+            if (total.shape, accepted.shape, errors.shape) != (shape[:1], shape, shape):
+                return False
+            if (errors < 0).any() or (errors > accepted).any() or (accepted > total[:, None]).any():
+                return False
+        known = np.asarray([*self.thresholds, *self.familiarity, *self.knots[0], *self.knots[1]], np.float64)
+        powers = [counts for of_kind in (self.power or {}).values() for counts in of_kind.values()]
+        return bool(
+            np.isfinite(known).all()
+            and len(self.knots[0]) == len(self.knots[1]) > 0
+            and 0 < self.delta < 1
+            and self.completion["candidates"] >= 1
+            and all(0 <= alarms <= files > 0 for alarms, files in powers)
+        )
 
 
 def choose_score(scores: Mapping[str, ArrayLike], correct: Mapping[str, ArrayLike]) -> tuple[str, dict[str, float]]:

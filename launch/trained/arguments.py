@@ -63,8 +63,8 @@ def _add_evaluate_command(command: AddCommand) -> None:
 def _add_trust_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("trust", "with --max-error, --candidates or --review, NAME.audit.jsonl beside "
                                       "--out says how sure the model is of each, what was decided and why")  # fmt: skip
-    group.add_argument("--max-error", type=float, help="share of wrong ones among accepted completions to promise; "
-                       "needs `genraven calibrate`")  # fmt: skip
+    group.add_argument("--max-error", type=float, help="share of wrong ones among accepted completions to promise, "
+                       "for puzzles like those of `genraven calibrate`, which it needs")  # fmt: skip
     group.add_argument("--candidates", type=int, help="completions of each puzzle, of which the best by score is kept; "
                        "default: those of the calibration, else 8")  # fmt: skip
     group.add_argument("--review", type=path, metavar="PAGE.html", help="page to write, of the puzzles to review")
@@ -85,7 +85,7 @@ def _add_score_arguments(group: Any) -> None:
 
 def _add_trust_commands(command: AddCommand) -> None:
     sub = command("calibrate", "trained.calibrate:calibrate", "find from which confidence on completions can be "
-                  "accepted, with a promise on the error among them")  # fmt: skip
+                  "accepted, with a promise on the error among them for puzzles like its own")  # fmt: skip
     _add_model_arguments(sub)
     sub.add_argument("--max-error", type=float, nargs="+", default=[0.05, 0.1], help="shares of wrong ones among "
                      "accepted completions to try; others can be asked for later")  # fmt: skip

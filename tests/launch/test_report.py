@@ -90,7 +90,7 @@ def test_what_calibrations_say_is_there_and_an_edited_one_is_named(tmp_path: Pat
     for family, edited in (("autoregressive", False), ("diffusion", True)):
         run, correct = make_run(tmp_path / family, family, 400, 0.5), rng.random(600) < 0.8
         of = Labelled({"agreement": rng.random(600) + correct}, {"agreement": correct}, np.full(600, "a rule"))
-        found = calibrated(*of.split(200), model="m", completion={}, source={}, delta=0.1)
+        found = calibrated(*of.split(200), model="m", completion={"candidates": 8}, source={}, delta=0.1)
         with_trust(found, of.split(200)[1]).write(run / "calibration.json")
         if edited:
             text = (run / "calibration.json").read_text()

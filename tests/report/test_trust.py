@@ -16,7 +16,7 @@ def write(folder: Path, knows: float, num: int = 600) -> None:
     correct = rng.random(num) < 0.8
     scores = rng.random(num) + knows * correct
     chosen, tested = Labelled({"s": scores}, {"s": correct}, np.full(num, "a rule")).split(num // 3)
-    found = calibrated(chosen, tested, model="m", completion={}, source={}, delta=0.1)
+    found = calibrated(chosen, tested, model="m", completion={"candidates": 8}, source={}, delta=0.1)
     folder.mkdir(parents=True, exist_ok=True)
     with_trust(found, tested).write(folder / CALIBRATION)
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from genraven.trust.calibration import (
     fit_probability,
     puzzles_needed,
 )
+from genraven.trust.digest import digest
 from genraven.trust.fitting import Labelled, calibrated
 
 ALPHAS, DELTA = (0.05, 0.1), 0.1
@@ -140,6 +142,39 @@ def test_a_file_is_read_as_written_and_an_edited_one_refused(tmp_path: Path) -> 
             Calibration.read(path)
     with pytest.raises(InputError, match="got none"):
         Calibration.read(tmp_path / "nothing.json")
+
+
+@pytest.mark.parametrize(
+    "made_up",
+    [
+        {"thresholds": [0.5]},
+        {"delta": 2.0},
+        {"delta": "small"},
+        {"knots": [[0.1], []]},
+        {"groups": 3},
+        {"tested": {"total": [100]}},
+        {"completion": {}},
+        {"power": {"random cells": {"1": [3, 0]}}},
+        {"familiarity": ["high"]},
+        {"version": 9},
+    ],
+)
+def test_one_that_was_made_up_with_its_digest_is_read_unless_it_cannot_be(
+    made_up: dict[str, Any], tmp_path: Path
+) -> None:
+    """The digest has no key: it tells nothing of who wrote it."""
+    make(np.zeros(200), np.ones(200, bool), 100).write(path := tmp_path / "c.json")
+    body = json.loads(path.read_text())
+    del body["digest"]
+
+    def forge(**changes: Any) -> None:
+        path.write_text(json.dumps(body | changes | {"digest": digest(body | changes)}))
+
+    forge(score="luck")
+    assert Calibration.read(path).score == "luck"
+    forge(**made_up)
+    with pytest.raises(InputError, match="expected a calibration of version 3 in .*, got another: run"):
+        Calibration.read(path)
 
 
 def test_another_model_and_another_completion_are_refused() -> None:

@@ -21,7 +21,7 @@ KINDS = {"far": FAR, NEVER_TRAINED + "one": NEAR, NEVER_TRAINED + "two": OTHER}
 
 def calibration(num: int = 2000) -> Calibration:
     part = Labelled({"s": np.zeros(num)}, {"s": np.ones(num, bool)}, np.full(num, "a rule"), NORMAL[:num])
-    found = calibrated(part, part, model="m", completion={}, source={}, delta=0.1)
+    found = calibrated(part, part, model="m", completion={"candidates": 8}, source={}, delta=0.1)
     power = measured_power(found.familiarity, {ALIKE: RNG.normal(size=100), **KINDS}, seed=0)
     return replace(found, power=power)
 
