@@ -5,6 +5,7 @@ import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 import yaml
@@ -33,7 +34,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         if re.match(r"[a-z]+:", link):
             continue
         path, _, place = link.partition("#")
-        target = (page.parent / path) if path else page
+        target = (page.parent / unquote(path)) if path else page
         assert target.exists(), link
         if place:
             headings = re.findall(r"^#+ (.*)$", target.read_text(), re.M)
