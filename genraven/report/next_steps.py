@@ -73,9 +73,9 @@ def _until_sure(field: Field, question: Question) -> list[Finding]:
     have = min(len(field[name].point.runs) for name in (first, second))
     more = "more evaluation puzzles (genraven evaluate --puzzles-per-rule)" if enough and enough <= have else (
         f"{_about(enough)} repeats of each")  # fmt: skip
-    fresh = "" if num_recipes == 1 or alone == enough else (
-        f"; or {_about(alone)} of these two recipes alone, with new seeds and in a folder of their own, where nothing "
-        "is chosen")  # fmt: skip
+    fresh = "" if num_recipes == 1 else (
+        f"; or {_about(alone)} repeats of these two recipes alone, with new seeds and in a folder of their own, where "
+        "nothing is chosen")  # fmt: skip
     return [Finding(f"To tell {first} from {second} at {field[first].point.samples:,} examples it takes {more}{fresh}, "
                     "if nothing else changes.", names(field[first].point, field[second].point))]  # fmt: skip
 
