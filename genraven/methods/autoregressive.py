@@ -29,7 +29,7 @@ from genraven.methods.method import (
 from genraven.networks.cells import LearnsCells, NextCellNetwork
 from genraven.puzzles import layout
 from genraven.puzzles.masks import known_within, last_panel_mask, without
-from genraven.puzzles.spec import EMPTY, GRID, NUM_ATTRIBUTES, TOKENS_PER_PUZZLE
+from genraven.puzzles.spec import EMPTY, GRID, NUM_ATTRIBUTES, NUM_ROWS, TOKENS_PER_PUZZLE
 
 ARCHITECTURES = {"Transformer": "GPT-2", "RelationalAR": "Relational AR"}
 
@@ -44,7 +44,9 @@ class AutoregressiveSampling(Sampling):
             completes with 0, greedily.
         top_k: only so many likeliest symbols of a head are drawn; null for all.
         num_particles: tries of a puzzle when completing cells with given ones after them, weighted by how well these
-            then fit; 1 does not look at what comes after.
+            then fit; 1 does not look at what comes after. A network that predicts rows whatever the order of the
+            others reads those with fewer open cells first: where one row alone is open, only given cells of that row
+            can come after.
     """
 
     temperature: float = setting(1.0, least=0)
@@ -148,7 +150,8 @@ class Autoregressive(Method):
         device = device_of(network)
         blank = torch.full((n, TOKENS_PER_PUZZLE, NUM_ATTRIBUTES), EMPTY, dtype=torch.int8, device=device)
         everywhere = torch.ones(n, TOKENS_PER_PUZZLE, dtype=torch.bool, device="cpu")
-        return _decoded(network, blank, everywhere, labels, sampling.temperature, sampling.top_k, generator)
+        tokens = _decoded(network, blank, everywhere, labels, sampling.temperature, sampling.top_k, generator)
+        return layout.tokens_to_puzzles(tokens).view(-1, NUM_ATTRIBUTES, GRID, GRID)
 
     def complete(
         self,
@@ -160,6 +163,8 @@ class Autoregressive(Method):
     ) -> Tensor:
         """``puzzles`` with the cells under ``mask`` written in order; with particles those after them count."""
         tokens, open_cells = layout.puzzles_to_tokens(puzzles), layout.mask_to_tokens(mask.cpu())
+        order = _order(network, layout.mask_to_tokens(mask))
+        tokens, open_cells = _taken(tokens, order), open_cells.gather(1, _order(network, open_cells))
         temperature, top_k = sampling.when_completing, sampling.top_k
         given_after = (open_cells.cummax(1).values & ~open_cells).any()
         if sampling.num_particles > 1 and given_after:
@@ -172,9 +177,9 @@ class Autoregressive(Method):
                 temperature=temperature,
                 top_k=top_k,
             )
-            completed = layout.tokens_to_puzzles(decoded)
         else:
-            completed = _decoded(network, tokens, open_cells, None, temperature, top_k, generator)
+            decoded = _decoded(network, tokens, open_cells, None, temperature, top_k, generator)
+        completed = layout.tokens_to_puzzles(_taken(decoded, order.argsort(1)))
         return completed.where(mask.unsqueeze(1), puzzles)
 
     def evaluations(
@@ -189,11 +194,16 @@ class Autoregressive(Method):
     def log_probability(
         self, network: nn.Module, puzzles: Tensor, mask: Tensor, generator: torch.Generator | None
     ) -> LogProbability:
-        """Of each cell given those before it: exact where no given cell comes after a written one."""
+        """Of each cell given those before it: exact where no given cell comes after a written one.
+
+        Rows are read in the order in which they are completed; of a whole puzzle that is the given one.
+        """
         tokens, written = layout.puzzles_to_tokens(puzzles), layout.mask_to_tokens(mask)
+        order = _order(network, written)
+        tokens, back = _taken(tokens, order), order.argsort(1)
         logits, sizes = network(tokens[:, :-1].long() + 1), network.head_sizes
-        cells = decoding.cell_log_likelihood(logits, sizes, tokens)  # type: ignore[arg-type]
-        entropy = decoding.cell_entropy(logits, sizes)  # type: ignore[arg-type]
+        cells = decoding.cell_log_likelihood(logits, sizes, tokens).gather(1, back)  # type: ignore[arg-type]
+        entropy = decoding.cell_entropy(logits, sizes).gather(1, back)  # type: ignore[arg-type]
         return LogProbability(cells.where(written, 0.0), -entropy.where(written, 0.0))
 
     def pass_through(
@@ -212,10 +222,26 @@ def _decoded(
     top_k: int | None,
     generator: torch.Generator | None,
 ) -> Tensor:
-    """(B, 3, 9, 9) puzzles, their ``open_cells`` (B, L) written in order."""
+    """(B, L, A) tokens, their ``open_cells`` (B, L) written in order."""
     shape = (len(tokens), TOKENS_PER_PUZZLE, len(network.head_sizes))  # type: ignore[arg-type]
     uniform = uniform_draws(shape, tokens.device, generator, finest(tokens.device))
-    decoded = decoding.decode(
+    return decoding.decode(
         network, tokens, open_cells, uniform, labels=labels, temperature=temperature, top_k=top_k  # type: ignore[arg-type]
     )  # fmt: skip
-    return layout.tokens_to_puzzles(decoded).view(-1, NUM_ATTRIBUTES, GRID, GRID)
+
+
+def _order(network: nn.Module, open_cells: Tensor) -> Tensor:
+    """(B, L) int64 places of a puzzle's cells in the order in which ``network`` reads them.
+
+    One that predicts a row from those before it whatever their order reads the rows with fewer of the ``open_cells``
+    (B, L) first: a row that alone is open comes last, given all others.
+    """
+    by_row = open_cells.unflatten(1, (NUM_ROWS, -1))
+    num_open = by_row.sum(2) if network.rows_exchangeable else torch.zeros_like(by_row[..., 0], dtype=torch.int64)
+    rows, places = num_open.argsort(dim=1, stable=True), torch.arange(by_row.shape[2], device=open_cells.device)
+    return (rows.unsqueeze(2) * len(places) + places).flatten(1)
+
+
+def _taken(tokens: Tensor, order: Tensor) -> Tensor:
+    """``tokens`` (B, L, A) in the ``order`` (B, L)."""
+    return tokens.gather(1, order.unsqueeze(2).expand_as(tokens))
