@@ -32,7 +32,8 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
     spared = _without_decay(module)
     decaying = [(name, parameter) for name, parameter in named if parameter not in spared]
     others = [(name, parameter) for name, parameter in named if parameter in spared]
-    return [{"params": decaying}, {"params": others, "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [{"params": decaying}, {"params": others, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
 
 
 def _without_decay(module: nn.Module) -> set[Tensor]:

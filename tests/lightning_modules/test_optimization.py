@@ -68,6 +68,12 @@ def test_an_optimizer_is_told_names_and_decays_what_it_is_to(tmp_path: Path) -> 
     assert shrunk == {*optimizer.param_groups[0]["param_names"]}
 
 
+@pytest.mark.parametrize(("module", "decays"), [(nn.LayerNorm(4), [0.0]), (nn.Linear(4, 4, bias=False), [0.1])])
+def test_a_network_of_one_kind_of_parameters_is_one_group(module: nn.Module, decays: list[float]) -> None:
+    optimizer = torch.optim.AdamW(parameter_groups(module, 0.1), weight_decay=0.1)
+    assert [group["weight_decay"] for group in optimizer.param_groups] == decays
+
+
 @pytest.mark.parametrize("decay", [{"weight_decay": 0.0}, {}])
 def test_where_nothing_decays_there_is_one_group(decay: dict[str, float]) -> None:
     """Adam has no decay of its own."""
