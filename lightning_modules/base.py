@@ -4,6 +4,7 @@ B batch; puzzles (B, 3, 9, 9) int8, rules (B,) int64.
 """
 
 import hashlib
+import inspect
 from abc import ABC
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -96,7 +97,7 @@ class PuzzleModule(L.LightningModule, ABC):
         self.sampling: Sampling = method.sampling
         self._scores: Scores | None = None
         self._index: TrainingIndex | None = None
-        self._trained: tuple[int, ...] = tuple(range(NUM_RULES))
+        self.trained: tuple[int, ...] = tuple(range(NUM_RULES))  # rules; evaluation is told which
         self._window_loss: Tensor | float = 0.0
         self._decays_all = False
         self.results: ScoreResults | None = None  # of the last evaluation
@@ -164,13 +165,36 @@ class PuzzleModule(L.LightningModule, ABC):
         return self.method.generate(self.network, n, self._check_rules(rules), self.sampling, generator)
 
     @outside_inference_mode  # some methods take gradients
-    def complete(self, puzzles: Tensor, mask: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """``puzzles`` (B, 3, 9, 9) with the cells under ``mask`` (B, 9, 9) bool written anew, the others as given."""
+    def complete(
+        self,
+        puzzles: Tensor,
+        mask: Tensor,
+        generator: torch.Generator | None = None,
+        rules: Tensor | None = None,
+    ) -> Tensor:
+        """``puzzles`` (B, 3, 9, 9) with the cells under ``mask`` (B, 9, 9) bool written anew, the others as given.
+
+        ``rules`` (B,) are told to a network with labels, where they are known; by itself it finds out.
+        """
+        told = self._told(rules)
         check_puzzles(puzzles)
         self.check_mask(puzzles, mask)
         if not self.method.reads_numbers:
             check_given(puzzles, mask)
-        return self.method.complete(self.network, without(puzzles, mask), mask, self.sampling, generator)
+        return self.method.complete(self.network, without(puzzles, mask), mask, self.sampling, generator, **told)
+
+    def _told(self, rules: Tensor | None) -> dict[str, Tensor]:
+        """What a completion reads besides the puzzles: the labels that are given."""
+        if rules is None:
+            if self._reads_nothing_else:
+                rank_zero_warn("this model was never shown a puzzle without its label (label_dropout 0): what it "
+                               "completes without one means nothing. Give rules.")  # fmt: skip
+            return {}
+        if "labels" not in inspect.signature(self.method.complete).parameters:
+            raise InputError(f"expected no rules to complete by {type(self.method).__name__}, which cannot use them, "
+                             "got some: leave them out.")  # fmt: skip
+        labels = self._check_rules(rules)
+        return {} if labels is None else {"labels": labels}
 
     @torch.no_grad()
     def log_probability(
@@ -188,6 +212,17 @@ class PuzzleModule(L.LightningModule, ABC):
     def pass_through(self, puzzles: Tensor, level: float | None, generator: torch.Generator) -> None:
         """Passes ``puzzles`` through the network, without labels, at one of the method's reading levels."""
         self.method.pass_through(self.network, puzzles, level, generator)
+
+    @property
+    def _reads_nothing_else(self) -> bool:
+        """Is there a label for every puzzle that the network is trained on?"""
+        return bool(num_labels(self.network)) and not self.label_dropout
+
+    def check_labels(self) -> None:
+        """Raises InputError where training never shows a puzzle without its label, as completion has it."""
+        if self._reads_nothing_else:
+            raise InputError("expected label_dropout above 0 for a network with labels, got 0: completion, by which "
+                             "each validation scores, reads puzzles without; 0.1 is usual.")  # fmt: skip
 
     # Draws -------------------------------------------------------------------------------------------------------
 
@@ -212,10 +247,16 @@ class PuzzleModule(L.LightningModule, ABC):
         if not num:
             return None
         labels = batch.rules.masked_fill(batch.rules == UNKNOWN_RULE, num)
-        if not self.training or not self.label_dropout:
+        if not self.training:
+            return labels.masked_fill(~self._is_trained(labels), num)
+        if not self.label_dropout:
             return labels
         hidden = BatchDraw(batch, self.generator("labels", batch.step))(torch.rand) < self.label_dropout
         return labels.masked_fill(hidden, num)
+
+    def _is_trained(self, labels: Tensor) -> Tensor:
+        """(B,) bool: has training shown a label? Of others the network has read nothing, not even at random."""
+        return torch.isin(labels, torch.tensor(self.trained, device=labels.device))
 
     def _check_rules(self, rules: Tensor | None) -> Tensor | None:
         if rules is not None and not num_labels(self.network):
@@ -316,9 +357,11 @@ class PuzzleModule(L.LightningModule, ABC):
 
     def setup(self, stage: str) -> None:
         """Learns from the data module which rules are trained and what the training set holds."""
+        if stage == "fit":
+            self.check_labels()
         data = getattr(self.trainer, "datamodule", None)
         if data is not None and stage in ("fit", "validate", "test"):
-            self._trained, self._index = data.trained, data.training_index()
+            self.trained, self._index = data.trained, data.training_index()
 
     @torch.no_grad()
     def score(self, scores: Scores, batch: Batch, split: str, *, given: Tensor | None = None) -> Sampled:
@@ -348,7 +391,7 @@ class PuzzleModule(L.LightningModule, ABC):
         return Sampled(generated=generated, completed=completed, rules=batch.rules)
 
     def _start_scoring(self) -> None:
-        self._scores = Scores(self._trained, self._index, self.device, self.method.likelihood)
+        self._scores = Scores(self.trained, self._index, self.device, self.method.likelihood)
 
     def _score(self, batch: Batch, split: str) -> Sampled | None:
         # In the step and not at the epoch's end, where averaged weights are already exchanged for the raw ones.

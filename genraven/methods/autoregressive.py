@@ -160,6 +160,7 @@ class Autoregressive(Method):
         mask: Tensor,
         sampling: AutoregressiveSampling,
         generator: torch.Generator | None,
+        labels: Tensor | None = None,
     ) -> Tensor:
         """``puzzles`` with the cells under ``mask`` written in order; with particles those after them count."""
         tokens, open_cells = layout.puzzles_to_tokens(puzzles), layout.mask_to_tokens(mask.cpu())
@@ -174,11 +175,12 @@ class Autoregressive(Method):
                 open_cells,
                 num_particles=sampling.num_particles,
                 generator=generator,
+                labels=labels,
                 temperature=temperature,
                 top_k=top_k,
             )
         else:
-            decoded = _decoded(network, tokens, open_cells, None, temperature, top_k, generator)
+            decoded = _decoded(network, tokens, open_cells, labels, temperature, top_k, generator)
         completed = layout.tokens_to_puzzles(_taken(decoded, order.argsort(1)))
         return completed.where(mask.unsqueeze(1), puzzles)
 

@@ -202,11 +202,12 @@ class MaskedDiffusion(Method):
         mask: Tensor,
         sampling: MaskedSampling,
         generator: torch.Generator | None,
+        labels: Tensor | None = None,
     ) -> Tensor:
         """``puzzles`` with the cells under ``mask`` written; the given ones are simply not masked."""
         own = sampling.completion_temperature
         written = write_masked(
-            _predictor(network, None, 1.0),
+            _predictor(network, labels, 1.0),
             layout.tokens_to_states(layout.puzzles_to_tokens(puzzles)),
             layout.mask_to_tokens(mask.cpu()),
             num_steps=sampling.completion_steps,

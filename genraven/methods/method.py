@@ -158,9 +158,19 @@ class Method(ABC):
 
     @abstractmethod
     def complete(
-        self, network: nn.Module, puzzles: Tensor, mask: Tensor, sampling: Any, generator: torch.Generator | None
+        self,
+        network: nn.Module,
+        puzzles: Tensor,
+        mask: Tensor,
+        sampling: Any,
+        generator: torch.Generator | None,
+        labels: Tensor | None = None,
     ) -> Tensor:
-        """``puzzles`` with the cells under ``mask`` written anew, the others as given."""
+        """``puzzles`` with the cells under ``mask`` written anew, the others as given.
+
+        ``labels`` (B,) are given where somebody knows the rules, to a network that reads them; a method that cannot use
+        them leaves the argument out.
+        """
 
     @abstractmethod
     def evaluations(self, network: nn.Module, sampling: Any, task: Task, num_open: int, *, labels: bool) -> float:

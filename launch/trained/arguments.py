@@ -30,6 +30,7 @@ def _add_sampling_commands(command: AddCommand) -> None:
     sub.add_argument("puzzles", type=path, help="file of puzzles: `genraven describe` says what it holds")
     sub.add_argument("--mask", type=path, help="bool array file (9, 9) or (B, 9, 9), true where to write; "
                      "default: the last panel")  # fmt: skip
+    sub.add_argument("--rule", help="of all the puzzles, where it is known, for a network with labels")
     sub.add_argument("--out", type=path, default=Path("completed.npy"), help="array file to write, (B, 3, 9, 9) int8")
     sub.add_argument("--picture", type=path, help="PNG of them, written cells tinted; default beside --out")
     _add_trust_arguments(sub)

@@ -1,7 +1,7 @@
 """Commands that write puzzles with a trained model: sample, complete."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -11,10 +11,11 @@ from genraven.errors import InputError
 from genraven.files import appears_whole, check_outputs
 from genraven.formats.read import read_mask, read_puzzles
 from genraven.formats.write import save_array
+from genraven.methods.method import num_labels
 from genraven.puzzles.masks import last_panel_mask
 from genraven.puzzles.render import render_sheet
 from genraven.puzzles.rules import row_rules, rule_names, shared_rules
-from genraven.puzzles.spec import resolve_rules
+from genraven.puzzles.spec import RULES, resolve_rules
 from launch.trained.load import load_run
 from launch.trained.numerics import Numerics
 from launch.trained.sampling import given_sampling, sample_by
@@ -35,6 +36,25 @@ def _load(options: argparse.Namespace) -> tuple[PuzzleModule, Numerics]:
     numerics = Numerics.of(checkpoint, model.device, options.precision)
     numerics.prepare(model)
     return model, numerics
+
+
+def _rule_ids(named: Sequence[str] | None) -> tuple[int, ...] | None:
+    """What ``--rules`` names; None where it is not given."""
+    if named is None:
+        return None
+    ids = resolve_rules(named[0] if len(named) == 1 else [*named])
+    if not ids:
+        raise InputError("expected rules to ask for, got an empty selection: name some, or leave out --rules.")
+    return ids
+
+
+def _check_trained(model: PuzzleModule, ids: Sequence[int] | None) -> None:
+    """Raises InputError on a rule whose label the model has never read."""
+    if ids is None or not num_labels(model.network):
+        return  # what is told to a network without labels is refused by the model
+    if unknown := [RULES[rule].name for rule in ids if rule not in model.trained]:
+        raise InputError(f"expected rules that the model was trained on, got {', '.join(unknown)}, whose labels it "
+                         "has never read: leave them out.")  # fmt: skip
 
 
 def _slices(total: int, size: int, what: str) -> Iterator[slice]:
@@ -64,14 +84,11 @@ def sample(options: argparse.Namespace) -> None:
     """Writes generated puzzles and a picture of them."""
     if options.num < 1:
         raise InputError(f"expected --num to be 1 or more, got {options.num}.")
-    rules = None
-    if options.rules is not None:
-        ids = resolve_rules(options.rules[0] if len(options.rules) == 1 else options.rules)
-        if not ids:
-            raise InputError("expected rules to ask for, got an empty selection: name some, or leave out --rules.")
-        rules = torch.tensor(ids).repeat(-(-options.num // len(ids)))[: options.num]
+    ids = _rule_ids(options.rules)
+    rules = None if ids is None else torch.tensor(ids).repeat(-(-options.num // len(ids)))[: options.num]
     _name_picture(options)
     model, numerics = _load(options)
+    _check_trained(model, ids)
     parts = []
     with numerics.at_work(model.device):
         for part in _slices(options.num, options.batch_size, "sample"):
@@ -89,18 +106,27 @@ def complete(options: argparse.Namespace) -> None:
     puzzles = read_puzzles(options.puzzles)
     mask = read_mask(options.mask, len(puzzles)) if options.mask else last_panel_mask(len(puzzles))
     PuzzleModule.check_mask(puzzles, mask)
+    rule = _rule_ids(None if options.rule is None else [options.rule])
+    if rule is not None and len(rule) > 1:
+        raise InputError(f"expected one --rule of all the puzzles, got {options.rule}, which names {len(rule)}.")
     _name_picture(options)
     if asked_for(options):
+        if rule is not None:
+            raise InputError("expected no --rule with --max-error, --candidates or --review, which are of completions "
+                             f"that do not know it, got {options.rule}: leave it out.")  # fmt: skip
         completed, _ = complete_trusted(options, puzzles, mask)
         _save(completed, options, rule_names(shared_rules(row_rules(completed))), mask)
         return
     model, numerics = _load(options)
+    _check_trained(model, rule)
+    rules = None if rule is None else torch.tensor(rule, device=model.device).expand(len(puzzles))
     with numerics.at_work(model.device):
         parts = [
             model.complete(
                 puzzles[part].to(model.device),
                 mask[part].to(model.device),
                 model.generator_at("complete", "complete", part.start, part.stop - part.start),
+                None if rules is None else rules[part],
             ).cpu()
             for part in _slices(len(puzzles), options.batch_size, "complete")
         ]

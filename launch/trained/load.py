@@ -22,6 +22,7 @@ def load_run(run: Path | str, device: str = "auto") -> tuple[PuzzleModule, GenRA
     model, data = build(checkpoint["genraven_config"])
     model.on_load_checkpoint(checkpoint)
     model.load_state_dict(checkpoint["state_dict"])
+    model.trained = data.trained
     return model.to(find_device(device)).eval(), data, checkpoint
 
 

@@ -206,6 +206,7 @@ class GenravenCLI(CommandLine):
         datamodule.trainer = model.trainer = self.trainer
         datamodule.check_end()
         check_gaps(model, datamodule)
+        model.check_labels()
         check_best_by(self._options.best_by, datamodule)
         check_callbacks(self.trainer)
         with unwrapped_errors(ValueError, TypeError):

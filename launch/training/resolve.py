@@ -40,6 +40,7 @@ class Resolver(GenravenCLI):
             with torch.device("meta"), refused_by_constructors():
                 found = self.parser.instantiate(self.config).fit
                 check_gaps(found.model, found.data)
+                found.model.check_labels()
         return config
 
     def seed(self) -> None:

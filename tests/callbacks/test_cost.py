@@ -26,7 +26,9 @@ RULE = ["shape.constant"]
 class Sure(AutoregressiveModule):
     """Completes 3 of 8 puzzles right, by giving them back as they are, and generates none with C3."""
 
-    def complete(self, puzzles: torch.Tensor, mask: torch.Tensor, generator: Any = None) -> torch.Tensor:
+    def complete(  # type: ignore[override]
+        self, puzzles: torch.Tensor, mask: torch.Tensor, generator: Any = None
+    ) -> torch.Tensor:
         super().complete(puzzles, mask, generator)
         completed = torch.full_like(puzzles, -1)
         completed[:3] = puzzles[:3]

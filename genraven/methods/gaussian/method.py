@@ -209,6 +209,7 @@ class GaussianDiffusion(Method):
         mask: Tensor,
         sampling: GaussianSampling,
         generator: torch.Generator | None,
+        labels: Tensor | None = None,
     ) -> Tensor:
         process, completion = self.process, self._completion(sampling)
         given, open_cells = self.code.encode(without(puzzles, mask)), mask.unsqueeze(1)
@@ -216,7 +217,9 @@ class GaussianDiffusion(Method):
         shown: TimedNetwork = self._unmasked(network)
         if completion == "learned":
             shown = ShownCells(OwnPrecision(in_slices(network), dtype_of(network)), given, open_cells)
-        denoiser = process.denoiser(shown, step=whole_step(estimate, network))
+        if labels is not None and completion == "tds":
+            labels = labels.repeat_interleave(sampling.num_particles)
+        denoiser = process.denoiser(shown, labels, step=whole_step(estimate, network))
         if completion == "tds":
             fields = inpainting.complete_by_tds(
                 process,
