@@ -18,10 +18,10 @@ def is_cut(trainer: L.Trainer) -> bool:
 def stopped_for_good(trainer: L.Trainer) -> str | None:
     """The decision that ended the training of ``trainer`` before its time; None where none did."""
     if trainer.should_stop:
-        early = (each for each in trainer.callbacks if isinstance(each, EarlyStopping))  # type: ignore[attr-defined]
-        said = (f"{type(each).__name__}: {each.stopping_reason_message.removesuffix(ASIDE)}" for each in early
-                if each.stopping_reason_message)  # fmt: skip
-        return next(said, None if is_cut(trainer) else "a callback set trainer.should_stop")
+        for each in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(each, EarlyStopping) and each.stopping_reason_message:
+                return f"{type(each).__name__}: {each.stopping_reason_message.removesuffix(ASIDE).rstrip('.')}"
+        return None if is_cut(trainer) else "a callback set trainer.should_stop"
     if trainer.max_steps > 0 and trainer.max_epochs is not None and 0 <= trainer.max_epochs <= trainer.current_epoch:
         return f"trainer.max_epochs is {trainer.max_epochs}"
     return None
