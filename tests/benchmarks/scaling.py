@@ -58,14 +58,14 @@ def work(rank: int, world: int, folder: str) -> None:
     model = DistributedDataParallel(network)
     optimizer = torch.optim.AdamW(model.parameters())
     process, share = Flow(), GLOBAL_BATCH // world
-    x0, noise, uniform = torch.randn(share, 3, 9, 9), torch.randn(share, 3, 9, 9), torch.rand(share)
+    x0, noise, times = torch.randn(share, 3, 9, 9), torch.randn(share, 3, 9, 9), torch.rand(share)
 
     def steps(exchange: bool) -> float:
         dist.barrier()
         start = time.perf_counter()
         for _ in range(STEPS):
             model.require_backward_grad_sync = exchange
-            process.loss(model, x0, noise, uniform).mean().backward()
+            process.loss(model, x0, noise, times).mean().backward()
             optimizer.step()
             optimizer.zero_grad()
         return (time.perf_counter() - start) / STEPS

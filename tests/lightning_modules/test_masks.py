@@ -69,15 +69,15 @@ def test_validation_losses_are_of_whole_puzzles() -> None:
 @pytest.mark.parametrize("process", [Flow(), Edm(), Ddpm(learned_variance=False)])
 def test_only_open_cells_count(process: Process) -> None:
     x0 = torch.randn(2, 3, 9, 9, generator=torch.Generator().manual_seed(0))
-    noise, uniform, open_cells = torch.randn_like(x0), torch.tensor([0.3, 0.7]), last_panel_mask(2).unsqueeze(1)
+    noise, times, open_cells = torch.randn_like(x0), torch.tensor([0.3, 0.7]), last_panel_mask(2).unsqueeze(1)
 
     def loss(answer: Tensor | float) -> Tensor:
-        return process.loss(ShownCells(Spy(answer), x0, open_cells), x0, noise, uniform, None, open_cells)
+        return process.loss(ShownCells(Spy(answer), x0, open_cells), x0, noise, times, None, open_cells)
 
     elsewhere = torch.full_like(x0, 9.0).masked_fill(open_cells, 0)
     assert torch.equal(loss(elsewhere), loss(0.0))
     assert (loss(torch.ones_like(x0)) != loss(0.0)).all()
-    whole = process.errors(ShownCells(Spy(), x0, open_cells), x0, noise, uniform)
+    whole = process.errors(ShownCells(Spy(), x0, open_cells), x0, noise, times)
     assert torch.allclose(loss(0.0), whole[:, :, 6:, 6:].flatten(1).mean(1))
 
 

@@ -16,6 +16,7 @@ from genraven.methods.gaussian import GaussianDiffusion, GaussianSampling
 from genraven.methods.gaussian.ddpm import Ddpm
 from genraven.methods.gaussian.edm import Edm
 from genraven.methods.gaussian.flow import Flow
+from genraven.methods.gaussian.method import CodeName
 from genraven.methods.gaussian.process import Process
 from genraven.methods.gaussian.samplers import SAMPLERS
 from genraven.methods.masked import MaskedDiffusion, MaskedSampling
@@ -126,6 +127,37 @@ def test_what_a_completion_takes_of_a_pass_is_what_its_multiplications_are(
     mask = layout.tokens_to_puzzles((torch.arange(81) >= 81 - num_open).to(torch.int8).view(1, 81, 1).expand(2, 81, 3))
     done = seen_by(module, lambda: module.complete(generate(3, 0, 2), mask[:, 0] > 0))
     assert done == pytest.approx(2 * module.evaluations("complete", num_open), rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("plain", "recipe"),
+    [
+        (Flow(), Flow(training_times="logit_normal", spacing=2.0)),
+        (Ddpm(), Ddpm(training_spacing=2.0, spacing=3.0)),
+        (Edm(), Edm(p_mean=0.5, p_std=2.0, training_draws=[(0, 0), (0.5, 0.1), (1, 1)], sigma_max=10.0)),
+    ],
+    ids=lambda process: type(process).__name__,
+)
+@pytest.mark.parametrize("code", ["numbers", "onehot"])
+def test_recipes_of_a_process_are_validated_at_the_same_times(plain: Process, recipe: Process, code: CodeName) -> None:
+    if code == "onehot" and plain.learned_variance:
+        plain, recipe = Ddpm(learned_variance=False), Ddpm(learned_variance=False, training_spacing=2.0)
+    channels = 3 if code == "numbers" else 30
+    out = channels * (1 + plain.learned_variance)
+    torch.manual_seed(0)
+    network = DiT(width=24, depth=1, num_heads=2, patch=3, in_channels=channels, out_channels=out)
+    torch.nn.init.normal_(network.out.weight, std=0.1)
+    puzzles = generate(0, 0, 16)
+
+    def losses(process: Process) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(0)
+        draw = lambda distribution, *shape: distribution((16, *shape), generator=generator)  # noqa: E731
+        return GaussianDiffusion(process, code).losses(network, puzzles, None, draw)  # type: ignore[arg-type]
+
+    network.train()
+    assert not torch.allclose(losses(plain), losses(recipe))
+    network.eval()
+    assert torch.equal(losses(plain), losses(recipe))
 
 
 @pytest.mark.parametrize("method", all_methods(), ids=lambda method: method.__name__)

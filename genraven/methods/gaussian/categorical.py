@@ -50,6 +50,9 @@ class Categorical(Process):
     def training_times(self, uniform: Tensor) -> Tensor:
         return self.path.training_times(uniform)
 
+    def validation_times(self, uniform: Tensor) -> Tensor:
+        return self.path.validation_times(uniform)
+
     def as_read(self, x: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
         return self.path.as_read(x, times)
 
@@ -74,10 +77,9 @@ class Categorical(Process):
         return Prediction(torch.cat(means, 1).to(x.dtype))
 
     def errors(
-        self, network: TimedNetwork, x0: Tensor, noise: Tensor, uniform: Tensor, labels: Tensor | None = None
+        self, network: TimedNetwork, x0: Tensor, noise: Tensor, times: Tensor, labels: Tensor | None = None
     ) -> Tensor:
         """(B, 1, S, S) cross-entropy in nats per cell, summed over the attributes."""
-        times = self.training_times(uniform)
         logits = self._logits(network, self.interpolate(x0, noise, times), times, labels)
         targets = [part.argmax(1) for part in x0.split(self.symbols, 1)]
         nats = [F.cross_entropy(part, y, reduction="none") for part, y in zip(logits, targets, strict=True)]

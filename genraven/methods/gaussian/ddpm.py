@@ -98,8 +98,10 @@ class Ddpm(Process):
 
     def training_times(self, uniform: Tensor) -> Tensor:
         """Times (B,) of whole steps from ``uniform`` (B,) on [0, 1)."""
-        if self.training_spacing != 1:
-            uniform = uniform**self.training_spacing
+        return self.validation_times(uniform if self.training_spacing == 1 else uniform**self.training_spacing)
+
+    def validation_times(self, uniform: Tensor) -> Tensor:
+        """Each whole step is as likely."""
         return ((uniform * self.num_steps).floor() + 1).clamp(max=self.num_steps) / self.num_steps
 
     def _output(
@@ -116,10 +118,9 @@ class Ddpm(Process):
         return Prediction(x0, share)
 
     def errors(
-        self, network: TimedNetwork, x0: Tensor, noise: Tensor, uniform: Tensor, labels: Tensor | None = None
+        self, network: TimedNetwork, x0: Tensor, noise: Tensor, times: Tensor, labels: Tensor | None = None
     ) -> Tensor:
         """Squared errors of the noise, and for the variance its term of the variational bound."""
-        times = self.training_times(uniform)
         x = self.interpolate(x0, noise, times)
         predicted, share = self._output(network, x, times, labels)
         errors = (predicted - noise).square()

@@ -14,6 +14,7 @@ from genraven.methods.gaussian.process import Prediction, Process, TimedNetwork,
 from genraven.methods.gaussian.schedules import karras_sigmas, normal_quantiles
 
 NUMBERS_DEVIATION = 0.5  # of puzzles as centred and scaled numbers, about
+P_MEAN, P_STD = -1.2, 1.2  # of ln(sigma) in training (Karras et al. 2022, table 1)
 SMALLEST_DRAW = 2.0**-25  # in place of a uniform draw of exactly 0, whose sigma would be 0
 
 
@@ -36,8 +37,8 @@ class Edm(Process):
         self,
         *,
         sigma_data: float | None = None,
-        p_mean: float = -1.2,
-        p_std: float = 1.2,
+        p_mean: float = P_MEAN,
+        p_std: float = P_STD,
         sigma_min: float = 0.002,
         sigma_max: float = 80.0,
         rho: float = 7.0,
@@ -82,7 +83,11 @@ class Edm(Process):
         """Log-normal sigmas (B,) from ``uniform`` (B,) on [0, 1)."""
         if self.training_draws is not None:
             uniform = piecewise_linear(uniform, self.training_draws)
-        return (self.p_mean + self.p_std * normal_quantiles(uniform.clamp(min=SMALLEST_DRAW))).exp()
+        return log_normal(uniform, self.p_mean, self.p_std)
+
+    def validation_times(self, uniform: Tensor) -> Tensor:
+        """Log-normal sigmas (B,) with the mean and deviation of Karras et al. 2022."""
+        return log_normal(uniform, P_MEAN, P_STD)
 
     def target(self, x0: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
         """What the network should say: (x0 - c_skip x_t) / c_out, written so that nothing cancels at small sigmas."""
@@ -100,14 +105,18 @@ class Edm(Process):
         return Prediction(per_puzzle(c_skip, x) * x + per_puzzle(c_out, x) * output.to(x.dtype))
 
     def errors(
-        self, network: TimedNetwork, x0: Tensor, noise: Tensor, uniform: Tensor, labels: Tensor | None = None
+        self, network: TimedNetwork, x0: Tensor, noise: Tensor, times: Tensor, labels: Tensor | None = None
     ) -> Tensor:
         """Squared errors of the network against its target, which are lambda(sigma) times the denoiser's."""
-        sigma = self.training_times(uniform)
-        x = self.interpolate(x0, noise, sigma)
-        output = check_channels(network(*self.as_read(x, sigma), labels), x.shape[1], self)
-        target = self.target(x0, noise, sigma)
+        x = self.interpolate(x0, noise, times)
+        output = check_channels(network(*self.as_read(x, times), labels), x.shape[1], self)
+        target = self.target(x0, noise, times)
         return (output.to(x0.dtype) - target).square()
+
+
+def log_normal(uniform: Tensor, mean: float, deviation: float) -> Tensor:
+    """Positive numbers of ``uniform``'s shape, whose logarithms are normal, from draws on [0, 1)."""
+    return (mean + deviation * normal_quantiles(uniform.clamp(min=SMALLEST_DRAW))).exp()
 
 
 def check_draws(points: list[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -41,6 +41,10 @@ class Flow(Process):
     def training_times(self, uniform: Tensor) -> Tensor:
         return uniform if self.is_uniform else normal_quantiles(uniform).sigmoid()
 
+    def validation_times(self, uniform: Tensor) -> Tensor:
+        """Uniform on [0, 1]."""
+        return uniform
+
     def velocity(self, x: Tensor, x0: Tensor, t: Tensor) -> Tensor:
         return (x - x0) / t
 
@@ -49,9 +53,8 @@ class Flow(Process):
         return Prediction(x - per_puzzle(times, x) * velocity)
 
     def errors(
-        self, network: TimedNetwork, x0: Tensor, noise: Tensor, uniform: Tensor, labels: Tensor | None = None
+        self, network: TimedNetwork, x0: Tensor, noise: Tensor, times: Tensor, labels: Tensor | None = None
     ) -> Tensor:
         """Squared errors of the velocity."""
-        times = self.training_times(uniform)
         predicted = check_channels(network(self.interpolate(x0, noise, times), times, labels), x0.shape[1], self)
         return (predicted.to(x0.dtype) - (noise - x0)).square()

@@ -168,12 +168,17 @@ class GaussianDiffusion(Method):
     def losses(
         self, network: nn.Module, puzzles: Tensor, labels: Tensor | None, draw: Draw, unknown: Tensor | None = None
     ) -> Tensor:
-        """(B,) losses of the process, over the known cells, at a time drawn for each puzzle."""
+        """(B,) losses of the process, over the known cells, at a time drawn for each puzzle.
+
+        In validation its distribution is that of the process, not of the recipe.
+        """
         x0 = self.code.encode(puzzles if unknown is None else without(puzzles, unknown))
         read: TimedNetwork = OwnPrecision(network, dtype_of(network))
         noise, uniform = draw(torch.randn, *x0.shape[1:]), draw(torch.rand)
+        process = self.process
+        times = process.training_times(uniform) if network.training else process.validation_times(uniform)
         if not self.masked_share and unknown is None:
-            return self.process.loss(read, x0, noise, uniform, labels)
+            return process.loss(read, x0, noise, times, labels)
         open_cells = torch.ones_like(x0[:, :1], dtype=torch.bool)
         if self.masked_share and network.training:  # validation losses are of whole puzzles
             masked = draw(torch.rand) < self.masked_share
@@ -183,7 +188,7 @@ class GaussianDiffusion(Method):
             x0, read, open_cells = x0.masked_fill(gaps, 0), KnownCells(read, unknown), known_within(open_cells, gaps)
         if self.masked_share:
             read = ShownCells(read, x0, open_cells)
-        return self.process.loss(read, x0, noise, uniform, labels, open_cells)
+        return process.loss(read, x0, noise, times, labels, open_cells)
 
     def generate(
         self,

@@ -104,6 +104,14 @@ class Process(ABC):
     def training_times(self, uniform: Tensor) -> Tensor:
         """Times (B,) to train at, from draws ``uniform`` (B,) on [0, 1)."""
 
+    @abstractmethod
+    def validation_times(self, uniform: Tensor) -> Tensor:
+        """Times (B,) to validate at, from draws ``uniform`` (B,) on [0, 1).
+
+        Their distribution is one for all recipes of a process, whatever times these train at: by a loss at their own
+        times, recipes could not be compared.
+        """
+
     def as_read(self, x: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
         """What a network is given for x_t at ``times`` (B,): the field, and what tells its noise."""
         return x, times
@@ -121,13 +129,15 @@ class Process(ABC):
 
     @abstractmethod
     def errors(
-        self, network: TimedNetwork, x0: Tensor, noise: Tensor, uniform: Tensor, labels: Tensor | None = None
+        self, network: TimedNetwork, x0: Tensor, noise: Tensor, times: Tensor, labels: Tensor | None = None
     ) -> Tensor:
-        """(B, C, S, S) training losses of each number.
+        """(B, C, S, S) losses of each number.
 
         Args:
+            network: that is to learn.
             x0, noise: (B, C, S, S) data and standard normal draws.
-            uniform: (B,) draws on [0, 1) that choose the times.
+            times: (B,) such as ``training_times`` gives.
+            labels: (B,) int64 or None.
         """
 
     def loss(
@@ -135,12 +145,12 @@ class Process(ABC):
         network: TimedNetwork,
         x0: Tensor,
         noise: Tensor,
-        uniform: Tensor,
+        times: Tensor,
         labels: Tensor | None = None,
         open_cells: Tensor | None = None,
     ) -> Tensor:
-        """(B,) training losses: the mean of ``errors``, of those in ``open_cells`` (B, 1, S, S) bool where given."""
-        errors = self.errors(network, x0, noise, uniform, labels)
+        """(B,) losses: the mean of ``errors``, of those in ``open_cells`` (B, 1, S, S) bool where given."""
+        errors = self.errors(network, x0, noise, times, labels)
         if open_cells is None:
             return errors.flatten(1).mean(1)
         return mean_within(errors, open_cells.expand_as(errors))

@@ -81,7 +81,8 @@ def test_the_loss_is_the_cross_entropy_in_nats_per_cell(path: Process) -> None:
     noise = torch.randn(20_000, 5, 1, 1, generator=generator)
     entropy = sum(-(p * p.log()).sum().item() for p in P)
     for uniform, wanted in ((0.999, entropy), (1e-4, 0.0)):
-        errors = process.errors(Exact(process.path), code(symbols), noise, torch.full((20_000,), uniform))
+        times = process.training_times(torch.full((20_000,), uniform))
+        errors = process.errors(Exact(process.path), code(symbols), noise, times)
         assert errors.shape == (20_000, 1, 1, 1)
         assert errors.mean().item() == pytest.approx(wanted, abs=0.03)
 

@@ -49,7 +49,7 @@ def test_input_target_and_weighted_output_have_unit_variance(sigma: float, sigma
 
 
 def test_loss_is_the_weighted_error_of_the_denoiser() -> None:
-    process = Edm()
+    process = Edm(sigma_data=0.5)
     x0, noise = normal(0, 6, 3, 4, 4), normal(1, 6, 3, 4, 4)
     uniform, labels = torch.linspace(0.001, 0.999, 6, dtype=DOUBLE), torch.arange(6)
 
@@ -57,7 +57,7 @@ def test_loss_is_the_weighted_error_of_the_denoiser() -> None:
         assert labels is not None
         return x.roll(1, -1) * times.view(-1, 1, 1, 1) + labels.view(-1, 1, 1, 1)
 
-    loss = process.loss(network, x0, noise, uniform, labels)
+    loss = process.loss(network, x0, noise, process.training_times(uniform), labels)
     for i in range(6):
         sigma = stats.lognorm(s=1.2, scale=torch.tensor(-1.2).exp().item()).ppf(uniform[i].item())
         total = sigma**2 + 0.25
@@ -80,3 +80,11 @@ def test_training_sigmas_are_log_normal_and_never_zero() -> None:
 def test_senseless_settings(settings: dict[str, float]) -> None:
     with pytest.raises(InputError, match="above 0 and sigma_min between 0 and sigma_max"):
         Edm(**settings)
+
+
+def test_validation_is_at_the_same_noise_whatever_training_was_at() -> None:
+    """Otherwise recipes could not be compared by their validation loss."""
+    uniform = torch.rand(1000, generator=torch.Generator().manual_seed(0))
+    recipe = Edm(p_mean=0.4, p_std=2.0, training_draws=[(0, 0), (0.5, 0.1), (1, 1)])
+    assert torch.equal(recipe.validation_times(uniform), Edm().training_times(uniform))
+    assert not torch.equal(recipe.validation_times(uniform), recipe.training_times(uniform))

@@ -22,26 +22,26 @@ def test_the_path_goes_straight_from_data_to_noise() -> None:
 
 
 def test_loss_of_an_exact_predictor_is_zero() -> None:
-    x0, noise, uniform = draws()
+    x0, noise, times = draws()
 
     def exact(x: Tensor, times: Tensor, labels: Tensor | None = None) -> Tensor:
         return (x - x0) / times.view(-1, 1, 1, 1)  # x_t = x0 + t * velocity
 
-    loss = Flow().loss(exact, x0, noise, uniform)
+    loss = Flow().loss(exact, x0, noise, times)
     assert loss.shape == (5,)
     assert loss.max() < 1e-9
 
 
 def test_loss_of_zero_and_of_a_constant_is_the_mean_square_of_each_puzzle() -> None:
-    x0, noise, uniform = draws()
+    x0, noise, times = draws()
     for value in (0.0, 2.0):
-        loss = Flow().loss(lambda x, times, labels, value=value: torch.full_like(x, value), x0, noise, uniform)
+        loss = Flow().loss(lambda x, times, labels, value=value: torch.full_like(x, value), x0, noise, times)
         by_hand = [((value - (noise[i] - x0[i])) ** 2).sum() / 243 for i in range(5)]
         assert torch.allclose(loss, torch.stack(by_hand))
 
 
 def test_loss_gives_the_network_times_and_labels() -> None:
-    x0, noise, uniform = draws()
+    x0, noise, times = draws()
     labels = torch.arange(5)
     seen: list[Tensor | None] = []
 
@@ -49,8 +49,8 @@ def test_loss_gives_the_network_times_and_labels() -> None:
         seen.extend((times, labels))
         return x.to(torch.bfloat16)
 
-    assert Flow().loss(network, x0, noise, uniform, labels).dtype == torch.float32
-    assert seen[0] is uniform
+    assert Flow().loss(network, x0, noise, times, labels).dtype == torch.float32
+    assert seen[0] is times
     assert seen[1] is labels
 
 
