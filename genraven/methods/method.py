@@ -176,6 +176,9 @@ class Method(ABC):
     def evaluations(self, network: nn.Module, sampling: Any, task: Task, num_open: int, *, labels: bool) -> float:
         """How often a puzzle goes through the network to be written; reading one cell of it is a part of once.
 
+        A gradient with respect to what the network read counts as once more: on the way back to it about as much is
+        multiplied as on the way there (0.95 to 1.21 times as much in the networks that are shipped).
+
         Args:
             num_open: cells to write, the last ones of the puzzle.
             labels: are they given in generation?

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 from docstring_parser import parse
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from genraven.errors import InputError
 from genraven.flops import count_flops
@@ -27,6 +28,7 @@ from genraven.networks.relational_ar import RelationalAR
 from genraven.networks.relational_masked import RelationalMasked
 from genraven.networks.relational_soft import RelationalSoft
 from genraven.networks.transformer import Transformer
+from genraven.networks.unet import UNet
 from genraven.puzzles import layout
 from genraven.puzzles.generate import generate
 from genraven.puzzles.masks import last_panel_mask
@@ -38,6 +40,11 @@ def gaussian(process: Process, **sampling: Any) -> PuzzleModule:
     out = 6 if process.learned_variance else 3
     network = DiT(width=24, depth=1, num_heads=2, patch=3, out_channels=out, num_labels=NUM_RULES)
     return DiffusionModule(network, GaussianDiffusion(process, sampling=GaussianSampling(num_steps=3, **sampling)))
+
+
+def unet(**sampling: Any) -> PuzzleModule:
+    network = UNet(channels=8, multipliers=(1, 2, 2), dropout=0.0, num_labels=NUM_RULES)
+    return DiffusionModule(network, GaussianDiffusion(Edm(), sampling=GaussianSampling(num_steps=3, **sampling)))
 
 
 def cells(**sampling: Any) -> PuzzleModule:
@@ -62,8 +69,12 @@ MODELS: dict[str, Callable[[], PuzzleModule]] = {
     "guided labels": lambda: gaussian(Flow(), guidance_scale=2.0),
     "resampled": lambda: gaussian(Edm(), num_resamples=2),
     "guidance": lambda: gaussian(Flow(), completion="guidance"),
+    "guidance of no strength": lambda: gaussian(Flow(), completion="guidance", guidance_strength=0.0),
+    "guidance of a U-Net": lambda: unet(completion="guidance", sampler="heun", num_resamples=2),
     "tds": lambda: gaussian(Flow(), completion="tds", num_particles=2),
+    "tds of a U-Net": lambda: unet(completion="tds", num_particles=2),
 }
+WITH_GRADIENTS = ("guidance", "guidance of a U-Net", "tds", "tds of a U-Net")
 
 
 def seen_by(module: PuzzleModule, work: Callable[[], object]) -> float:
@@ -103,8 +114,33 @@ def test_the_effort_that_is_declared_is_the_effort_that_is_made(name: str) -> No
     made = seen_by(module, lambda: module.generate(4, rules, torch.Generator().manual_seed(0)))
     exact = 0.1 if name == "relational" else 1e-6
     assert made == pytest.approx(4 * module.evaluations("generate", TOKENS_PER_PUZZLE), rel=exact)
-    done = seen_by(module, lambda: module.complete(puzzles, last_panel_mask(4), torch.Generator().manual_seed(0)))
-    assert done == pytest.approx(4 * module.evaluations("complete", NUM_CELLS), rel=exact)
+    if name not in WITH_GRADIENTS:
+        done = seen_by(module, lambda: module.complete(puzzles, last_panel_mask(4), torch.Generator().manual_seed(0)))
+        assert done == pytest.approx(4 * module.evaluations("complete", NUM_CELLS), rel=exact)
+
+
+class Products(TorchDispatchMode):
+    """Counts what torch's counter of operations does; that one takes no gradient with respect to an input."""
+
+    flops = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = function(*args, **(kwargs or {}))
+        if count := flop_registry.get(function._overloadpacket):
+            self.flops += count(*args, **(kwargs or {}), out_val=out)
+        return out
+
+
+@pytest.mark.parametrize("name", [*WITH_GRADIENTS, "edm", "resampled"])
+def test_the_effort_of_completion_is_what_the_flop_counter_finds(name: str) -> None:
+    """With gradients, too, which guidance and particles take at each evaluation."""
+    module, puzzles = MODELS[name]().eval(), generate(0, 0, 4)
+    counted = count_flops(module.network)
+    assert counted is not None
+    with Products() as spent:
+        module.complete(puzzles, last_panel_mask(4), torch.Generator().manual_seed(0))
+    said = 4 * module.evaluations("complete", NUM_CELLS) * counted.forward
+    assert spent.flops == pytest.approx(said, rel=0.12)
 
 
 @pytest.mark.parametrize("name", ["gpt2", "flow euler", "ddpm", "edm", "relational soft"])

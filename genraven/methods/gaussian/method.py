@@ -260,8 +260,11 @@ class GaussianDiffusion(Method):
         if task == "generate":
             return taken * (2 if labels and sampling.guidance_scale != 1 else 1)
         if completion == "tds":
-            return sampling.num_steps * sampling.num_particles
-        return taken * (1 if completion == "learned" else sampling.num_resamples)
+            return 2 * sampling.num_steps * sampling.num_particles  # each with a gradient
+        if completion == "learned":
+            return taken
+        has_gradient = completion == "guidance" and sampling.guidance_strength > 0
+        return taken * sampling.num_resamples * (2 if has_gradient else 1)
 
     def reading_levels(self, asked: Sequence[float] | None) -> list[float | None]:
         """Levels of noise, sigma / alpha, where next shapes are 0.4 apart, sizes and colors 0.29."""
