@@ -58,10 +58,11 @@ def count_flops(network: nn.Module) -> PuzzleFlops | None:
     example_inputs = getattr(network, "example_inputs", None)
     if example_inputs is None:
         return None
-    inputs = example_inputs(TOKENS_PER_PUZZLE, "meta")
+    # Both in float32: the network may be in less than its examples are.
+    inputs = [x.float() if x.is_floating_point() else x for x in example_inputs(TOKENS_PER_PUZZLE, "meta")]
     weights = {id(p): nn.Parameter(p.detach().to("meta"), p.requires_grad) for p in network.parameters()}
     buffers = {id(b): b.to("meta") for b in network.buffers()}
-    shapes = copy.deepcopy(network, weights | buffers)
+    shapes = copy.deepcopy(network, weights | buffers).float()
     backward = torch.ops.aten.convolution_backward
     # A look for nan, where the training has one, needs values, and shapes have none.
     with torch.enable_grad(), torch.autograd.set_detect_anomaly(False):

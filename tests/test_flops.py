@@ -168,6 +168,15 @@ def test_the_network_is_left_as_it_was() -> None:
     assert all(torch.equal(a, b) and a.grad is None for a, b in zip(network.parameters(), before, strict=True))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("name", ["dit_tiny", "edm_tiny", "gpt2_tiny", "mamba_tiny"])
+def test_the_count_is_the_same_in_every_precision(name: str, dtype: torch.dtype) -> None:
+    network = preset(name)
+    plain = count_flops(network)
+    assert count_flops(network.to(dtype)) == plain
+    assert {p.dtype for p in network.parameters()} == {dtype}
+
+
 def test_a_look_for_anomalies_changes_nothing() -> None:
     network = preset("dit_tiny")
     with torch.autograd.set_detect_anomaly(True):
