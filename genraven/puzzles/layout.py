@@ -35,6 +35,8 @@ SYMBOLS = tuple(1 + n for n in NUM_VALUES)  # of each attribute: 0 is empty, the
 PUZZLE_SHAPE = (NUM_ATTRIBUTES, GRID, GRID)
 GAPPED_SHAPE = (NUM_ATTRIBUTES + 1, GRID, GRID)
 ROW_SHAPE = (NUM_PANELS, NUM_CELLS, NUM_ATTRIBUTES)
+FIELDS_DEVIATION = 0.98
+"""Standard deviation of fields about their mean 0, over puzzles of all rules."""
 _MEAN, _SCALE = (1.5, 2.5, 2.5), (2.5, 3.5, 3.5)
 
 

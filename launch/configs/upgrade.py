@@ -1,4 +1,4 @@
-"""Configs as versions before 0.2 wrote them, brought to today's names."""
+"""Configs as older versions wrote them, brought to today's names and to the values that they meant."""
 
 import copy
 from typing import Any
@@ -24,6 +24,7 @@ MOVED = {  # of DiffusionModule and AutoregressiveModule: the option's name with
         "num_particles": "sampling.num_particles",
     },
 }
+EDM, OLD_SIGMA_DATA = "genraven.methods.gaussian.edm.Edm", 0.5  # of numbers, where nothing or null was written
 METHODS = {"DiffusionModule": GAUSSIAN, "AutoregressiveModule": AUTOREGRESSIVE}
 
 
@@ -52,7 +53,33 @@ def _module_name(config: dict[str, Any]) -> str:
 
 
 def upgraded(config: dict[str, Any]) -> dict[str, Any]:
-    """``config`` in today's names; itself where it is of today."""
+    """``config`` in today's names, with the values that it meant; itself where it is of today."""
+    moved = _with_moved_options(config)
+    return _with_old_sigma_data(moved, was_moved=moved is not config)
+
+
+def _with_old_sigma_data(config: dict[str, Any], *, was_moved: bool) -> dict[str, Any]:
+    """``config`` with the number that EDM's null stood for; in the oldest configs, whose names have moved, nothing did.
+
+    Numbers had 0.5 then, one-hot codes already their own deviation.
+    """
+    place: Any = config
+    for name in ("model", "init_args", "method", "init_args"):
+        place = place.get(name) if isinstance(place, dict) else None
+    process = place.get("process") if isinstance(place, dict) else None
+    if not isinstance(process, dict) or process.get("class_path") != EDM:
+        return config
+    arguments = process.get("init_args") or {}
+    if arguments.get("sigma_data", None if was_moved else "data") is not None:
+        return config
+    config = copy.deepcopy(config)
+    method = config["model"]["init_args"]["method"]["init_args"]
+    meant = "data" if method.get("code") == "onehot" else OLD_SIGMA_DATA
+    method["process"]["init_args"] = arguments | {"sigma_data": meant}
+    return config
+
+
+def _with_moved_options(config: dict[str, Any]) -> dict[str, Any]:
     name = _module_name(config)
     if name not in METHODS or not moved_options(config):
         return config

@@ -120,7 +120,8 @@ class GaussianDiffusion(Method):
         check_share("masked_share", masked_share)
         self.path_name, self.code_name, self.code = type(process).__name__, code, CODES[code]
         self.reads_numbers = code == "numbers"
-        self.process = process if code == "numbers" else Categorical(process, layout.SYMBOLS)
+        numbers = process.for_data(layout.FIELDS_DEVIATION)
+        self.process = numbers if self.reads_numbers else Categorical(process, layout.SYMBOLS)
         self.masked_share = masked_share
 
     def architecture(self, network: nn.Module) -> str:

@@ -11,7 +11,7 @@ from genraven.errors import InputError
 from genraven.methods.gaussian import GaussianDiffusion, GaussianSampling
 from genraven.methods.gaussian.categorical import Categorical, code_deviation
 from genraven.methods.gaussian.ddpm import Ddpm
-from genraven.methods.gaussian.edm import NUMBERS_DEVIATION, Edm
+from genraven.methods.gaussian.edm import Edm
 from genraven.methods.gaussian.flow import Flow
 from genraven.methods.gaussian.process import Process
 from genraven.methods.gaussian.samplers import SAMPLERS
@@ -92,7 +92,6 @@ def test_the_process_knows_how_wide_the_code_is() -> None:
     assert x.square().mean().sqrt().item() == pytest.approx(code_deviation(SYMBOLS))
     assert Categorical(Edm(), SYMBOLS).path.sigma_data == pytest.approx(code_deviation(SYMBOLS))  # type: ignore[attr-defined]
     assert Categorical(Edm(sigma_data=0.3), SYMBOLS).path.sigma_data == 0.3  # type: ignore[attr-defined]
-    assert Edm().sigma_data == NUMBERS_DEVIATION
 
 
 def test_puzzles_come_back_from_their_code() -> None:
