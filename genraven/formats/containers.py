@@ -1,7 +1,7 @@
 """What lies in a file: named arrays, mapped where they can be, told by their first bytes and never run.
 
 Sizes are checked before anything of that size is read: an array is no larger than its file, or, where it is compressed,
-than ``MOST_UNPACKED``.
+than ``MOST_UNPACKED``, as are all arrays together that an ``Allowance`` is asked for.
 """
 
 import math
@@ -9,7 +9,7 @@ import pickle
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -19,10 +19,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from genraven.bounded import open_regular
 from genraven.errors import InputError
 
 MOST_UNPACKED = 4 << 30
-"""Bytes that a compressed array may have."""
+"""Bytes that compressed arrays may have, of a file or of all files of a folder."""
+_MOST_MEMBERS = 10_000  # of an archive
+_PIECE = 1 << 20  # bytes unpacked at once: what an archive says of a member's size may be a lie
 _MOST_PICKLE = 16 << 20  # what describes the tensors of a .pt file, itself no tensor
 _LOCAL_HEADER = struct.Struct("<26xHH")  # of a zip member: lengths of its name and of what follows it
 _NUMPY, _ZIP = b"\x93NUMPY", b"PK"
@@ -40,6 +43,22 @@ class Entry:
     dtype: str
     load: Callable[[], NDArray[Any]]
     """The array, read-only; a memory map where it is not compressed."""
+    unpacked: int = 0
+    """Bytes of memory that it takes when it is loaded; none of a map."""
+
+
+class Allowance:
+    """What may still be unpacked of arrays that are in memory together."""
+
+    def __init__(self) -> None:
+        self._left = MOST_UNPACKED
+
+    def take(self, entries: Iterable[Entry], path: Path) -> None:
+        """Allows ``entries`` of the file ``path`` to be loaded; raises InputError where they are too much."""
+        self._left -= sum(entry.unpacked for entry in entries)
+        if self._left < 0:
+            raise _refusal(path, f"its arrays, with those before it, unpack to more than {MOST_UNPACKED / 2**30:g} "
+                           "GiB: save them uncompressed, to be mapped")  # fmt: skip
 
 
 def read_entries(path: Path) -> list[Entry]:
@@ -49,7 +68,7 @@ def read_entries(path: Path) -> list[Entry]:
         InputError: no such file, none of these, damaged, or one that would have to be run to be read.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             start = file.read(len(_NUMPY))
         for magic, read in _CONTAINERS.items():
             if start.startswith(magic):
@@ -129,6 +148,8 @@ def _mapped(name: str, path: Path, start: int, size: int) -> Entry:
 def _read_zip(path: Path) -> list[Entry]:
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
+        if len(members) > _MOST_MEMBERS:
+            raise _refusal(path, f"an archive of {len(members):,} members, at most {_MOST_MEMBERS:,} are looked at")
         if any(Path(member.filename).name == "data.pkl" for member in members):
             return _read_pt(path, members)
         arrays = [member for member in members if member.filename.endswith(".npy")]
@@ -149,21 +170,22 @@ def _member(archive: zipfile.ZipFile, path: Path, member: zipfile.ZipInfo) -> En
     if member.file_size > MOST_UNPACKED:
         raise _refusal(path, f"{name} unpacks to {member.file_size / 2**30:.1f} GiB, at most "
                        f"{MOST_UNPACKED / 2**30:g} are read: save it uncompressed, to be mapped")  # fmt: skip
-    try:
-        with archive.open(member) as packed:
-            header = _read_header(packed, member.file_size, path, name)
-    except NotImplementedError as error:
-        raise _refusal(path, str(error)) from None
+    if member.compress_type != zipfile.ZIP_DEFLATED:  # others unpack a piece of any size at once
+        raise _refusal(path, f"{name} is compressed in another way than numpy compresses")
+    with archive.open(member) as packed:
+        header = _read_header(packed, member.file_size, path, name)
 
     def load() -> NDArray[Any]:
         try:
             with zipfile.ZipFile(path) as again, again.open(member) as file:
-                content = file.read()
+                content = b"".join(iter(lambda: file.read(_PIECE), b""))
         except (OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
             raise _refusal(path, f"{name} is truncated or damaged: {error}") from None
+        if len(content) != member.file_size:
+            raise _refusal(path, f"{name} is shorter than the archive says")
         return np.ndarray(header.shape, header.dtype, content, header.size, order=header.order)
 
-    return Entry(name, header.shape, str(header.dtype), load)
+    return Entry(name, header.shape, str(header.dtype), load, member.file_size)
 
 
 # torch ----------------------------------------------------------------------------------------------------------------

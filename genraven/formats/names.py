@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from genraven.errors import InputError
 from genraven.formats.puzzles import UNKNOWN_RULE, Part
-from genraven.puzzles.rules import row_rules, shared_rules
+from genraven.puzzles.rules import row_rules, rule_bits, shared_rules
 from genraven.puzzles.spec import HELD_OUT_SPLITS, LOGICAL_RELATIONS, NUM_RULES, RELATIONS, RULES, SINGLETON_RELATIONS
 
 _SPLIT_NAME = re.compile(r"split\d+(?!\d)")
@@ -24,8 +24,19 @@ def rule_stem(rule: int) -> str:
 
 
 def rule_in_name(path: Path) -> int | None:
-    """The rule whose ``rule_stem`` a file has."""
+    """The rule whose ``rule_stem`` a file has, which says something within a folder of such files alone."""
     return next((rule for rule in range(NUM_RULES) if rule_stem(rule) == path.stem), None)
+
+
+def check_rule(rule: int, part: Part) -> None:
+    """Raises InputError where most puzzles of ``part``, which is said to be of ``rule``, clearly are of another."""
+    chunk = part.look(slice(0, _LOOKED_AT))
+    whole = ~chunk.bad if chunk.known is None else ~chunk.bad & chunk.known.flatten(1).all(1)
+    shares = rule_bits(shared_rules(row_rules(chunk.puzzles[whole]))).double().mean(0)
+    best = int(shares.argmax()) if len(shares) and whole.any() else rule
+    if shares[best] - shares[rule] > _MARGIN and shares[best] > 0.5:
+        raise InputError(f"expected the puzzles of {part.where} to follow {RULES[rule].name}, as the name says, got "
+                         f"those of {RULES[best].name}: rename the file, or name it by itself.")  # fmt: skip
 
 
 def kept_rules(split: str) -> list[int]:

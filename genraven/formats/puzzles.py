@@ -193,20 +193,20 @@ class PuzzleFile:
             return self._gather(index[order], of_part).take(torch.from_numpy(np.argsort(order)))
         ends = np.cumsum([len(part) for part in self.parts])
         cuts = [0, *np.searchsorted(index, ends).tolist()]
-        chunks = [
-            of_part(part, _as_slice(index[first:last] - (end - len(part))))
-            for part, end, first, last in zip(self.parts, ends, cuts, cuts[1:], strict=False)
-            if last > first
-        ]
-        if len(chunks) == 1:
-            return chunks[0]
-        all_known = [torch.ones_like(c.puzzles[:, 0], dtype=torch.bool) if c.known is None else c.known for c in chunks]
-        return Chunk(
-            torch.cat([c.puzzles for c in chunks]),
-            torch.cat([c.rules for c in chunks]),
-            torch.cat(all_known) if self.has_mask else None,
-            torch.cat([c.bad for c in chunks]),
+        found = Chunk(
+            torch.empty(len(index), *layout.PUZZLE_SHAPE, dtype=torch.int8),
+            torch.empty(len(index), dtype=torch.int64),
+            torch.ones(len(index), GRID, GRID, dtype=torch.bool) if self.has_mask else None,
+            torch.empty(len(index), dtype=torch.bool),
         )
+        for part, end, first, last in zip(self.parts, ends, cuts, cuts[1:], strict=False):
+            for start in range(first, last, CHUNK):  # what a chunk takes besides its puzzles is many times as much
+                some = slice(start, min(start + CHUNK, last))
+                chunk = of_part(part, _as_slice(index[some] - (end - len(part))))
+                for whole, piece in zip(found, chunk, strict=True):
+                    if whole is not None and piece is not None:
+                        whole[some] = piece
+        return found
 
 
 def _as_slice(index: NDArray[np.int64]) -> Index:

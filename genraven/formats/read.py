@@ -6,7 +6,7 @@ under ``rules`` and ``known``, or beside NAME.npy as NAME.rules.npy and NAME.kno
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from genraven.bounded import open_regular
 from genraven.errors import InputError
-from genraven.formats.containers import Entry, read_entries
-from genraven.formats.names import kept_rules, rule_in_name, split_of
+from genraven.formats.containers import Allowance, Entry, read_entries
+from genraven.formats.names import check_rule, kept_rules, rule_in_name, split_of
 from genraven.formats.puzzles import UNKNOWN_RULE, Part, PuzzleFile
 from genraven.puzzles import layout
 from genraven.puzzles.spec import GRID, HELD_OUT_SPLITS, NUM_ROWS, NUM_RULES, RULE_ID
@@ -60,7 +61,7 @@ def open_puzzles(path: Path, *, split: str | None = None, whole: bool = True) ->
     Raises:
         InputError: another file, another layout, no puzzle, or rules that are none.
     """
-    file = _open_folder(path) if path.is_dir() else _open_file(path, split)
+    file = _open_folder(path) if path.is_dir() else _open_file(path, split, Allowance())
     if whole and file.num_left:
         part = next(part for part in file.parts if part.num_left)
         raise InputError(f"expected a multiple of {NUM_ROWS} rows, got {len(part.cells)} in {part.where}: three "
@@ -115,7 +116,7 @@ def source_digest(path: Path, *, split: str | None = None) -> str:
     total = hashlib.sha256()
     for file in source_files(path, split=split):
         name = file.name.removeprefix(path.stem) if not path.is_dir() else file.name
-        with file.open("rb") as content:
+        with open_regular(file) as content:
             total.update(f"{name} {hashlib.file_digest(content, 'sha256').hexdigest()}\n".encode())
     return total.hexdigest()
 
@@ -123,7 +124,7 @@ def source_digest(path: Path, *, split: str | None = None) -> str:
 # One file -------------------------------------------------------------------------------------------------------------
 
 
-def _open_file(path: Path, split: str | None) -> PuzzleFile:
+def _open_file(path: Path, split: str | None, allowance: Allowance) -> PuzzleFile:
     entries = {entry.name: entry for entry in read_entries(path)}
     files = [path]
     for name in (RULE_IDS, KNOWN):
@@ -133,6 +134,7 @@ def _open_file(path: Path, split: str | None) -> PuzzleFile:
             files.append(beside)
     main = _main_entry(path, entries)
     form = _layout_of(main, path)
+    allowance.take([main, *(entries[name] for name in (RULE_IDS, KNOWN) if name in entries)], path)
     cells = main.load()
     rules = _rules(entries[RULE_IDS], path) if RULE_IDS in entries else None
     known = _known(entries[KNOWN], path) if KNOWN in entries else None
@@ -211,9 +213,9 @@ def _known(entry: Entry, path: Path) -> NDArray[np.bool_]:
 
 
 def _together(found: _Found) -> list[Part]:
-    """One part, with rules beside it, in its name or none."""
-    rules = found.rules if found.rules is not None else rule_in_name(found.path)
-    return [Part(found.cells, UNKNOWN_RULE if rules is None else rules, str(found.path), found.known)]
+    """One part, with rules beside it or none."""
+    rules = UNKNOWN_RULE if found.rules is None else found.rules
+    return [Part(found.cells, rules, str(found.path), found.known)]
 
 
 def _by_rule(found: _Found, ids: list[int]) -> list[Part]:
@@ -258,15 +260,21 @@ def _open_folder(path: Path) -> PuzzleFile:
     if len({rule for rule, _ in named}) < len(named):
         twice = next(file for i, (rule, file) in enumerate(named) if any(rule == other for other, _ in named[:i]))
         raise InputError(f"expected one file for each rule, got a second one of {twice.stem}, {twice}: remove it.")
-    opened = [_open_file(file, None) for _, file in sorted(named)]
-    for (_, file), content in zip(sorted(named), opened, strict=True):
-        if len(content.parts) != 1 or not isinstance(content.parts[0].rules, int):
-            raise InputError(f"expected the rows or puzzles of one rule, got {content.layout} in {file}: name the file "
-                             "itself.")  # fmt: skip
+    allowance = Allowance()
+    opened = [_open_file(file, None, allowance) for _, file in sorted(named)]
     return PuzzleFile(
         path,
         f"folder of {len(opened)} rules, {opened[0].layout}",
-        [part for file in opened for part in file.parts],
+        [_of_rule(rule, file, content) for (rule, file), content in zip(sorted(named), opened, strict=True)],
         [name for file in opened for name in file.files],
         [file.name for file in inside if file not in [name for f in opened for name in f.files]],
     )
+
+
+def _of_rule(rule: int, path: Path, content: PuzzleFile) -> Part:
+    """The puzzles of the file of ``rule`` in a folder."""
+    if len(content.parts) != 1 or not isinstance(content.parts[0].rules, int):
+        raise InputError(f"expected the rows or puzzles of one rule, got {content.layout} in {path}: name the file "
+                         "itself.")  # fmt: skip
+    check_rule(rule, content.parts[0])
+    return replace(content.parts[0], rules=rule)

@@ -2,6 +2,7 @@ import io
 import os
 import pickle
 import struct
+import tracemalloc
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 from genraven.errors import InputError
 from genraven.formats import containers
 from genraven.formats.containers import read_entries
+from genraven.formats.read import open_puzzles
+from genraven.puzzles.generate import generate
 
 DATA = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
 
@@ -145,6 +148,17 @@ def compressed_pt(path: Path) -> None:
             new.writestr(name, old.read(name))
 
 
+def other_method(path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("a.npy", npy(b"{'descr': '|i1', 'fortran_order': False, 'shape': (10,)}") + bytes(10))
+
+
+def many_members(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(10_001):
+            archive.writestr(f"{number}.npy", b"")
+
+
 def script(path: Path) -> None:
     torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), str(path))
 
@@ -181,6 +195,8 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "huge header": (huge_header, "takes 25920000000000000 bytes, but 99 are there"),
     "bomb": (bomb, "puzzles unpacks to 0.2 GiB, at most"),
+    "packed by another method": (other_method, "compressed in another way"),
+    "archive of very many": (many_members, "an archive of 10,001 members"),
     "member longer than told": (lying_member, "Bad CRC-32"),
     "member beyond the end": (endless_member, "truncated or damaged"),
     "archive without arrays": (lambda path: zipfile.ZipFile(path, "w").close(), "an archive without an array"),
@@ -221,3 +237,49 @@ def test_the_traps_would_go_off(tmp_path: Path, load: Callable[[Any], Any]) -> N
     with path.open("rb") as file:
         load(file)
     assert (tmp_path / "executed").exists()
+
+
+def test_what_is_unpacked_is_bounded_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one file, and of all files of a folder; an array that nobody asks for is not unpacked."""
+    puzzles = generate(0, 0, 4).numpy()
+    monkeypatch.setattr(containers, "MOST_UNPACKED", 3 * (puzzles.nbytes + 128))
+    np.savez_compressed(tmp_path / "a.npz", puzzles=puzzles, rules=np.zeros(4, "<U150"), other=np.zeros(2900, np.int8))
+    with pytest.raises(InputError, match=r"a\.npz .*with those before it, unpack to more than"):
+        open_puzzles(tmp_path / "a.npz")
+    np.savez_compressed(tmp_path / "b.npz", puzzles=puzzles, rules=np.zeros(4, int), other=np.zeros(2900, np.int8))
+    assert len(open_puzzles(tmp_path / "b.npz")) == 4
+    (tmp_path / "folder").mkdir()
+    for number in range(4):
+        np.savez_compressed(tmp_path / "folder" / f"0_{number}.npz", generate(number, 0, 4).numpy())
+        if number < 3:
+            assert len(open_puzzles(tmp_path / "folder")) == 4 * (number + 1)
+    with pytest.raises(InputError, match=r"0_3\.npz .*with those before it, unpack to more than"):
+        open_puzzles(tmp_path / "folder")
+
+
+@pytest.mark.parametrize("size", [1000, 1 << 20])
+def test_an_archive_that_lies_about_a_size_is_not_unpacked_beyond_it(tmp_path: Path, size: int) -> None:
+    """200 MB of zeros that are said to be few: no more than a piece of them is in memory."""
+    header = npy(f"{{'descr': '|i1', 'fortran_order': False, 'shape': ({size},)}}".ljust(118).encode())
+    content = header + bytes(200_000_000)
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.npy", content)
+    told, lie = struct.pack("<I", len(content)), struct.pack("<I", len(header) + size)
+    (tmp_path / "a.npz").write_bytes((tmp_path / "a.npz").read_bytes().replace(told, lie))
+    del content
+    tracemalloc.start()
+    with pytest.raises(InputError, match="truncated or damaged"):
+        arrays(tmp_path / "a.npz")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20_000_000
+
+
+def test_a_pipe_and_a_device_are_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.npy")
+    for path in (tmp_path / "pipe.npy", Path("/dev/zero")):
+        with pytest.raises(InputError, match="Not a regular file"):
+            open_puzzles(path)
+    np.save(tmp_path / "own.npy", generate(0, 0, 2).numpy())
+    os.mkfifo(tmp_path / "own.rules.npy")
+    assert len(open_puzzles(tmp_path / "own.npy")) == 2

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import tracemalloc
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -136,6 +137,37 @@ def test_names_of_rules_do_as_well(tmp_path: Path) -> None:
     file = open_puzzles(tmp_path / "own.npz")
     assert file.rules.tolist() == [37, 0]
     assert file.not_mapped == ["noise"]
+
+
+@pytest.mark.parametrize("name", ["1_4.npy", "0_0.pt", "4_9.npz"])
+def test_a_file_is_told_by_what_is_in_it_and_not_by_its_name(tmp_path: Path, name: str) -> None:
+    write = {".npy": np.save, ".npz": np.savez, ".pt": lambda path, array: torch.save(tensor(array), path)}
+    write[Path(name).suffix](tmp_path / name, puzzles_of(37))
+    assert open_puzzles(tmp_path / name).rules.tolist() == [-1] * NUM
+
+
+def test_spoilt_puzzles_do_not_speak_against_a_name(tmp_path: Path) -> None:
+    """Half of them follow no rule, the others that of the file."""
+    puzzles = puzzles_of(3, 8).copy()
+    puzzles[::2] = np.roll(puzzles[::2], 1, axis=-1)
+    folder_with(rule0_3=puzzles)(tmp_path / "aR")
+    assert open_puzzles(tmp_path / "aR").rules.tolist() == [3] * 8
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+def test_many_puzzles_are_read_in_parts(tmp_path: Path, in_order: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a puzzle takes while it is read, some 4 kB, is taken by few at once."""
+    monkeypatch.setattr("genraven.formats.puzzles.CHUNK", 1 << 9)
+    num = 1 << 13
+    np.save(tmp_path / "own.npy", np.resize(PUZZLES, (num, 3, 9, 9)).astype(np.int64))
+    index = np.arange(num) if in_order else np.random.default_rng(0).permutation(num)
+    file = open_puzzles(tmp_path / "own.npy")
+    tracemalloc.start()
+    puzzles = file.read(index).puzzles
+    peak = tracemalloc.get_traced_memory()[1]  # of numpy's arrays
+    tracemalloc.stop()
+    assert peak < 1000 * num
+    assert np.array_equal(puzzles.numpy(), PUZZLES[index % len(PUZZLES)])
 
 
 def test_a_split_is_told_by_an_option_where_the_puzzles_do_not_tell_it(tmp_path: Path) -> None:
@@ -276,6 +308,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "folder of others": (folder_with(rows=PUBLISHED[0]), "one file for each rule"),
     "folder of slabs": (folder_with(rule0_1=PUBLISHED), "rows or puzzles of one rule, got published"),
     "folder of rules twice": (twice, "a second one of 0_1"),
+    "folder of another rule": (folder_with(rule0_1=PUBLISHED[37]), "to follow shape.progression-2, as the name says"),
     "trapped folder": (trapped_folder, "0_1.npy (a pickle, which is not run)"),
     "trapped rules": (trapped_rules, "a pickle of objects, which is not run"),
 }
@@ -333,7 +366,7 @@ def test_a_digest_is_of_all_that_counts_wherever_it_lies(tmp_path: Path) -> None
     assert len(digests) == 4
     assert len(set(digests.values())) == 2
     np.save(tmp_path / "here" / "own.rules.npy", RULES[::-1])
-    np.save(tmp_path / "here" / "aR" / "4_9.npy", PUBLISHED[38])
+    np.save(tmp_path / "here" / "aR" / "4_9.npy", PUBLISHED[39][::-1])
     (tmp_path / "there" / "aR" / "readme.txt").touch()
     for path, before in digests.items():
         assert (source_digest(path) == before) == ("there" in path.parts)
