@@ -2,14 +2,14 @@
 
 Folders, files, architectures and reasons may be called anything: with a line break, which a job script would run; with
 codes that move a terminal's cursor; with what a page takes for a link or for markup. Elsewhere: `shlex.quote` within
-a line of a shell; a page of HTML escapes by itself, as `templates` makes it; a figure reads no mathematics
-(``text.parse_math`` of matplotlib).
+a line of a shell; a page of HTML escapes by itself, as `templates` makes it.
 """
 
 import hashlib
 import os
 import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -69,6 +69,15 @@ def file_stem(text: str) -> str:
     stem = re.sub(r"[^\w+ -]+", "_", text, flags=re.ASCII)[:_MOST_STEM]
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     return stem if stem == text else f"{stem}-{digest[:8]}"
+
+
+@contextmanager
+def plain_texts() -> Iterator[None]:
+    """Within the block, matplotlib takes texts for no mathematics."""
+    import matplotlib as mpl
+
+    with mpl.rc_context({"text.parse_math": False}):
+        yield
 
 
 def templates(folder: Path, *, in_markdown: bool = False) -> "Environment":

@@ -1,28 +1,86 @@
 """What the command's parsers share: options that are looked up late, and paths."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from genraven.errors import InputError
 from genraven.paths import user_path
 
-AddCommand = Callable[[str, str, str], argparse.ArgumentParser]
-"""Adds a command: its name, the function that does it as module:name below ``launch``, and what it does."""
+
+@dataclass(frozen=True)
+class Dependence:
+    """An option that has an effect only with one of others, or only without any of them."""
+
+    option: str
+    others: tuple[str, ...]
+    is_needed: bool
+    """Is one of the others needed? Else none of them may be there."""
+
+    def check(self, given: Collection[str]) -> None:
+        """Raises InputError where it is among the options ``given``, and has no effect."""
+        beside = [other for other in self.others if other in given]
+        if self.option not in given or bool(beside) == self.is_needed:
+            return
+        if self.is_needed:
+            raise InputError(f"expected {' or '.join(self.others)} with {self.option}, which has no effect without: "
+                             "add it, or leave that out.")  # fmt: skip
+        raise InputError(f"expected {self.option} or {beside[0]}, got both, of which the first has no effect: leave "
+                         "one out.")  # fmt: skip
+
+
+class _Absent:
+    """Stands for an option that was not given."""
 
 
 class LateParser(argparse.ArgumentParser):
-    """A parser of which some options are looked up, at a cost, only when its command is asked for."""
+    """A parser of one command, some of whose options are looked up, at a cost, only when it is asked for."""
 
-    later: Callable[[argparse.ArgumentParser], None] | None = None
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.later: Callable[[argparse.ArgumentParser], None] | None = None
+        self.dependences: list[Dependence] = []
 
-    def parse_known_args(self, *args: Any, **kwargs: Any) -> Any:
-        """Adds what is late before anything is parsed or explained."""
+    def needs(self, options: Iterable[str], *, one_of: Iterable[str]) -> None:
+        """Has each of ``options`` refused without one of those."""
+        self.dependences += [Dependence(option, tuple(one_of), is_needed=True) for option in options]
+
+    def excludes(self, options: Iterable[str], *, beside: Iterable[str]) -> None:
+        """Has each of ``options`` refused beside one of those."""
+        self.dependences += [Dependence(option, tuple(beside), is_needed=False) for option in options]
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Adds what is late before anything is parsed or explained; raises InputError on an option without effect."""
         if self.later is not None:
             self.later(self)
             self.later = None
-        return super().parse_known_args(*args, **kwargs)
+        options = [action for action in self._actions if action.option_strings and action.default != argparse.SUPPRESS]
+        namespace = argparse.Namespace() if namespace is None else namespace
+        absent, actions = _Absent(), {action.dest: action for action in options}
+        defaults = {name: action.default for name, action in actions.items()}
+        for name in defaults:
+            setattr(namespace, name, absent)
+        found, rest = super().parse_known_args(args, namespace)
+        dests = {name for name, value in vars(found).items() if value is not absent}
+        for name in defaults.keys() - dests:
+            default = defaults[name]
+            setattr(found, name, self._get_value(actions[name], default) if isinstance(default, str) else default)
+        given = {word for action in self._actions if action.dest in dests for word in action.option_strings}
+        for dependence in self.dependences:
+            dependence.check(given)
+        return found, rest
+
+
+AddCommand = Callable[[str, str, str], LateParser]
+"""Adds a command: its name, the function that does it as module:name below ``launch``, and what it does."""
+
+
+def add_overwrite(parser: argparse.ArgumentParser) -> None:
+    """Adds the option to replace what stands where the command is to write."""
+    parser.add_argument("--overwrite", action="store_true", help="replace files that are there, also those that "
+                        "genraven did not write or does not know again")  # fmt: skip
 
 
 def path(text: str) -> Path:

@@ -12,7 +12,7 @@ from genraven.console import lost_output, settle_console
 from genraven.errors import InputError
 from genraven.memory import keep_freed_memory
 from genraven.signals import REQUEUE, Preempted, noted_signals
-from launch.arguments import AddCommand, LateParser, path
+from launch.arguments import AddCommand, LateParser, add_overwrite, path
 from launch.configs import plugins
 from launch.processes.leaving import Leaving
 from launch.processes.started_by import settle_starter
@@ -43,8 +43,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", parser_class=LateParser)
 
-    def command(name: str, handler: str, text: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(
+    def command(name: str, handler: str, text: str) -> LateParser:
+        sub: LateParser = commands.add_parser(
             name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
         )
         sub.set_defaults(handler=f"launch.{handler}")
@@ -70,6 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
                      "study's (35, rows, 3, 9, 3) without the rules of the split named in --out")  # fmt: skip
     sub.add_argument("--out", type=path, help="file or folder to write, an array as .npy or .pt; default: puzzles")
     sub.add_argument("--picture", type=path, help="PNG of the first few of each rule, with rule names")
+    add_overwrite(sub)
 
     _add_file_commands(command)
 
@@ -90,12 +91,14 @@ def _add_file_commands(command: AddCommand) -> None:
     _add_puzzle_file_arguments(sub)
     sub.add_argument("--against", type=path, help="another file: how much of it stands in this one, too")
     sub.add_argument("--picture", type=path, help="PNG of some puzzles, with the rules that their rows share")
+    add_overwrite(sub)
 
     sub = command("import", "data.files:import_puzzles", "turn a file of puzzles into ours, and say what was read, "
                   "dropped and could not be mapped")  # fmt: skip
     _add_puzzle_file_arguments(sub)
     sub.add_argument("--out", type=path, required=True, help=".npz to write: puzzles (B, 3, 9, 9) int8, rules (B,), "
                      "-1 where none is stated, and known (B, 9, 9) where cells are missing")  # fmt: skip
+    add_overwrite(sub)
 
 
 def _add_puzzle_file_arguments(parser: argparse.ArgumentParser) -> None:
@@ -118,7 +121,7 @@ def _add_cluster_commands(command: AddCommand) -> None:
     sub.add_argument("--max-parallel", type=int, metavar="N", help="runs of the array at the same time")
     sub.add_argument("--out", type=path, help="folder of the runs; default runs/<name of the grid>")
     sub.add_argument("--dry-run", action="store_true", help="list the runs to start, and write nothing")
-    add_cluster_arguments(sub)
+    sub.excludes([*add_cluster_arguments(sub), "--max-parallel"], beside=["--local"])
 
     sub = command("status", "runs.status:status", "show every run of a folder in one table")
     sub.add_argument("folder", type=path, help="folder of runs")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genraven.errors import InputError
-from genraven.files import appears_whole, folder_appears_whole
+from genraven.files import folder_appears_whole
 from genraven.formats.names import kept_rules, rule_stem, split_named
 from genraven.formats.read import KNOWN, PUZZLES, RULE_IDS
 from genraven.puzzles import layout
@@ -29,14 +29,16 @@ class Writer(NamedTuple):
     rules: Callable[[Path], list[int] | None]
     """The rules that it holds; None for any."""
     write: Callable[[Path, Tensor, tuple[int, ...]], str]
-    """Writes puzzles (G, n, 3, 9, 9) int8 of G rules, whole or not at all; what it wrote, in words."""
+    """Writes puzzles (G, n, 3, 9, 9) int8 of G rules, a folder whole or not at all; what it wrote, in words."""
     holds_gaps: bool = False
     """Does it also write puzzles with gaps (G, n, 4, 9, 9)?"""
+    makes_folder: bool = False
+    """Or a file?"""
 
 
 def save_array(path: Path, array: NDArray[Any]) -> None:
-    """Writes ``array`` whole or not at all: as a tensor where the name ends in .pt."""
-    with appears_whole(path) as temporary, temporary.open("wb") as file:
+    """Writes ``array``: as a tensor where the name ends in .pt."""
+    with path.open("wb") as file:
         if path.suffix == ".pt":
             torch.save(torch.from_numpy(array), file)
         else:
@@ -44,11 +46,11 @@ def save_array(path: Path, array: NDArray[Any]) -> None:
 
 
 def save_archive(path: Path, arrays: dict[str, tuple[tuple[int, ...], np.dtype[Any], Iterable[NDArray[Any]]]]) -> None:
-    """Writes an uncompressed .npz whole or not at all, each array of a shape and type from its chunks.
+    """Writes an uncompressed .npz, each array of a shape and type from its chunks.
 
     So it is larger than memory if need be, and can be mapped.
     """
-    with appears_whole(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+    with zipfile.ZipFile(path, "w") as archive:
         for name, (shape, dtype, chunks) in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
                 header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
@@ -106,6 +108,6 @@ WRITERS: dict[str, Writer] = {
     "puzzles": Writer(_ARRAY, lambda path: None, _write_puzzles),
     "npz": Writer((".npz",), lambda path: None, _write_archive, holds_gaps=True),
     "published": Writer(_ARRAY, lambda path: list(range(NUM_RULES)), _write_rows),
-    "folder": Writer(("",), lambda path: None, _write_folder),
+    "folder": Writer(("",), lambda path: None, _write_folder, makes_folder=True),
     "split": Writer(_ARRAY, _split_rules, _write_rows),
 }

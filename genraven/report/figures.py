@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from genraven.escaping import visible
+from genraven.escaping import plain_texts, visible
 from genraven.report.sentences import short
 from genraven.report.statistics import Interval
 
@@ -25,7 +25,7 @@ STYLE: Any = {
     "svg.hashsalt": "genraven", "svg.fonttype": "path", "font.family": "DejaVu Sans", "font.size": 9.5,
     "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#666666", "text.color": INK,
     "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "axes.grid": True, "grid.color": "#ececec",
-    "axes.axisbelow": True, "text.parse_math": False,  # names are text
+    "axes.axisbelow": True,
 }  # fmt: skip
 LABEL_GAP = 0.075  # of the height, between labels at the ends of lines
 WIDTH_OF_LETTER = 0.0175  # of the figure's, in these labels
@@ -53,7 +53,7 @@ def looks(names: Iterable[str]) -> dict[str, tuple[str, str]]:
 @contextmanager
 def _panel(xlabel: str, ylabel: str, *, log: bool = True) -> Iterator[tuple[Axes, Callable[[], str]]]:
     """Axes to draw on, and what then gives the SVG."""
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(STYLE), plain_texts():
         figure = Figure(figsize=(4.8, 3.5))
         figure.subplots_adjust(left=0.125, bottom=0.14, top=0.97)
         axes = figure.add_subplot()

@@ -9,6 +9,7 @@ from typing import ClassVar
 from markupsafe import Markup
 
 from genraven.escaping import address, file_stem, markdown, templates
+from genraven.outputs import COMMENT, MARK
 
 HERE = Path(__file__).parent
 WIDE = 48  # characters of a cell that may break its line
@@ -129,12 +130,12 @@ class Page:
 def to_html(page: Page) -> str:
     """One file: style and pictures are within, nothing is loaded, nothing is run."""
     style = (HERE / "page.css").read_text(encoding="utf-8")
-    return _render("page.html.jinja", page=page, style=style, WIDE=WIDE)
+    return _render("page.html.jinja", page=page, style=style, mark=MARK, WIDE=WIDE)
 
 
 def to_markdown(page: Page, pictures: str) -> str:
     """The same; ``pictures`` is the path of the folder of panels, from the Markdown file."""
-    return _render("page.md.jinja", page=page, pictures=pictures)
+    return _render("page.md.jinja", page=page, pictures=pictures) + f"\n{COMMENT}"
 
 
 def _render(template: str, **values: object) -> str:

@@ -9,6 +9,7 @@ digest that fits.
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -18,11 +19,11 @@ from torch import Tensor
 
 from genraven.bounded import open_regular, parse_json
 from genraven.errors import InputError
-from genraven.files import appears_whole
 from genraven.puzzles import layout
 from genraven.puzzles.spec import EMPTY, NUM_ATTRIBUTES, NUM_CELLS, NUM_PANELS, TOKENS_PER_PUZZLE
 from genraven.trust.digest import changed, digest
 
+_LONGEST = 1 << 24  # bytes of a line
 VERSION, SUFFIX = 3, ".audit.jsonl"
 Decision = Literal["accept", "review"]
 Cell = Sequence[int]
@@ -116,13 +117,21 @@ def puzzles_of(records: Sequence[Record]) -> tuple[Tensor, Tensor]:
 
 
 def write_records(path: Path, records: Iterable[Record]) -> None:
-    """Writes all of them, or nothing."""
+    """Writes all of them."""
     all_of_it, before = list(records), ""
-    with appears_whole(path) as temporary, temporary.open("w") as file:
+    with path.open("w", encoding="utf-8") as file:
         for record in all_of_it:
             body = {"version": VERSION, "records": len(all_of_it), **asdict(record)}
             before = digest(body, before)
             file.write(json.dumps(body | {"digest": before}, allow_nan=False) + "\n")
+
+
+def holds_records(path: Path) -> bool:
+    """Does ``path`` begin with a record, of any version?"""
+    with suppress(OSError, ValueError), open_regular(path) as file:
+        body = parse_json(file.readline(_LONGEST).decode())
+        return isinstance(body, dict) and {"version", "written_cells", "candidates", "made_by"} <= body.keys()
+    return False
 
 
 def read_records(path: Path) -> list[Record]:

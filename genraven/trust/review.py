@@ -13,6 +13,7 @@ from PIL import ImageChops
 from torch import Tensor
 
 from genraven.escaping import plain, templates
+from genraven.outputs import MARK
 from genraven.puzzles.render import render
 from genraven.trust.audit import Record, puzzles_of
 from genraven.trust.familiarity import are_unlike
@@ -43,6 +44,7 @@ def to_html(records: Sequence[Record], *, source: str) -> str:
         check=promise.get("check", {}).get("in_words", UNKNOWN_CHECK) if promise else None,
         about=json.dumps({"version": VERSION, "puzzles": source, "model": first.made_by["model"] if first else None}),
         source=plain(source),
+        mark=MARK,
         style=(HERE / "review.css").read_text(encoding="utf-8"),
         script=(HERE / "review.js").read_text(encoding="utf-8"),
     )

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from genraven.errors import InputError
-from genraven.files import appears_whole, check_outputs
 from genraven.formats.puzzles import UNKNOWN_RULE, Chunk, PuzzleFile
 from genraven.formats.read import KNOWN, PUZZLES, RULE_IDS, open_puzzles
 from genraven.formats.write import save_archive
 from genraven.metrics.census import Census, Copies, leaked, take_census
+from genraven.outputs import PICTURES, Outputs, save_picture
 from genraven.puzzles.layout import PUZZLE_SHAPE
 from genraven.puzzles.render import render_sheet
 from genraven.puzzles.rules import row_rules, rule_names, shared_rules
@@ -28,7 +28,9 @@ SILENT_S = 2.0  # after which a long reading says how far it is
 
 def describe(options: argparse.Namespace) -> None:
     """Prints what a file holds."""
-    check_outputs(None, options.picture)
+    outputs = Outputs(overwrite=options.overwrite)
+    if options.picture:
+        outputs.add(options.picture, "--picture", suffixes=PICTURES)
     file = open_puzzles(options.file, split=options.source_split, whole=False)
     other = open_puzzles(options.against, whole=False) if options.against else None
     with tqdm(total=len(file), unit="puzzle", unit_scale=True, desc="describe", delay=SILENT_S) as bar:
@@ -41,7 +43,8 @@ def describe(options: argparse.Namespace) -> None:
             print(f"{name:12}{text}")
     _print_rules(census)
     if options.picture:
-        num = _draw(file, options.picture)
+        with outputs:
+            num = _draw(file, outputs[options.picture])
         print(f"{options.picture}: {num} of them with the rules that their rows share; unknown cells hatched")
 
 
@@ -120,16 +123,14 @@ def _draw(file: PuzzleFile, path: Path) -> int:
         "bad" if bad else name if full else "with gaps"
         for name, bad, full in zip(found, chunk.bad.tolist(), whole.tolist(), strict=True)
     ]
-    with appears_whole(path) as temporary:
-        render_sheet(chunk.puzzles, COLUMNS, titles=titles, unknown=~known).save(temporary)
+    save_picture(render_sheet(chunk.puzzles, COLUMNS, titles=titles, unknown=~known), path)
     return len(places)
 
 
 def import_puzzles(options: argparse.Namespace) -> None:
     """Writes the puzzles of a file in the in-house form."""
-    if options.out.suffix != ".npz":
-        raise InputError(f"expected --out to end in .npz, got {options.out}: rename it.")
-    check_outputs(options.out, None)
+    outputs = Outputs(overwrite=options.overwrite)
+    outputs.add(options.out, "--out", suffixes=[".npz"])
     file = open_puzzles(options.file, split=options.source_split, whole=False)
     print(f"read        {len(file):,} puzzles of {file.path}: {file.layout}")
     good = [~chunk.bad.numpy() for chunk in tqdm(file.chunks(), unit="chunk", desc="check")]
@@ -153,7 +154,8 @@ def import_puzzles(options: argparse.Namespace) -> None:
     }
     if file.has_mask:
         arrays[KNOWN] = ((num, GRID, GRID), np.dtype(np.bool_), chunks(known))
-    save_archive(options.out, arrays)
+    with outputs:
+        save_archive(outputs[options.out], arrays)
     print(f"dropped     {len(file) - num:,} puzzles with a cell out of its range, {file.num_left} rows left over")
     print(f"not mapped  {', '.join(file.not_mapped) or 'nothing'}; rules of {int((rules == UNKNOWN_RULE).sum()):,} "
           "puzzles are not stated")  # fmt: skip

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from genraven.errors import InputError
-from genraven.files import appears_whole, check_outputs
+from genraven.files import check_new_folder
+from genraven.outputs import PICTURES, Outputs, save_picture
 from genraven.puzzles.spec import HELD_OUT_SPLITS, NUM_RULES, RULES, resolve_rules
 from launch.configs.shipped import CONFIGS, config_names
 
@@ -48,16 +49,23 @@ def generate(options: argparse.Namespace) -> None:
     if options.missing and not writer.holds_gaps:
         raise InputError(f"expected --layout npz with --missing, got {options.layout}, which holds whole puzzles: "
                          "choose it, or leave --missing out.")  # fmt: skip
-    check_outputs(out, options.picture)
+    outputs = Outputs(overwrite=options.overwrite)
+    if writer.makes_folder:
+        check_new_folder(out, "--out")
+    else:
+        outputs.add(out, "--out")
+    if options.picture:
+        outputs.add(options.picture, "--picture", suffixes=PICTURES)
     puzzles = torch.stack([_make(rule, options) for rule in tqdm(ids, unit="rule")])
-    written = writer.write(out, puzzles, ids)
+    shown, unknown = layout.split_gaps(puzzles[:, :PICTURED_PER_RULE].flatten(0, 1))
+    of_each = len(shown) // len(ids)
+    with outputs:
+        if options.picture:
+            titles = [RULES[r].name for r in ids for _ in range(of_each)]
+            save_picture(render_sheet(shown, 8, titles=titles, unknown=unknown), outputs[options.picture])
+        written = writer.write(out if writer.makes_folder else outputs[out], puzzles, ids)
     print(f"{out}: {options.num} puzzles of each of {len(ids)} rules, {written}")
     if options.picture:
-        shown, unknown = layout.split_gaps(puzzles[:, :PICTURED_PER_RULE].flatten(0, 1))
-        of_each = len(shown) // len(ids)
-        titles = [RULES[r].name for r in ids for _ in range(of_each)]
-        with appears_whole(options.picture) as temporary:
-            render_sheet(shown, 8, titles=titles, unknown=unknown).save(temporary)
         print(f"{options.picture}: the first {of_each} of each")
 
 

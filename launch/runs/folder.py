@@ -23,9 +23,12 @@ from genraven.run_folder import (
     CHECKPOINTS,
     COMMIT,
     CONFIG,
+    CURVE,
+    FROZEN,
     JOB,
     REFUSAL,
     STEP_NAMES,
+    SUMMARY,
     TENSORBOARD,
     step_checkpoints,
     step_of,
@@ -99,9 +102,14 @@ class RunFolder:
         return {}
 
     def check_owner(self, config: dict[str, Any]) -> None:
-        """Raises InputError when the folder belongs to another model or data config."""
+        """Raises InputError when the folder belongs to another model or data config, or to something else."""
         if owner := self.config():
             refuse_other(owner, config, self.path)
+        elif not (self.checkpoints.is_dir() or (self.path / FROZEN).exists()):
+            for name in (CONFIG, SUMMARY, CURVE):
+                if os.path.lexists(self.path / name):
+                    raise InputError(f"expected a run folder, or a new one, got {self.path}, where a {name} stands "
+                                     "that is none of a run: give another --run_dir.")  # fmt: skip
 
     def owns(self, path: Path | str) -> bool:
         """Is ``path`` one of this run's checkpoints?"""

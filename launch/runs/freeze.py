@@ -8,12 +8,15 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatch
 from pathlib import Path
 
 from genraven.__main__ import CODE as ROOT
 from genraven.__main__ import PACKAGES
 from genraven.errors import InputError
-from genraven.run_folder import CODE, COMMIT, DIFF, LOGS
+from genraven.escaping import plain
+from genraven.files import UNFINISHED
+from genraven.run_folder import CODE, COMMIT, CONFIG, DIFF, LOGS, REFUSAL, SCRIPT, SPEC
 
 
 def git_state() -> tuple[str, str] | None:
@@ -54,6 +57,9 @@ def replaced(folder: Path) -> Iterator[Path]:
     Raises:
         InputError: it cannot be written.
     """
+    if folder.exists() and (others := _others(folder)):
+        raise InputError(f"expected nothing but what a job has in {folder}, got {plain(others[0])}: move it away, or "
+                         "choose another run folder.")  # fmt: skip
     made, is_new = [parent for parent in folder.parents if not parent.exists()], not folder.exists()
     before = folder.with_name(f".{folder.name}.before")
     try:
@@ -79,6 +85,13 @@ def replaced(folder: Path) -> Iterator[Path]:
             for log in before.glob(LOGS):
                 log.rename(folder / log.name)
             shutil.rmtree(before)
+
+
+def _others(folder: Path) -> list[str]:
+    """What stands in the folder of a job and is none of ours."""
+    ours = {CODE, COMMIT, CONFIG, DIFF, SCRIPT, SPEC, Path(REFUSAL).name}
+    names = sorted(path.name for path in folder.iterdir())
+    return [name for name in names if name not in ours and not fnmatch(name, LOGS) and UNFINISHED not in name]
 
 
 @contextmanager

@@ -5,7 +5,15 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from launch.arguments import AddCommand, LateParser, path
+from launch.arguments import AddCommand, LateParser, add_overwrite, path
+
+TRUST_TRIGGERS = ("--max-error", "--candidates", "--review")
+"""Options with one of which ``complete`` says how sure it is."""
+TRUST_DEPENDS = {
+    "--calibration": TRUST_TRIGGERS[:1], "--accept-unlike": TRUST_TRIGGERS[:1], "--exchanges": TRUST_TRIGGERS,
+    "--rules-from": TRUST_TRIGGERS, "--without": TRUST_TRIGGERS[1:],
+}  # fmt: skip
+"""Options that have an effect only with one of others."""
 
 
 def add_model_commands(command: AddCommand) -> None:
@@ -24,6 +32,7 @@ def _add_sampling_commands(command: AddCommand) -> None:
     sub.add_argument("--rules", nargs="+", help="rules to ask a network with labels for, in turn")
     sub.add_argument("--out", type=path, default=Path("samples.npy"), help="array file to write, (num, 3, 9, 9) int8")
     sub.add_argument("--picture", type=path, help="PNG of them, with the rules their rows share; default beside --out")
+    add_overwrite(sub)
 
     sub = command("complete", "trained.inference:complete", "complete puzzles with a trained model")
     _add_model_arguments(sub)
@@ -33,7 +42,11 @@ def _add_sampling_commands(command: AddCommand) -> None:
     sub.add_argument("--rule", help="of all the puzzles, where it is known, for a network with labels")
     sub.add_argument("--out", type=path, default=Path("completed.npy"), help="array file to write, (B, 3, 9, 9) int8")
     sub.add_argument("--picture", type=path, help="PNG of them, written cells tinted; default beside --out")
+    add_overwrite(sub)
     _add_trust_arguments(sub)
+    sub.excludes(["--without"], beside=["--max-error"])  # the calibration has chosen the confidence
+    for option, one_of in TRUST_DEPENDS.items():
+        sub.needs([option], one_of=one_of)
 
 
 def _shares(text: str) -> tuple[float, ...]:
@@ -101,7 +114,9 @@ def _add_trust_commands(command: AddCommand) -> None:
     )
     sub.add_argument("--mask", type=path, help="bool array file (9, 9), true where to write; default: the last panel")
     sub.add_argument("--out", type=path, help="JSON to write; default: calibration.json of the run folder")
+    add_overwrite(sub)
     _add_score_arguments(sub)
+    sub.excludes(["--rules"], beside=["--source"])
 
     sub = command("score", "trained.score:score", "find broken records: how likely a model finds each puzzle and cell")
     _add_run_arguments(sub, "of orders in which cells are read")
@@ -111,6 +126,7 @@ def _add_trust_commands(command: AddCommand) -> None:
     )
     sub.add_argument("--out", type=path, default=Path("scores.npz"), help="file to write: log-likelihoods (B,) and "
                      "(B, 9, 9) in nats, and what is expected")  # fmt: skip
+    add_overwrite(sub)
 
 
 def _add_probe_and_export_commands(command: AddCommand) -> None:
@@ -125,6 +141,7 @@ def _add_probe_and_export_commands(command: AddCommand) -> None:
                      "masked cells in masked diffusion; default: the method's")  # fmt: skip
     sub.add_argument("--out", type=path, help="JSON to write; default probe.json in the run folder")
     sub.add_argument("--picture", type=path, help="PNG of accuracy by layer; default beside --out")
+    add_overwrite(sub)
 
     sub = command("export", "trained.export:export", "write a trained model as safetensors with a JSON card, for "
                   "sample, complete, evaluate, probe and fit --init-from")  # fmt: skip
@@ -146,6 +163,8 @@ def _add_report_command(command: AddCommand) -> None:
     sub.add_argument("--puzzles-per-year", type=int, help="that the model will write, for the total cost of a year")
     sub.add_argument("--review-price", type=float, help="of a puzzle that a person reviews, for the same")
     sub.add_argument("--out", type=path, help="page to write, the Markdown beside it; default: report.html in FOLDER")
+    add_overwrite(sub)
+    sub.needs(["--review-price"], one_of=["--puzzles-per-year"])
 
 
 def _add_run_arguments(parser: argparse.ArgumentParser, seed_of: str, *, many: bool = False) -> None:

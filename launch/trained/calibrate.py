@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genraven.errors import InputError
-from genraven.files import writable_folder
 from genraven.formats.read import read_mask
 from genraven.metrics.rates import Rate
+from genraven.outputs import Outputs, has_keys
 from genraven.puzzles.masks import last_panel_mask
 from genraven.puzzles.spec import RULES
 from genraven.run_folder import CALIBRATION, TENSORBOARD, home
@@ -42,7 +42,8 @@ def calibrate(options: argparse.Namespace) -> None:
     _check(options)
     path = find_checkpoint(options.run)
     out = options.out or home(path) / CALIBRATION
-    writable_folder(out.absolute().parent, "--out")
+    outputs = Outputs(overwrite=options.overwrite)
+    outputs.add(out, "--out", is_ours=has_keys(("digest", "thresholds", "knots")))
     checker = find_checker(options.rules_from)
     model, data, checkpoint = load_run(path, options.device)
     model.seed = options.seed
@@ -75,7 +76,8 @@ def calibrate(options: argparse.Namespace) -> None:
     if chosen.familiarity is not None:
         power = measured_power(found.familiarity, {ALIKE: chosen.familiarity[:POOL], **others}, seed=options.seed)
         found = replace(found, power=power)
-    found.write(out)
+    with outputs:
+        found.write(outputs[out])
     if options.out is None and (home(path) / TENSORBOARD).is_dir():
         _show(home(path) / TENSORBOARD, checkpoint["global_step"], found, promises, tested)
     print("\n".join([*summary(found), *(said(promise, found) for promise in promises), *sight(found), str(out)]))

@@ -8,18 +8,20 @@ from torch import Tensor
 from tqdm import tqdm
 
 from genraven.errors import InputError
-from genraven.files import appears_whole, check_outputs
 from genraven.formats.read import read_mask, read_puzzles
 from genraven.formats.write import save_array
 from genraven.methods.method import num_labels
+from genraven.outputs import PICTURES, Outputs, save_picture, with_suffix
 from genraven.puzzles.masks import last_panel_mask
 from genraven.puzzles.render import render_sheet
 from genraven.puzzles.rules import row_rules, rule_names, shared_rules
 from genraven.puzzles.spec import RULES, resolve_rules
+from genraven.trust.audit import SUFFIX, holds_records, write_records
+from genraven.trust.review import to_html
 from launch.trained.load import load_run
 from launch.trained.numerics import Numerics
 from launch.trained.sampling import given_sampling, sample_by
-from launch.trained.trusting import asked_for, complete_trusted
+from launch.trained.trusting import asked_for, complete_trusted, decisions_summary
 from lightning_modules import PuzzleModule
 
 PICTURED = 64
@@ -64,20 +66,27 @@ def _slices(total: int, size: int, what: str) -> Iterator[slice]:
             bar.update(min(size, total - start))
 
 
-def _save(puzzles: Tensor, options: argparse.Namespace, titles: list[str], mask: Tensor | None = None) -> None:
-    picture = options.picture
-    save_array(options.out, puzzles.numpy())
-    shown = slice(0, PICTURED)
-    marked = mask[shown] if mask is not None else None
-    with appears_whole(picture) as temporary:
-        render_sheet(puzzles[shown], COLUMNS, titles=titles[shown], marked=marked).save(temporary)
-    print(f"{options.out}: {tuple(puzzles.shape)} int8\n{picture}: the first {min(PICTURED, len(puzzles))}")
+def _outputs(options: argparse.Namespace) -> Outputs:
+    """Array and picture, whose name is settled."""
+    outputs = Outputs(overwrite=options.overwrite)
+    outputs.add(options.out, "--out")
+    options.picture = options.picture or with_suffix(options.out, ".png", "--out")
+    outputs.add(options.picture, "--picture", suffixes=PICTURES)
+    return outputs
 
 
-def _name_picture(options: argparse.Namespace) -> None:
-    """Settles where the picture goes, and that both outputs can be written."""
-    options.picture = options.picture or options.out.with_suffix(".png")
-    check_outputs(options.out, options.picture)
+def _save(puzzles: Tensor, outputs: Outputs, options: argparse.Namespace, mask: Tensor | None = None) -> None:
+    """Writes them, and a picture of the first with the rules that their rows share."""
+    save_array(outputs[options.out], puzzles.numpy())
+    shown = puzzles[:PICTURED]
+    titles = rule_names(shared_rules(row_rules(shown)))
+    marked = None if mask is None else mask[:PICTURED]
+    save_picture(render_sheet(shown, COLUMNS, titles=titles, marked=marked), outputs[options.picture])
+
+
+def _files_summary(puzzles: Tensor, options: argparse.Namespace) -> str:
+    return (f"{options.out}: {tuple(puzzles.shape)} int8\n"
+            f"{options.picture}: the first {min(PICTURED, len(puzzles))}")  # fmt: skip
 
 
 def sample(options: argparse.Namespace) -> None:
@@ -86,7 +95,7 @@ def sample(options: argparse.Namespace) -> None:
         raise InputError(f"expected --num to be 1 or more, got {options.num}.")
     ids = _rule_ids(options.rules)
     rules = None if ids is None else torch.tensor(ids).repeat(-(-options.num // len(ids)))[: options.num]
-    _name_picture(options)
+    outputs = _outputs(options)
     model, numerics = _load(options)
     _check_trained(model, ids)
     parts = []
@@ -96,8 +105,10 @@ def sample(options: argparse.Namespace) -> None:
             num = part.stop - part.start
             parts.append(model.generate(num, labels, model.generator_at("generate", "sample", part.start, num)))
     puzzles = torch.cat(parts).cpu()
+    with outputs:
+        _save(puzzles, outputs, options)
     shared = shared_rules(row_rules(puzzles))
-    _save(puzzles, options, rule_names(shared))
+    print(_files_summary(puzzles, options))
     print(f"rows share a rule in {int((shared != 0).sum())} of {len(puzzles)} puzzles (C3)")
 
 
@@ -109,14 +120,25 @@ def complete(options: argparse.Namespace) -> None:
     rule = _rule_ids(None if options.rule is None else [options.rule])
     if rule is not None and len(rule) > 1:
         raise InputError(f"expected one --rule of all the puzzles, got {options.rule}, which names {len(rule)}.")
-    _name_picture(options)
+    outputs = _outputs(options)
+    audit = with_suffix(options.out, SUFFIX, "--out")
     if asked_for(options):
         if rule is not None:
             raise InputError("expected no --rule with --max-error, --candidates or --review, which are of completions "
                              f"that do not know it, got {options.rule}: leave it out.")  # fmt: skip
-        completed, _ = complete_trusted(options, puzzles, mask)
-        _save(completed, options, rule_names(shared_rules(row_rules(completed))), mask)
+        outputs.add(audit, "the audit beside --out", is_ours=holds_records)
+        if options.review is not None:
+            outputs.add(options.review, "--review")
+        completed, records = complete_trusted(options, puzzles, mask)
+        with outputs:
+            _save(completed, outputs, options, mask)
+            write_records(outputs[audit], records)
+            if options.review is not None:
+                page = to_html(records, source=options.puzzles.name)
+                outputs[options.review].write_text(page, encoding="utf-8")
+        print("\n".join([*decisions_summary(records, audit, options.review), _files_summary(completed, options)]))
         return
+    outputs.add_stale(audit, "the audit beside --out", is_ours=holds_records)  # of completions that were there before
     model, numerics = _load(options)
     _check_trained(model, rule)
     rules = None if rule is None else torch.tensor(rule, device=model.device).expand(len(puzzles))
@@ -131,6 +153,8 @@ def complete(options: argparse.Namespace) -> None:
             for part in _slices(len(puzzles), options.batch_size, "complete")
         ]
     completed = torch.cat(parts)
+    with outputs:
+        _save(completed, outputs, options, mask)
     shared = shared_rules(row_rules(completed))
-    _save(completed, options, rule_names(shared), mask)
+    print(_files_summary(completed, options))
     print(f"rows share a rule in {int((shared != 0).sum())} of {len(completed)} completed puzzles")

@@ -12,8 +12,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from genraven.errors import InputError
-from genraven.files import appears_whole, check_outputs
+from genraven.escaping import plain_texts
 from genraven.metrics.rates import Rate
+from genraven.outputs import MARK, PICTURES, Outputs, has_keys, with_suffix
 from genraven.probe import Features, Pool, accuracy, fit_linear, gather
 from genraven.puzzles.generate import generate
 from genraven.puzzles.spec import NUM_RULES, RULES
@@ -62,8 +63,10 @@ def probe(options: argparse.Namespace) -> None:
             raise InputError(f"expected --{name.replace('_', '-')} to be 1 or more, got {value}.")
     path = find_checkpoint(options.run)
     out = options.out or home(path) / PROBE
-    picture = options.picture or out.with_suffix(".png")
-    check_outputs(out, picture)
+    outputs = Outputs(overwrite=options.overwrite)
+    outputs.add(out, "--out", is_ours=has_keys(("fit_per_rule", "chance", "layers")))
+    picture = options.picture or with_suffix(out, ".png", "--out")
+    outputs.add(picture, "--picture", suffixes=PICTURES)
     model, data, checkpoint = load_run(path, options.device)
     levels = model.method.reading_levels(options.noise)
     torch.manual_seed(options.seed)
@@ -88,9 +91,9 @@ def probe(options: argparse.Namespace) -> None:
         "trained_rules": [RULES[r].name for r in data.trained],
         "layers": [_as_json(*pair) for pair in zip(found, before, strict=True)],
     }
-    with appears_whole(out) as temporary:
-        temporary.write_text(json.dumps(result, indent=2) + "\n")
-    _draw(found, before, picture)
+    with outputs, plain_texts():
+        outputs[out].write_text(json.dumps(result, indent=2) + "\n")
+        _draw(found, before, outputs[picture])
     print(f"{table(found, before)}\n{out}\n{picture}")
 
 
@@ -187,5 +190,4 @@ def _draw(found: list[Found], before: list[Found], path: Path) -> None:
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("accuracy of the rule, of 40")
     axes[-1].legend(fontsize="x-small", loc="upper left")
-    with appears_whole(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    figure.savefig(path, dpi=120, metadata={"Software": MARK} if path.suffix.lower() == ".png" else None)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from genraven.errors import InputError
-from genraven.files import appears_whole, writable_folder
+from genraven.outputs import COMMENT, Outputs, has_mark, with_suffix
 from genraven.report.content import compose, default_examples
 from genraven.report.page import Facts, Section, to_html, to_markdown
 from genraven.report.question import Question
@@ -22,8 +22,10 @@ def report(options: argparse.Namespace) -> None:
     question = _question(options)  # refused before anything is read
     folders = named_runs(options.folder)
     out = options.out or options.folder / "report.html"
-    if out.suffix != ".html":
-        raise InputError(f"expected --out to end in .html, got {out}: the Markdown is written beside it.")
+    twin, pictures = with_suffix(out, ".md", "--out"), out.parent / f"{out.stem}_figures"
+    outputs = Outputs(overwrite=options.overwrite)
+    outputs.add(out, "--out", suffixes=[".html"])
+    outputs.add(twin, "the Markdown beside --out")
     runs, notes = _read(folders, options.price)
 
     def ask(group: Sequence[Run]) -> Question:
@@ -33,15 +35,19 @@ def report(options: argparse.Namespace) -> None:
         return replace(question, examples=examples, prices=replace(question.prices, device_hour=price))
 
     page = compose(runs, notes, ask, out.parent)
-    pictures = writable_folder(out.parent / f"{out.stem}_figures", "--out")
-    for panel in page.panels:
-        _write(pictures / panel.file, panel.svg)
-    _write(out, to_html(page))
-    _write(out.with_suffix(".md"), to_markdown(page, pictures.name))
+    places = {outputs.add(pictures / panel.file, "a picture beside --out"): panel for panel in page.panels}
+    for old in sorted({*pictures.glob("*.svg")} - {*places}):
+        if has_mark(old):  # of an earlier page
+            outputs.add_stale(old, "a picture beside --out")
+    with outputs:
+        for path, panel in places.items():
+            _write(outputs[path], panel.svg + COMMENT)
+        _write(outputs[out], to_html(page))
+        _write(outputs[twin], to_markdown(page, pictures.name))
     for section in page.sections:
         if section.is_answer:
             print(_plain(section))
-    print(f"{out}\n{out.with_suffix('.md')}")
+    print(f"{out}\n{twin}")
 
 
 def _question(options: argparse.Namespace) -> Question:
@@ -73,5 +79,4 @@ def _plain(section: Section) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    with appears_whole(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    path.write_text(text, encoding="utf-8")

@@ -8,11 +8,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from genraven.errors import InputError
-from genraven.files import check_outputs
 from genraven.formats.read import read_puzzles
 from genraven.formats.write import save_archive
 from genraven.methods.method import LogProbability
 from genraven.metrics.rates import Rate
+from genraven.outputs import Outputs
 from genraven.puzzles import layout
 from genraven.trust.anomaly import ranks_of, spoil_one_cell, suspicion
 from genraven.trust.audit import panel_and_cell
@@ -29,9 +29,8 @@ def score(options: argparse.Namespace) -> None:
     if options.batch_size < 1:
         raise InputError(f"expected --batch-size to be 1 or more, got {options.batch_size}.")
     puzzles = read_puzzles(options.puzzles)
-    check_outputs(options.out, None)
-    if options.out.suffix != ".npz":
-        raise InputError(f"expected --out to end in .npz, got {options.out}: rename it.")
+    outputs = Outputs(overwrite=options.overwrite)
+    outputs.add(options.out, "--out", suffixes=[".npz"])
     model, _, checkpoint = load_run(find_checkpoint(options.run), options.device)
     model.seed = options.seed
     if model.method.likelihood is None:
@@ -50,7 +49,8 @@ def score(options: argparse.Namespace) -> None:
         "cells": pictured(found.cells).numpy(),
         "cells_expected": pictured(found.expected).numpy(),
     }
-    save_archive(options.out, {name: (a.shape, a.dtype, [a]) for name, a in arrays.items()})
+    with outputs:
+        save_archive(outputs[options.out], {name: (a.shape, a.dtype, [a]) for name, a in arrays.items()})
     print("\n".join(most_suspicious(found)))
     kind = "log-likelihood" if model.method.likelihood[0] == "exact" else "bound on the log-likelihood"
     print(f"mean {kind} {found.total.mean():.2f} nats a puzzle\n{options.out}: by puzzle and by cell, in nats")

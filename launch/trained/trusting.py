@@ -3,28 +3,27 @@
 import argparse
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from genraven.errors import InputError
-from genraven.files import appears_whole, writable_folder
 from genraven.formats.puzzles import UNKNOWN_RULE
 from genraven.methods.method import Confidence
 from genraven.puzzles import layout
 from genraven.puzzles.rules import row_rules
-from genraven.trust.audit import SUFFIX, Candidate, Record, cells_of, strongest_first, write_records
+from genraven.trust.audit import Candidate, Record, cells_of, strongest_first
 from genraven.trust.calibration import Calibration, Promise, check_rate
 from genraven.trust.confidence import feature_agreement, usable
 from genraven.trust.decision import check_as_calibrated, check_given, how_completed, model_digest
 from genraven.trust.independence import first_of_copies, given_cells
 from genraven.trust.power import Check, held_against
 from genraven.trust.reason import panel_support
-from genraven.trust.review import to_html
 from launch.runs.folder import find_checkpoint
 from launch.trained.calibrate import calibration_of, said
 from launch.trained.checkers import OUR_RULES, Checker, find_checker
@@ -54,7 +53,7 @@ class Trusted:
 
 
 def complete_trusted(options: argparse.Namespace, puzzles: Tensor, mask: Tensor) -> tuple[Tensor, list[Record]]:
-    """The best completion of each puzzle (B, 3, 9, 9), and the records, which are written beside ``--out``.
+    """The best completion of each puzzle (B, 3, 9, 9), and the records of all.
 
     Raises:
         InputError: options without sense, given panels that are empty, or a calibration that is missing, edited or of
@@ -65,8 +64,6 @@ def complete_trusted(options: argparse.Namespace, puzzles: Tensor, mask: Tensor)
         least = int(name == "batch_size")
         if (value := getattr(options, name)) < least:
             raise InputError(f"expected --{name.replace('_', '-')} to be {least} or more, got {value}.")
-    if options.review is not None:
-        writable_folder(options.review.absolute().parent, "--review")
     trusted, numerics = _prepared(options, mask)
     if trusted.promise is not None and trusted.calibration is not None:
         print(said(trusted.promise, trusted.calibration), flush=True)
@@ -87,18 +84,15 @@ def complete_trusted(options: argparse.Namespace, puzzles: Tensor, mask: Tensor)
         known = [r.familiarity for r, is_first in zip(records, firsts, strict=True) if is_first]
         check = held_against(trusted.calibration, None if None in known else known)  # type: ignore[arg-type]
         records = _held_against(check, records, accept_unlike=options.accept_unlike)
-    write_records(options.out.with_suffix(SUFFIX), records)
-    if options.review is not None:
-        with appears_whole(options.review) as temporary:
-            temporary.write_text(to_html(records, source=options.puzzles.name), encoding="utf-8")
-    accepted = sum(record.decision == "accept" for record in records)
-    print(f"{options.out.with_suffix(SUFFIX)}: {accepted} of {len(records)} accepted, {len(records) - accepted} to "
-          "review")  # fmt: skip
-    if check is not None:
         print(check)
-    if options.review is not None:
-        print(f"{options.review}: to review, the most doubtful first")
     return torch.cat(kept), records
+
+
+def decisions_summary(records: Sequence[Record], audit: Path, review: Path | None) -> list[str]:
+    """What was decided, and where it is written."""
+    accepted = sum(record.decision == "accept" for record in records)
+    lines = [f"{audit}: {accepted} of {len(records)} accepted, {len(records) - accepted} to review"]
+    return lines if review is None else [*lines, f"{review}: to review, the most doubtful first"]
 
 
 def _held_against(check: Check, records: list[Record], *, accept_unlike: bool) -> list[Record]:

@@ -38,6 +38,7 @@ from datamodules import GenRAVENDataModule
 from genraven.errors import InputError
 from genraven.formats.write import save_array
 from genraven.networks.compiling import compile_blocks
+from genraven.outputs import Outputs
 from launch.configs.changes import changed_options
 from launch.configs.identity import config_hash, identity
 from launch.configs.shipped import expand_configs
@@ -271,9 +272,12 @@ class GenravenCLI(CommandLine):
             raise InputError(
                 f"expected one device for predict, got {self.trainer.world_size}: set trainer.devices to 1."
             )
+        outputs = Outputs(overwrite=None)
+        outputs.add(PREDICTIONS, "what predict writes")
         self._need_checkpoint(kwargs)
         puzzles = torch.cat(self.trainer.predict(model, datamodule=datamodule, **kwargs))  # type: ignore[arg-type]
-        save_array(PREDICTIONS, puzzles.numpy())
+        with outputs:
+            save_array(outputs[PREDICTIONS], puzzles.numpy())
         print(f"{PREDICTIONS}: {tuple(puzzles.shape)} int8")
 
     def validate(self, model: PuzzleModule, datamodule: GenRAVENDataModule, **kwargs: Any) -> None:

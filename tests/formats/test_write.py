@@ -7,6 +7,7 @@ import torch
 from genraven.errors import InputError
 from genraven.formats.read import open_puzzles
 from genraven.formats.write import WRITERS, save_archive
+from genraven.outputs import Outputs
 from genraven.puzzles.generate import generate
 from genraven.puzzles.spec import HELD_OUT_SPLITS
 
@@ -65,7 +66,9 @@ def test_an_archive_is_written_in_chunks_whole_or_not_at_all(tmp_path: Path) -> 
         yield data[:1]
         raise OSError("no room")
 
-    with pytest.raises(OSError, match="no room"):
-        save_archive(path, {"x": (data.shape, data.dtype, fails())})  # type: ignore[dict-item]
+    outputs = Outputs(overwrite=True)
+    outputs.add(path, "--out")
+    with pytest.raises(OSError, match="no room"), outputs:
+        save_archive(outputs[path], {"x": (data.shape, data.dtype, fails())})  # type: ignore[dict-item]
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["a.npz"]

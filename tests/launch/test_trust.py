@@ -139,7 +139,17 @@ def test_puzzles_of_another_kind_are_not_accepted(
         run = str(runs[name])
         assert main(["calibrate", run, *FEW, "--rules-from", "checkers:right", "--out", f"{name}.json"]) == 0
         options = ["--max-error", "0.05", "--calibration", f"{name}.json", "--device", "cpu", "--exchanges", "0"]
-        command = ["complete", run, "noise.npy", *options, "--out", "done.npy", "--review", "review.html"]
+        command = [
+            "complete",
+            run,
+            "noise.npy",
+            *options,
+            "--out",
+            "done.npy",
+            "--review",
+            "review.html",
+            "--overwrite",
+        ]
         capsys.readouterr()
         assert main(command) == 0
         said = capsys.readouterr()
