@@ -24,6 +24,7 @@ from torch import Tensor
 from genraven.errors import InputError
 from genraven.files import appears_whole
 from genraven.locks import locked
+from genraven.ownership import private_folder
 from genraven.puzzles import layout
 from genraven.puzzles.corrupt import Corruption, spoilt
 from genraven.puzzles.generate import BLOCK, Draws, generate
@@ -169,7 +170,8 @@ class SharedBlocks:
         self.folder, self.rank, self.size = folder, rank, size
         self._own: dict[Path, int] = {}  # what this process has made, and for which pass
         self._threads = threading.Lock()
-        folder.mkdir(parents=True, exist_ok=True)
+        for place in (folder.parent, folder):
+            private_folder(place, "data.cache_dir or GENRAVEN_CACHE")
         weakref.finalize(self, _remove, self._own)
 
     def block(self, rule: int, turn: int, make: Callable[[int, int], NDArray[np.int8]]) -> NDArray[np.int8]:
@@ -179,7 +181,7 @@ class SharedBlocks:
             with suppress(FileNotFoundError):  # nobody has made it, or who did has just ended
                 return np.load(path)
             made = make(rule, turn)
-            with appears_whole(path) as temporary, temporary.open("wb") as file:
+            with appears_whole(path, mine=True) as temporary, temporary.open("wb") as file:
                 np.save(file, made)
         with self._threads:
             late = [old for old, passed in self._own.items() if passed < turn - 2]  # nobody lags that far behind

@@ -1,4 +1,8 @@
-"""Finite training sets on disk: one memory-mapped file per rule, made once, verified each time it is opened."""
+"""Finite training sets on disk: one memory-mapped file per rule, made once, verified each time it is opened.
+
+A checksum beside a file says that it is whole, not who wrote it: files are believed only in a folder that nobody else
+may write, and only where they are this user's own; an index only beside the set that it was made of.
+"""
 
 import hashlib
 import json
@@ -23,11 +27,13 @@ from genraven.errors import InputError
 from genraven.files import appears_whole
 from genraven.locks import locked
 from genraven.metrics.memorization import INDEXED, TrainingIndex, whole
+from genraven.ownership import is_mine, private_folder
 from genraven.puzzles import layout
 from genraven.puzzles.corrupt import Corruption, spoilt
 from genraven.puzzles.generate import BLOCK, generate
 from genraven.signals import leave_if_asked
 
+SETTINGS = "data.cache_dir or GENRAVEN_CACHE"
 FORMAT = 1  # of the files; part of every file's name
 Maker = Callable[[int, int, int], Tensor]
 """(rule, start, count) -> (count, 3, 9, 9) int8 puzzles, 4 channels with gaps; start is a multiple of BLOCK."""
@@ -85,12 +91,26 @@ def open_set(source: PuzzleSource, rules: tuple[int, ...], folder: Path, *, veri
         InputError: the folder cannot be written, or the source is bad.
         Preempted: a signal that is noted asks to stop; what is made so far, and whole, stays.
     """
-    paths = [folder / f"v{FORMAT}-{source.name}-rule{rule:02d}-n{source.num(rule)}.npy" for rule in rules]
+    _check_folder(folder)
+    paths = _set_paths(source, rules, folder)
     missing = [(rule, path) for rule, path in zip(rules, paths, strict=True) if not _is_whole(path, verify=verify)]
     if missing:
         with _locked(folder / f"v{FORMAT}-{source.name}.lock"):
             _make_files(source, [(rule, path) for rule, path in missing if not _is_whole(path, verify=True)])
     return [np.load(path, mmap_mode="c", allow_pickle=False) for path in paths]
+
+
+def _set_paths(source: PuzzleSource, rules: tuple[int, ...], folder: Path) -> list[Path]:
+    return [folder / f"v{FORMAT}-{source.name}-rule{rule:02d}-n{source.num(rule)}.npy" for rule in rules]
+
+
+def _check_folder(folder: Path) -> None:
+    """Raises InputError where the cache folder cannot be made, or is not this user's alone."""
+    try:
+        private_folder(folder, SETTINGS)
+    except OSError as error:
+        raise InputError(f"expected a cache folder with room that can be written, got {folder} ({error}): set "
+                         f"{SETTINGS}.") from error  # fmt: skip
 
 
 @contextmanager
@@ -114,28 +134,44 @@ def _locked(path: Path) -> Iterator[None]:
         return math.inf
 
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with locked(path, wait):
             yield
     except OSError as error:
-        raise InputError(f"expected a cache folder with room that can be written, got {path.parent} ({error}): "
-                         "set data.cache_dir or GENRAVEN_CACHE.") from error  # fmt: skip
+        raise InputError(f"expected a cache folder with room that can be written, got {path.parent} ({error}): set "
+                         f"{SETTINGS}.") from error  # fmt: skip
 
 
-def _is_whole(path: Path, *, verify: bool) -> bool:
+def _is_whole(path: Path, *, verify: bool, of: str | None = None) -> bool:
+    """Is ``path`` a file of ours, made of the set whose digest is ``of`` where it was made of one?"""
     note = path.with_suffix(".json")
     if not (path.exists() and note.exists()):
         return False
+    if not (is_mine(path) and is_mine(note)):
+        rank_zero_warn(f"{path} may have been written by somebody else, and is not believed. It is made again.")
+        return False
+    noted = _noted(path)
+    if noted.get("of") != of:
+        return False
     if not verify:
         return True
-    try:
-        expected = read_json(note)["sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
-        expected = None
-    whole = expected == _checksum(path)
+    whole = noted.get("sha256") == _checksum(path)
     if not whole:
         rank_zero_warn(f"{path} is broken: its checksum is not the one noted. It is made again.")
     return whole
+
+
+def _noted(path: Path) -> dict[str, Any]:
+    """What is said of ``path``: its checksum, and that of the set it was made of."""
+    try:
+        found = read_json(path.with_suffix(".json"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _content(paths: list[Path]) -> str:
+    """The digest of a set, of the checksums of its files."""
+    return hashlib.sha256("\n".join(str(_noted(path).get("sha256")) for path in paths).encode()).hexdigest()
 
 
 def _checksum(path: Path) -> str:
@@ -164,7 +200,7 @@ def _make_files(source: PuzzleSource, jobs: list[tuple[int, Path]]) -> None:
 
 def _make_file(source: PuzzleSource, rule: int, path: Path, advance: Callable[[int], Any]) -> None:
     shape = (source.num(rule), *(layout.GAPPED_SHAPE if source.has_gaps else layout.PUZZLE_SHAPE))
-    with appears_whole(path) as temporary:
+    with appears_whole(path, mine=True) as temporary:
         data = np.lib.format.open_memmap(temporary, "w+", np.int8, shape)
         for start in range(0, len(data), BLOCK):
             count = min(BLOCK, len(data) - start)
@@ -177,10 +213,10 @@ def _make_file(source: PuzzleSource, rule: int, path: Path, advance: Callable[[i
     _note(path, checksum)
 
 
-def _note(path: Path, checksum: str) -> None:
-    """Says that ``path`` is whole."""
-    with appears_whole(path.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps({"sha256": checksum}))
+def _note(path: Path, checksum: str, of: str | None = None) -> None:
+    """Says that ``path`` is whole, and of which set it was made."""
+    with appears_whole(path.with_suffix(".json"), mine=True) as temporary:
+        temporary.write_text(json.dumps({"sha256": checksum} | ({"of": of} if of else {})))
 
 
 def open_index(source: PuzzleSource, rules: tuple[int, ...], folder: Path, *, verify: bool) -> TrainingIndex:
@@ -195,14 +231,17 @@ def open_index(source: PuzzleSource, rules: tuple[int, ...], folder: Path, *, ve
     selection = hashlib.sha256(repr(rules).encode()).hexdigest()[:12]
     stem = f"v{FORMAT}-{source.name}-n{source.samples_per_rule}-rules{selection}"
     paths = {level: folder / f"{stem}-{level}.npy" for level in INDEXED}
-    if not all(_is_whole(path, verify=verify) for path in paths.values()):
+    _check_folder(folder)
+    files = _set_paths(source, rules, folder)
+    if not all(_is_whole(path, verify=verify, of=_content(files)) for path in paths.values()):
         with _locked(folder / f"{stem}.lock"):
-            if not all(_is_whole(path, verify=True) for path in paths.values()):
-                _make_index(open_set(source, rules, folder, verify=False), paths)
+            maps = open_set(source, rules, folder, verify=False)
+            if not all(_is_whole(path, verify=True, of=_content(files)) for path in paths.values()):
+                _make_index(maps, paths, of=_content(files))
     return TrainingIndex(**{level: torch.from_numpy(np.load(path, mmap_mode="c")) for level, path in paths.items()})
 
 
-def _make_index(maps: list[NDArray[np.int8]], paths: dict[str, Path]) -> None:
+def _make_index(maps: list[NDArray[np.int8]], paths: dict[str, Path], *, of: str) -> None:
     total = sum(map(len, maps))
     with tqdm(total=total, unit="puzzle", unit_scale=True, desc="index") as bar, ThreadPoolExecutor(num_cpus()) as pool:
 
@@ -213,11 +252,11 @@ def _make_index(maps: list[NDArray[np.int8]], paths: dict[str, Path]) -> None:
         work = pool.map(lambda puzzles: TrainingIndex.build(torch.from_numpy(puzzles), advance), maps)
         index = TrainingIndex.union(list(work))
     for level, path in paths.items():
-        with appears_whole(path) as temporary:
+        with appears_whole(path, mine=True) as temporary:
             with temporary.open("wb") as file:
                 np.save(file, getattr(index, level).numpy())
             checksum = _checksum(temporary)
-        _note(path, checksum)
+        _note(path, checksum, of)
 
 
 def num_whole(maps: list[NDArray[np.int8]]) -> tuple[int, int]:

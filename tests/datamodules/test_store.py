@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 import re
 import signal
@@ -7,6 +8,7 @@ import sys
 import threading
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from datamodules.batches import SharedBlocks, StreamPool
 from datamodules.store import generated_source, open_index, open_set
 from genraven.errors import InputError
 from genraven.locks import NO_LOCKS, locked
+from genraven.metrics.memorization import fingerprints
 from genraven.puzzles.corrupt import Corruption
 from genraven.puzzles.generate import BLOCK, generate
 from genraven.signals import Preempted, noted_signals
@@ -238,3 +241,79 @@ def test_a_broken_index_is_named_and_made_again(tmp_path: Path, recwarn: pytest.
     GenRAVENDataModule(samples_per_rule=20, rules=[0, 17], held_out="none", cache_dir=str(tmp_path)).prepare_data()
     assert path.read_bytes() == good
     assert [str(w.message) for w in recwarn if f"{path} is broken" in str(w.message)]
+
+
+# Whose it is ----------------------------------------------------------------------------------------------------------
+
+
+def doctored(folder: Path, name: str) -> Path:
+    """A file of the cache with other contents, and the checksum that fits, as whoever may write there can have them."""
+    (path,) = folder.glob(name)
+    array = np.load(path)
+    np.save(path, np.zeros_like(array))
+    path.with_suffix(".json").write_text(
+        json.dumps(json.loads(path.with_suffix(".json").read_text()) | {"sha256": store._checksum(path)})
+    )
+    return path
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o707])
+def test_a_cache_that_others_may_write_is_not_believed(tmp_path: Path, mode: int) -> None:
+    open_generated(tmp_path / "cache")
+    (tmp_path / "cache").chmod(mode)
+    for verify in (True, False):
+        with pytest.raises(InputError, match=r"nobody else may write, got .*cache, which everybody may: `chmod go-w`"):
+            open_generated(tmp_path / "cache", verify=verify)
+        with pytest.raises(InputError, match="nobody else may write"):
+            open_index(generated_source(12, 0, CLEAN), RULES, tmp_path / "cache", verify=verify)
+    with pytest.raises(InputError, match="nobody else may write"):
+        SharedBlocks(tmp_path / "cache" / "stream", 0, 2)
+
+
+@pytest.mark.parametrize("which", ["*rule02*.npy", "*rule02*.json"])
+@pytest.mark.parametrize("verify", [True, False])
+def test_a_file_that_others_may_write_is_made_again(tmp_path: Path, which: str, verify: bool) -> None:
+    open_generated(tmp_path)
+    doctored(tmp_path, "*rule02*.npy")
+    (path,) = tmp_path.glob(which)
+    path.chmod(0o666)
+    with pytest.warns(UserWarning, match="may have been written by somebody else"):
+        maps = open_generated(tmp_path, verify=verify)
+    assert np.array_equal(maps[0], generate(2, 0, 12).numpy())
+    assert path.stat().st_mode & 0o022 == 0
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="gives a file to another user")
+def test_a_file_of_somebody_elses_is_made_again(tmp_path: Path) -> None:
+    open_generated(tmp_path)
+    os.chown(doctored(tmp_path, "*rule02*.npy"), 12345, 12345)
+    with pytest.warns(UserWarning, match="may have been written by somebody else"):
+        maps = open_generated(tmp_path, verify=False)
+    assert np.array_equal(maps[0], generate(2, 0, 12).numpy())
+
+
+def test_files_are_closed_to_others_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        open_generated(tmp_path / "cache")
+        open_index(generated_source(12, 0, CLEAN), RULES, tmp_path / "cache", verify=True)
+    finally:
+        os.umask(before)
+    written = [*(tmp_path / "cache").glob("*.npy"), *(tmp_path / "cache").glob("*.json")]
+    assert len(written) == 2 * (2 + 4)
+    assert not [path for path in [*written, tmp_path / "cache"] if path.stat().st_mode & 0o022]
+    open_generated(tmp_path / "cache")
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_an_index_is_of_the_set_beside_it(tmp_path: Path, verify: bool) -> None:
+    """One of another set, by the same names, is made again: novel C3 would be another."""
+    source = generated_source(12, 0, CLEAN)
+    for folder, seed in ((tmp_path / "other", 1), (tmp_path / "own", 0)):
+        made = replace(generated_source(12, seed, CLEAN), name=source.name)
+        open_index(made, RULES, folder, verify=True)
+    for path in (tmp_path / "other").glob("*-rules*"):
+        path.replace(tmp_path / "own" / path.name)
+    index = open_index(source, RULES, tmp_path / "own", verify=verify)
+    rows = fingerprints(generate(2, 0, 12))["rows"]
+    assert index.contains("rows", rows).all()
