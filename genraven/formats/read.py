@@ -25,6 +25,7 @@ from genraven.puzzles.spec import GRID, HELD_OUT_SPLITS, NUM_ROWS, NUM_RULES, RU
 
 PUZZLES, RULE_IDS, KNOWN = "puzzles", "rules", "known"  # names of arrays
 RAVEN = {"image", "target"}  # arrays of each file of that data set
+_SPLIT = "split"
 _NUM_KEPT = NUM_RULES - len(HELD_OUT_SPLITS["split0"])
 
 
@@ -62,6 +63,9 @@ def open_puzzles(path: Path, *, split: str | None = None, whole: bool = True) ->
         InputError: another file, another layout, no puzzle, or rules that are none.
     """
     file = _open_folder(path) if path.is_dir() else _open_file(path, split, Allowance())
+    if split is not None and not file.layout.startswith(_SPLIT):
+        raise InputError(f"expected an array of {_NUM_KEPT} rules with the split that it leaves out ({split}), got "
+                         f"{file.layout} in {path}: leave the option out.")  # fmt: skip
     if whole and file.num_left:
         part = next(part for part in file.parts if part.num_left)
         raise InputError(f"expected a multiple of {NUM_ROWS} rows, got {len(part.cells)} in {part.where}: three "
@@ -239,7 +243,7 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout("published", f"({NUM_RULES}, rows, 3, 9, 3)",
            lambda s: s[0:1] == (NUM_RULES,) and s[2:] == layout.ROW_SHAPE,
            lambda found: _by_rule(found, list(range(NUM_RULES)))),
-    Layout("split", f"({_NUM_KEPT}, rows, 3, 9, 3)",
+    Layout(_SPLIT, f"({_NUM_KEPT}, rows, 3, 9, 3)",
            lambda s: s[0:1] == (_NUM_KEPT,) and s[2:] == layout.ROW_SHAPE, _split_parts),
 )  # fmt: skip
 """The readers of arrays; the first whose shape fits reads it."""

@@ -12,8 +12,8 @@ from launch.configs.shipped import find_config
 from launch.slurm.job_script import Cluster, flag
 
 
-def add_cluster_arguments(parser: argparse.ArgumentParser) -> None:
-    """A flag for each setting of a cluster, and one for a file of them."""
+def add_cluster_arguments(parser: argparse.ArgumentParser) -> list[str]:
+    """Adds a flag for each setting of a cluster, and one for a file of them; all of these."""
     parser.add_argument("--cluster", help="YAML file of the settings below, or the name of a shipped one; flags win")
     group = parser.add_argument_group("cluster")
     for item in fields(Cluster):
@@ -27,6 +27,7 @@ def add_cluster_arguments(parser: argparse.ArgumentParser) -> None:
             metavar="N" if number else "TEXT",
             help=item.metadata["help"] + shown,
         )
+    return ["--cluster", *(flag(item.name) for item in fields(Cluster))]
 
 
 def read_cluster(options: argparse.Namespace) -> Cluster:

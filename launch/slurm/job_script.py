@@ -58,6 +58,10 @@ class Cluster:
             for text in value if isinstance(value, tuple) else (value,):
                 if isinstance(text, str) and not text.replace("\t", " ").isprintable():
                     raise InputError(f"expected one line for {flag(item.name)}, got {text!r}: give one value a line.")
+        if self.gpus_per_node and self.tasks_per_node > 1:
+            raise InputError("expected --tasks-per-node with --gpus-per-node 0, since each GPU has one process, got "
+                             f"{self.tasks_per_node} beside {self.gpus_per_node} GPUs: leave it out, or set that "
+                             "to 0.")  # fmt: skip
         if self.time_s is not None and self.time_s <= self.signal_lead_s:
             raise InputError(
                 f"expected a time limit longer than the {self.signal_lead_s} s in which a run saves before its end, "

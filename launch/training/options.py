@@ -25,6 +25,8 @@ FINDERS = {
     LearningRateFinder: "--model.optimizer.lr",
     BatchSizeFinder: "--data.global_batch_size and --max_batch_per_device",
 }
+NEEDS = {"data.source_split": "data.source", "data.source_sha256": "data.source"}
+"""Options that have an effect only with another."""
 FROM_1 = ("checkpoint_every_n_steps", "max_batch_per_device", "timeout_s")
 
 
@@ -60,6 +62,7 @@ def settle_options(options: Any) -> None:
         if options.get(name):
             path = user_path(options[name])
             options[name] = str(path.absolute() if name in OF_IDENTITY else path)
+    _check_dependences(options)
     data = options.data
     if data.source and data.source_sha256 is None and Path(data.source).exists():  # else the data module complains
         data.source_sha256 = content_digest(Path(data.source), data.source_split)
@@ -78,6 +81,25 @@ def settle_options(options: Any) -> None:
     if interval is not None and interval <= 0:
         raise InputError(f"expected trainer.val_check_interval, in steps, to be 1 or more, got {interval}: "
                          "trainer.limit_val_batches 0 trains without validation.")  # fmt: skip
+
+
+def _check_dependences(options: Any) -> None:
+    """Raises InputError on an option that has no effect, for want of another or beside it."""
+    data = options.data
+    for name, needed in NEEDS.items():
+        if options[name] is not None and not options[needed]:
+            raise InputError(f"expected --{needed} with --{name}, which has no effect without: add it, or leave that "
+                             "out.")  # fmt: skip
+    beside = {
+        ("init_from", "ckpt_path"): options.init_from and options.ckpt_path,
+        ("max_batch_per_device", "trainer.accumulate_grad_batches above 1"):
+            options.max_batch_per_device and options.trainer.accumulate_grad_batches != 1,
+        ("data.eval_seed", "data.eval_source"): data.eval_seed and data.eval_source,
+    }  # fmt: skip
+    for (name, other), are_both in beside.items():
+        if are_both:
+            raise InputError(f"expected --{name} or --{other}, got both, of which the first has no effect: leave one "
+                             "out.")  # fmt: skip
 
 
 def check_gaps(model: PuzzleModule, data: GenRAVENDataModule) -> None:
