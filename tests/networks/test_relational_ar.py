@@ -189,7 +189,7 @@ def test_labels_are_read_by_every_cell_that_is_generated() -> None:
     network, label = awake(RelationalAR, num_labels=4), torch.tensor([2])
     written = Autoregressive().generate(network, 1, label, AutoregressiveSampling(), torch.Generator().manual_seed(0))
     tokens = layout.puzzles_to_tokens(written)
-    uniform = torch.rand(1, 81, 1, generator=torch.Generator().manual_seed(0))
+    uniform = torch.rand(1, 81, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     log_p = network(tokens[:, :-1].long() + 1, label)
     assert torch.equal(decoding.from_symbols(decoding.pick(log_p, (701,), uniform, 1.0)), tokens)
 
