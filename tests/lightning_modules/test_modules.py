@@ -250,6 +250,7 @@ def test_validation_logs_every_score_with_its_count(tmp_path: Path) -> None:
     assert rates == {
         *("c3", "c2", "any_valid", "novel_c3", "memorized_puzzles", "memorized_rows", "memorized_panels"),
         *("completion", "completion_trained", "completion_held_out"),
+        *("different_novel_c3", "different_puzzles", "different_rows"),
     }
     assert {f"val/{rate}" for rate in rates} <= logged.keys()
     assert {"val/loss", "train/loss"} <= logged.keys()
