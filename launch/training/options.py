@@ -92,10 +92,8 @@ def _check_dependences(options: Any) -> None:
                              "out.")  # fmt: skip
     beside = {
         ("init_from", "ckpt_path"): options.init_from and options.ckpt_path,
-        ("max_batch_per_device", "trainer.accumulate_grad_batches above 1"):
-            options.max_batch_per_device and options.trainer.accumulate_grad_batches != 1,
         ("data.eval_seed", "data.eval_source"): data.eval_seed and data.eval_source,
-    }  # fmt: skip
+    }
     for (name, other), are_both in beside.items():
         if are_both:
             raise InputError(f"expected --{name} or --{other}, got both, of which the first has no effect: leave one "

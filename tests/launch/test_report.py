@@ -330,7 +330,7 @@ def test_the_page_is_utf_8_whatever_the_locale(tmp_path: Path) -> None:
         (["--growth", "-1"], "expected --growth above 0, got -1"),
         (["--price", "-1"], "expected --price of 0 or more, got -1"),
         (["--puzzles-per-year", "-1"], "expected --puzzles-per-year of 0 or more, got -1"),
-        (["--review-price", "nan"], "expected --review-price of 0 or more, got nan"),
+        (["--puzzles-per-year", "1", "--review-price", "nan"], "expected --review-price of 0 or more, got nan"),
         (["--out", "page.txt"], "expected --out to end in .html, got page.txt"),
     ],
 )
