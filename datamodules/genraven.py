@@ -7,9 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 
 import lightning as L
+import numpy as np
 import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from numpy.typing import NDArray
 from torch import Tensor
 
 from datamodules.batches import (
@@ -113,6 +115,8 @@ class GenRAVENDataModule(L.LightningDataModule):
         self.corruption = Corruption() if corruption is None else corruption
         self.corruption.check()
         self.cache_dir = user_path(cache_dir) if cache_dir else default_cache_dir()
+        self.most_made_bytes: int | None = None
+        """Of files that are made in ``cache_dir``; None for any number."""
         self._pool: Pool | None = None
         self._prepared = False
 
@@ -185,11 +189,17 @@ class GenRAVENDataModule(L.LightningDataModule):
         """The rules that the training set holds, -1 last where puzzles without one are among them."""
         return tuple(self._source.counts) or self.trained
 
+    def _set(self, *, verify: bool) -> list[NDArray[np.int8]]:
+        return open_set(self._source, self._groups, self.cache_dir, verify=verify, most_bytes=self.most_made_bytes)
+
+    def _index(self, *, verify: bool) -> TrainingIndex:
+        return open_index(self._source, self._groups, self.cache_dir, verify=verify, most_bytes=self.most_made_bytes)
+
     def prepare_data(self) -> None:
         """Makes the files of a finite set and of its index, where they are missing or broken."""
         if not self.is_stream and not self._prepared:
-            open_set(self._source, self._groups, self.cache_dir, verify=True)
-            index = open_index(self._source, self._groups, self.cache_dir, verify=True)
+            self._set(verify=True)
+            index = self._index(verify=True)
             self._count_copies(index)
             self._prepared = True
 
@@ -200,14 +210,14 @@ class GenRAVENDataModule(L.LightningDataModule):
         broken, put others in their place.
         """
         if not self.is_stream:
-            open_set(self._source, self._groups, self.cache_dir, verify=False)
-            open_index(self._source, self._groups, self.cache_dir, verify=False)
+            self._set(verify=False)
+            self._index(verify=False)
 
     def _count_copies(self, index: TrainingIndex) -> None:
         """Says what comes more than once in the training set, and warns of what evaluation shares with it."""
         num, num_rows = sum(map(self._source.num, self._groups)), None
         if self.has_gaps:
-            num, num_rows = num_whole(open_set(self._source, self._groups, self.cache_dir, verify=False))
+            num, num_rows = num_whole(self._set(verify=False))
         twice = repeated(index, num, num_rows)
         if num == 0:
             rank_zero_warn("no training puzzle is whole: panels of which nothing is ever known are not learned.")
@@ -230,7 +240,7 @@ class GenRAVENDataModule(L.LightningDataModule):
     def _open_pool(self) -> Pool:
         if self.is_stream:
             return StreamPool(self.trained, self.seed, self.corruption, self._num_workers, self._shared_blocks())
-        return FinitePool(self._groups, open_set(self._source, self._groups, self.cache_dir, verify=False))
+        return FinitePool(self._groups, self._set(verify=False))
 
     def _shared_blocks(self) -> SharedBlocks | None:
         """How the processes of this machine divide the making of a stream; None for a process alone."""
@@ -252,7 +262,7 @@ class GenRAVENDataModule(L.LightningDataModule):
         """Hashes of the training set for ``Memorization``; None for a stream."""
         if self.is_stream:
             return None
-        return open_index(self._source, self._groups, self.cache_dir, verify=False)
+        return self._index(verify=False)
 
     def training_puzzles(self, num_steps: int) -> Iterator[Tensor]:
         """Parts (n, 3, 9, 9) int8 of what a run of ``num_steps`` was trained on, some of each rule in turn.

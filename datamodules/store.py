@@ -31,9 +31,12 @@ from genraven.ownership import is_mine, private_folder
 from genraven.puzzles import layout
 from genraven.puzzles.corrupt import Corruption, spoilt
 from genraven.puzzles.generate import BLOCK, generate
+from genraven.puzzles.spec import NUM_PANELS, NUM_ROWS
 from genraven.signals import leave_if_asked
 
 SETTINGS = "data.cache_dir or GENRAVEN_CACHE"
+BYTES_EACH = math.prod(layout.GAPPED_SHAPE) + 8 * (1 + NUM_ROWS + NUM_ROWS * NUM_PANELS + 1)
+"""Of a puzzle and its hashes, about."""
 FORMAT = 1  # of the files; part of every file's name
 Maker = Callable[[int, int, int], Tensor]
 """(rule, start, count) -> (count, 3, 9, 9) int8 puzzles, 4 channels with gaps; start is a multiple of BLOCK."""
@@ -77,7 +80,9 @@ def corruption_suffix(corruption: Corruption) -> str:
     return f"-cells{corruption.cells:g}-exceptions{corruption.exceptions:g}{gaps}"
 
 
-def open_set(source: PuzzleSource, rules: tuple[int, ...], folder: Path, *, verify: bool) -> list[NDArray[np.int8]]:
+def open_set(
+    source: PuzzleSource, rules: tuple[int, ...], folder: Path, *, verify: bool, most_bytes: int | None = None
+) -> list[NDArray[np.int8]]:
     """Memory maps (n, 3, 9, 9), or with gaps (n, 4, 9, 9), one for each of ``rules``; what is missing is made first.
 
     They are mapped copy-on-write, so that nothing done to them reaches the files.
@@ -86,15 +91,17 @@ def open_set(source: PuzzleSource, rules: tuple[int, ...], folder: Path, *, veri
 
     Args:
         verify: compare each file with its checksum; a broken one is named and made again.
+        most_bytes: that may be made, the index included; None for any number.
 
     Raises:
-        InputError: the folder cannot be written, or the source is bad.
+        InputError: the folder cannot be written, the source is bad, or more would have to be made.
         Preempted: a signal that is noted asks to stop; what is made so far, and whole, stays.
     """
     _check_folder(folder)
     paths = _set_paths(source, rules, folder)
     missing = [(rule, path) for rule, path in zip(rules, paths, strict=True) if not _is_whole(path, verify=verify)]
     if missing:
+        _check_size(source, [rule for rule, _ in missing], most_bytes)
         with _locked(folder / f"v{FORMAT}-{source.name}.lock"):
             _make_files(source, [(rule, path) for rule, path in missing if not _is_whole(path, verify=True)])
     return [np.load(path, mmap_mode="c", allow_pickle=False) for path in paths]
@@ -102,6 +109,15 @@ def open_set(source: PuzzleSource, rules: tuple[int, ...], folder: Path, *, veri
 
 def _set_paths(source: PuzzleSource, rules: tuple[int, ...], folder: Path) -> list[Path]:
     return [folder / f"v{FORMAT}-{source.name}-rule{rule:02d}-n{source.num(rule)}.npy" for rule in rules]
+
+
+def _check_size(source: PuzzleSource, rules: list[int], most_bytes: int | None) -> None:
+    """Raises InputError where the puzzles of ``rules`` and their index take more than ``most_bytes``."""
+    needed = sum(map(source.num, rules)) * BYTES_EACH
+    if most_bytes is not None and needed > most_bytes:
+        raise InputError(f"expected a training set of at most {most_bytes / 2**30:g} GiB to be made for a model out of "
+                         f"a file, got one of {needed / 2**30:.1f} GiB: set GENRAVEN_CACHE to a folder that has it, or "
+                         "--training-set-gib of `genraven evaluate`.")  # fmt: skip
 
 
 def _check_folder(folder: Path) -> None:
@@ -219,7 +235,9 @@ def _note(path: Path, checksum: str, of: str | None = None) -> None:
         temporary.write_text(json.dumps({"sha256": checksum} | ({"of": of} if of else {})))
 
 
-def open_index(source: PuzzleSource, rules: tuple[int, ...], folder: Path, *, verify: bool) -> TrainingIndex:
+def open_index(
+    source: PuzzleSource, rules: tuple[int, ...], folder: Path, *, verify: bool, most_bytes: int | None = None
+) -> TrainingIndex:
     """Hashes of all puzzles, rows and panels of a set, memory-mapped; made once, after ``open_set`` has made the set.
 
     Args:
@@ -227,6 +245,7 @@ def open_index(source: PuzzleSource, rules: tuple[int, ...], folder: Path, *, ve
         rules: ids.
         folder: of the files.
         verify: as for ``open_set``.
+        most_bytes: the same.
     """
     selection = hashlib.sha256(repr(rules).encode()).hexdigest()[:12]
     stem = f"v{FORMAT}-{source.name}-n{source.samples_per_rule}-rules{selection}"
@@ -235,7 +254,7 @@ def open_index(source: PuzzleSource, rules: tuple[int, ...], folder: Path, *, ve
     files = _set_paths(source, rules, folder)
     if not all(_is_whole(path, verify=verify, of=_content(files)) for path in paths.values()):
         with _locked(folder / f"{stem}.lock"):
-            maps = open_set(source, rules, folder, verify=False)
+            maps = open_set(source, rules, folder, verify=False, most_bytes=most_bytes)
             if not all(_is_whole(path, verify=True, of=_content(files)) for path in paths.values()):
                 _make_index(maps, paths, of=_content(files))
     return TrainingIndex(**{level: torch.from_numpy(np.load(path, mmap_mode="c")) for level, path in paths.items()})

@@ -46,7 +46,7 @@ def refused_by_constructors() -> Iterator[None]:
     except Exception as wrapped:
         error = next((each for each in _chain(wrapped) if not _is_the_parsers(*_frames(each)[-1:])), wrapped)
         reason = " ".join(f"{type(error).__name__}: {error}".removesuffix(": ").split())
-        raise _input_error(wrapped) or InputError(
+        raise input_error(wrapped) or InputError(
             f"expected options and libraries that {_maker(error)} can be made with, got {reason}: mend them."
         ) from wrapped
 
@@ -58,7 +58,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _input_error(error: BaseException) -> InputError | None:
+def input_error(error: BaseException) -> InputError | None:
     """The InputError that ``error`` is or stems from."""
     return next((each for each in _chain(error) if isinstance(each, InputError)), None)
 
@@ -89,7 +89,7 @@ def unwrapped_errors(*of_settings: type[Exception]) -> Iterator[None]:
     try:
         yield
     except caught as error:
-        inner = _input_error(error)
+        inner = input_error(error)
         if inner is None and not isinstance(error, of_settings):
             raise
         raise inner or InputError(" ".join(str(error).split())) from None

@@ -27,6 +27,7 @@ Floats = NDArray[np.float64]
 VERSION = 3
 ALL = "all"  # the group of all puzzles
 NUM_THRESHOLDS = 100
+MOST_CANDIDATES = 1024  # of a puzzle: a file may not ask for any number of them
 LOWEST = -1e308  # a threshold that accepts whatever has a score; JSON has no infinity
 
 
@@ -209,7 +210,7 @@ class Calibration:
             np.isfinite(known).all()
             and len(self.knots[0]) == len(self.knots[1]) > 0
             and 0 < self.delta < 1
-            and self.completion["candidates"] >= 1
+            and 1 <= self.completion["candidates"] <= MOST_CANDIDATES
             and all(0 <= alarms <= files > 0 for alarms, files in powers)
         )
 

@@ -3,19 +3,22 @@
 import hashlib
 import inspect
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser
+from torch import Tensor
 
 from datamodules import GenRAVENDataModule
 from genraven.errors import InputError, shown
 from genraven.paths import user_path
+from launch.configs.amounts import check_numbers, no_more_than, without_places
 from launch.configs.changes import PLACES, fixed_trainer, flat, may_change
 from launch.configs.registry import check_config, classes, only_classes
 from launch.configs.upgrade import upgraded
+from launch.errors import input_error
 from lightning_modules import PuzzleModule
 
 SCHEMA = ("model", "data")
@@ -78,17 +81,32 @@ def _with_notes(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     return noted
 
 
-def build(config: dict[str, Any]) -> tuple[PuzzleModule, GenRAVENDataModule]:
+def build(
+    config: dict[str, Any], weights: Mapping[str, Tensor] | None = None
+) -> tuple[PuzzleModule, GenRAVENDataModule]:
     """Model with fresh weights, and data module, of a checkpoint's ``genraven_config``, which needs no optimizer.
+
+    The data module keeps what it makes where this machine does, not where the config says.
+
+    Args:
+        config: of the checkpoint.
+        weights: of the checkpoint, as many as the model may have; None asks for none.
 
     Raises:
         InputError: it names a class that is not of genraven or of a plugin, or something that no version of genraven
-            near this one would write.
+            near this one would write, or asks for more than there are ``weights``.
     """
     parts = _checked(config)
+    for part, tree in parts.items():
+        check_numbers(tree, part)
+    parts = {"model": _without_optimizer(parts["model"]), "data": without_places(parts["data"])}
     with _readable_config(), only_classes():
         parser = _parser()
-        found = parser.instantiate(parser.parse_object(parts | {"model": _without_optimizer(parts["model"])}))
+        options = parser.parse_object(parts)
+        if weights is not None:
+            with no_more_than(weights):
+                parser.instantiate(options.clone())
+        found = parser.instantiate(options)
     return found.model, found.data
 
 
@@ -131,6 +149,8 @@ def _readable_config() -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:  # a constructor may raise anything at what somebody wrote into a file
+        if (inner := input_error(error)) is not None:
+            raise inner from None
         reason = " ".join(str(error).split()) or type(error).__name__
         reason = reason if len(reason) <= MAX_REASON else f"{reason[: MAX_REASON - 3]}..."
         raise InputError(f"expected a config that this version of genraven can build, got another: {reason}") from None

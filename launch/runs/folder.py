@@ -15,9 +15,10 @@ import yaml
 from lightning.pytorch.utilities import rank_zero_warn
 
 from genraven.__main__ import CODE
-from genraven.bounded import read_text, read_yaml
+from genraven.bounded import open_regular, read_text, read_yaml
 from genraven.errors import InputError
 from genraven.files import appears_whole, remove_unfinished, writable_folder
+from genraven.formats.containers import unlike_torch
 from genraven.run_folder import (
     BEST,
     CHECKPOINTS,
@@ -150,8 +151,8 @@ def default_run_folder(config: dict[str, Any]) -> Path:
 def is_whole(path: Path) -> bool:
     """Is ``path`` a checkpoint of genraven without a byte missing or changed?"""
     try:
-        with zipfile.ZipFile(path) as archive:
-            if archive.testzip() is not None:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+            if unlike_torch(archive.infolist()) or archive.testzip() is not None:
                 return False
         read_checkpoint(path)
     except OSError as error:
@@ -174,8 +175,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if path.name == WEIGHTS:
         return read_export(path.parent)
     try:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+            if reason := unlike_torch(archive.infolist()):
+                raise ValueError(reason)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, zipfile.BadZipFile) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is torn, or no checkpoint"
         raise InputError(f"expected a run folder or a checkpoint of one, got {path} ({reason}): give a folder that "
                          "`genraven fit` wrote.") from None  # fmt: skip

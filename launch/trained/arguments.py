@@ -71,6 +71,8 @@ def _add_evaluate_command(command: AddCommand) -> None:
         help="sample as the model does, or as the "
         "study scored its method, where that differs: it completed greedily with autoregressive models",
     )
+    sub.add_argument("--training-set-gib", type=float, default=1.0, metavar="GIB", help="most that a training set may "
+                     "take which is not here yet, and is made to tell what the model repeats of it")  # fmt: skip
     sub.add_argument("--out", type=path, help="JSON to add to; default: evaluation.json of the run folder")
 
 

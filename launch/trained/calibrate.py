@@ -19,7 +19,7 @@ from genraven.outputs import Outputs, has_keys
 from genraven.puzzles.masks import last_panel_mask
 from genraven.puzzles.spec import RULES
 from genraven.run_folder import CALIBRATION, TENSORBOARD, home
-from genraven.trust.calibration import Calibration, Promise, check_rate, puzzles_needed
+from genraven.trust.calibration import MOST_CANDIDATES, Calibration, Promise, check_rate, puzzles_needed
 from genraven.trust.confidence import usable
 from genraven.trust.decision import how_completed, model_digest
 from genraven.trust.familiarity import knows_familiarity
@@ -102,6 +102,8 @@ def _check(options: argparse.Namespace) -> None:
     for name in ("puzzles", "puzzles_to_choose", "batch_size"):
         if (value := getattr(options, name)) < 1:
             raise InputError(f"expected --{name.replace('_', '-')} to be 1 or more, got {value}.")
+    if options.candidates > MOST_CANDIDATES:
+        raise InputError(f"expected --candidates of at most {MOST_CANDIDATES}, got {options.candidates}.")
     check_rate(options.delta, "--delta")
     for max_error in options.max_error:
         check_rate(max_error, "--max-error")

@@ -2,6 +2,7 @@
 
 import argparse
 import itertools
+import math
 import platform
 import time
 from collections.abc import Mapping
@@ -60,6 +61,8 @@ class Request:
     """Shares of the cells given for completion whose content is replaced by another, each tried."""
     trust: bool = False
     """Is it asked as well how far the model knows when it is wrong, by its calibration?"""
+    training_set_gib: float = 1.0
+    """Of a training set that may be made here, to tell what of it the model repeats."""
     sampling: Mapping[str, list[Any]] = field(default_factory=dict)
     """Values to try of each setting; of what is not named, the model's own."""
 
@@ -67,6 +70,8 @@ class Request:
         for name in ("puzzles_per_rule", "batch_size"):
             if (value := getattr(self, name)) < 1:
                 raise InputError(f"expected --{name.replace('_', '-')} to be 1 or more, got {value}.")
+        if not 0 <= self.training_set_gib < math.inf:
+            raise InputError(f"expected --training-set-gib of 0 or more, got {self.training_set_gib:g}.")
         for share in self.given_corruption:
             if not 0 <= share <= 1:
                 raise InputError(f"expected --given-corruption to be shares from 0 to 1, got {share:g}.")
@@ -128,6 +133,7 @@ def evaluate_run(
     with group.together(), explained_exits(file.path.parent):
         writable_folder(file.path.absolute().parent, "--out")
         model, data, checkpoint = load_run(path, group.device(request.device))
+        data.most_made_bytes = round(request.training_set_gib * 2**30)
         numerics = Numerics.of(checkpoint, model.device, request.precision)
         numerics.prepare(model)
         weights = model_digest(model)  # as they are at work, which calibrations note, too

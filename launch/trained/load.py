@@ -11,15 +11,25 @@ from launch.configs.identity import build
 from launch.runs.folder import find_checkpoint, read_checkpoint
 from lightning_modules import PuzzleModule
 
+MOST_MADE_BYTES = 1 << 30
+"""Of a training set that is made here to tell what a model repeats of it."""
+
 
 def load_run(run: Path | str, device: str = "auto") -> tuple[PuzzleModule, GenRAVENDataModule, dict[str, Any]]:
     """Model with its (averaged) weights in evaluation mode, data module, and the checkpoint of ``run``.
 
     Raises:
-        InputError: no checkpoint of genraven, or no such device.
+        InputError: no checkpoint of genraven, one whose config and weights do not belong together, or no such device.
     """
-    checkpoint = read_checkpoint(find_checkpoint(run))
-    model, data = build(checkpoint["genraven_config"])
+    path = find_checkpoint(run)
+    checkpoint = read_checkpoint(path)
+    weights = checkpoint.get("state_dict")
+    if not isinstance(weights, dict):
+        raise InputError(
+            f"expected a checkpoint that `genraven fit` wrote, got {path}, without weights: train it anew."
+        )
+    model, data = build(checkpoint["genraven_config"], weights)
+    data.most_made_bytes = MOST_MADE_BYTES
     model.on_load_checkpoint(checkpoint)
     model.load_state_dict(checkpoint["state_dict"])
     model.trained = data.trained

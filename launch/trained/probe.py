@@ -70,7 +70,7 @@ def probe(options: argparse.Namespace) -> None:
     model, data, checkpoint = load_run(path, options.device)
     levels = model.method.reading_levels(options.noise)
     torch.manual_seed(options.seed)
-    untrained = build(checkpoint["genraven_config"])[0].to(model.device).eval()
+    untrained = build(checkpoint["genraven_config"], checkpoint["state_dict"])[0].to(model.device).eval()
     puzzles = _make_puzzles(data.seed, options.fit_per_rule, options.puzzles_per_rule)
     numerics = Numerics.of(checkpoint, model.device, options.precision)
     with numerics.at_work(model.device):
