@@ -262,7 +262,7 @@ def test_what_the_check_could_see_is_measured_and_said(
         (generate(0, 0, 7, split="test").numpy(), "7 different puzzles checked"),
     ):
         np.save("n.npy", puzzles)
-        assert main([*command, "--device", "cpu", "--out", "done.npy", "--review", "r.html"]) == 0
+        assert main([*command, "--device", "cpu", "--out", "done.npy", "--review", "r.html", "--overwrite"]) == 0
         said = capsys.readouterr().out
         assert f"{len(puzzles)} of {len(puzzles)} accepted" in said
         words = read_records(Path("done.audit.jsonl"))[0].promise["check"]["in_words"]  # type: ignore[index]
