@@ -221,7 +221,7 @@ def test_a_run_whose_queue_cannot_be_seen_is_left_alone(
 
 def test_a_failed_block_puts_a_folder_back(tmp_path: Path) -> None:
     (tmp_path / "job").mkdir()
-    (tmp_path / "job" / "old").touch()
+    (tmp_path / "job" / "config.yaml").touch()
 
     def fail() -> None:
         with replaced(tmp_path / "job") as folder:
@@ -230,7 +230,7 @@ def test_a_failed_block_puts_a_folder_back(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         fail()
-    assert files(tmp_path) == {"job/old": b""}
+    assert files(tmp_path) == {"job/config.yaml": b""}
 
 
 def test_flags_beat_the_cluster_file(tmp_path: Path) -> None:
