@@ -93,7 +93,7 @@ def test_a_run_with_a_class_of_its_own(capsys: pytest.CaptureFixture[str]) -> No
     assert main(["sample", "run", *plugin, "--num", "2"]) == 0
     assert main(["export", *plugin, "run", "--out", "card"]) == 0
     assert main(["sample", "card", *plugin, "--num", "2", "--overwrite"]) == 0
-    assert "it is not loaded" in error_of(["sample", "card"], capsys)
+    assert "it is not loaded" in error_of(["sample", "card", "--overwrite"], capsys)
     assert main([*fit(Path("run"), *MINE, *SHORT, "--trainer.max_steps", "4"), *plugin]) == 0
     assert steps(Path("run"))[-1] == 4
 
