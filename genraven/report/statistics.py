@@ -99,12 +99,12 @@ def of_values(values: Sequence[float], confidence: float = CONFIDENCE) -> Interv
     return Interval(means.mean(), means.mean() - half, means.mean() + half)
 
 
-def difference_of_values(a: Sequence[float], b: Sequence[float]) -> Interval | None:
+def difference_of_values(a: Sequence[float], b: Sequence[float], confidence: float = CONFIDENCE) -> Interval | None:
     """``a`` less ``b``, as ``of_values``; None where either has fewer than two runs."""
     if min(len(a), len(b)) < 2:
         return None
     runs_a, runs_b = (Repeats(np.asarray(x, np.float64), 1, None, are_shared=False) for x in (a, b))
-    half = float(_apart_half(runs_a, runs_b, CONFIDENCE))
+    half = float(_apart_half(runs_a, runs_b, confidence))
     value = float(np.mean(a) - np.mean(b))
     return Interval(value, value - half, value + half)
 

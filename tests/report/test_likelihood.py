@@ -42,3 +42,14 @@ def test_bounds(first: tuple[float, bool], second: tuple[float, bool], says: str
 def test_three_repeats_or_no_verdict() -> None:
     a, b = model("autoregressive", 3.0, is_bound=False), model("diffusion", 2.0, is_bound=True, num=2)
     assert "no verdict" in decided(a, b, 400)
+
+
+def test_many_pairs_are_decided_together() -> None:
+    """One by itself is sure, of twenty it is not."""
+    a, b = model("autoregressive", 2.05, is_bound=False), model("diffusion", 2.0, is_bound=False)
+    assert "has the higher likelihood" in decided(a, b, 400)
+    assert "no sure difference" in decided(a, b, 400, num_pairs=20)
+    others = [replace(one, label=f"GPT-2 {i}") for i, one in enumerate([a] * 20)]
+    table, items = likelihood([*others, b], 400)
+    assert len(items.items) == 20 and all("no sure difference" in item.text for item in items.items)  # type: ignore[union-attr]
+    assert "corrected for 20 pairs" in table.caption  # type: ignore[union-attr]
