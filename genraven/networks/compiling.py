@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from types import MethodType
 from typing import Any
 
 import torch
@@ -21,9 +22,9 @@ def compile_blocks(network: nn.Module, *, steps: bool | None = None, **options: 
             compiles for longer than all sampling of a run takes.
         options: of torch.compile.
     """
-    of_training: Any = getattr(network, "training_losses", None)
-    if of_training is not None:
-        network.training_losses = torch.compile(of_training, **options)  # type: ignore[assignment]
+    of_training: Any = getattr(type(network), "training_losses", None)
+    if of_training is not None:  # as a method, which of a copy of the network is the copy's
+        network.training_losses = MethodType(torch.compile(of_training, **options), network)  # type: ignore[assignment]
     else:
         blocks = getattr(network, "blocks", None)
         for part in blocks if isinstance(blocks, nn.ModuleList) else [network]:

@@ -79,7 +79,12 @@ def num_parameters(path: Path) -> int:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in config_names() if name.startswith(("model/dit", "model/sit", "model/edm", "model/mdm"))]
+    "name",
+    [
+        name
+        for name in config_names()
+        if name.startswith(("model/dit", "model/sit", "model/edm", "model/mdm", "model/relational"))
+    ],
 )
 def test_presets_have_the_parameters_that_they_say(name: str) -> None:
     said = re.search(r"([\d.]+) M parameters", (CONFIGS / name).read_text())

@@ -36,5 +36,7 @@ def test_the_demo_trains_scores_draws_and_reports(
 
 
 def test_every_method_has_a_preset_in_the_grid_of_families() -> None:
+    """But for networks that know what a puzzle is made of, which are no match for those that do not."""
     models = yaml.safe_load((CONFIGS / "sweep" / "families.yaml").read_text())["axes"]["model"]
-    assert sorted(models) == sorted(path.stem for path in (CONFIGS / "model").glob("*_tiny.yaml"))
+    tiny = [path.stem for path in (CONFIGS / "model").glob("*_tiny.yaml")]
+    assert sorted(models) == sorted(name for name in tiny if not name.startswith("relational"))

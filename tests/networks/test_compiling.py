@@ -20,19 +20,34 @@ from genraven.networks.bidirectional import BidirectionalTransformer
 from genraven.networks.compiling import compile_blocks
 from genraven.networks.dit import DiT
 from genraven.networks.mamba import Mamba
+from genraven.networks.relational_ar import RelationalAR
+from genraven.networks.relational_masked import RelationalMasked
+from genraven.networks.relational_soft import RelationalSoft
 from genraven.networks.transformer import Transformer
 from genraven.networks.unet import UNet
 
 CELLS = torch.randint(0, 8, (2, 80, 3), generator=torch.Generator().manual_seed(0))
 ALL_CELLS = torch.randint(0, 8, (2, 81, 3), generator=torch.Generator().manual_seed(0))
 PICTURES = torch.randn(2, 3, 9, 9, generator=torch.Generator().manual_seed(0))
+FIELDS = torch.randn(2, 30, 9, 9, generator=torch.Generator().manual_seed(0))
 TIMES = torch.tensor([0.2, 0.8])
+SMALL: dict[str, Any] = {"width": 16, "hidden": 24, "writer": 12, "occupancy": 8, "num_heads": 2}
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[Tensor, ...]]] = {
     "gpt2": (lambda: Transformer(width=24, depth=3, num_heads=2), (CELLS,)),
     "mamba": (lambda: Mamba(width=24, depth=3, state_size=4), (CELLS,)),
     "mdm": (lambda: BidirectionalTransformer(width=24, depth=3, num_heads=2), (ALL_CELLS, ALL_CELLS[..., 0] > 3)),
     "dit": (lambda: DiT(width=24, depth=3, num_heads=2), (PICTURES, TIMES)),
     "unet": (lambda: UNet(channels=8, multipliers=(1, 2), dropout=0.0), (PICTURES, TIMES)),
+}
+MASKED = ALL_CELLS[..., 0] > 3
+RELATIONAL: dict[str, tuple[Callable[[], nn.Module], str, tuple[Tensor | None, ...]]] = {  # and what training calls
+    "relational": (
+        lambda: RelationalAR(**SMALL, reads_unknown=True),
+        "training_losses",
+        (ALL_CELLS, None, ~MASKED, MASKED, TIMES),
+    ),
+    "relational masked": (lambda: RelationalMasked(**SMALL), "training_losses", (ALL_CELLS, MASKED, MASKED, None)),
+    "relational soft": (lambda: RelationalSoft(in_channels=30, **SMALL), "__call__", (FIELDS, TIMES)),
 }
 
 
@@ -51,7 +66,7 @@ class Counter:
 def compiled(name: str, *, steps: bool | None = None) -> tuple[nn.Module, nn.Module, Counter]:
     """The network as it is and compiled, with random weights throughout."""
     torch._dynamo.reset()
-    pair, counter = [NETWORKS[name][0]() for _ in range(2)], Counter()
+    pair, counter = [(NETWORKS | RELATIONAL)[name][0]() for _ in range(2)], Counter()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in pair[0].parameters():
@@ -98,6 +113,48 @@ def test_one_whole_graph_for_training_and_one_for_scoring(name: str) -> None:
     assert len(breaks) == parts - 1, breaks
 
 
+@pytest.mark.parametrize("name", RELATIONAL)
+def test_what_training_calls_of_a_relational_network_is_one_graph_and_the_same(name: str) -> None:
+    (network, quick, counter), (_, call, inputs) = compiled(name), RELATIONAL[name]
+    torch._dynamo.utils.counters.clear()
+    found = []
+    for module in (network, quick, quick):
+        module.zero_grad()
+        found.append(getattr(module, call)(*inputs))
+        found[-1].square().sum().backward()
+    assert counter.graphs == 1
+    assert not torch._dynamo.utils.counters["graph_break"]
+    assert torch.allclose(found[0], found[2], rtol=1e-4, atol=1e-4)
+    assert quick.state_dict().keys() == network.state_dict().keys()
+    for (key, a), b in zip(network.named_parameters(), quick.parameters(), strict=True):
+        assert (a.grad is None) == (b.grad is None), key
+        if a.grad is not None and b.grad is not None:
+            rounding = 1e-4 + 1e-3 * float(a.grad.abs().max())  # a bias before a softmax has no gradient
+            assert torch.allclose(a.grad, b.grad, rtol=1e-3, atol=rounding), key
+
+
+def test_a_copy_of_a_compiled_network_trains_its_own_weights() -> None:
+    build, _, inputs = RELATIONAL["relational masked"]
+    network = build()
+    compile_blocks(network, backend="eager")
+    other = copy.deepcopy(network)
+    other.zero_grad()
+    other.training_losses(*inputs).sum().backward()  # type: ignore[operator]
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert any(parameter.grad is not None for parameter in other.parameters())
+
+
+def test_cells_of_a_relational_network_are_written_without_compiling() -> None:
+    """Each panel's first cell takes more work than the others, so that no graph serves all."""
+    network, quick, counter = compiled("relational", steps=True)
+    uniform = torch.rand(2, 81, 1, generator=torch.Generator().manual_seed(2))
+    blank, everywhere = torch.full((2, 81, 3), -1, dtype=torch.int8), torch.ones(2, 81, dtype=torch.bool)
+    with torch.no_grad():
+        slow, fast = (decoding.decode(part, blank, everywhere, uniform) for part in (network, quick))  # type: ignore[arg-type]
+    assert torch.equal(slow, fast)
+    assert counter.graphs == 0
+
+
 @pytest.mark.parametrize("name", ["gpt2", "mamba"])
 def test_sampling_cell_by_cell_compiles_nothing(name: str) -> None:
     _, quick, counter = compiled(name)
@@ -131,9 +188,17 @@ def test_decoding_at_fixed_shapes_is_one_graph_and_draws_the_same(name: str) -> 
     assert not torch._dynamo.utils.counters["graph_break"]
 
 
-@pytest.mark.parametrize("sampling", [{}, {"num_steps": 9, "remasking": 0.2}, {"num_steps": 9, "order": "entropy"}])
-def test_a_step_of_masked_diffusion_is_one_graph_and_draws_the_same(sampling: dict[str, Any]) -> None:
-    network, quick, counter = compiled("mdm", steps=True)
+@pytest.mark.parametrize(
+    ("name", "sampling"),
+    [
+        ("mdm", {}),
+        ("mdm", {"num_steps": 9, "remasking": 0.2}),
+        ("mdm", {"num_steps": 9, "order": "entropy"}),
+        ("relational masked", {"num_steps": 9}),
+    ],
+)
+def test_a_step_of_masked_diffusion_is_one_graph_and_draws_the_same(name: str, sampling: dict[str, Any]) -> None:
+    network, quick, counter = compiled(name, steps=True)
     torch._dynamo.utils.counters.clear()
     method = MaskedDiffusion()
     with torch.no_grad():

@@ -80,6 +80,21 @@ def test_every_autoregressive_config_is_counted() -> None:
     assert names - set(PUBLISHED) == {"gpt2_tiny", "mamba_tiny"}
 
 
+@pytest.mark.parametrize("size", ["tiny", "s"])
+def test_relational_networks_of_a_size_share_trunk_and_parameters_within_5_percent(size: str) -> None:
+    with torch.device("meta"):
+        ours = [shipped(f"relational_{name}_{size}") for name in ("ar", "mdm", "sit_onehot")]
+    counts = [sum(parameter.numel() for parameter in network.parameters()) for network in ours]
+    assert max(counts) < 1.05 * min(counts)
+    settings = [yaml.safe_load((CONFIGS / f"relational_{name}_{size}.yaml").read_text())["model"] for name in
+                ("ar", "mdm", "sit_onehot")]  # fmt: skip
+    trunks = [model["init_args"]["network"]["init_args"] for model in settings]
+    assert all({**trunk, "in_channels": 31} == trunks[2] for trunk in trunks)
+    learning = [{key: model["init_args"][key] for key in ("optimizer", "warmup_steps", "schedule", "ema_decay")}
+                for model in settings]  # fmt: skip
+    assert learning[0] == learning[1] == learning[2]
+
+
 if __name__ == "__main__":
     print(f"{'network':18} {'ours':>12} {'published':>12} {'difference':>11}")
     for name, (_, published) in BUILDERS.items():
