@@ -44,6 +44,7 @@ def _add_sampling_commands(command: AddCommand) -> None:
     sub.add_argument("--picture", type=path, help="PNG of them, written cells tinted; default beside --out")
     add_overwrite(sub)
     _add_trust_arguments(sub)
+    sub.excludes(["--rule"], beside=TRUST_TRIGGERS)  # which are of completions that do not know it
     sub.excludes(["--without"], beside=["--max-error"])  # the calibration has chosen the confidence
     for option, one_of in TRUST_DEPENDS.items():
         sub.needs([option], one_of=one_of)

@@ -123,9 +123,6 @@ def complete(options: argparse.Namespace) -> None:
     outputs = _outputs(options)
     audit = with_suffix(options.out, SUFFIX, "--out")
     if asked_for(options):
-        if rule is not None:
-            raise InputError("expected no --rule with --max-error, --candidates or --review, which are of completions "
-                             f"that do not know it, got {options.rule}: leave it out.")  # fmt: skip
         outputs.add(audit, "the audit beside --out", is_ours=holds_records)
         if options.review is not None:
             outputs.add(options.review, "--review")

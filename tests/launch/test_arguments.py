@@ -76,7 +76,7 @@ def test_every_option_of_trust_makes_decisions_or_depends_on_one_that_does() -> 
     (group,) = (group for group in parser._action_groups if group.title == "trust")
     options = {action.option_strings[0] for action in group._group_actions}
     assert options == {*TRUST_TRIGGERS, *TRUST_DEPENDS}
-    assert {dependence.option for dependence in parser.dependences} == {*TRUST_DEPENDS}
+    assert {dependence.option for dependence in parser.dependences} == {*TRUST_DEPENDS, "--rule"}
 
 
 def test_every_setting_of_a_cluster_is_refused_on_this_machine() -> None:

@@ -37,7 +37,11 @@ def test_rules_that_were_trained_are_asked_for_and_told(run: Path, tmp_path: Pat
         ("sample", ["--rules", "shape.constant", "position.xor"], "got position.xor, whose labels it has never read"),
         ("complete", ["--rule", "position.xor"], "got position.xor, whose labels it has never read"),
         ("complete", ["--rule", "all"], "expected one --rule of all the puzzles, got all, which names 40"),
-        ("complete", ["--rule", "0", "--candidates", "2"], "expected no --rule with --max-error, --candidates or"),
+        (
+            "complete",
+            ["--rule", "0", "--candidates", "2"],
+            "expected --rule or --candidates, got both, of which the first has no effect",
+        ),
     ],
 )
 def test_what_cannot_be_told_is_refused(
