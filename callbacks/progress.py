@@ -7,6 +7,8 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
 
+from genraven.console import say
+
 EVERY_S = 30.0
 
 
@@ -90,4 +92,4 @@ class ProgressLines(ProgressBar):
     def _say(self, text: str) -> None:
         self._said = time.monotonic()
         if self._enabled:
-            print(text, flush=True)
+            say(text)

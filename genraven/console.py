@@ -6,10 +6,14 @@ Imports nothing heavy: it is the first thing that a command does.
 import errno
 import io
 import locale
+import logging
 import os
 import sys
+import warnings
 from contextlib import suppress
 from typing import Any
+
+from genraven.escaping import visible_lines
 
 READER_LEFT = {errno.EPIPE, errno.EIO}  # of a pipe, of a terminal
 UTF8 = ("C.UTF-8", "en_US.UTF-8", "UTF-8")  # locales, one of which each system has
@@ -47,11 +51,34 @@ def lost_output() -> str | None:
     return outlet.lost.strerror if isinstance(outlet, Outlet) and outlet.lost else None
 
 
+def say(*lines: object, error: bool = False) -> None:
+    """Prints ``lines`` to stdout, or as an ``error`` to stderr, in which no name moves a cursor or hides a word."""
+    text = visible_lines("\n".join(map(str, lines)))
+    print(text, file=sys.stderr if error else sys.stdout, flush=True)
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
+) -> None:
+    text = warnings.formatwarning(message, category, filename, lineno, line)  # type: ignore[arg-type]
+    with suppress(OSError):
+        (file or sys.stderr).write(visible_lines(text))
+
+
+def _log_record(*args: Any, **kwargs: Any) -> logging.LogRecord:
+    record = logging.LogRecord(*args, **kwargs)
+    with suppress(TypeError, ValueError):  # of a message and arguments that do not belong together: the handler says so
+        record.msg, record.args = visible_lines(record.getMessage()), ()
+    return record
+
+
 def settle_console() -> None:
     """Makes text files UTF-8 whatever the locale, also those of libraries, and stdout and stderr an ``Outlet`` each.
 
-    Letters that a terminal cannot show are shown by their numbers.
+    Letters that a terminal cannot show are shown by their numbers, as are codes for it in names, warnings and messages.
     """
+    warnings.showwarning = _show_warning
+    logging.setLogRecordFactory(_log_record)
     if locale.getencoding().lower().replace("-", "") != "utf8":
         for name in UTF8:
             with suppress(locale.Error):

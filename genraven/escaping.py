@@ -33,18 +33,18 @@ def plain(text: object, most: int = MOST_SHOWN) -> str:
     return visible(shown)
 
 
-def visible(text: str) -> str:
-    """``text``, however long, in characters that can be seen."""
+def visible(text: str, *, keep: str = "") -> str:
+    """``text``, however long, in characters that can be seen, and those to ``keep``."""
     if text.isprintable():
         return text
     with suppress(UnicodeEncodeError):  # names in UTF-8, where Python takes those of files to be of another kind
         text = text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
-    return "".join(char if char.isprintable() else _code(char) for char in text)
+    return "".join(char if char.isprintable() or char in keep else _code(char) for char in text)
 
 
 def visible_lines(text: object) -> str:
-    """``text`` with its line breaks, each line in characters that can be seen."""
-    return "\n".join(map(visible, str(text).split("\n")))
+    """``text`` with its line breaks and tabs, all else in characters that can be seen."""
+    return visible(str(text), keep="\n\t")
 
 
 def _code(char: str) -> str:

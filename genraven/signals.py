@@ -5,12 +5,13 @@ load is not lost and does not kill.
 """
 
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
+
+from genraven.console import say
 
 REQUEUE = 75
 """Exit status of a run that was asked to stop: all is saved, start it again."""
@@ -47,8 +48,8 @@ def handled_signals(handler: Callable[[int, FrameType | None], Any], *more: sign
     Outside the main thread, where Python lets nobody handle signals, they stay as they are, and that is said.
     """
     if threading.current_thread() is not threading.main_thread():
-        print("genraven: not in the main thread: signals and Ctrl-C are left to it, and do not save what is at work",
-              file=sys.stderr)  # fmt: skip
+        say("genraven: not in the main thread: signals and Ctrl-C are left to it, and do not save what is at work",
+            error=True)  # fmt: skip
         yield
         return
     under_nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
 
-from genraven.console import lost_output, settle_console
+from genraven.console import lost_output, say, settle_console
 from genraven.errors import InputError
+from genraven.escaping import visible
 from genraven.memory import keep_freed_memory
 from genraven.signals import REQUEUE, Preempted, noted_signals
 from launch.arguments import AddCommand, LateParser, add_overwrite, path
@@ -163,14 +164,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         module, name = options.handler.split(":")
         status: int | None = getattr(importlib.import_module(module), name)(options)
     except InputError as error:
-        print(f"genraven: error: {error}", file=sys.stderr)
+        say(f"genraven: error: {visible(str(error))}", error=True)
         _leave_reason(error)
         return 2
     except Preempted as stop:
-        print(f"genraven: stopped by {stop}; all is saved, the same command goes on", file=sys.stderr)
+        say(f"genraven: stopped by {stop}; all is saved, the same command goes on", error=True)
         return REQUEUE
     except KeyboardInterrupt:
-        print("genraven: interrupted", file=sys.stderr)
+        say("genraven: interrupted", error=True)
         return 130
     return _told(status or 0, is_all=options.command in PRINTING or getattr(options, "dry_run", False))
 
@@ -180,8 +181,8 @@ def _told(status: int, *, is_all: bool) -> int:
     reason = lost_output()
     if reason is None:
         return status
-    print(f"genraven: error: expected an output that can be written, got stdout ({reason}): some of it is lost; make "
-          "room, or write it elsewhere.", file=sys.stderr)  # fmt: skip
+    say(f"genraven: error: expected an output that can be written, got stdout ({reason}): some of it is lost; make "
+        "room, or write it elsewhere.", error=True)  # fmt: skip
     return status or (2 if is_all else 0)
 
 

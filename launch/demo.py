@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.store import num_cpus
+from genraven.console import say
 from genraven.errors import InputError
 from genraven.files import appears_whole, writable_folder
 from genraven.metrics.table import label
@@ -42,8 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     runs = sorted(path.parent for path in folder.glob(f"*/{EVALUATION}"))
     for path in runs:
         draw(path)
-    print(f"\n{comparison(runs)}\n\n{where_to_look(folder, runs)}")
-    print(f"\n{(time.monotonic() - start) / 60:.1f} minutes in all")
+    say(f"\n{comparison(runs)}\n\n{where_to_look(folder, runs)}")
+    say(f"\n{(time.monotonic() - start) / 60:.1f} minutes in all")
     return 0
 
 
@@ -51,7 +52,7 @@ def run(command: list[str]) -> int:
     """A command of genraven as a user would give it; its exit status."""
     from launch.cli import main as genraven
 
-    print(f"\n$ genraven {' '.join(command)}", flush=True)
+    say(f"\n$ genraven {' '.join(command)}")
     return genraven(command)
 
 

@@ -1,5 +1,6 @@
 """What a command says when nobody hears it, and in which letters."""
 
+import ast
 import errno
 import os
 import pty
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from genraven.__main__ import command
-from genraven.console import Outlet
+from genraven.console import Outlet, say
 
 TALK = r"""
 import sys
@@ -88,3 +89,48 @@ def test_files_are_utf8_in_a_latin_1_locale(in_tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", talk], env=latin, capture_output=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"\\u2014\n", b"\\u2014\n")
     assert Path("done").read_bytes().decode("utf-8") == "\u00fc \u2014"
+
+
+HOSTILE = "a\x1b[2Jb\x07\u202ec\ud800\nd"
+SHOWN = r"a\x1b[2Jb\x07\u202ec\ud800" + "\nd"
+
+
+def test_nothing_that_is_said_moves_a_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    say(HOSTILE, "a\tcafé")
+    say(HOSTILE, error=True)
+    said = capsys.readouterr()
+    assert (said.out, said.err) == (f"{SHOWN}\na\tcafé\n", f"{SHOWN}\n")
+
+
+MESSAGES = f"""
+import logging, sys, warnings
+from genraven.console import settle_console
+settle_console()
+settle_console()
+text = {HOSTILE!r}
+warnings.warn(text)
+logging.getLogger("x").warning("%s and %d", text, 3)
+logging.getLogger("x").warning("%d", text)  # which does not belong together
+"""
+
+
+def test_nor_does_a_warning_or_a_message() -> None:
+    done = subprocess.run([sys.executable, "-c", MESSAGES], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    assert f"UserWarning: {SHOWN}\n" in done.stderr
+    assert f"{SHOWN} and 3\n" in done.stderr
+    assert not {char for char in done.stderr if not char.isprintable()} - {"\n"}
+
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("genraven", "datamodules", "lightning_modules", "callbacks", "launch")
+WAYS = ("print", "sys.stdout.write", "sys.stderr.write")
+
+
+def test_all_is_said_by_one_function() -> None:
+    """Which shows every character: print does not."""
+    found = []
+    for path in (path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))):
+        calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        found += [path.name for call in calls if ast.unparse(call.func) in WAYS]
+    assert found == ["console.py"]

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from genraven.console import say
 from genraven.errors import InputError
 from genraven.formats.puzzles import UNKNOWN_RULE, Chunk, PuzzleFile
 from genraven.formats.read import KNOWN, PUZZLES, RULE_IDS, open_puzzles
@@ -35,17 +36,17 @@ def describe(options: argparse.Namespace) -> None:
     other = open_puzzles(options.against, whole=False) if options.against else None
     with tqdm(total=len(file), unit="puzzle", unit_scale=True, desc="describe", delay=SILENT_S) as bar:
         census = take_census(file, bar.update)
-    print(f"{file.path}: {file.layout}")
+    say(f"{file.path}: {file.layout}")
     for name, text in _facts(file, census):
-        print(f"{name:12}{text}")
+        say(f"{name:12}{text}")
     if other is not None and census.index is not None:
         for name, text in _shared(other, census):
-            print(f"{name:12}{text}")
+            say(f"{name:12}{text}")
     _print_rules(census)
     if options.picture:
         with outputs:
             num = _draw(file, outputs[options.picture])
-        print(f"{options.picture}: {num} of them with the rules that their rows share; unknown cells hatched")
+        say(f"{options.picture}: {num} of them with the rules that their rows share; unknown cells hatched")
 
 
 def _facts(file: PuzzleFile, census: Census) -> Iterator[tuple[str, str]]:
@@ -107,9 +108,9 @@ def _print_rules(census: Census) -> None:
     stated, broken = census.stated.tolist()
     rows = [(RULES[k].name, holds[k], stated[k], broken[k]) for k in range(len(RULES)) if holds[k] or stated[k]]
     if rows:
-        print(f"\n{'rule':22}{'holds':>12}{'stated':>12}{'not followed':>14}")
+        say(f"\n{'rule':22}{'holds':>12}{'stated':>12}{'not followed':>14}")
     for name, held, told, wrong in rows:
-        print(f"{name:22}{held:12,}{told:12,}{wrong:14,}")
+        say(f"{name:22}{held:12,}{told:12,}{wrong:14,}")
 
 
 def _draw(file: PuzzleFile, path: Path) -> int:
@@ -132,7 +133,7 @@ def import_puzzles(options: argparse.Namespace) -> None:
     outputs = Outputs(overwrite=options.overwrite)
     outputs.add(options.out, "--out", suffixes=[".npz"])
     file = open_puzzles(options.file, split=options.source_split, whole=False)
-    print(f"read        {len(file):,} puzzles of {file.path}: {file.layout}")
+    say(f"read        {len(file):,} puzzles of {file.path}: {file.layout}")
     good = [~chunk.bad.numpy() for chunk in tqdm(file.chunks(), unit="chunk", desc="check")]
     num = sum(int(of_chunk.sum()) for of_chunk in good)
     if not num:
@@ -156,7 +157,7 @@ def import_puzzles(options: argparse.Namespace) -> None:
         arrays[KNOWN] = ((num, GRID, GRID), np.dtype(np.bool_), chunks(known))
     with outputs:
         save_archive(outputs[options.out], arrays)
-    print(f"dropped     {len(file) - num:,} puzzles with a cell out of its range, {file.num_left} rows left over")
-    print(f"not mapped  {', '.join(file.not_mapped) or 'nothing'}; rules of {int((rules == UNKNOWN_RULE).sum()):,} "
-          "puzzles are not stated")  # fmt: skip
-    print(f"{options.out}: {num:,} puzzles; genraven describe {options.out}")
+    say(f"dropped     {len(file) - num:,} puzzles with a cell out of its range, {file.num_left} rows left over")
+    say(f"not mapped  {', '.join(file.not_mapped) or 'nothing'}; rules of {int((rules == UNKNOWN_RULE).sum()):,} "
+        "puzzles are not stated")  # fmt: skip
+    say(f"{options.out}: {num:,} puzzles; genraven describe {options.out}")

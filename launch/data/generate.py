@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from genraven.console import say
 from genraven.errors import InputError
 from genraven.files import check_new_folder
 from genraven.outputs import PICTURES, Outputs, save_picture
@@ -22,14 +23,14 @@ def rules(options: argparse.Namespace) -> None:
     """Prints ids, names and splits."""
     for rule in RULES:
         splits = [name for name, held in HELD_OUT_SPLITS.items() if rule.id in held]
-        print(f"{rule.id:2}  {rule.name:20} held out by {', '.join(splits)}")
+        say(f"{rule.id:2}  {rule.name:20} held out by {', '.join(splits)}")
 
 
 def configs(options: argparse.Namespace) -> None:
     """Prints the shipped configs with their first comment."""
     for name in config_names():
         first = (CONFIGS / name).read_text().splitlines()[0]
-        print(f"{name:30} {first.removeprefix('#').strip()}")
+        say(f"{name:30} {first.removeprefix('#').strip()}")
 
 
 def generate(options: argparse.Namespace) -> None:
@@ -64,9 +65,9 @@ def generate(options: argparse.Namespace) -> None:
             titles = [RULES[r].name for r in ids for _ in range(of_each)]
             save_picture(render_sheet(shown, 8, titles=titles, unknown=unknown), outputs[options.picture])
         written = writer.write(out if writer.makes_folder else outputs[out], puzzles, ids)
-    print(f"{out}: {options.num} puzzles of each of {len(ids)} rules, {written}")
+    say(f"{out}: {options.num} puzzles of each of {len(ids)} rules, {written}")
     if options.picture:
-        print(f"{options.picture}: the first {of_each} of each")
+        say(f"{options.picture}: the first {of_each} of each")
 
 
 def _make(rule: int, options: argparse.Namespace) -> "torch.Tensor":

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from genraven.__main__ import command
+from genraven.console import say
 from genraven.process import process_note
 from genraven.run_folder import FROZEN, JOB, LOCAL_LOG, NOTE, REFUSAL
 from genraven.signals import handled_signals
@@ -110,7 +111,7 @@ class Told:
 
     def _say(self, folder: Path, outcome: str) -> None:
         self.num += 1
-        print(f"{self.num}/{self.total} {folder.name}: {outcome}", flush=True)
+        say(f"{self.num}/{self.total} {folder.name}: {outcome}")
 
 
 def surroundings(slot: int, gpus: list[str], num_at_once: int) -> dict[str, str]:

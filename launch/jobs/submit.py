@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from genraven.console import say
 from genraven.errors import InputError
 from genraven.run_folder import CONFIG, JOB, NOTE, SCRIPT, SPEC, read_note, read_summary, slurm_log
 from launch.configs.plugins import named_plugins, plugin_options
@@ -99,7 +100,7 @@ def write_note(folder: Path, job: str, cluster: Cluster, arguments: list[str]) -
     try:
         (folder / SPEC).write_text(json.dumps(note, indent=2) + "\n")
     except OSError as error:
-        print(f"genraven: {folder / SPEC} not written ({error.strerror}): note that it is job {job}", file=sys.stderr)
+        say(f"genraven: {folder / SPEC} not written ({error.strerror}): note that it is job {job}", error=True)
 
 
 def _spec(cluster: Cluster, folder: Path) -> JobSpec:
@@ -119,7 +120,7 @@ def submit(options: argparse.Namespace) -> None:
     see_queue = scheduler.queue_if_up if options.dry_run else scheduler.queue
     check_run(folder, config, cluster.time_s, see_queue(noted_jobs([folder])))
     if options.dry_run:
-        print(render_sbatch(_spec(cluster, folder)), end="")
+        say(render_sbatch(_spec(cluster, folder)).removesuffix("\n"))
         return
     with ExitStack() as stack:
         if not config["run_dir"]:  # named by the second, which another submission may share
@@ -134,7 +135,7 @@ def submit(options: argparse.Namespace) -> None:
             stack.pop_all().close()
             again = [*given(options), *plugin_options(), "--", *arguments]
             again += [] if config["run_dir"] else ["--run_dir", str(folder)]
-            print(f"job {job}: run folder {folder}")
-            print(f"watch   tail -F {folder / JOB / slurm_log(job)}\n        genraven status {folder}")
-            print(f"cancel  scancel {job}")
-            print(f"resume  genraven submit {shlex.join(again)}")
+            say(f"job {job}: run folder {folder}")
+            say(f"watch   tail -F {folder / JOB / slurm_log(job)}\n        genraven status {folder}")
+            say(f"cancel  scancel {job}")
+            say(f"resume  genraven submit {shlex.join(again)}")

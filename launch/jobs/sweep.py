@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from genraven.bounded import read_yaml
+from genraven.console import say
 from genraven.errors import InputError, shown
 from genraven.run_folder import CODE, COMMIT, CONFIG, JOB, RUN_LIST, SCRIPT, SWEEP_STARTS
 from launch.configs.plugins import named_plugins, plugin_options
@@ -163,7 +164,7 @@ def _tell_others(others: dict[str, dict[str, list[Any]]]) -> None:
         return
     options = {name: both for changed in others.values() for name, both in changed.items()}
     said = (f"{name} {shown(before)} instead of {shown(now)}" for name, (before, now) in options.items())
-    print(f"{len(others)} done with other options than now, such as {next(iter(others))}: {', '.join(said)}")
+    say(f"{len(others)} done with other options than now, such as {next(iter(others))}: {', '.join(said)}")
 
 
 def sweep(options: argparse.Namespace) -> int:
@@ -179,10 +180,10 @@ def sweep(options: argparse.Namespace) -> int:
     see_queue = scheduler.queue if cluster and not options.dry_run else scheduler.queue_if_up
     jobs = see_queue(noted_jobs(out / point.name for point in points))
     planned = plan(points, out, cluster, jobs)
-    print(f"{len(points)} runs in {out}: {len(points) - len(planned)} done or at work, {len(planned)} to start")
+    say(f"{len(points)} runs in {out}: {len(points) - len(planned)} done or at work, {len(planned)} to start")
     if options.dry_run:
         more = plugin_options()
-        print("\n".join(f"{run.point.name:40} genraven {shlex.join([*run.point.arguments, *more])}" for run in planned))
+        say("\n".join(f"{run.point.name:40} genraven {shlex.join([*run.point.arguments, *more])}" for run in planned))
     elif planned and cluster:
         _start_array(planned, out, cluster, options.max_parallel)
     elif planned:
@@ -203,10 +204,10 @@ def _start_array(planned: list[Planned], out: Path, cluster: Cluster, max_parall
             for i, run in enumerate(planned):
                 write_note(run.folder / JOB, f"{job}_{i}", cluster, list(run.point.arguments))
             stack.pop_all().close()
-            print(f"job {job}: {folder / SCRIPT}")
-            print(f"watch   genraven status {out}")
-            print(f"cancel  scancel {job}")
-            print("resume  the same command: it starts what is missing or failed")
+            say(f"job {job}: {folder / SCRIPT}")
+            say(f"watch   genraven status {out}")
+            say(f"cancel  scancel {job}")
+            say("resume  the same command: it starts what is missing or failed")
 
 
 def _start_here(planned: list[Planned], out: Path, num_at_once: int) -> int:

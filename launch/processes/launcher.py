@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from contextlib import ExitStack
@@ -13,6 +12,7 @@ from types import FrameType
 from typing import IO
 
 from genraven.__main__ import command
+from genraven.console import say
 from genraven.errors import InputError
 from genraven.paths import user_path
 from genraven.run_folder import CHECKPOINTS, step_checkpoints
@@ -47,9 +47,9 @@ def launch(options: argparse.Namespace) -> int:
         if status in (FINISHED, BAD_INPUT, INTERRUPTED) or ranks.asked_to_stop or restarts == options.max_restarts:
             break
         if restarts and newest_checkpoint(run_dir) == before:  # as a job script decides
-            say(f"status {status}, no new checkpoint since the last restart: not started again")
+            _announce(f"status {status}, no new checkpoint since the last restart: not started again")
             break
-        say(f"status {status}, starting again: {restarts + 1} of at most {options.max_restarts}")
+        _announce(f"status {status}, starting again: {restarts + 1} of at most {options.max_restarts}")
     return status
 
 
@@ -79,9 +79,9 @@ def shared_environment(num: int) -> dict[str, str]:
     return environment
 
 
-def say(text: str) -> None:
+def _announce(text: str) -> None:
     """Prints a decision of the launcher."""
-    print(f"genraven launch: {text}", file=sys.stderr, flush=True)
+    say(f"genraven launch: {text}", error=True)
 
 
 class Ranks:
@@ -160,12 +160,12 @@ class Ranks:
     def _tell(self, rank: int) -> None:
         """Says which process failed first, with the end of its output where that was not shown."""
         code, output = self._processes[rank].returncode, self._outputs[rank]
-        say(f"process {rank} of {len(self._processes)} "
-            + (f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"))  # fmt: skip
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+        _announce(f"process {rank} of {len(self._processes)} {how}")
         if output is not None:
             output.seek(0)
             lines = output.read().decode(errors="replace").splitlines()
-            print("\n".join(f"[{rank}] {line}" for line in lines[-TAIL_LINES:]), file=sys.stderr, flush=True)
+            say("\n".join(f"[{rank}] {line}" for line in lines[-TAIL_LINES:]), error=True)
 
 
 def joint_status(codes: list[int], first: int) -> int:

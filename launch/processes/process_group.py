@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
+from genraven.console import say
 from genraven.errors import InputError
 from launch.errors import unwrapped_errors
 from launch.processes.started_by import by_srun, check_nodes, has
@@ -89,7 +90,7 @@ class ProcessGroup:
     def say(self, text: str) -> None:
         """Prints, once for all processes."""
         if self.rank == 0:
-            print(text, flush=True)
+            say(text)
 
 
 def cluster_plugins(num_nodes: int) -> list[SLURMEnvironment]:

@@ -5,8 +5,8 @@ shell, would make Lightning take this process for one of many: it is removed, be
 """
 
 import os
-import sys
 
+from genraven.console import say
 from genraven.errors import InputError
 
 MASTER = ("MASTER_ADDR", "MASTER_PORT")
@@ -37,8 +37,8 @@ def settle_starter() -> None:
     else:
         forget(*TASKS)
         if left := forget(*(name for name in RANKS if name != "NODE_RANK" or not has(*BY_HAND))):
-            print(f"genraven: {', '.join(left)} of the environment ignored: neither srun, torchrun nor `genraven "
-                  "launch` started this process", file=sys.stderr)  # fmt: skip
+            say(f"genraven: {', '.join(left)} of the environment ignored: neither srun, torchrun nor `genraven "
+                "launch` started this process", error=True)  # fmt: skip
 
 
 def is_alone() -> bool:

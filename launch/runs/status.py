@@ -1,7 +1,6 @@
 """``genraven status``: every run of a folder in one table. Reads small files only, and imports nothing heavy."""
 
 import argparse
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from genraven.bounded import read_text
+from genraven.console import say
 from genraven.errors import InputError
 from genraven.escaping import plain
 from genraven.locks import holder, is_free
@@ -126,7 +126,7 @@ def find_runs(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
         found = is_run(folder)
         inner = [] if found or not depth else sorted(path for path in folder.iterdir() if path.is_dir())
     except OSError as error:
-        print(f"genraven: {folder} passed over: {error.strerror}", file=sys.stderr)
+        say(f"genraven: {folder} passed over: {error.strerror}", error=True)
         return
     if found:
         yield folder
@@ -210,7 +210,7 @@ def rows(folder: Path) -> list[tuple[str, ...]]:
 def status(options: argparse.Namespace) -> None:
     """Prints the table; with ``--watch``, again and again, until Ctrl-C."""
     if options.watch is None:
-        print(table(rows(options.folder)))
+        say(table(rows(options.folder)))
         return
     if not options.watch >= 1:
         raise InputError(f"expected --watch of 1 second or more, got {options.watch:g}.")

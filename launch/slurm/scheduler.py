@@ -4,11 +4,11 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from genraven.console import say
 from genraven.errors import InputError
 from launch.processes.started_by import BY_HAND, RANKS
 from launch.slurm.job_script import Cluster, seconds
@@ -109,8 +109,8 @@ def _check_partition(cluster: Cluster, name: str | None, groups: list[NodeGroup]
 def sbatch(script: Path) -> str:
     """Submits ``script``, which says all that the job asks for; the job's id."""
     if options := sorted(name for name in os.environ if name.startswith("SBATCH_")):
-        print(f"genraven: {', '.join(options)} of the environment not handed on: `genraven submit --help` has options "
-              "for what a job asks for", file=sys.stderr)  # fmt: skip
+        say(f"genraven: {', '.join(options)} of the environment not handed on: `genraven submit --help` has options "
+            "for what a job asks for", error=True)  # fmt: skip
     return _run("sbatch", "--parsable", str(script)).strip().split(";")[0]
 
 
@@ -136,7 +136,7 @@ def queue_if_up(ids: Iterable[str]) -> Jobs | None:
     try:
         return queue(ids)
     except InputError as error:
-        print(f"genraven: jobs not checked: {error}", file=sys.stderr)
+        say(f"genraven: jobs not checked: {error}", error=True)
         return None
 
 
@@ -155,6 +155,6 @@ def check_before(cluster: Cluster, *, dry_run: bool) -> None:
     except InputError as error:
         if not dry_run:
             raise
-        print(f"genraven: cluster not checked: {error}", file=sys.stderr)
+        say(f"genraven: cluster not checked: {error}", error=True)
         return
     check_cluster(cluster, groups)

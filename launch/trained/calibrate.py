@@ -2,7 +2,6 @@
 
 import argparse
 import itertools
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from genraven.console import say
 from genraven.errors import InputError
 from genraven.formats.read import read_mask
 from genraven.metrics.rates import Rate
@@ -53,7 +53,7 @@ def calibrate(options: argparse.Namespace) -> None:
     mask = read_mask(options.mask, total) if options.mask else last_panel_mask(total)
     used = calibration_set(options, data, checkpoint, mask[0])
     for note in used.notes:
-        print(f"genraven: {note}", file=sys.stderr)
+        say(f"genraven: {note}", error=True)
     PuzzleModule.check_mask(used.puzzles, mask)
     numerics = Numerics.of(checkpoint, model.device, options.precision)
     numerics.prepare(model)
@@ -80,7 +80,7 @@ def calibrate(options: argparse.Namespace) -> None:
         found.write(outputs[out])
     if options.out is None and (home(path) / TENSORBOARD).is_dir():
         _show(home(path) / TENSORBOARD, checkpoint["global_step"], found, promises, tested)
-    print("\n".join([*summary(found), *(said(promise, found) for promise in promises), *sight(found), str(out)]))
+    say("\n".join([*summary(found), *(said(promise, found) for promise in promises), *sight(found), str(out)]))
 
 
 def _show(folder: Path, step: int, found: Calibration, promises: Sequence[Promise], tested: Labelled) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from datamodules import GenRAVENDataModule
+from genraven.console import say
 from genraven.errors import InputError
 from genraven.puzzles.spec import RULES
 from genraven.run_folder import EVALUATION, EXPORT, home, read_json, read_summary
@@ -26,8 +27,8 @@ def export(options: argparse.Namespace) -> None:
     description = describe(model, data, checkpoint, home(path))
     weights = model.state_dict()
     write_export(folder, description, weights)
-    print(f"{folder / WEIGHTS}: {description['parameters']} parameters of step {description['step']}")
-    print(folder / DESCRIPTION)
+    say(f"{folder / WEIGHTS}: {description['parameters']} parameters of step {description['step']}")
+    say(folder / DESCRIPTION)
 
 
 def describe(model: PuzzleModule, data: GenRAVENDataModule, checkpoint: dict[str, Any], run: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from genraven.console import say
 from genraven.errors import InputError
 from genraven.formats.read import read_mask, read_puzzles
 from genraven.formats.write import save_array
@@ -108,8 +109,8 @@ def sample(options: argparse.Namespace) -> None:
     with outputs:
         _save(puzzles, outputs, options)
     shared = shared_rules(row_rules(puzzles))
-    print(_files_summary(puzzles, options))
-    print(f"rows share a rule in {int((shared != 0).sum())} of {len(puzzles)} puzzles (C3)")
+    say(_files_summary(puzzles, options))
+    say(f"rows share a rule in {int((shared != 0).sum())} of {len(puzzles)} puzzles (C3)")
 
 
 def complete(options: argparse.Namespace) -> None:
@@ -133,7 +134,7 @@ def complete(options: argparse.Namespace) -> None:
             if options.review is not None:
                 page = to_html(records, source=options.puzzles.name)
                 outputs[options.review].write_text(page, encoding="utf-8")
-        print("\n".join([*decisions_summary(records, audit, options.review), _files_summary(completed, options)]))
+        say("\n".join([*decisions_summary(records, audit, options.review), _files_summary(completed, options)]))
         return
     outputs.add_stale(audit, "the audit beside --out", is_ours=holds_records)  # of completions that were there before
     model, numerics = _load(options)
@@ -153,5 +154,5 @@ def complete(options: argparse.Namespace) -> None:
     with outputs:
         _save(completed, outputs, options, mask)
     shared = shared_rules(row_rules(completed))
-    print(_files_summary(completed, options))
-    print(f"rows share a rule in {int((shared != 0).sum())} of {len(completed)} completed puzzles")
+    say(_files_summary(completed, options))
+    say(f"rows share a rule in {int((shared != 0).sum())} of {len(completed)} completed puzzles")

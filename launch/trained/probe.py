@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from genraven.console import say
 from genraven.errors import InputError
 from genraven.escaping import plain_texts
 from genraven.metrics.rates import Rate
@@ -94,7 +95,7 @@ def probe(options: argparse.Namespace) -> None:
     with outputs, plain_texts():
         outputs[out].write_text(json.dumps(result, indent=2) + "\n")
         _draw(found, before, outputs[picture])
-    print(f"{table(found, before)}\n{out}\n{picture}")
+    say(f"{table(found, before)}\n{out}\n{picture}")
 
 
 def _make_puzzles(seed: int, num_fitted: int, num_scored: int) -> Puzzles:

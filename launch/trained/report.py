@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from genraven.console import say
 from genraven.errors import InputError
 from genraven.outputs import COMMENT, Outputs, has_mark, with_suffix
 from genraven.report.content import compose, default_examples
@@ -46,8 +47,8 @@ def report(options: argparse.Namespace) -> None:
         _write(outputs[twin], to_markdown(page, pictures.name))
     for section in page.sections:
         if section.is_answer:
-            print(_plain(section))
-    print(f"{out}\n{twin}")
+            say(_plain(section))
+    say(f"{out}\n{twin}")
 
 
 def _question(options: argparse.Namespace) -> Question:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from genraven.console import say
 from genraven.errors import InputError
 from genraven.formats.read import read_puzzles
 from genraven.formats.write import save_archive
@@ -51,14 +52,14 @@ def score(options: argparse.Namespace) -> None:
     }
     with outputs:
         save_archive(outputs[options.out], {name: (a.shape, a.dtype, [a]) for name, a in arrays.items()})
-    print("\n".join(most_suspicious(found)))
+    say("\n".join(most_suspicious(found)))
     kind = "log-likelihood" if model.method.likelihood[0] == "exact" else "bound on the log-likelihood"
-    print(f"mean {kind} {found.total.mean():.2f} nats a puzzle\n{options.out}: by puzzle and by cell, in nats")
+    say(f"mean {kind} {found.total.mean():.2f} nats a puzzle\n{options.out}: by puzzle and by cell, in nats")
     if options.spoil:
         rate = Rate((ranks == 1).sum(), torch.tensor(len(ranks)))
         low, high = (x.item() for x in rate.interval())
-        print(f"of puzzles with one cell spoilt, that cell ranks first in {rate.value.item():.1%} [{low:.1%}, "
-              f"{high:.1%}]; chance is {1 / suspicion(found).shape[1]:.1%}")  # fmt: skip
+        say(f"of puzzles with one cell spoilt, that cell ranks first in {rate.value.item():.1%} [{low:.1%}, "
+            f"{high:.1%}]; chance is {1 / suspicion(found).shape[1]:.1%}")  # fmt: skip
 
 
 def scored(model: PuzzleModule, puzzles: Tensor, batch_size: int) -> LogProbability:

@@ -2,7 +2,6 @@
 
 import argparse
 import platform
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from genraven.console import say
 from genraven.errors import InputError
 from genraven.formats.puzzles import UNKNOWN_RULE
 from genraven.methods.method import Confidence
@@ -66,7 +66,7 @@ def complete_trusted(options: argparse.Namespace, puzzles: Tensor, mask: Tensor)
             raise InputError(f"expected --{name.replace('_', '-')} to be {least} or more, got {value}.")
     trusted, numerics = _prepared(options, mask)
     if trusted.promise is not None and trusted.calibration is not None:
-        print(said(trusted.promise, trusted.calibration), flush=True)
+        say(said(trusted.promise, trusted.calibration))
     kept, records = [], list[Record]()
     with numerics.at_work(trusted.model.device):
         for done in completions(
@@ -84,7 +84,7 @@ def complete_trusted(options: argparse.Namespace, puzzles: Tensor, mask: Tensor)
         known = [r.familiarity for r, is_first in zip(records, firsts, strict=True) if is_first]
         check = held_against(trusted.calibration, None if None in known else known)  # type: ignore[arg-type]
         records = _held_against(check, records, accept_unlike=options.accept_unlike)
-        print(check)
+        say(check)
     return torch.cat(kept), records
 
 
@@ -104,9 +104,9 @@ def _held_against(check: Check, records: list[Record], *, accept_unlike: bool) -
     if not check.are_unlike:
         return records
     instead = "accepts some all the same" if accept_unlike else "accepts none (--accept-unlike accepts all the same)"
-    print(f"genraven: these puzzles, as a whole, are unlike those of the calibration (p = {check.p_value:.1g}), and "
-          f"its promise does not hold for them: {instead}; `genraven calibrate --source` calibrates on your own",
-          file=sys.stderr)  # fmt: skip
+    say(f"genraven: these puzzles, as a whole, are unlike those of the calibration (p = {check.p_value:.1g}), and its "
+        f"promise does not hold for them: {instead}; `genraven calibrate --source` calibrates on your own",
+        error=True)  # fmt: skip
     return records if accept_unlike else [replace(record, decision="review") for record in records]
 
 

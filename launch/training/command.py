@@ -35,6 +35,7 @@ from callbacks import (
 from callbacks.loggers import noted_ids
 from callbacks.summary import Origin
 from datamodules import GenRAVENDataModule
+from genraven.console import say
 from genraven.errors import InputError
 from genraven.formats.write import save_array
 from genraven.networks.compiling import compile_blocks
@@ -278,7 +279,7 @@ class GenravenCLI(CommandLine):
         puzzles = torch.cat(self.trainer.predict(model, datamodule=datamodule, **kwargs))  # type: ignore[arg-type]
         with outputs:
             save_array(outputs[PREDICTIONS], puzzles.numpy())
-        print(f"{PREDICTIONS}: {tuple(puzzles.shape)} int8")
+        say(f"{PREDICTIONS}: {tuple(puzzles.shape)} int8")
 
     def validate(self, model: PuzzleModule, datamodule: GenRAVENDataModule, **kwargs: Any) -> None:
         """Scores on the validation puzzles."""
