@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import platform
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -34,10 +35,12 @@ def locked(path: Path, patience_s: Callable[[str], float], note: str = "") -> It
 
     Raises:
         Held: the patience is over.
-        OSError: ``path`` cannot be opened for writing.
+        OSError: ``path`` cannot be opened for writing, or is a link or no regular file: what it leads to is not ours.
     """
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
     try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "Not a regular file", str(path))
         is_held = _wait(handle, patience_s)
         if is_held:
             os.ftruncate(handle, 0)

@@ -66,3 +66,15 @@ def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with locked(tmp_path / "lock", lambda note: 0) as is_held:
         assert not is_held
     assert holder(tmp_path / "lock") is None
+
+
+def test_what_a_link_leads_to_is_not_written(tmp_path: Path) -> None:
+    """As a folder of somebody else's may have one in the place of a lock."""
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "lock").symlink_to(tmp_path / "mine")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("lock", "pipe"):
+        with pytest.raises(OSError, match="symbolic links|regular file"), locked(tmp_path / name, lambda note: 0):
+            pass
+        assert holder(tmp_path / name) is None
+    assert (tmp_path / "mine").read_text() == "mine"

@@ -161,6 +161,21 @@ def test_a_folder_that_is_none_of_a_run_is_not_written_into(
     assert contents(here / "mine") == {name: b"of: my project\n"}
 
 
+@pytest.mark.parametrize("command", ["fit", "evaluate"])
+def test_a_lock_that_leads_elsewhere_is_refused(
+    command: str, run: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(run, "run")
+    Path("mine").write_text("mine")
+    for name in ("run.lock", ".evaluation.json.lock"):
+        (Path("run") / name).unlink(missing_ok=True)
+        (Path("run") / name).symlink_to(here / "mine")
+    words = {"fit": fit(Path("run"), "--trainer.max_steps", "2", "--trainer.limit_val_batches", "0"),
+             "evaluate": ["evaluate", "run", "--puzzles-per-rule", "1", "--device", "cpu"]}  # fmt: skip
+    assert "Too many levels of symbolic links" in error_of(words[command], capsys)
+    assert Path("mine").read_text() == "mine"
+
+
 def test_what_is_none_of_a_job_is_not_removed_with_it(tmp_path: Path) -> None:
     job = tmp_path / FROZEN
     job.parent.mkdir()
