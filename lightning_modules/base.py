@@ -34,7 +34,7 @@ from lightning_modules.averaging import ExponentialMovingAverage
 from lightning_modules.draws import BatchDraw, PlacedDraw
 from lightning_modules.given import check_given, check_puzzles
 from lightning_modules.lightning_internals import forget_metrics, validation_follows
-from lightning_modules.optimization import Schedule, parameter_groups, schedule_factor
+from lightning_modules.optimization import Schedule, parameter_groups, schedule_factor, warn_of_float16
 
 Purpose = Literal["train", "labels", "dropout", "loss", "likelihood", "generate", "complete", "candidates", "probe",
                   "confidence", "reason"]  # fmt: skip
@@ -331,6 +331,7 @@ class PuzzleModule(L.LightningModule, ABC):
         if isinstance(optimizer, torch.optim.Adam) and self.trainer.precision != "16-mixed":
             for group in optimizer.param_groups:  # with float16, Lightning clips no gradients of a fused one
                 group["fused"] = True if group["foreach"] is group["fused"] is None else group["fused"]
+        warn_of_float16(optimizer)
         if self.schedule != "constant" and self.trainer.max_steps < 1:
             raise InputError(f"expected trainer.max_steps with a {self.schedule} schedule, got none: set it.")
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate_factor)

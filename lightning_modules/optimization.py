@@ -3,10 +3,13 @@
 import math
 from typing import Any, Literal
 
+import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 Schedule = Literal["constant", "linear", "cosine"]
 Named = tuple[str, nn.Parameter]
+LEAST_EPS = 1e-4  # of Adam with float16 weights: below the root of the least number that these have
 
 
 def schedule_factor(step: int, *, warmup_steps: int, schedule: Schedule, max_steps: int) -> float:
@@ -34,6 +37,18 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
     others = [(name, parameter) for name, parameter in named if parameter in spared]
     groups: list[dict[str, Any]] = [{"params": decaying}, {"params": others, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
+
+
+def warn_of_float16(optimizer: torch.optim.Optimizer) -> None:
+    """Warns where squared gradients are rounded to 0, and an eps is too small to stand in for them."""
+    for group in optimizer.param_groups:
+        is_half = any(parameter.dtype == torch.float16 for parameter in group["params"])
+        if is_half and group.get("eps", 1.0) < LEAST_EPS:
+            name, eps = type(optimizer).__name__, group["eps"]
+            rank_zero_warn(f"with float16 weights the squared gradients that {name} keeps are 0 below 6e-08, and with "
+                           f"eps {eps:g} small gradients make leaps: set model.optimizer.eps to {LEAST_EPS:g}, or "
+                           "train in 16-mixed.")  # fmt: skip
+            return
 
 
 def _without_decay(module: nn.Module) -> set[Tensor]:
