@@ -211,10 +211,10 @@ def test_generate_sample_complete_evaluate(runs: dict[str, Path], in_tmp_path: P
     expected = torch.cat([generate(RULE_ID[f"position.{r}"], 0, 3) for r in ("xor", "or", "and")])
     assert np.array_equal(puzzles, expected.numpy())
     for family, run in runs.items():
-        assert main(["sample", str(run), "--num", "5", "--out", "s.npy", "--batch-size", "2"]) == 0
+        assert main(["sample", str(run), "--num", "5", "--out", "s.npy", "--batch-size", "2", "--overwrite"]) == 0
         assert np.load("s.npy").shape == (5, *layout.PUZZLE_SHAPE)
         assert Path("s.png").stat().st_size > 1000
-        assert main(["complete", str(run), "p.npy", "--out", "c.npy", "--picture", "c2.png"]) == 0
+        assert main(["complete", str(run), "p.npy", "--out", "c.npy", "--picture", "c2.png", "--overwrite"]) == 0
         completed, given = np.load("c.npy"), ~last_panel_mask(1)[0].numpy()
         assert np.array_equal(completed[:, :, given], puzzles[:, :, given])
         assert main(["evaluate", str(run), "--puzzles-per-rule", "4", "--out", f"{family}.json"]) == 0
@@ -235,7 +235,7 @@ def test_a_mask_of_ones_own(runs: dict[str, Path], in_tmp_path: Path, capsys: py
     mask[4, 2:7] = True
     np.save("m.npy", mask)
     for run in runs.values():
-        assert main(["complete", str(run), "p.npy", "--mask", "m.npy", "--out", "c.npy"]) == 0
+        assert main(["complete", str(run), "p.npy", "--mask", "m.npy", "--out", "c.npy", "--overwrite"]) == 0
         assert np.array_equal(np.load("c.npy")[:, :, ~mask], np.load("p.npy")[:, :, ~mask])
     for value, says in ((False, "leaves none open"), (True, "leaves all open in puzzle 0: generate")):
         np.save("m.npy", np.full((9, 9), value))
@@ -419,7 +419,8 @@ def test_ways_of_sampling_and_completing(runs: dict[str, Path], in_tmp_path: Pat
         ["--completion", "guidance", "--guidance-strength", "3", "--sampler", "dpmpp_2m"],
         ["--completion", "tds", "--particles", "2"],
     ):
-        assert main(["complete", str(runs["diffusion"]), "p.npy", "--steps", "4", *options, "--out", "c.npy"]) == 0
+        complete = ["complete", str(runs["diffusion"]), "p.npy", "--steps", "4", *options]
+        assert main([*complete, "--out", "c.npy", "--overwrite"]) == 0
         written.append(np.load("c.npy"))
     assert len({w.tobytes() for w in written}) == 4
     given = ~last_panel_mask(1)[0].numpy()
@@ -456,3 +457,4 @@ def test_validate_test_and_predict(runs: dict[str, Path], in_tmp_path: Path) -> 
         assert main(["predict", *arguments]) == 0
         assert np.load("predictions.npy").shape == (6, *layout.PUZZLE_SHAPE)
         assert {path.name for path in in_tmp_path.iterdir()} == {"predictions.npy"}
+        Path("predictions.npy").unlink()

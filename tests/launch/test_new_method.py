@@ -48,5 +48,5 @@ def test_from_training_to_the_report(
     )
     assert "expected whole puzzles to train Copying on, got a training set with unknown" in capsys.readouterr().err
     assert not Path("gaps").exists()
-    assert main(["sample", "runs/copy"]) == 2
+    assert main(["sample", "runs/copy", "--overwrite"]) == 2
     assert "expected classes of genraven in a checkpoint, got 'copying.Memory'" in capsys.readouterr().err

@@ -104,7 +104,7 @@ def test_first_weights_tell_runs_apart() -> None:
         (["--model.network.num_heads", "4"], "num_heads 2 instead of 4"),  # whose weights have the same shapes
         (["--model.method.process", "genraven.methods.gaussian.edm.Edm"], "process.class_path"),
         (["--init-from", "missing"], "missing"),
-        (["--ckpt_path", "SOURCE", "--model.optimizer.lr", "0.005"], "init_from None instead of"),
+        (["--ckpt_path", "SOURCE", "--model.optimizer.lr", "0.005"], "got both, of which the first has no effect"),
     ],
 )
 def test_weights_of_another_model_are_refused(
