@@ -15,33 +15,39 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 
-PACKAGES = ("callbacks", "datamodules", "genraven", "launch", "lightning_modules")
-CODE = Path(__file__).absolute().parents[1]
-
 
 class OwnPackages(MetaPathFinder):
-    """Finds ``PACKAGES`` beside this one, and nothing else."""
+    """Finds the packages ``names`` beside this one, and nothing else."""
+
+    def __init__(self, code: Path) -> None:
+        self.code = code
+        self.names: tuple[str, ...] = ("genraven",)
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Of a package; what is within it is found by Python as ever."""
-        return PathFinder.find_spec(name, [str(CODE)]) if name in PACKAGES else None
+        return PathFinder.find_spec(name, [str(self.code)]) if name in self.names else None
 
 
 def find_own_packages() -> None:
-    """From now on ``PACKAGES`` are ours; others of these names that came in before are forgotten."""
-    sys.meta_path.insert(0, OwnPackages())
-    for name in [name for name in sys.modules if name.partition(".")[0] in PACKAGES]:
+    """From now on our packages are found; others of their names that came in before are forgotten."""
+    finder = OwnPackages(Path(__file__).absolute().parents[1])
+    sys.meta_path.insert(0, finder)
+    forget_others(finder)
+    from genraven.installation import PACKAGES  # which says the names: found only now
+
+    finder.names = PACKAGES
+    forget_others(finder)
+
+
+def forget_others(own: OwnPackages) -> None:
+    """Forgets modules of the names of ``own`` that are from elsewhere."""
+    for name in [name for name in sys.modules if name.partition(".")[0] in own.names]:
         module = sys.modules[name]
         places = [getattr(module, "__file__", None) or "", *getattr(module, "__path__", ())]
-        if not any(Path(place).is_relative_to(CODE) for place in places):
+        if not any(Path(place).is_relative_to(own.code) for place in places):
             del sys.modules[name]
-
-
-def command(code: Path = CODE) -> list[str]:
-    """Words that start ``genraven`` in a new process, of the packages in ``code``, with the user's own path."""
-    return [sys.executable, "-P", str(code / "genraven" / "__main__.py")]
 
 
 def main() -> int:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from genraven.__main__ import command
 from genraven.console import Outlet, say
+from genraven.installation import command
 
 TALK = r"""
 import sys

@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from genraven.__main__ import command
 from genraven.console import say
+from genraven.installation import command
 from genraven.process import process_note
 from genraven.run_folder import FROZEN, JOB, LOCAL_LOG, NOTE, REFUSAL
 from genraven.signals import handled_signals

@@ -11,9 +11,9 @@ from contextlib import ExitStack
 from types import FrameType
 from typing import IO
 
-from genraven.__main__ import command
 from genraven.console import say
 from genraven.errors import InputError
+from genraven.installation import command
 from genraven.paths import user_path
 from genraven.run_folder import CHECKPOINTS, step_checkpoints
 from genraven.signals import REQUEUE, SIGNALS, handled_signals

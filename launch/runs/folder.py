@@ -14,11 +14,11 @@ import torch
 import yaml
 from lightning.pytorch.utilities import rank_zero_warn
 
-from genraven.__main__ import CODE
 from genraven.bounded import open_regular, read_text, read_yaml
 from genraven.errors import InputError
 from genraven.files import appears_whole, remove_unfinished, writable_folder
 from genraven.formats.containers import unlike_torch
+from genraven.installation import CODE
 from genraven.run_folder import (
     BEST,
     CHECKPOINTS,

@@ -11,11 +11,11 @@ from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
 
-from genraven.__main__ import CODE as ROOT
-from genraven.__main__ import PACKAGES
 from genraven.errors import InputError
 from genraven.escaping import plain
 from genraven.files import UNFINISHED
+from genraven.installation import CODE as ROOT
+from genraven.installation import PACKAGES
 from genraven.run_folder import CODE, COMMIT, CONFIG, DIFF, LOGS, REFUSAL, SCRIPT, SPEC
 
 

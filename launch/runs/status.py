@@ -216,4 +216,4 @@ def status(options: argparse.Namespace) -> None:
         raise InputError(f"expected --watch of 1 second or more, got {options.watch:g}.")
     from launch.runs.live import watch  # rich takes its time to import
 
-    watch(lambda: rows(options.folder), options.watch)
+    watch(lambda: rows(options.folder), options.watch, columns=COLUMNS, numbers=NUMBERS)

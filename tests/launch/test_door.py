@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from tiny import fit
 
-from genraven.__main__ import CODE, PACKAGES, command, find_own_packages
+from genraven.__main__ import find_own_packages
+from genraven.installation import CODE, PACKAGES, command
 
 SCRIPT = "import re, sys\nfrom genraven.__main__ import main\nsys.exit(main())\n"  # as pip writes it
 

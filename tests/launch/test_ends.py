@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from tiny import fault, fit, steps
 
-from genraven.__main__ import command
 from genraven.errors import InputError
+from genraven.installation import command
 from launch.cli import main
 from launch.errors import explained_exits
 

@@ -15,7 +15,7 @@ import pytest
 from tiny import BY_DEVICE, MAX_STEPS, assert_same_run, curves, fault, fit, last_state, leftovers, steps
 
 from callbacks.curve import read_curve
-from genraven.__main__ import command
+from genraven.installation import command
 from genraven.signals import REQUEUE
 from launch.cli import main
 from launch.processes.started_by import STARTED
