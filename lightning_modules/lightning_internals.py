@@ -14,7 +14,13 @@ import lightning as L
 from jsonargparse._common import parsing_settings
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.cli import LightningCLI
-from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies import (
+    DDPStrategy,
+    DeepSpeedStrategy,
+    FSDPStrategy,
+    ModelParallelStrategy,
+    Strategy,
+)
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from torch import Tensor
 
@@ -99,6 +105,15 @@ def count_other_batches(checkpoint: dict[str, Any], before: int, now: int) -> No
         unfinished = counts["ready"] - counts["completed"]
         counts |= dict.fromkeys(("ready", "started", "processed"), counts["ready"] // before * now)
         counts["completed"] = counts["ready"] - unfinished
+
+
+def writes_folders(strategy: Strategy) -> bool:
+    """Does ``strategy`` write a checkpoint as a folder of shards?"""
+    if isinstance(strategy, FSDPStrategy):
+        return strategy._state_dict_type == "sharded"
+    if isinstance(strategy, ModelParallelStrategy):
+        return bool(strategy._save_distributed_checkpoint)
+    return isinstance(strategy, DeepSpeedStrategy)
 
 
 class ExchangedWeights(WeightAveraging):

@@ -31,12 +31,14 @@ from genraven.run_folder import (
     STEP_NAMES,
     SUMMARY,
     TENSORBOARD,
+    is_run,
     step_checkpoints,
     step_of,
 )
 from launch.configs.identity import refuse_other
 from launch.configs.registry import is_plain
 from launch.runs.exported import WEIGHTS, is_export, read_export
+from launch.runs.shards import is_sharded, refuse_shards
 
 STARTED = "GENRAVEN_STARTED"  # names a new run's folder, the same one in all of its processes
 
@@ -56,8 +58,12 @@ class RunFolder:
         """The checkpoint to go on from: of the newest step, at worst the best; None where there is none.
 
         What is broken is named and passed over.
+
+        Raises:
+            InputError: it is a folder of shards, or cannot be read.
         """
         for path in [*step_checkpoints(self.checkpoints).values(), *self.checkpoints.glob(BEST)]:
+            refuse_shards(path)
             if is_whole(path):
                 return path
             rank_zero_warn(f"{path} is torn or corrupt, and passed over.")
@@ -104,6 +110,9 @@ class RunFolder:
 
     def check_owner(self, config: dict[str, Any]) -> None:
         """Raises InputError when the folder belongs to another model or data config, or to something else."""
+        if not is_run(self.path) and is_sharded(self.path):
+            raise InputError(f"expected a run folder, or a new one, got {self.path}, a checkpoint: give another "
+                             "--run_dir.")  # fmt: skip
         if owner := self.config():
             refuse_other(owner, config, self.path)
         elif not (self.checkpoints.is_dir() or (self.path / FROZEN).exists()):
@@ -192,8 +201,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def find_checkpoint(run: Path | str) -> Path:
-    """The checkpoint meant by a path: itself, the newest of a run folder, or the weights of an exported model."""
+    """The checkpoint meant by a path: itself, the newest of a run folder, or the weights of an exported model.
+
+    Raises:
+        InputError: there is none, or it is a folder of shards.
+    """
     run = Path(run)
+    if not is_run(run):
+        refuse_shards(run)
     if not run.is_dir():
         return run
     if is_export(run):

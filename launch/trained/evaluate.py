@@ -32,6 +32,7 @@ from launch.errors import explained_exits
 from launch.processes.process_group import ProcessGroup, joined_processes
 from launch.runs.exported import is_export
 from launch.runs.folder import find_checkpoint
+from launch.runs.shards import is_sharded
 from launch.runs.status import named_runs
 from launch.trained.certainty import Calibrated, said
 from launch.trained.load import load_run
@@ -106,7 +107,7 @@ def evaluate(options: argparse.Namespace) -> int:
 
 def _find_runs(place: Path, out: Path | None) -> dict[str, Path]:
     """What to evaluate, by name."""
-    is_one = not place.is_dir() or is_export(place)
+    is_one = not place.is_dir() or is_export(place) or is_sharded(place)
     runs = {str(place): place} if is_one else named_runs(place)
     if out is not None and len(runs) > 1:
         raise InputError(f"expected one run with --out, got {len(runs)}: leave it out, each run has its own file.")

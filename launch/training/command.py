@@ -54,7 +54,14 @@ from launch.training.complaints import one_line
 from launch.training.initial_weights import load_initial
 from launch.training.loggers import keep_in_order, make_loggers, take_specs, usual_logger
 from launch.training.monitoring import MONITORING, monitors, progress_bar
-from launch.training.options import add_options, check_best_by, check_callbacks, check_gaps, settle_options
+from launch.training.options import (
+    add_options,
+    check_best_by,
+    check_callbacks,
+    check_gaps,
+    check_strategy,
+    settle_options,
+)
 from launch.training.precision import default_precision
 from lightning_modules import PuzzleModule
 from lightning_modules.lightning_internals import CommandLine, set_ddp, set_root_folder
@@ -211,6 +218,7 @@ class GenravenCLI(CommandLine):
         model.check_labels()
         check_best_by(self._options.best_by, datamodule)
         check_callbacks(self.trainer)
+        check_strategy(self.trainer)
         with unwrapped_errors(ValueError, TypeError):
             model.configure_optimizers()
         self._divide_batch(datamodule)

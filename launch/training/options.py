@@ -15,6 +15,7 @@ from genraven.paths import user_path
 from genraven.puzzles.corrupt import Corruption
 from launch.training.monitoring import MONITORING
 from lightning_modules import PuzzleModule
+from lightning_modules.lightning_internals import writes_folders
 
 PATHS = ("run_dir", "init_from", "ckpt_path", "data.source", "data.eval_source", "data.cache_dir")
 READS_UNKNOWN = "model.init_args.network.init_args.reads_unknown"
@@ -119,3 +120,12 @@ def check_callbacks(trainer: L.Trainer) -> None:
         if any(isinstance(callback, finder) for callback in trainer.callbacks):  # type: ignore[attr-defined]
             raise InputError(f"expected a recipe that the config says, got the callback {finder.__name__}, which would "
                              f"look for another: set {instead} instead.")  # fmt: skip
+
+
+def check_strategy(trainer: L.Trainer) -> None:
+    """Raises InputError on a strategy whose checkpoints no other command could read."""
+    if writes_folders(trainer.strategy):
+        name = type(trainer.strategy).__name__
+        raise InputError(f"expected a strategy whose checkpoints are one file each, got {name}, which writes folders "
+                         "of shards: use trainer.strategy ddp, or set its state_dict_type to full or its "
+                         "save_distributed_checkpoint to false, where it has one.")  # fmt: skip
