@@ -190,6 +190,7 @@ class RunSummary(L.Callback):
             "max_steps": trainer.max_steps,
             "family": getattr(pl_module, "family", None),
             "architecture": getattr(pl_module, "architecture", None),
+            "prior": getattr(pl_module, "prior", None),
             "network": type(network).__name__.lower(),
             "parameters": sum(p.numel() for p in network.parameters()),
             "time_left_s": None,

@@ -76,7 +76,7 @@ Kind = Literal["text", "texts", "number", "numbers", "object"]
 """Of a value in a small file: lists of texts, objects whose values are finite numbers, any other object."""
 SUMMARY_KINDS: Mapping[str, Kind] = {
     **dict.fromkeys(("state", "reason", "family", "architecture", "network", "device", "processor", "stopped"), "text"),
-    **dict.fromkeys(("data_source", "eval_source"), "text"),
+    **dict.fromkeys(("data_source", "eval_source", "prior"), "text"),
     "updated": "text", "process": "object",
     **dict.fromkeys(("trained", "held_out", "eval_rules"), "texts"),
     **dict.fromkeys(("step", "max_steps", "parameters", "samples_per_rule", "examples_per_rule"), "number"),

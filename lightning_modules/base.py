@@ -28,6 +28,7 @@ from genraven.methods.method import Draw, Family, LogProbability, Method, Sampli
 from genraven.metrics.memorization import TrainingIndex
 from genraven.metrics.scores import ScoreResults, Scores
 from genraven.metrics.table import SCORES
+from genraven.networks.prior import Prior, prior_of
 from genraven.puzzles.masks import last_panel_mask, without
 from genraven.puzzles.spec import NUM_RULES
 from lightning_modules.averaging import ExponentialMovingAverage
@@ -122,12 +123,18 @@ class PuzzleModule(L.LightningModule, ABC):
             raise InputError(f"expected a method of the {self.family} family, got {type(self.method).__name__}, of the "
                              f"{self.method.family} one: use the other module.")  # fmt: skip
         self.method.check_network(self.network)
+        prior_of(self.network)
         self.method.check_sampling(self.network, self.method.sampling)
 
     @property
     def architecture(self) -> str:
         """The name that the field has for what is trained."""
         return self.method.architecture(self.network)
+
+    @property
+    def prior(self) -> Prior:
+        """What its network is given of puzzles before it learns."""
+        return prior_of(self.network)
 
     def configure_callbacks(self) -> list[L.Callback]:
         """The average of the weights."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from genraven.escaping import address
 from genraven.metrics.table import label
+from genraven.networks.prior import STRUCTURED
 from genraven.report import budgets, quality
 from genraven.report.certainty import certainty, spoilt_givens
 from genraven.report.contest import by_examples, groups
@@ -25,6 +26,14 @@ from genraven.report.spoilt_data import against_clean
 from genraven.run_folder import BEST
 
 Ask = Callable[[Sequence[Run]], Question]
+MEANT = (
+    "A structured prior means that the network is given, of each panel, the five sets of attribute values that a rule "
+    "speaks of; a rule held out is then a known relation on a new attribute."
+)
+NO_CONTEST = (
+    "A structured model is never held against a general one: they differ in what they were given, whatever their "
+    "families."
+)
 MANY = 8
 """Rules, more than which are counted instead of named."""
 
@@ -40,9 +49,10 @@ def compose(runs: Sequence[Run], notes: Sequence[str], ask: Ask, home: Path) -> 
     """
     datasets: dict[tuple[tuple[str, str], ...], list[Run]] = {}
     for run in runs:
-        datasets.setdefault(tuple(sorted(run.dataset.items())), []).append(run)
+        datasets.setdefault(tuple(sorted(run.contest.items())), []).append(run)
     finished = Counter({key: sum(run.is_evidence for run in group) for key, group in datasets.items()})
     ordered = sorted(datasets, key=lambda key: (-finished[key], dict(key).get(CORRUPTION) != CLEAN, key))
+    priors = {run.prior for run in runs}
     sections: list[Section] = []
     for number, key in enumerate(ordered, 1):
         group = datasets[key]
@@ -51,10 +61,12 @@ def compose(runs: Sequence[Run], notes: Sequence[str], ask: Ask, home: Path) -> 
     if len(ordered) > 1:
         spoilt = against_clean([(dict(key), datasets[key]) for key in ordered])
         but = ", but for what spoilt data cost" if spoilt else ""
-        said = Text(f"The runs learn or are asked different things, which are not compared with each other{but}. They "
-                    "differ in:")  # fmt: skip
+        never = "" if len(priors) == 1 else f"{NO_CONTEST} "
+        said = Text(f"The runs learn or are asked different things, which are not compared with each other{but}. "
+                    f"{never}They differ in:")  # fmt: skip
         listed = [Item(f"{i}: {text}") for i, text in enumerate(_apart([dict(key) for key in ordered]), 1)]
-        sections.insert(0, Section(f"{len(ordered)} data sets", [said, Items(listed), *spoilt]))
+        kinds = "data sets" if len(priors) == 1 else "groups of runs"
+        sections.insert(0, Section(f"{len(ordered)} {kinds}", [said, Items(listed), *spoilt]))
     if notes:
         sections.append(Section("Passed over", [Items([Item(note) for note in notes])]))
     return Page("Diffusion or autoregressive? What these runs say", sections)
@@ -132,11 +144,13 @@ def _answer(runs: Sequence[Run], advice: Advice, question: Question, mark: str) 
              "What to measure next": advice.next_steps}  # fmt: skip
     facts = [(word, [_item(finding) for finding in found]) for word, found in parts.items() if found]
     budget = "" if question.budget is None else f", trained with at most {question.budget:g} {question.unit}"
-    told = "; ".join(f"{word} {_brief(text)}" for word, text in runs[0].dataset.items()) or "data set not known"
+    words = runs[0].contest if runs[0].dataset else {"data set": "not known", **runs[0].contest}
+    told = "; ".join(f"{word} {_brief(text)}" for word, text in words.items())
     growth = "" if question.growth == 1 else f", times {question.growth:g} in a year"
     asked = (f"Asked: {question.goal}, {question.examples:,} examples per rule{_in_all(runs, question)}{growth}"
              f"{budget}. {first_upper(told)}.")  # fmt: skip
-    return Section(mark + advice.headline, [Facts(facts), Text(asked)], is_answer=True)
+    meant = [Text(MEANT)] if runs[0].prior == STRUCTURED else []
+    return Section(mark + advice.headline, [Facts(facts), Text(asked), *meant], is_answer=True)
 
 
 def _in_all(runs: Sequence[Run], question: Question) -> str:
@@ -196,7 +210,7 @@ def _table(runs: Sequence[Run], home: Path) -> list[Block]:
         final = run.final
         counts = [final.scores[metric].count for metric in scores if metric in final.scores] if final else []
         lines.append([
-            _link(run, home), run.state if run.state != "new" else "never started", run.architecture or DASH,
+            _link(run, home), run.state if run.state != "new" else "never started", run.architecture or DASH, run.prior,
             size(run.parameters).removesuffix(" parameters"), _examples(run), count(run.step),
             *(shown(final.scores.get(metric) if final else None) for metric in scores),
             count(max(counts, default=None)), final.split if final else DASH, _seeds(run),
@@ -204,8 +218,8 @@ def _table(runs: Sequence[Run], home: Path) -> list[Block]:
             DASH if run.flops is None else short(run.flops),
             DASH if run.money is None else f"{run.money:.2f}", ", ".join(run.collapse) or DASH, run.message,
         ])  # fmt: skip
-    headings = ["run", "state", "architecture", "size", "examples per rule", "step", *map(label, scores), "puzzles",
-                "of", "seeds", "device-hours", "FLOPs", "money", "collapse", "message"]  # fmt: skip
+    headings = ["run", "state", "architecture", "prior", "size", "examples per rule", "step", *map(label, scores),
+                "puzzles", "of", "seeds", "device-hours", "FLOPs", "money", "collapse", "message"]  # fmt: skip
     done = sum(run.is_evidence for run in runs)
     splits = {run.final.split for run in runs if run.is_evidence and run.final}
     note = (

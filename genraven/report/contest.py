@@ -148,6 +148,9 @@ def by_budget(variants: Sequence[Variant], samples: int, axis: str, metric: str)
 
 
 def _field(candidates: Mapping[str, Sequence[Candidate]], metric: str) -> dict[str, Choice]:
+    priors = sorted({one.point.first.prior for found in candidates.values() for one in found})
+    if len(priors) > 1:  # then what differs is not the family
+        raise ValueError(f"expected runs of one prior in a contest, got {' and '.join(priors)}")
     chosen = {name: choose(points, metric) for name, points in candidates.items()}
     return {name: choice for name, choice in chosen.items() if choice}
 

@@ -20,7 +20,11 @@ def likelihood(variants: Sequence[Variant], samples: int) -> list[Block]:
          "bound from above" if _is_bound(variant, samples) else "exact", str(len(values))]
         for variant, values in having
     ]  # fmt: skip
-    pairs = [(a, b) for a, b in combinations([variant for variant, _ in having], 2) if a.first.family != b.first.family]
+    pairs = [
+        (a, b)
+        for a, b in combinations([variant for variant, _ in having], 2)
+        if a.first.family != b.first.family and a.first.prior == b.first.prior
+    ]
     told = [Item(decided(a, b, samples, len(pairs))) for a, b in pairs]
     caption = f"Of held-back puzzles at {samples:,} examples per rule; lower is better."
     caption += f" Differences are corrected for {len(pairs)} pairs." if len(pairs) > 1 else ""

@@ -12,7 +12,7 @@ import numpy as np
 
 from genraven.metrics.table import COMPLETED, SCORES
 from genraven.report.forecast import Forecast, forecast
-from genraven.report.runs import Result, Run
+from genraven.report.runs import PRIOR, Result, Run
 from genraven.report.statistics import CONFIDENCE, Interval, Repeats, difference
 
 SAME_BUDGET = 1.1
@@ -254,7 +254,7 @@ def _key(run: Run, *, of_size: bool = True) -> str:
     """What repeats agree in, but for the number of examples."""
     decoding = run.final.decoding if run.final else {}
     split = run.final.split if run.final else None
-    told: dict[str, object] = {"family": run.family, "architecture": run.architecture, "split": split}
+    told: dict[str, object] = {"family": run.family, "architecture": run.architecture, PRIOR: run.prior, "split": split}
     told |= {"parameters": run.parameters} if of_size else {}
     return json.dumps([told, dict(run.settings), dict(decoding)], sort_keys=True, default=str)
 

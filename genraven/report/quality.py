@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from genraven.metrics.table import MAIN, label
+from genraven.networks.prior import GENERAL
 from genraven.report import figures
 from genraven.report.collapse import collapses
 from genraven.report.contest import Choice, by_examples, groups
@@ -42,6 +43,11 @@ def looks_of(variants: Sequence[Variant]) -> dict[str, tuple[str, str]]:
     return looks([*groups(variants, "architecture"), *(row.architecture for row in published())])
 
 
+def _is_beside_study(variants: Sequence[Variant]) -> bool:
+    """Are they of the prior that the study's models have?"""
+    return all(variant.first.prior == GENERAL for variant in variants)
+
+
 def standing_for(fields: Mapping[int, Mapping[str, Choice]], name: str) -> dict[int, Choice]:
     """By examples, who stands for one family or architecture."""
     return {size: field[name] for size, field in fields.items() if name in field}
@@ -54,7 +60,7 @@ def against_examples(variants: Sequence[Variant], prefix: str) -> list[Block]:
     """Each architecture's curve, all other points and runs as dots, the study's dashed."""
     look, panels, rows = looks_of(variants), [], []
     for metric in MAIN:
-        lines = _study_lines(metric, look)
+        lines = _study_lines(metric, look) if _is_beside_study(variants) else []
         fields, told = by_examples(variants, metric, by="architecture"), []
         for name in groups(variants, "architecture"):
             chosen = {size: choice.point for size, choice in standing_for(fields, name).items()}
@@ -74,8 +80,10 @@ def against_examples(variants: Sequence[Variant], prefix: str) -> list[Block]:
         return []
     caption = ("Look for the line that is highest at the examples you have, and for lines that cross. Each line joins "
                "the means of an architecture's repeats, of the model and checkpoint chosen on validation puzzles; "
-               f"dots are single runs at their ends. {INTERVALS} Dashed, hollow: the study ({SOURCE}), its best "
-               "models at 40 rules and a million steps, without counts and without novel C3.")  # fmt: skip
+               f"dots are single runs at their ends. {INTERVALS}")  # fmt: skip
+    if _is_beside_study(variants):
+        caption += (f" Dashed, hollow: the study ({SOURCE}), its best models at 40 rules and a million steps, without "
+                    "counts and without novel C3.")  # fmt: skip
     headings = ["model", "examples per rule", "in all", *map(label, main), "runs", "puzzles", "of"]
     of_all = "Every model and recipe: means of repeats at the end of their trainings."
     return [Picture(panels, caption, Table(headings, rows, of_all))]
@@ -186,7 +194,7 @@ def against_size(variants: Sequence[Variant], samples: int, prefix: str) -> list
     having = [(variant, variant.points[samples]) for variant in variants if samples in variant.points]
     having = [(variant, point) for variant, point in having if variant.first.parameters]
     for metric in MAIN:
-        lines, told = _study_marks(metric, samples, look), []
+        lines, told = _study_marks(metric, samples, look) if _is_beside_study(variants) else [], []
         for variant, point in having:
             interval, name = point.interval(metric), variant.first.architecture or ""
             if interval:
@@ -199,8 +207,10 @@ def against_size(variants: Sequence[Variant], samples: int, prefix: str) -> list
     for variant, point in having:
         rows.append([variant.label, *(shown(point.interval(metric)) for metric in main), num_runs(point)])
     caption = (f"Models on {samples:,} examples per rule, the measured number nearest to the question's. Does a larger "
-               f"one of the same colour help? {INTERVALS} Hollow: the study's models at the nearest number of "
-               "examples, which are far larger and learned 40 rules.")  # fmt: skip
+               f"one of the same colour help? {INTERVALS}")  # fmt: skip
+    if _is_beside_study(variants):
+        caption += (" Hollow: the study's models at the nearest number of examples, which are far larger and learned "
+                    "40 rules.")  # fmt: skip
     table = Table(["model", *map(label, main), "runs"], rows)
     return [Picture(panels, caption, table)] if panels else []
 
@@ -248,8 +258,10 @@ def by_rule(variants: Sequence[Variant], samples: int, metric: str, prefix: str)
         said.append(f"{choice.label}: {_correlations(choice.point)}")
         rows += [[choice.label, rule, f"{c3:.3f}", f"{done:.3f}"] for rule, (c3, done) in shares.items()]
     caption = (f"One panel for each architecture on {samples:,} examples per rule, one mark for each rule, means of "
-               f"repeats. Does a model complete best what it generates most? Pearson's r: {'; '.join(said)}. The study "
-               "saw about 0.8 in its models.")  # fmt: skip
+               f"repeats. Does a model complete best what it generates most? Pearson's r: "
+               f"{'; '.join(said)}.")  # fmt: skip
+    if _is_beside_study(variants):
+        caption += " The study saw about 0.8 in its models."
     table = Table(["model", "rule", "C3", "completion"], rows)
     return [Picture(panels, caption, table)] if panels else []
 

@@ -6,15 +6,16 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from genraven.bounded import read_json, read_text, read_yaml
 from genraven.errors import InputError, shown
 from genraven.escaping import plain
 from genraven.metrics.table import OF_A_PUZZLE, SCORES
+from genraven.networks.prior import Prior, prior_by_name
 from genraven.report.dataset import asks, dataset_of, examples_per_rule, flat, in_words, is_stream
 from genraven.report.evaluation import Evaluation, unpack_hits
-from genraven.report.runs import EVIDENCE, Json, Number, Result, Run, Seeds, Share
+from genraven.report.runs import EVIDENCE, PRIOR, Json, Number, Result, Run, Seeds, Share
 from genraven.report.trust import Trust, read_trust
 from genraven.run_folder import (
     CALIBRATION,
@@ -38,7 +39,7 @@ LEFT_OUT = (  # what is said elsewhere, or changes nothing that is learned
     "data.corruption", "data.eval_", "model.init_args.network.init_args.reads_unknown",
 )  # fmt: skip
 SECONDS_PER_HOUR = 3600
-INIT = "init_from"
+INIT, NETWORK = "init_from", "model.init_args.network.class_path"
 RESULT_KINDS: Mapping[str, Kind] = {
     **dict.fromkeys(("split", "checkpoint", "weights", "eval_source", "calibration"), "text"),
     **dict.fromkeys(("sampling", "numerics", "metrics", "certainty"), "object"),
@@ -84,6 +85,7 @@ def _read(name: str, path: Path, state: str, message: str, notes: list[str]) -> 
         state=state,
         family=facts.get("family"),
         architecture=facts.get("architecture"),
+        prior=_prior(options, facts),
         parameters=_whole(facts.get("parameters")),
         samples_per_rule=samples,
         is_stream=streams,
@@ -106,6 +108,21 @@ def _read(name: str, path: Path, state: str, message: str, notes: list[str]) -> 
         path=path,
         message=message,
     )
+
+
+def _prior(options: Json, facts: Json) -> Prior:
+    """As it was noted; of runs older than the note, by the class of their network.
+
+    Raises:
+        ValueError: something else was noted.
+    """
+    noted = facts.get(PRIOR) or options.get(PRIOR)
+    if noted is None:
+        noted = prior_by_name(str(options.get(NETWORK) or facts.get("network") or ""))
+    if noted not in get_args(Prior):
+        raise ValueError(f"prior {shown(noted)}")
+    prior: Prior = noted
+    return prior
 
 
 def _of_kinds(found: Json, kinds: Mapping[str, Kind]) -> dict[str, Any]:

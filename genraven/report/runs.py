@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from genraven.networks.prior import GENERAL, Prior
 from genraven.report.statistics import wilson
 from genraven.report.trust import Trust
 from genraven.run_folder import BEST
 
+PRIOR = "prior"
 EVIDENCE = ("finished", "stopped")
 """States whose scores count: ``stopped`` before its last step, at the step that was reached."""
 Json = Mapping[str, Any]
@@ -109,6 +111,8 @@ class Run:
     """As ``genraven status`` has it."""
     family: str | None = None
     architecture: str | None = None
+    prior: Prior = GENERAL
+    """What its network was given of puzzles before it learned."""
     parameters: int | None = None
     samples_per_rule: int | None = None
     """Examples of each rule that it learned from: of an endless stream those that it saw, each once; of a whole file
@@ -136,7 +140,7 @@ class Run:
     stopped_itself: bool = False
     """Its own recipe ended it before its last step, such as at a collapse: it was not cut short."""
     dataset: Mapping[str, str] = field(default_factory=dict)
-    """What is learned and asked, but for the number of examples: only runs that agree in it are compared."""
+    """What is learned and asked, but for the number of examples."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """All else that was set, but for seeds: runs that agree in it are repeats."""
     seeds: Seeds = Seeds()
@@ -145,6 +149,11 @@ class Run:
     """How far it knows when it is wrong, where it was calibrated."""
     path: Path | None = None
     message: str = ""
+
+    @property
+    def contest(self) -> dict[str, str]:
+        """Data set and prior: only runs that agree in it are compared."""
+        return {**self.dataset, PRIOR: self.prior}
 
     @property
     def money(self) -> float | None:

@@ -10,8 +10,10 @@ STARTS = ("run_dir", "ckpt_path", "weights_only")
 """Said of one start, not of the run."""
 PLACES = ("data.cache_dir",)
 """Where things lie on a machine."""
+DERIVED = ("prior",)
+"""What others say already."""
 MAY_CHANGE = (
-    *STARTS, *PLACES,
+    *STARTS, *PLACES, *DERIVED,
     # what is kept, watched and shown
     "checkpoint_every_n_steps", "best_by", "pictures", "collapse", "cost", "trainer.logger",
     "trainer.log_every_n_steps",
@@ -70,7 +72,7 @@ def changed_options(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[s
     old, new = ({name: value for part, tree in config.items() for name, value in flat(tree, part).items()}
                 for config in (before, now))  # fmt: skip
     names = sorted(name for name in old.keys() | new.keys() if may_change(name) or name == CALLBACKS)
-    values = {name: [old.get(name), new.get(name)] for name in names if not name.startswith(STARTS)}
+    values = {name: [old.get(name), new.get(name)] for name in names if not name.startswith((*STARTS, *DERIVED))}
     return {name: both for name, both in values.items() if both[0] != both[1]}
 
 

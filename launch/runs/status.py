@@ -14,13 +14,14 @@ from genraven.console import say
 from genraven.errors import InputError
 from genraven.escaping import plain
 from genraven.locks import holder, is_free
+from genraven.networks.prior import prior_by_name
 from genraven.process import is_alive
 from genraven.run_folder import JOB, LOCK, LOGS, REFUSAL, SUMMARY, is_run, read_note, read_summary
 from launch.slurm import scheduler
 
 DEPTH = 4  # of folders within folders
 SILENT_AFTER_S = 900
-COLUMNS = ("run", "state", "step", "C3", "completion", "puzzles/s", "left", "message")
+COLUMNS = ("run", "state", "prior", "step", "C3", "completion", "puzzles/s", "left", "message")
 NUMBERS = {"step", "C3", "completion", "puzzles/s", "left"}
 IN_QUEUE = {"PENDING": "queued", "CONFIGURING": "queued", "COMPLETING": "ending"}
 
@@ -162,6 +163,7 @@ def row(name: str, status: RunStatus) -> tuple[str, ...]:
     return (
         plain(name),
         status.state,
+        summary.get("prior") or (prior_by_name(summary["network"]) if "network" in summary else ""),
         "" if step is None else f"{step}/{most}" if most > 0 else str(step),
         _rate(metrics.get("val/c3")),
         _rate(completion),

@@ -192,6 +192,7 @@ def run_facts(model: PuzzleModule, data: GenRAVENDataModule) -> dict[str, Any]:
     return {
         "family": model.family,
         "architecture": model.architecture,
+        "prior": model.prior,
         "parameters": sum(p.numel() for p in model.network.parameters()),
         "samples_per_rule": data.samples_per_rule,
         "trained": [RULES[rule].name for rule in data.trained],

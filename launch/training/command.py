@@ -60,6 +60,7 @@ from launch.training.options import (
     check_callbacks,
     check_gaps,
     check_strategy,
+    note_prior,
     settle_options,
 )
 from launch.training.precision import default_precision
@@ -145,6 +146,7 @@ class GenravenCLI(CommandLine):
             only_model = Namespace({"subcommand": self.subcommand, self.subcommand: model})
             self.model = self.part(self.parser.instantiate(only_model, instantiate_groups=False), "model")
             self.config_init = self.parser.instantiate(others)
+        note_prior(self.resolved, self.model)
         self.datamodule = self.part(self.config_init, "data")
         self.trainer = self.instantiate_trainer()
 

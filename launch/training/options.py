@@ -11,6 +11,7 @@ from datamodules import GenRAVENDataModule
 from datamodules.sources import can_leave_gaps, content_digest
 from genraven.errors import InputError
 from genraven.formats.read import open_puzzles
+from genraven.networks.prior import Prior
 from genraven.paths import user_path
 from genraven.puzzles.corrupt import Corruption
 from launch.training.monitoring import MONITORING
@@ -47,6 +48,8 @@ def add_options(parser: LightningArgumentParser) -> None:
                         "null does so on GPUs, where it soon pays.")  # fmt: skip
     parser.add_argument("--timeout_s", type=int, default=600, help="Seconds after which a process that does not "
                         "answer ends the others.")  # fmt: skip
+    parser.add_argument("--prior", type=Prior | None, default=None, help="What the network is given of puzzles before "
+                        "it learns: noted in the config of a run; follows from the network.")  # fmt: skip
     for name, options in MONITORING.items():
         parser.add_class_arguments(options, name)
 
@@ -99,6 +102,14 @@ def _check_dependences(options: Any) -> None:
         if are_both:
             raise InputError(f"expected --{name} or --{other}, got both, of which the first has no effect: leave one "
                              "out.")  # fmt: skip
+
+
+def note_prior(config: dict[str, Any], model: PuzzleModule) -> None:
+    """Notes the prior of ``model`` in its resolved ``config``; raises InputError where that says another."""
+    if config["prior"] not in (None, model.prior):
+        raise InputError(f"expected --prior {model.prior} with {model.architecture}, got {config['prior']}: it follows "
+                         "from the network, leave it out.")  # fmt: skip
+    config["prior"] = model.prior
 
 
 def check_gaps(model: PuzzleModule, data: GenRAVENDataModule) -> None:

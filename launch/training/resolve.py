@@ -9,7 +9,7 @@ from launch.errors import refused_by_constructors, unwrapped_errors
 from launch.runs.folder import given_checkpoint
 from launch.training.command import GenravenCLI, quiet_lightning
 from launch.training.loggers import take_specs
-from launch.training.options import check_gaps
+from launch.training.options import check_gaps, note_prior
 
 COMPLAINTS = (ValueError, TypeError)
 
@@ -39,6 +39,7 @@ class Resolver(GenravenCLI):
             take_specs(self.config.fit.trainer)  # to make one is to open what it writes to
             with torch.device("meta"), refused_by_constructors():
                 found = self.parser.instantiate(self.config).fit
+                note_prior(config, found.model)
                 check_gaps(found.model, found.data)
                 found.model.check_labels()
         return config

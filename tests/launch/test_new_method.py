@@ -38,6 +38,7 @@ def test_from_training_to_the_report(
     assert np.load("samples.npy").shape == (6, 3, 9, 9)
     found = json.loads(Path("runs/copy/evaluation.json").read_text())
     assert found["run"]["architecture"] == "Copy"
+    assert found["run"]["prior"] == "general"
     assert [result["sampling"] for result in found["results"]] == [{"num_tries": 1}, {"num_tries": 2}]
     assert all(result["metrics"]["c3"]["hits"] == 12 for result in found["results"])  # rows of the training set
     assert all(result["metrics"]["novel_c3"]["hits"] == 0 for result in found["results"])

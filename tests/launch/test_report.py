@@ -184,7 +184,7 @@ def test_what_is_missing_is_never_zero(tmp_path: Path) -> None:
     for name, state in (("failed", "failed"), ("unscored", "finished"), ("never", "never started")):
         cells = row_of(twin, name)
         assert cells[1] == state
-        assert cells[6:9] == ["–"] * 3
+        assert cells[7:10] == ["–"] * 3
     assert row_of(twin, "failed")[-1] == "no space left"
     assert "18 of 21 runs have ended with scores" in twin
     assert "9 M" not in twin.split("All runs")[0]  # of neither is anything drawn or told
@@ -204,8 +204,8 @@ def test_a_stream_is_a_point_at_the_puzzles_that_it_gave(tmp_path: Path, capsys:
     assert main(["report", str(tmp_path)]) == 0
     assert "With 1,600 examples per rule the diffusion family" in capsys.readouterr().out  # 100 steps of 64, four rules
     row = row_of((tmp_path / "report.md").read_text(), "stream")
-    assert row[4] == "1,600 of a stream"
-    assert row[6].startswith("0.500 [")
+    assert row[5] == "1,600 of a stream"
+    assert row[7].startswith("0.500 [")
 
 
 @pytest.mark.usefixtures("quick")
@@ -226,7 +226,7 @@ def test_validation_scores_stand_in_and_are_called_so(tmp_path: Path) -> None:
     assert main(["report", str(tmp_path)]) == 0
     twin = (tmp_path / "report.md").read_text()
     cells = row_of(twin, "a")
-    assert cells[6:9] == ["0.500 [0.431, 0.569]", "0.250 [0.195, 0.314]", "–"]
+    assert cells[7:10] == ["0.500 [0.431, 0.569]", "0.250 [0.195, 0.314]", "–"]
     assert "Scores of val are of the last validation" in twin
 
 

@@ -141,14 +141,17 @@ def test_table(tmp_path: Path, fake_slurm: Callable[..., Path], capsys: pytest.C
     metrics = {"val/c3": 0.12345, "val/completion_trained": 0.5}
     make_run(tmp_path / "b", {"state": "running", "step": 50, "max_steps": 200, "metrics": metrics,
                               "puzzles_per_s": 123.4, "time_left_s": 95000}, {"job": "4"})  # fmt: skip
-    make_run(tmp_path / "grid" / "a", {"state": "failed", "reason": "disk full", "step": 3, "max_steps": -1})
+    make_run(tmp_path / "grid" / "a", {"state": "failed", "reason": "disk full", "step": 3, "max_steps": -1,
+                                       "prior": "general", "network": "relationalar"})  # fmt: skip
+    make_run(tmp_path / "grid" / "old", {"state": "finished", "step": 3, "network": "relationalar"})
     (tmp_path / "grid" / "jobs" / "1" / "code").mkdir(parents=True)
     assert main(["status", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == list(COLUMNS)
     assert lines[1].split() == ["b", "running", "50/200", "0.123", "0.500", "123", "1d", "2h", "job", "4"]
-    assert lines[2].split() == ["grid/a", "failed", "3", "disk", "full"]
-    assert len(lines) == 3
+    assert lines[2].split() == ["grid/a", "failed", "general", "3", "disk", "full"]
+    assert lines[3].split() == ["grid/old", "finished", "structured", "3"]
+    assert len(lines) == 4
 
 
 @pytest.mark.usefixtures("no_slurm")

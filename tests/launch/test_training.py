@@ -261,13 +261,17 @@ def test_a_run_of_an_older_version_is_gone_on_with(tmp_path: Path, capsys: pytes
     assert main(fit(run, *SHORT)) == 0
     resolved = (run / "config.yaml").read_text()
     config = yaml.safe_load(resolved)
+    assert config["prior"] == json.loads((run / "summary.json").read_text())["prior"] == "general"
     model = config["model"]["init_args"]
+    del config["prior"]
     del model["seed"], model["network"]["init_args"]["embedding"], config["data"]["corruption"]
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     RunFolder(run).check_owner(yaml.safe_load(resolved))
     more = ["--trainer.max_steps", "9", "--trainer.val_check_interval", "4"]
     assert main(fit(run, *more, "--model.seed", "1")) == 2
     assert "model.init_args.seed 0 instead of 1" in capsys.readouterr().err
+    assert main(fit(run, *more, "--prior", "structured")) == 2
+    assert "expected --prior general with GPT-2, got structured" in capsys.readouterr().err
     assert main(fit(run, *more, "--data.cache_dir", str(tmp_path / "elsewhere"))) == 0
 
 
