@@ -4,9 +4,10 @@ import math
 from typing import NamedTuple
 
 import torch
+from scipy.special import ndtri
 from torch import Tensor
 
-_Z95 = 1.959963984540054  # the normal distribution's 97.5% point
+from genraven.metrics.intervals import CONFIDENCE, wilson
 
 
 class Rate(NamedTuple):
@@ -48,12 +49,8 @@ class Rate(NamedTuple):
 
     def interval(self) -> tuple[Tensor, Tensor]:
         """95% Wilson score interval, low and high (Wilson 1927); NaN where nothing was counted."""
-        n, p = self.effective_total, self.value
-        centre = (p + _Z95**2 / (2 * n)) / (1 + _Z95**2 / n)
-        half = _Z95 / (1 + _Z95**2 / n) * (p * (1 - p) / n + _Z95**2 / (4 * n**2)).sqrt()
-        # Exactly 0 and 1 at the ends, where rounding leaves a trifle.
-        low, high = (centre - half).masked_fill(p == 0, 0.0), (centre + half).masked_fill(p == 1, 1.0)
-        return low, high
+        low, high = wilson(self.value.numpy(), self.effective_total.numpy())
+        return torch.as_tensor(low), torch.as_tensor(high)
 
     def as_json(self) -> dict[str, float | int | list[float]] | None:
         """value, count and interval of a scalar rate as plain numbers; None where nothing was counted.
@@ -92,7 +89,7 @@ class Correlation(NamedTuple):
         """value, count and 95% interval (Fisher 1921); no interval for three pairs, or where r is 1."""
         interval = None
         if self.num_pairs > 3 and abs(self.value) < 1:
-            half = _Z95 / math.sqrt(self.num_pairs - 3)
+            half = ndtri(0.5 + CONFIDENCE / 2) / math.sqrt(self.num_pairs - 3)
             interval = [math.tanh(math.atanh(self.value) + side) for side in (-half, half)]
         return {"value": self.value, "count": self.num_pairs, "interval95": interval}
 

@@ -67,6 +67,11 @@ SCORES: dict[str, Score] = {
 MAIN = tuple(score.name for score in SCORES.values() if score.is_main)
 
 
+def direction(name: str) -> int:
+    """1, or -1 of a score of which less is better."""
+    return -1 if SCORES[name].higher_is_better is False else 1
+
+
 def label(name: str) -> str:
     """Of a score, for people; a name that is not in the table stands for itself."""
     return SCORES[name].label if name in SCORES else name

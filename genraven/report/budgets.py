@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from genraven.metrics.table import label
+from genraven.metrics.table import direction, label
 from genraven.report import figures
 from genraven.report.contest import by_budget, by_examples, duels
 from genraven.report.figures import Kind, Line
@@ -110,16 +110,19 @@ def _reached(found: Reach | None) -> str:
 
 def trained_or_not(variants: Sequence[Variant], metric: str) -> list[Block]:
     """How each curve ends, and the best checkpoint beside the last."""
+    up = direction(metric) > 0
+    trend = {"gains": "rises" if up else "falls", "loses": "falls" if up else "rises"}
     rows = []
     for variant in variants:
         for n, point in variant.points.items():
             end, best = end_of(variant, n, metric), best_and_last(point, metric)
             cells = [DASH, DASH] if best is None else [shown(best[0].interval(metric)), shown(best[1])]
-            rows.append([variant.label, f"{n:,}", _ended(point), end.trend, shown(end.change),
+            rows.append([variant.label, f"{n:,}", _ended(point), trend.get(end.trend, end.trend), shown(end.change),
                          shown(point.interval(metric)), *cells])  # fmt: skip
-    caption = (f"Does {label(metric)} still rise at the end? Change: from the last point within three quarters of the "
-               "training to its end. Unknown: its middle was not scored. The best checkpoint was chosen on validation "
-               "puzzles; where it is surely better than the last, the model was trained for too long.")  # fmt: skip
+    caption = (f"Does {label(metric)} still {'rise' if up else 'fall'} at the end? Change: from the last point within "
+               "three quarters of the training to its end. Unknown: its middle was not scored. The best checkpoint was "
+               "chosen on validation puzzles; where it is surely better than the last, the model was trained for too "
+               "long.")  # fmt: skip
     headings = ["model", "examples per rule", "ended", "trend", "change", "last checkpoint", "best checkpoint",
                 "best less last"]  # fmt: skip
     return [Table(headings, rows, caption)] if rows else []
@@ -164,7 +167,7 @@ def against_cost(variants: Sequence[Variant], samples: int, question: Question, 
 
 
 def _bill_row(variant: Variant, point: Point, question: Question) -> list[str]:
-    of = bill(point, point, question.goal, question.prices)
+    of = bill(point, point, question.asked, question.prices)
     flops, money, total, each = point.spent("flops"), point.spent("money"), of.total, of.seconds_each
     return [
         variant.label, shown(point.interval(question.metric)),

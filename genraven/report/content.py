@@ -102,9 +102,9 @@ def _part(runs: list[Run], question: Question, mark: str, home: Path, prefix: st
     if samples is not None:
         parts += _measured(found, samples, question, prefix)
     parts += [
-        (_decodings(runs), "Ways of decoding"),
+        (_decodings(runs, question.metric), "Ways of decoding"),
         ([*_apart_from_seeds(found), *_copies(runs)], "Never averaged together"),
-        (_table(runs, home), "All runs"),
+        (_table(runs, question.metric, home), "All runs"),
     ]
     return [
         _answer(runs, advice, question, mark),
@@ -116,13 +116,13 @@ def _measured(found: Sequence[Variant], samples: int, question: Question, prefix
     """The evidence, in parts."""
     metric = question.metric
     return [
-        (quality.against_examples(found, prefix), "Quality against examples"),
+        (quality.against_examples(found, metric, prefix), "Quality against examples"),
         (budgets.crossings(found, samples, metric), "Where one family overtakes the other"),
         (quality.forecasts(found, question, prefix), "With more examples than were measured"),
         (budgets.along_training(found, samples, metric, prefix), "Quality along the training"),
         (budgets.trained_or_not(found, metric), "Trained or not?"),
         (budgets.first_reach(found, samples), "What it takes to reach a score"),
-        (quality.against_size(found, samples, prefix), "Quality against model size"),
+        (quality.against_size(found, samples, metric, prefix), "Quality against model size"),
         (quality.collapsed(found), "Where it collapses"),
         (quality.by_rule(found, samples, metric, prefix), "Rules generated and rules completed"),
         (certainty(found), "Which model knows when it is wrong?"),
@@ -179,7 +179,7 @@ def _copies(runs: Sequence[Run]) -> list[Block]:
     return [Text(f"{said}{', '.join(names)}.")] if names else []
 
 
-def _decodings(runs: Sequence[Run]) -> list[Block]:
+def _decodings(runs: Sequence[Run], asked: str) -> list[Block]:
     """The results at the end of those runs that were evaluated in several ways."""
     found: list[tuple[Run, Result]] = []
     for run in runs:
@@ -189,7 +189,7 @@ def _decodings(runs: Sequence[Run]) -> list[Block]:
         ways = {json.dumps(dict(result.decoding), sort_keys=True, default=str): result for result in tested}
         if len(ways) > 1:
             found += [(run, result) for result in ways.values()]
-    shown_scores = main_scores(result for _, result in found)
+    shown_scores = main_scores((result for _, result in found), asked)
     headings = ["run", "decoding", "network passes a puzzle", *map(label, shown_scores), "seconds to generate"]
     lines = [_decoded(run, result, shown_scores) for run, result in found]
     return [Table(headings, lines, "Runs that were evaluated in several ways.")] if lines else []
@@ -199,20 +199,20 @@ def _decoded(run: Run, result: Result, scores: Sequence[str]) -> list[Cell]:
     way = ", ".join(f"{name} {value}" for name, value in result.decoding.items() if value is not None)
     took = result.seconds.get("generate")
     return [run.name, way or DASH, count(result.passes.get("generate")),
-            *(shown(result.scores.get(metric)) for metric in scores),
+            *(shown(result.measured(metric)) for metric in scores),
             DASH if took is None else f"{took:.1f}"]  # fmt: skip
 
 
-def _table(runs: Sequence[Run], home: Path) -> list[Block]:
+def _table(runs: Sequence[Run], asked: str, home: Path) -> list[Block]:
     lines: list[list[Cell]] = []
-    scores = main_scores(run.final for run in runs if run.final)
+    scores = main_scores((run.final for run in runs if run.final), asked)
     for run in sorted(runs, key=lambda run: (run.architecture or "~", run.parameters or 0, run.samples_per_rule or 0)):
         final = run.final
         counts = [final.scores[metric].count for metric in scores if metric in final.scores] if final else []
         lines.append([
             _link(run, home), run.state if run.state != "new" else "never started", run.architecture or DASH, run.prior,
             size(run.parameters).removesuffix(" parameters"), _examples(run), count(run.step),
-            *(shown(final.scores.get(metric) if final else None) for metric in scores),
+            *(shown(final.measured(metric) if final else None) for metric in scores),
             count(max(counts, default=None)), final.split if final else DASH, _seeds(run),
             DASH if run.device_hours is None else hours(run.device_hours).removesuffix(" device-hours"),
             DASH if run.flops is None else short(run.flops),

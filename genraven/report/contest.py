@@ -7,8 +7,10 @@ from typing import Literal
 
 import numpy as np
 
+from genraven.metrics.intervals import CONFIDENCE, Interval
+from genraven.metrics.table import direction
 from genraven.report.points import SAME_BUDGET, Point, Variant, best_checkpoints, compare
-from genraven.report.statistics import CONFIDENCE, MIN_REPEATS, Crossing, Interval, crossing, per_point
+from genraven.report.statistics import MIN_REPEATS, Crossing, crossing, per_point
 from genraven.run_folder import BEST
 
 MAX_LEVELS = 5
@@ -65,7 +67,7 @@ def choose(candidates: Sequence[Candidate], metric: str) -> Choice | None:
     for points in ([one.point for one in having], [one.end for one in having]):
         scores = [score for point in points if (score := point.validation(metric)) is not None]
         if len(scores) == len(having):
-            ranks = list(zip(scores, spent, strict=True))
+            ranks = [(direction(metric) * score, cost) for score, cost in zip(scores, spent, strict=True)]
             by_validation, place = len(having) > 1, ranks.index(max(ranks))
             break
     chosen = having[place]
@@ -167,18 +169,23 @@ def lead(a: Choice, b: Choice, metric: str, confidence: float = CONFIDENCE) -> I
     return found
 
 
+def better(a: Choice, b: Choice, metric: str, confidence: float = CONFIDENCE) -> int:
+    """1 where ``a`` is surely the better one by ``lead``, -1 where ``b`` is, else 0."""
+    return direction(metric) * int(lead(a, b, metric, confidence).sign)
+
+
 def winner(field: Field, names: Sequence[str], metric: str) -> str | None:
     """The one of at least two families that is surely ahead of all others, by three repeats or more of each."""
     if len(names) < 2 or any(name not in field for name in names) or not can_decide(*field.values()):
         return None
     confidence = 1 - (1 - CONFIDENCE) / (len(names) - 1)
-    return next((name for name in names if all(lead(field[name], field[other], metric, confidence).sign > 0
+    return next((name for name in names if all(better(field[name], field[other], metric, confidence) > 0
                                                for other in names if other != name)), None)  # fmt: skip
 
 
 def ahead(field: Field, metric: str) -> list[str]:
     """The families by their means, best first."""
-    return sorted(field, key=lambda name: -field[name].point.value(metric))
+    return sorted(field, key=lambda name: -field[name].point.merit(metric))
 
 
 @dataclass(frozen=True)
@@ -204,7 +211,7 @@ def duels(fields: Mapping[float, Field] | Mapping[int, Field], metric: str) -> l
         shared = {value: (field[first], field[second]) for value, field in sorted(fields.items())
                   if first in field and second in field and can_decide(field[first], field[second])}  # fmt: skip
         confidence = per_point(max(len(shared), 1))
-        signs = [int(lead(a, b, metric, confidence).sign) for a, b in shared.values()]
+        signs = [better(a, b, metric, confidence) for a, b in shared.values()]
         values = tuple(map(float, shared))
         found.append(Duel(first, second, values, crossing(values, signs)))
     return found

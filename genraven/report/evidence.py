@@ -41,7 +41,7 @@ class Evidence:
         """Names of runs that have the score, from a number of examples that is not known."""
         runs = [run for variant in self.variants for run in variant.runs]
         return [run.name for run in runs if run.family == family and not run.samples_per_rule
-                and run.final and self.question.metric in run.final.scores]  # fmt: skip
+                and run.final and run.final.measured(self.question.metric)]  # fmt: skip
 
     def forecast(self, family: str) -> Forecast:
         """Of its score."""

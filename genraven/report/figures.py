@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from genraven.escaping import plain_texts, visible
+from genraven.metrics.intervals import Interval
 from genraven.report.sentences import short
-from genraven.report.statistics import Interval
 
 # Told apart with any colour vision (after Okabe and Ito 2008), dark enough for text.
 COLORS = ("#b34700", "#0072b2", "#00734f", "#a3336f", "#7a6a00", "#5b3fa0", "#8a1f1f", "#33555f")
@@ -27,6 +27,7 @@ STYLE: Any = {
     "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "axes.grid": True, "grid.color": "#ececec",
     "axes.axisbelow": True,
 }  # fmt: skip
+SHARES = (-0.03, 1.03)
 LABEL_GAP = 0.075  # of the height, between labels at the ends of lines
 WIDTH_OF_LETTER = 0.0175  # of the figure's, in these labels
 Kind = Literal["line", "broken", "marks", "dots", "reference", "band"]
@@ -57,7 +58,7 @@ def _panel(xlabel: str, ylabel: str, *, log: bool = True) -> Iterator[tuple[Axes
         figure = Figure(figsize=(4.8, 3.5))
         figure.subplots_adjust(left=0.125, bottom=0.14, top=0.97)
         axes = figure.add_subplot()
-        axes.set(xlabel=xlabel, ylabel=ylabel, ylim=(-0.03, 1.03), xscale="log" if log else "linear",
+        axes.set(xlabel=xlabel, ylabel=ylabel, ylim=SHARES, xscale="log" if log else "linear",
                  autoscalex_on=False)  # fmt: skip
 
         def svg() -> str:
@@ -74,6 +75,7 @@ def chart(lines: Sequence[Line], xlabel: str, ylabel: str) -> str | None:
     if not any(line.points for line in lines):
         return None
     with _panel(xlabel, ylabel) as (axes, svg):
+        axes.set_ylim(_limits([interval for line in lines for interval in line.points.values()]))
         ends: dict[str, tuple[float, float]] = {}
         colors: dict[str, str] = {}
         references = {line.name for line in lines if line.kind == "reference"}
@@ -88,10 +90,20 @@ def chart(lines: Sequence[Line], xlabel: str, ylabel: str) -> str | None:
         return svg()
 
 
+def _limits(intervals: Sequence[Interval]) -> tuple[float, float]:
+    """Of the axis: around all shares; of other numbers, around those that there are."""
+    ends = [end for one in intervals for end in (one.value, one.low, one.high) if math.isfinite(end)]
+    low, high = min(ends), max(ends)
+    pad = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
+    return SHARES if low >= 0 and high <= 1 else (low - pad, high + pad)
+
+
 def _draw(axes: Axes, line: Line) -> None:
     (color, mark), xs = line.look, sorted(line.points)
     values = [line.points[x].value for x in xs]
-    lows, highs = ([getattr(line.points[x], side) for x in xs] for side in ("low", "high"))
+    ends = [(line.points[x].low, line.points[x].high) if line.points[x].is_known else (line.points[x].value,) * 2
+            for x in xs]  # fmt: skip
+    lows, highs = [low for low, _ in ends], [high for _, high in ends]
     if line.kind == "band":
         axes.fill_between(xs, lows, highs, color=color, alpha=0.14, linewidth=0, zorder=1)
         axes.plot(xs, values, ":", color=color, linewidth=1.4, zorder=2)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit, stdtrit
 
-from genraven.report.statistics import Interval
+from genraven.metrics.intervals import Interval
 
 CONFIDENCE, WIDEST, MIN_SIZES = 0.8, 0.3, 4
 EDGE = 0.002  # log odds are taken of scores this far from 0 and 1 at least
@@ -100,8 +100,12 @@ def forecast(scores: Mapping[int, float], errors: Mapping[int, float]) -> Foreca
     return Forecast(scores, line)
 
 
-def overtaking(first: Forecast, second: Forecast, last: float, horizon: float) -> tuple[float, float, float] | None:
+def overtaking(
+    first: Forecast, second: Forecast, last: float, horizon: float, direction: int = 1
+) -> tuple[float, float, float] | None:
     """Examples, above ``last``, at which the line of ``second`` passes that of ``first``: median and 80% interval.
+
+    It passes upwards, or downwards where ``direction`` is -1, since less is better.
 
     None where either has not proved itself, or fewer than nine of ten lines that the points allow cross up to
     ``horizon``: then there is no such number, or it is anybody's guess.
@@ -109,7 +113,7 @@ def overtaking(first: Forecast, second: Forecast, last: float, horizon: float) -
     if not (first.is_shown and second.is_shown and first.line and second.line):
         return None
     x = np.linspace(np.log(last), np.log(horizon), 400)
-    gap = second.line.draws(x, 0) - first.line.draws(x, 1)
+    gap = direction * (second.line.draws(x, 0) - first.line.draws(x, 1))
     crosses = (gap[:, 0] < 0) & (gap > 0).any(1)
     if crosses.mean() < 0.5 + CONFIDENCE / 2:
         return None

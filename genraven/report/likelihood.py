@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from itertools import combinations
 
+from genraven.metrics.intervals import CONFIDENCE
 from genraven.report.page import Block, Item, Items, Table
 from genraven.report.points import Variant
 from genraven.report.quality import DASH, mean, shown
-from genraven.report.statistics import CONFIDENCE, MIN_REPEATS, difference_of_values, of_values
+from genraven.report.statistics import MIN_REPEATS, difference_of_values, of_values
 
 
 def likelihood(variants: Sequence[Variant], samples: int) -> list[Block]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy.special import stdtrit
 
+from genraven.metrics.table import direction
 from genraven.report.contest import Choice, Field, ahead, can_decide, lead
 from genraven.report.evidence import Evidence
 from genraven.report.points import Point
@@ -32,9 +33,9 @@ def next_steps(evidence: Evidence, fields: Sequence[Field], ends: Mapping[str, E
         found += [_more_repeats(choice) for choice in few]
         if not few:
             found += _until_sure(one, question)
-    rising = [name for name, end in ends.items() if end.trend == "rises"]
+    rising, moves = [name for name, end in ends.items() if end.trend == "gains"], _moves(question.metric)
     if rising:
-        found.append(Finding(f"Train {' and '.join(map(the, rising))} longer: the curve still rises at its end."))
+        found.append(Finding(f"Train {' and '.join(map(the, rising))} longer: the curve still {moves} at its end."))
     unknown = [name for name, end in ends.items() if end.trend == "unknown"]
     if unknown:
         found.append(Finding(f"Evaluate earlier checkpoints of {' and '.join(map(the, unknown))}, too: whether it is "
@@ -43,11 +44,16 @@ def next_steps(evidence: Evidence, fields: Sequence[Field], ends: Mapping[str, E
         found.append(
             Finding("Score validation puzzles (genraven evaluate --split val): then models are chosen by them.")
         )
-    unclear = [name for name, end in ends.items() if end.trend == "unclear" and end.change and end.change.value > 0]
+    unsure = {name: end.change for name, end in ends.items() if end.trend == "unclear" and end.change}
+    unclear = [name for name, change in unsure.items() if direction(question.metric) * change.value > 0]
     if unclear and not found:
         found.append(Finding(f"Train {' and '.join(map(the, unclear))} longer, or in more repeats: it is not sure that "
                              "the curve is level at its end."))  # fmt: skip
     return found or [Finding("Nothing at this number of examples: more of them, or larger models, would be news.")]
+
+
+def _moves(metric: str) -> str:
+    return "rises" if direction(metric) > 0 else "falls"
 
 
 def _surrounds(sizes: Sequence[int], examples: float) -> bool:

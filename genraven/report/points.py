@@ -10,10 +10,11 @@ from functools import cached_property
 
 import numpy as np
 
-from genraven.metrics.table import COMPLETED, SCORES
+from genraven.metrics.intervals import CONFIDENCE, Interval
+from genraven.metrics.table import COMPLETED, SCORES, direction
 from genraven.report.forecast import Forecast, forecast
 from genraven.report.runs import PRIOR, Result, Run
-from genraven.report.statistics import CONFIDENCE, Interval, Repeats, difference
+from genraven.report.statistics import Repeats, difference
 
 SAME_BUDGET = 1.1
 """Budgets, and lengths of trainings that a limit ended, that differ by less are one."""
@@ -43,7 +44,7 @@ class Point:
 
     def having(self, metric: str) -> "Point | None":
         """Those of its runs that have this score; None where none has."""
-        found = [place for place, result in enumerate(self.results) if metric in result.scores]
+        found = [place for place, result in enumerate(self.results) if result.measured(metric)]
         return self if len(found) == len(self.runs) else self.only(found) if found else None
 
     def only(self, places: Sequence[int]) -> "Point":
@@ -55,6 +56,11 @@ class Point:
         point = self.having(metric)
         if point is None:
             return None
+        if SCORES[metric].kind == "number":
+            numbers = [result.numbers[metric] for result in point.results]
+            means = np.array([number.value for number in numbers], np.float64)
+            is_bound = any(number.is_bound for number in numbers)
+            return Repeats(means, 1, None, are_shared=False, is_share=False, is_bound=is_bound)
         shares = [result.scores[metric] for result in point.results]
         counts = {share.count for share in shares}
         are_shared = SCORES[metric].counted_over == COMPLETED and _same_puzzles(point.results)
@@ -72,6 +78,10 @@ class Point:
         """The mean; minus infinity where there is none."""
         repeats = self.repeats(metric)
         return float(repeats.means.mean()) if repeats else -np.inf
+
+    def merit(self, metric: str) -> float:
+        """The mean where more is better, what it is below 0 where less is; minus infinity where there is none."""
+        return direction(metric) * self.value(metric) if self.having(metric) else -np.inf
 
     def validation(self, metric: str) -> float | None:
         """The mean on validation puzzles, to choose by; None where a run has none."""
@@ -95,7 +105,7 @@ class Point:
 def best_checkpoints(point: Point, metric: str) -> Point | None:
     """The same runs at their checkpoints that were best on validation puzzles; None where not scored, or the last."""
     results = {run.name: run.best for run in point.runs}
-    best = point.at({name: result for name, result in results.items() if result and metric in result.scores})
+    best = point.at({name: result for name, result in results.items() if result and result.measured(metric)})
     same = best is None or all(b.step == r.step for b, r in zip(best.results, point.results, strict=True))
     return None if same else best
 
@@ -133,9 +143,11 @@ def _uncrossed(x: Repeats) -> Repeats:
 
 
 def foretell(points: Mapping[int, Point], metric: str) -> Forecast:
-    """The forecast from points by number of examples."""
+    """The forecast from points by number of examples; of scores that are shares."""
     known = {size: repeats for size, point in points.items() if (repeats := point.repeats(metric))}
     means = {size: float(repeats.means.mean()) for size, repeats in known.items()}
+    if SCORES[metric].kind != "share":
+        return Forecast(means, None, "only shares are forecast")
     return forecast(means, {size: float(repeats.standard_error) for size, repeats in known.items()})
 
 

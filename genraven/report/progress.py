@@ -7,16 +7,17 @@ from typing import Literal
 
 import numpy as np
 
+from genraven.metrics.intervals import Interval
+from genraven.metrics.table import direction
 from genraven.report.points import Point, Variant, best_checkpoints, compare
 from genraven.report.runs import Run
-from genraven.report.statistics import Interval
 
 TARGETS = (("completion", 0.5), ("completion", 0.9), ("c3", 0.5))
 EARLIER = 0.75
 """A curve's end is compared with the last point within this share of the training."""
 FLAT = 0.03
 """A change whose whole interval is within this is none."""
-Trend = Literal["rises", "level", "falls", "unclear", "unknown"]
+Trend = Literal["gains", "level", "loses", "unclear", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -38,15 +39,16 @@ class Reach:
 
 
 def reach(runs: Sequence[Run], metric: str, target: float, axis: str) -> Reach | None:
-    """``axis`` spent until ``metric`` was first seen at ``target`` or above; None where the cost is not known."""
+    """``axis`` spent until ``metric`` was first seen at ``target`` or better; None where the cost is not known."""
     costs, never, spent = [], [], []
     for run in runs:
-        series = [(run.spent(axis, result.step), result.scores[metric].value) for result in run.series(metric)]
+        seen = [(run.spent(axis, result.step), result.measured(metric)) for result in run.series(metric)]
+        series = [(cost, measured.value) for cost, measured in seen if measured]
         known = [(cost, value) for cost, value in series if cost is not None]
         if not known:
             return None
         spent.append(known[-1][0])
-        reached = [cost for cost, value in known if value >= target]
+        reached = [cost for cost, value in known if direction(metric) * (value - target) >= 0]
         costs += reached[:1]
         never += [] if reached else [known[-1][0]]
     return Reach(tuple(sorted(costs)), len(runs), max(never or spent)) if runs else None
@@ -70,7 +72,7 @@ def end_of(variant: Variant, samples: int, metric: str) -> End:
     change = compare(along[-1], before[-1], metric)
     assert change is not None
     if change.sign:
-        return End("rises" if change.sign > 0 else "falls", change)
+        return End("gains" if direction(metric) * change.sign > 0 else "loses", change)
     return End("level" if change.low > -FLAT and change.high < FLAT else "unclear", change)
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
+from genraven.metrics.intervals import Interval
 from genraven.metrics.table import MAIN, label
 from genraven.networks.prior import GENERAL
 from genraven.report import figures
@@ -10,16 +11,16 @@ from genraven.report.collapse import collapses
 from genraven.report.contest import Choice, by_examples, groups
 from genraven.report.figures import Line, looks
 from genraven.report.forecast import Forecast
+from genraven.report.goals import GOALS
 from genraven.report.page import Block, Panel, Picture, Table, Text
 from genraven.report.points import Point, Variant, foretell
 from genraven.report.published import SOURCE, Published, published
-from genraven.report.question import GOALS, Question
+from genraven.report.question import Question
 from genraven.report.runs import Result
-from genraven.report.statistics import Interval
 
 INTERVALS = "Bars and brackets are 95% intervals over runs and puzzles; of one run, over its puzzles alone."
 DASH = "–"
-DIFFERENT = GOALS["generation"]
+DIFFERENT = GOALS["generation"].score
 
 
 def shown(interval: object) -> str:
@@ -32,10 +33,15 @@ def count(number: float | None) -> str:
     return DASH if number is None else f"{number:,.0f}"
 
 
-def main_scores(results: Iterable[Result]) -> tuple[str, ...]:
+def main_and(asked: str) -> tuple[str, ...]:
+    """The main scores, and the one that is asked for."""
+    return tuple(dict.fromkeys([*MAIN, asked]))
+
+
+def main_scores(results: Iterable[Result], asked: str) -> tuple[str, ...]:
     """The scores for short tables; without different puzzles, where these were not yet counted when all were scored."""
     counted = any(DIFFERENT in result.scores for result in results)
-    return tuple(metric for metric in MAIN if counted or metric != DIFFERENT)
+    return tuple(metric for metric in main_and(asked) if counted or metric != DIFFERENT)
 
 
 def looks_of(variants: Sequence[Variant]) -> dict[str, tuple[str, str]]:
@@ -56,10 +62,10 @@ def standing_for(fields: Mapping[int, Mapping[str, Choice]], name: str) -> dict[
 # Examples ------------------------------------------------------------------------------------------------------------
 
 
-def against_examples(variants: Sequence[Variant], prefix: str) -> list[Block]:
+def against_examples(variants: Sequence[Variant], asked: str, prefix: str) -> list[Block]:
     """Each architecture's curve, all other points and runs as dots, the study's dashed."""
     look, panels, rows = looks_of(variants), [], []
-    for metric in MAIN:
+    for metric in main_and(asked):
         lines = _study_lines(metric, look) if _is_beside_study(variants) else []
         fields, told = by_examples(variants, metric, by="architecture"), []
         for name in groups(variants, "architecture"):
@@ -70,7 +76,8 @@ def against_examples(variants: Sequence[Variant], prefix: str) -> list[Block]:
         if told and (svg := figures.chart(lines, "examples per rule", label(metric))):
             alt = f"{label(metric)} against examples per rule: {'; '.join(told)}"
             panels.append(Panel(f"{prefix}examples-{metric}", svg, alt))
-    main = main_scores(result for variant in variants for point in variant.points.values() for result in point.results)
+    results = [result for variant in variants for point in variant.points.values() for result in point.results]
+    main = main_scores(results, asked)
     for variant in variants:
         for n, point in variant.points.items():
             scores = [shown(point.interval(metric)) for metric in main]
@@ -108,11 +115,13 @@ def _puzzles(point: Point) -> str:
 
 def _dots(variants: Sequence[Variant], name: str, metric: str, look: tuple[str, str]) -> list[Line]:
     return [
-        Line(name, {float(run.samples_per_rule): Interval(run.final.scores[metric].value, 0, 0)}, look, "dots")
+        Line(
+            name, {float(run.samples_per_rule): Interval(measured.value, measured.value, measured.value)}, look, "dots"
+        )
         for variant in variants
         if variant.first.architecture == name
         for run in variant.runs
-        if run.samples_per_rule and run.final and metric in run.final.scores
+        if run.samples_per_rule and run.final and (measured := run.final.measured(metric))
     ]
 
 
@@ -188,12 +197,12 @@ def nearest(variants: Sequence[Variant], examples: int) -> int | None:
     return min(sizes, key=lambda n: (abs(math.log(n / examples)), n), default=None)
 
 
-def against_size(variants: Sequence[Variant], samples: int, prefix: str) -> list[Block]:
+def against_size(variants: Sequence[Variant], samples: int, asked: str, prefix: str) -> list[Block]:
     """Points at one number of examples by parameters, the study's hollow."""
     look, panels, rows = looks_of(variants), [], []
     having = [(variant, variant.points[samples]) for variant in variants if samples in variant.points]
     having = [(variant, point) for variant, point in having if variant.first.parameters]
-    for metric in MAIN:
+    for metric in main_and(asked):
         lines, told = _study_marks(metric, samples, look) if _is_beside_study(variants) else [], []
         for variant, point in having:
             interval, name = point.interval(metric), variant.first.architecture or ""
@@ -203,7 +212,7 @@ def against_size(variants: Sequence[Variant], samples: int, prefix: str) -> list
         if told and (svg := figures.chart(lines, "parameters", label(metric))):
             alt = f"{label(metric)} against parameters: {'; '.join(told)}"
             panels.append(Panel(f"{prefix}size-{metric}", svg, alt))
-    main = main_scores(result for _, point in having for result in point.results)
+    main = main_scores((result for _, point in having for result in point.results), asked)
     for variant, point in having:
         rows.append([variant.label, *(shown(point.interval(metric)) for metric in main), num_runs(point)])
     caption = (f"Models on {samples:,} examples per rule, the measured number nearest to the question's. Does a larger "

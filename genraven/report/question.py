@@ -5,18 +5,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from genraven.errors import InputError
+from genraven.report.goals import GOALS, Goal, StandIn
 from genraven.report.points import Point
 from genraven.report.runs import Run
 from genraven.report.spending import Prices
-
-GOALS = {"completion": "completion", "generation": "different_novel_c3"}
-COPIES_TOO = "novel_c3"
-"""What stands for generation where different puzzles were not counted: it counts the same one again."""
-DOES = {
-    "completion": "completes {} of puzzles by their rule",
-    "different_novel_c3": "generates a new, consistent and different puzzle {} of the time",
-    COPIES_TOO: "generates a new consistent puzzle, or one that it wrote before, {} of the time",
-}
 
 
 @dataclass(frozen=True)
@@ -28,7 +20,7 @@ class Question:
     """
 
     goal: str
-    """``completion`` or ``generation``."""
+    """One of ``GOALS``."""
     examples: int
     """Per rule, now."""
     growth: float = 1.0
@@ -37,8 +29,8 @@ class Question:
     """That a training may take, in device-hours; in money when ``in_money``."""
     in_money: bool = False
     prices: Prices = field(default_factory=Prices)
-    counts_different: bool = True
-    """Is generation asked for by different puzzles? ``of`` tells whether that can be."""
+    by_stand_in: bool = False
+    """Is the goal's stand-in asked for? ``of`` tells whether it has to be."""
 
     def __post_init__(self) -> None:
         if self.goal not in GOALS:
@@ -48,15 +40,31 @@ class Question:
                 raise InputError(f"expected --{name} above 0, got {value}.")
 
     @property
+    def asked(self) -> Goal:
+        """The goal."""
+        return GOALS[self.goal]
+
+    @property
+    def stand_in(self) -> StandIn | None:
+        """What is asked for instead of the goal's own score, if anything is."""
+        return self.asked.stand_in if self.by_stand_in else None
+
+    @property
     def metric(self) -> str:
         """The score that the goal is measured by."""
-        return GOALS[self.goal] if self.goal == "completion" or self.counts_different else COPIES_TOO
+        return (self.stand_in or self.asked).score
+
+    @property
+    def does(self) -> str:
+        """What a family does, with a place for the value of the score."""
+        return (self.stand_in or self.asked).does
 
     def of(self, runs: Iterable[Run]) -> "Question":
-        """The same, put to ``runs``: by a score that all of them have which were asked for generated puzzles."""
-        scored = [run.final.scores for run in runs if run.is_evidence and run.final]
-        counted = all(GOALS["generation"] in scores for scores in scored if COPIES_TOO in scores)
-        return replace(self, counts_different=counted)
+        """The same, put to ``runs``: by a score that all of them have which have the goal's or its stand-in."""
+        other = self.asked.stand_in
+        results = [run.final for run in runs if run.is_evidence and run.final]
+        missing = other and any(one.measured(other.score) and not one.measured(self.asked.score) for one in results)
+        return replace(self, by_stand_in=bool(missing))
 
     @property
     def unit(self) -> str:

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from genraven.metrics.table import direction
 from genraven.report import sentences
-from genraven.report.contest import Choice, Duel, Field, ahead, duels, lead
+from genraven.report.contest import Choice, Duel, Field, ahead, better, duels
 from genraven.report.evidence import Evidence, gather
 from genraven.report.forecast import overtaking
 from genraven.report.next_steps import next_steps
@@ -70,7 +71,7 @@ def recommend(runs: Sequence[Run], question: Question) -> Advice:
     sure = [sentences.how_sure(fields, family, question)] if fields else []
     sure += [sentences.trained(ends, nearest, question.metric)] if ends else []
     standings = _standings(evidence, question.examples)
-    sure = [*(sure or standings), *sentences.copies_count(question)]
+    sure = [*(sure or standings), *sentences.caution(question)]
     findings = [*(standings if fields else []), *_budget_notes(evidence), *_later(evidence, future)]
     switching = tuple(_switching(evidence, found))
     steps = tuple(next_steps(evidence, fields, ends))
@@ -111,7 +112,7 @@ def _standings(evidence: Evidence, examples: float) -> list[Finding]:
 def _costs(evidence: Evidence, choices: Field) -> tuple[Finding, ...]:
     question, found = evidence.question, []
     for name, choice in choices.items():
-        told = to_pay(bill(choice.point, choice.training, question.goal, question.prices), question, choice)
+        told = to_pay(bill(choice.point, choice.training, question.asked, question.prices), question, choice)
         about = f"{name}: " if len(choices) > 1 else ""
         found += [Finding(f"{about}{one.text}", one.runs) for one in told]
     return tuple(found)
@@ -134,7 +135,8 @@ def _foreseen(evidence: Evidence, duel: Duel) -> list[Finding]:
         return []
     field = evidence.fields[max(both)]
     front, behind = ahead({name: field[name] for name in (duel.first, duel.second)}, evidence.question.metric)
-    at = overtaking(evidence.forecast(front), evidence.forecast(behind), max(both), max(both) * HORIZON)
+    at = overtaking(evidence.forecast(front), evidence.forecast(behind), max(both), max(both) * HORIZON,
+                    direction(evidence.question.metric))  # fmt: skip
     if at is None:
         return []
     text = (f"Forecast: {the(behind)} overtakes {the(front)} at about {at[0]:,.0f} examples per rule, 80% interval "
@@ -171,7 +173,7 @@ def _data_target(evidence: Evidence, family: str) -> tuple[int, bool]:
     """The fewest examples at which the family is not surely worse than with the most; is it with the most only?"""
     *fewer, most = evidence.measured(family)
     last, metric = evidence.fields[most][family], evidence.question.metric
-    enough = [size for size in fewer if lead(last, evidence.fields[size][family], metric).sign <= 0]
+    enough = [size for size in fewer if better(last, evidence.fields[size][family], metric) <= 0]
     return min([*enough, most]), not enough
 
 
@@ -186,7 +188,7 @@ def _smaller(evidence: Evidence, family: str, choice: Choice) -> list[Finding]:
     for label, point in sorted(peers, key=lambda peer: peer[1].first.parameters or math.inf):
         is_smaller = (point.first.parameters or math.inf) < own
         gap = compare(choice.point, point, metric, recipes=(choice.num_recipes, 1)) if is_smaller else None
-        if gap and gap.sign <= 0:
+        if gap and direction(metric) * gap.sign <= 0:
             return [Finding(f"Size: the smaller {label} is not surely worse (a difference of {gap}).", names(point))]
     return [Finding(f"Size: {len(sizes)} were measured; every smaller one is surely worse than {choice.label}.")]
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from genraven.metrics.intervals import wilson
 from genraven.networks.prior import GENERAL, Prior
-from genraven.report.statistics import wilson
 from genraven.report.trust import Trust
 from genraven.run_folder import BEST
 
@@ -61,6 +61,9 @@ class Number:
     is_bound: bool = False
     """It bounds what is meant from above."""
 
+    def __str__(self) -> str:
+        return f"{self.value:.3f}"
+
 
 @dataclass(frozen=True)
 class Result:
@@ -91,6 +94,10 @@ class Result:
     calibration: str | None = None
     """Digest of that with which ``certainty`` was measured."""
     certainty: Json = field(default_factory=dict)
+
+    def measured(self, metric: str) -> "Share | Number | None":
+        """The score, of either kind."""
+        return self.scores.get(metric) or self.numbers.get(metric)
 
 
 @dataclass(frozen=True)
@@ -205,10 +212,11 @@ class Run:
 
     def validation(self, metric: str, of: Result) -> float | None:
         """The score on validation puzzles at the checkpoint ``of``, to choose by."""
-        scored = [r for r in self._newest_first if r.split == "val" and metric in r.scores]
+        scored = [r for r in self._newest_first if r.split == "val" and r.measured(metric)]
         found = [r for r in scored if r.step == of.step and r.is_own]
         same = [r for r in found if (r.checkpoint == BEST) == (of.checkpoint == BEST)] or found
-        return max(same, key=lambda r: r.puzzles_per_rule).scores[metric].value if same else None
+        measured = max(same, key=lambda r: r.puzzles_per_rule).measured(metric) if same else None
+        return measured.value if measured else None
 
     def series(self, metric: str) -> tuple[Result, ...]:
         """The results along the training, by step: of test puzzles where several steps have them, else validation.
@@ -219,11 +227,11 @@ class Run:
         for split in ("test", "val"):
             at: dict[int, Result] = {}
             for r in sorted(self._whole, key=lambda r: r.puzzles_per_rule):
-                if r.split == split and r.is_own and r.checkpoint != BEST and metric in r.scores:
+                if r.split == split and r.is_own and r.checkpoint != BEST and r.measured(metric):
                     at[r.step] = r
             if len(at) > 1:
                 return tuple(at[step] for step in sorted(at))
-        return tuple(r for r in (self.final,) if r and metric in r.scores)
+        return tuple(r for r in (self.final,) if r and r.measured(metric))
 
     def spent(self, axis: str, step: int | None = None) -> float | None:
         """Of ``axis`` (an attribute, or ``epochs``) up to ``step``, of the training alone."""

@@ -4,11 +4,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from genraven.metrics.table import label
+from genraven.metrics.table import direction, label
 from genraven.report.contest import Choice, Duel, Field, ahead, can_decide, lead
 from genraven.report.points import Point
 from genraven.report.progress import End
-from genraven.report.question import COPIES_TOO, DOES, Question
+from genraven.report.question import Question
 from genraven.report.statistics import MIN_REPEATS
 
 
@@ -57,10 +57,10 @@ def standing(family: str, choice: Choice, question: Question) -> Finding:
     """How good a family is at a measured number of examples."""
     interval = choice.point.interval(question.metric)
     assert interval is not None
-    does = DOES[question.metric].format(f"{interval.value:.3f}")
-    return Finding(f"With {choice.point.samples:,} examples per rule {the(family)} ({choice.label}) {does}; 95% "
-                   f"interval {interval.low:.3f} to {interval.high:.3f} ({repeats(choice.point)}){chosen(choice)}.",
-                   names(choice.point))  # fmt: skip
+    does = question.does.format(f"{interval.value:.3f}")
+    between = f"; 95% interval {interval.low:.3f} to {interval.high:.3f}" if interval.is_known else ""
+    return Finding(f"With {choice.point.samples:,} examples per rule {the(family)} ({choice.label}) {does}{between} "
+                   f"({repeats(choice.point)}){chosen(choice)}.", names(choice.point))  # fmt: skip
 
 
 def chosen(choice: Choice) -> str:
@@ -113,13 +113,9 @@ def how_sure(fields: Sequence[Field], family: str | None, question: Question) ->
     return Finding(f"No verdict: the difference may be chance. {text}", names(*runs))
 
 
-def copies_count(question: Question) -> list[Finding]:
-    """Says so where a puzzle counts as often as it was written."""
-    if question.metric != COPIES_TOO:
-        return []
-    return [Finding("How many of the puzzles are different was not counted in all of these runs, and "
-                    f"{label(COPIES_TOO)} counts one that is written again as a new one: `genraven evaluate` counts "
-                    "both.")]  # fmt: skip
+def caution(question: Question) -> list[Finding]:
+    """What a score says less than the goal asks, where it stands in."""
+    return [Finding(question.stand_in.caution)] if question.stand_in else []
 
 
 def first_upper(text: str) -> str:
@@ -152,10 +148,11 @@ def trained(ends: Mapping[str, End], choices: Field, metric: str) -> Finding:
     by_trend: dict[str, list[str]] = {}
     for name, end in ends.items():
         by_trend.setdefault(end.trend, []).append(name)
+    to_better, to_worse = ("rising", "falling") if direction(metric) > 0 else ("falling", "rising")
     told = {
-        "rises": "still rising at the end",
+        "gains": f"still {to_better} at the end",
         "level": "level at the end",
-        "falls": "falling at the end: an earlier checkpoint was better",
+        "loses": f"{to_worse} at the end: an earlier checkpoint was better",
         "unclear": "not surely level at the end",
         "unknown": "not known to have been trained out, as only its end was scored",
     }

@@ -4,11 +4,9 @@ import math
 from dataclasses import dataclass
 
 from genraven.errors import InputError
+from genraven.report.goals import Goal
 from genraven.report.points import Point
 from genraven.report.trust import seconds_to_write, share_to_review
-
-TASKS = {"completion": ("complete", "completion"), "generation": ("generate", "c3")}
-"""For each goal: what is measured in seconds, and the score that counts how often it was done."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +63,11 @@ class Bill:
         return [name for name, value in parts.items() if value is None]
 
 
-def bill(point: Point, training: Point, goal: str, prices: Prices) -> Bill:
+def bill(point: Point, training: Point, goal: Goal, prices: Prices) -> Bill:
     """Of training once as ``training`` was, and writing a year's puzzles with ``point``, which came of it."""
     each, number = seconds_per_puzzle(point, goal), prices.puzzles_per_year
     share, reviewing = None, None
-    if goal == "completion":
+    if goal.is_reviewed:
         trusts = [run.trust_in(result) for run, result in zip(point.runs, point.results, strict=True)]
         share = share_to_review(trusts)
         each = each if share is None else seconds_to_write(trusts)
@@ -79,9 +77,11 @@ def bill(point: Point, training: Point, goal: str, prices: Prices) -> Bill:
     return Bill(training.spent("device_hours"), each, writing, share, reviewing, prices.device_hour)
 
 
-def seconds_per_puzzle(point: Point, goal: str) -> float | None:
+def seconds_per_puzzle(point: Point, goal: Goal) -> float | None:
     """Device-seconds of a puzzle written once, the mean of the evaluations; None where they were not timed."""
-    task, metric = TASKS[goal]
+    task, metric = goal.task, goal.times
+    if task is None or metric is None:
+        return None
     known = [
         result.seconds[task] * result.devices / result.scores[metric].count
         for result in point.results

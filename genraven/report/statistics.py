@@ -25,27 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit, ndtri, stdtrit
 
+from genraven.metrics.intervals import CONFIDENCE, Interval, wilson
+
 Floats = NDArray[np.float64]
-CONFIDENCE = 0.95
 MIN_REPEATS = 3
 """On both sides, for a verdict."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A value and its interval; a difference, too. Arrays where many are calculated side by side."""
-
-    value: Any
-    low: Any
-    high: Any
-
-    @property
-    def sign(self) -> Any:
-        """1 where it is surely above 0, -1 where surely below, else 0."""
-        return np.sign(np.where(self.low > 0, 1, np.where(self.high < 0, -1, 0)))
-
-    def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
 @dataclass(frozen=True)
@@ -60,6 +44,10 @@ class Repeats:
     """(..., R, P); None where only their counts are known."""
     are_shared: bool = True
     """Were all runs scored on the same puzzles?"""
+    is_share: bool = True
+    """Else any number, such as a loss, of which only the spread over runs is known."""
+    is_bound: bool = False
+    """Of a number: what is meant may be anywhere below."""
 
     @classmethod
     def of(cls, outcomes: Any, *, are_shared: bool = True) -> "Repeats":
@@ -80,7 +68,11 @@ class Repeats:
         return np.sqrt(self.means[..., 0] * (1 - self.means[..., 0]) / self.num_puzzles)
 
     def interval(self, confidence: float = CONFIDENCE) -> Interval:
-        """Mean and interval. Of one run it is Wilson's, and knows nothing of other seeds."""
+        """Mean and interval. Of one run it is Wilson's, and knows nothing of other seeds; a number has none then."""
+        if not self.is_share:
+            mean = self.means.mean(-1)
+            half = _half(self.means, 0.0, confidence) if self.num_runs > 1 else np.inf
+            return Interval(mean, mean - half, mean + half)
         value, count = self.means.mean(-1), self.num_runs * self.num_puzzles
         low, high = wilson(value, count, confidence)
         if self.num_runs > 1:
@@ -92,21 +84,16 @@ class Repeats:
 
 def of_values(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval | None:
     """Mean and t interval of one number of each run, such as a loss; None of fewer than two runs."""
-    means = np.asarray(values, np.float64)
-    if len(means) < 2:
-        return None
-    half = _half(means, 0.0, confidence)
-    return Interval(means.mean(), means.mean() - half, means.mean() + half)
+    numbers = Repeats(np.asarray(values, np.float64), 1, None, are_shared=False, is_share=False)
+    return numbers.interval(confidence) if numbers.num_runs > 1 else None
 
 
 def difference_of_values(a: Sequence[float], b: Sequence[float], confidence: float = CONFIDENCE) -> Interval | None:
     """``a`` less ``b``, as ``of_values``; None where either has fewer than two runs."""
     if min(len(a), len(b)) < 2:
         return None
-    runs_a, runs_b = (Repeats(np.asarray(x, np.float64), 1, None, are_shared=False) for x in (a, b))
-    half = float(_apart_half(runs_a, runs_b, confidence))
-    value = float(np.mean(a) - np.mean(b))
-    return Interval(value, value - half, value + half)
+    runs_a, runs_b = (Repeats(np.asarray(x, np.float64), 1, None, are_shared=False, is_share=False) for x in (a, b))
+    return difference(runs_a, runs_b, are_paired=False, confidence=confidence)
 
 
 def difference(
@@ -131,24 +118,20 @@ def difference(
         recipes: of how many each is the best by its own runs; 1 where nothing was chosen.
     """
     (low, _), (_, high) = (_ends(a, b, are_paired, 1 - (1 - confidence) / num) for num in recipes)
-    return Interval(a.means.mean(-1) - b.means.mean(-1), np.maximum(low, -1.0), np.minimum(high, 1.0))
+    value = a.means.mean(-1) - b.means.mean(-1)
+    if a.is_share:
+        return Interval(value, np.maximum(low, -1.0), np.minimum(high, 1.0))
+    return Interval(value, -np.inf if a.is_bound else low, np.inf if b.is_bound else high)
 
 
 def _ends(a: Repeats, b: Repeats, are_paired: bool, confidence: float) -> tuple[Any, Any]:
     value = a.means.mean(-1) - b.means.mean(-1)
-    low, high = _newcombe(a, b, confidence)
-    if min(a.num_runs, b.num_runs) > 1:
+    are_several = min(a.num_runs, b.num_runs) > 1
+    low, high = _newcombe(a, b, confidence) if a.is_share else (value, value) if are_several else (-np.inf, np.inf)
+    if are_several:
         half = _paired_half(a, b, confidence) if are_paired else _apart_half(a, b, confidence)
         low, high = np.minimum(low, value - half), np.maximum(high, value + half)
     return low, high
-
-
-def wilson(value: Any, count: float, confidence: float = CONFIDENCE) -> tuple[Any, Any]:
-    """Interval of a share ``value`` of ``count`` (Wilson 1927)."""
-    z = ndtri(0.5 + confidence / 2)
-    centre = (value + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z / (1 + z**2 / count) * np.sqrt(value * (1 - value) / count + z**2 / (4 * count**2))
-    return np.where(value <= 0, 0.0, centre - half), np.where(value >= 1, 1.0, centre + half)
 
 
 def _half(means: Floats, puzzle_variance: Any, confidence: float) -> Any:

@@ -11,17 +11,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from genraven.metrics.intervals import Interval
+
 Floats = NDArray[np.float64]
 NUM_BINS, NUM_RESAMPLES = 15, 1000
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A number with its interval over puzzles."""
+class Measured(Interval):
+    """A number with its 95% interval over ``count`` puzzles."""
 
-    value: float
-    low: float
-    high: float
     count: int
 
     def as_json(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
+from genraven.report.goals import GOALS
 from launch.arguments import AddCommand, LateParser, add_overwrite, path
 
 TRUST_TRIGGERS = ("--max-error", "--candidates", "--review")
@@ -156,7 +157,7 @@ def _add_report_command(command: AddCommand) -> None:
     sub = command("report", "trained.report:report", "say which family to invest in, from the runs of a folder: one "
                   "page of HTML, the same in Markdown")  # fmt: skip
     sub.add_argument("folder", type=path, help="folder of runs, best evaluated before: genraven evaluate FOLDER")
-    sub.add_argument("--goal", default="completion", help="what the model is for: completion or generation")
+    sub.add_argument("--goal", default="completion", help=f"what the model is for: {' or '.join(GOALS)}")
     sub.add_argument("--examples", type=int, help="examples you have of each rule; default: the most that all families "
                      "were trained on")  # fmt: skip
     sub.add_argument("--growth", type=float, default=1.0, help="times as many examples you will have in a year; 1: as "

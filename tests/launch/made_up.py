@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import yaml
 
+from genraven.metrics.intervals import wilson
 from genraven.report.evaluation import pack_hits
-from genraven.report.statistics import wilson
 
 RULES = ["shape.constant", "size.constant", "color.constant", "color.XOR"]
 ARCHITECTURES = {"autoregressive": "GPT-2", "diffusion": "SiT"}

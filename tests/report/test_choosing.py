@@ -7,12 +7,13 @@ import pytest
 from scipy.special import expit
 from tables import repeats, table, validated
 
+from genraven.metrics.intervals import CONFIDENCE
 from genraven.report.contest import by_examples, lead, winner
 from genraven.report.points import variants
 from genraven.report.question import Question
 from genraven.report.recommend import recommend
 from genraven.report.runs import Run
-from genraven.report.statistics import CONFIDENCE, Repeats, difference
+from genraven.report.statistics import Repeats, difference
 
 NUM_SWEEPS, NUM_PUZZLES = 2000, 300
 PUZZLE_SD, PAIR_SD = 1.0, 0.3  # in log odds, as is a training's luck

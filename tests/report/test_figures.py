@@ -1,7 +1,7 @@
 """What a reader must find in a picture."""
 
+from genraven.metrics.intervals import Interval
 from genraven.report.figures import Line, chart
-from genraven.report.statistics import Interval
 
 LOOK = ("#b34700", "o")
 

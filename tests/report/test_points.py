@@ -228,8 +228,8 @@ def test_runs_that_never_reach_a_score_are_counted_so() -> None:
 @pytest.mark.parametrize(
     ("values", "trend"),
     [
-        ({50: 0.3, 100: 0.5}, "rises"),
-        ({50: 0.5, 100: 0.3}, "falls"),
+        ({50: 0.3, 100: 0.5}, "gains"),
+        ({50: 0.5, 100: 0.3}, "loses"),
         ({50: 0.5, 100: 0.501}, "unclear"),  # 1 000 puzzles cannot tell
         ({90: 0.3, 100: 0.5}, "unknown"),
         ({100: 0.5}, "unknown"),

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import yaml
 
+from genraven.metrics.intervals import wilson
 from genraven.report.evaluation import pack_hits, unpack_hits
 from genraven.report.points import Point
 from genraven.report.reading import read_run
-from genraven.report.statistics import wilson
 
 CELL = {"value": 0.75, "hits": 3, "count": 4, "interval95": [0.3, 0.95]}
 OLD: dict[str, Any] = {

@@ -9,15 +9,8 @@ import pytest
 from scipy.special import expit
 from scipy.stats import t
 
-from genraven.report.statistics import (
-    Crossing,
-    Repeats,
-    crossing,
-    difference,
-    of_values,
-    per_point,
-    wilson,
-)
+from genraven.metrics.intervals import wilson
+from genraven.report.statistics import Crossing, Repeats, crossing, difference, of_values, per_point
 
 NUM_SWEEPS, NUM_RUNS, NUM_PUZZLES = 2000, 3, 300
 SIZES = (100, 400, 1600, 6400, 25600)
