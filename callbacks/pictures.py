@@ -47,7 +47,7 @@ class PictureOptions:
 
 
 class Pictures(L.Callback):
-    """Sheets of generated and of completed puzzles, and heat maps of C3 and completion over the 40 rules.
+    """Sheets of generated and of completed puzzles, and heat maps of C3 and completion over the rules.
 
     All are of what the validation has sampled and counted anyway: nothing is sampled for them, and only the process
     that writes draws.

@@ -140,7 +140,6 @@ def file_source(
     def make(rule: int, start: int, count: int) -> Tensor:
         chunk = file.read(groups[rule][start : start + count])
         unknown = _unknown(chunk) if file.has_gaps else None
-        rule %= NUM_RULES + 1  # no key is below 0
         return spoilt(chunk.puzzles, corruption, seed=seed, rule=rule, start=start, unknown=unknown)
 
     counts = {rule: min(len(places), samples_per_rule or len(places)) for rule, places in groups.items()}

@@ -52,13 +52,13 @@ def build_parser() -> argparse.ArgumentParser:
         sub.add_argument(plugins.OPTION, action="append", metavar="MODULE", help=plugins.HELP)  # taken out before
         return sub
 
-    command("rules", "data.generate:rules", "list the 40 rules and the held-out splits")
+    command("rules", "data.generate:rules", "list the rules and the held-out splits")
     command("configs", "data.generate:configs", "list the shipped configs")
     _add_cluster_commands(command)
 
     sub = command("generate", "data.generate:generate", "write puzzles that follow rules")
     sub.add_argument(
-        "--rules", nargs="+", default=["all"], help="ids, names (position.xor), attributes, a split or all"
+        "--rules", nargs="+", default=["all"], help="ids, names (position.xor), attributes, a split, study or all"
     )
     sub.add_argument("--num", type=int, default=100, help="puzzles of each rule")
     sub.add_argument("--start", type=int, default=0, help="index of the first")
@@ -67,7 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--missing", type=float, default=0.0, metavar="SHARE", help="mean share of cells (0 to 0.5) that "
                      "are unknown; in the layout npz")  # fmt: skip
     sub.add_argument("--layout", choices=LAYOUTS, default="puzzles", help="(B, 3, 9, 9), rule by rule; the same with "
-                     "the rules; the study's (40, rows, 3, 9, 3), of all rules; a folder of a file for each rule; the "
+                     "the rules; the study's (40, rows, 3, 9, 3), of all its rules; a folder of a file for each; the "
                      "study's (35, rows, 3, 9, 3) without the rules of the split named in --out")  # fmt: skip
     sub.add_argument("--out", type=path, help="file or folder to write, an array as .npy or .pt; default: puzzles")
     sub.add_argument("--picture", type=path, help="PNG of the first few of each rule, with rule names")

@@ -231,6 +231,13 @@ class PuzzleModule(L.LightningModule, ABC):
             raise InputError("expected label_dropout above 0 for a network with labels, got 0: completion, by which "
                              "each validation scores, reads puzzles without; 0.1 is usual.")  # fmt: skip
 
+    def _check_num_labels(self) -> None:
+        """Raises InputError where the network has no label for a rule that it is trained on."""
+        num, last = num_labels(self.network), max(self.trained)
+        if num and last >= num:
+            raise InputError(f"expected labels for the rules trained on, whose last id is {last}, got num_labels "
+                             f"{num}: set it to {NUM_RULES}.")  # fmt: skip
+
     # Draws -------------------------------------------------------------------------------------------------------
 
     def generator(self, purpose: Purpose, step: int) -> torch.Generator:
@@ -370,6 +377,7 @@ class PuzzleModule(L.LightningModule, ABC):
         data = getattr(self.trainer, "datamodule", None)
         if data is not None and stage in ("fit", "validate", "test"):
             self.trained, self._index = data.trained, data.training_index()
+            self._check_num_labels()
 
     @torch.no_grad()
     def score(self, scores: Scores, batch: Batch, split: str, *, given: Tensor | None = None) -> Sampled:

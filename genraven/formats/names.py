@@ -10,17 +10,27 @@ from numpy.typing import NDArray
 from genraven.errors import InputError
 from genraven.formats.puzzles import UNKNOWN_RULE, Part
 from genraven.puzzles.rules import row_rules, rule_bits, shared_rules
-from genraven.puzzles.spec import HELD_OUT_SPLITS, LOGICAL_RELATIONS, NUM_RULES, RELATIONS, RULES, SINGLETON_RELATIONS
+from genraven.puzzles.spec import HELD_OUT_SPLITS, NUM_RULES, NUM_STUDY_RULES, RELATIONS, RULES
 
 _SPLIT_NAME = re.compile(r"split\d+(?!\d)")
 _MARGIN = 0.05  # by which one split fits better than all others; 0.1 and more where nothing is spoilt
 _LOOKED_AT = 32  # puzzles of each rule that tell which split a file leaves out
+_STUDY_RELATIONS = (
+    "constant", "progression-2", "progression-1", "progression+1", "progression+2", "arithmetic+", "arithmetic-",
+    "xor", "or", "and",
+)  # fmt: skip
+"""In the order in which its files number them."""
 
 
 def rule_stem(rule: int) -> str:
-    """The name, without its end, of a rule's file in a folder: ``4_7`` for the xor of positions."""
+    """The name, without its end, of a rule's file in a folder: ``4_7`` for the xor of positions.
+
+    A rule beside the study's has its own name.
+    """
+    if rule >= NUM_STUDY_RULES:
+        return RULES[rule].name
     attribute, relation = RULES[rule].attribute, RULES[rule].relation
-    return f"{list(RELATIONS).index(attribute)}_{(SINGLETON_RELATIONS + LOGICAL_RELATIONS).index(relation)}"
+    return f"{list(RELATIONS).index(attribute)}_{_STUDY_RELATIONS.index(relation)}"
 
 
 def rule_in_name(path: Path) -> int | None:
@@ -40,8 +50,8 @@ def check_rule(rule: int, part: Part) -> None:
 
 
 def kept_rules(split: str) -> list[int]:
-    """The rules that ``split`` does not hold out."""
-    return [rule for rule in range(NUM_RULES) if rule not in HELD_OUT_SPLITS[split]]
+    """The rules of the study that ``split`` does not hold out."""
+    return [rule for rule in range(NUM_STUDY_RULES) if rule not in HELD_OUT_SPLITS[split]]
 
 
 def split_named(path: Path) -> str | None:

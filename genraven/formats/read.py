@@ -21,12 +21,12 @@ from genraven.formats.containers import Allowance, Entry, read_entries
 from genraven.formats.names import check_rule, kept_rules, rule_in_name, split_of
 from genraven.formats.puzzles import UNKNOWN_RULE, Part, PuzzleFile
 from genraven.puzzles import layout
-from genraven.puzzles.spec import GRID, HELD_OUT_SPLITS, NUM_ROWS, NUM_RULES, RULE_ID
+from genraven.puzzles.spec import GRID, HELD_OUT_SPLITS, NUM_ROWS, NUM_RULES, NUM_STUDY_RULES, RULE_ID
 
 PUZZLES, RULE_IDS, KNOWN = "puzzles", "rules", "known"  # names of arrays
 RAVEN = {"image", "target"}  # arrays of each file of that data set
 _SPLIT = "split"
-_NUM_KEPT = NUM_RULES - len(HELD_OUT_SPLITS["split0"])
+_NUM_KEPT = NUM_STUDY_RULES - len(HELD_OUT_SPLITS["split0"])
 
 
 @dataclass(frozen=True)
@@ -240,9 +240,9 @@ def _split_parts(found: _Found) -> list[Part]:
 LAYOUTS: tuple[Layout, ...] = (
     Layout("puzzles", f"(B, 3, {GRID}, {GRID})", lambda s: s[1:] == layout.PUZZLE_SHAPE, _together),
     Layout("rows", "(rows, 3, 9, 3)", lambda s: s[1:] == layout.ROW_SHAPE, _together),
-    Layout("published", f"({NUM_RULES}, rows, 3, 9, 3)",
-           lambda s: s[0:1] == (NUM_RULES,) and s[2:] == layout.ROW_SHAPE,
-           lambda found: _by_rule(found, list(range(NUM_RULES)))),
+    Layout("published", f"({NUM_STUDY_RULES}, rows, 3, 9, 3)",
+           lambda s: s[0:1] == (NUM_STUDY_RULES,) and s[2:] == layout.ROW_SHAPE,
+           lambda found: _by_rule(found, list(range(NUM_STUDY_RULES)))),
     Layout(_SPLIT, f"({_NUM_KEPT}, rows, 3, 9, 3)",
            lambda s: s[0:1] == (_NUM_KEPT,) and s[2:] == layout.ROW_SHAPE, _split_parts),
 )  # fmt: skip

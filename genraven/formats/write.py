@@ -18,7 +18,7 @@ from genraven.files import folder_appears_whole
 from genraven.formats.names import kept_rules, rule_stem, split_named
 from genraven.formats.read import KNOWN, PUZZLES, RULE_IDS
 from genraven.puzzles import layout
-from genraven.puzzles.spec import NUM_RULES
+from genraven.puzzles.spec import NUM_STUDY_RULES
 
 
 class Writer(NamedTuple):
@@ -107,7 +107,7 @@ SUFFIXES = (*_ARRAY, ".npz")
 WRITERS: dict[str, Writer] = {
     "puzzles": Writer(_ARRAY, lambda path: None, _write_puzzles),
     "npz": Writer((".npz",), lambda path: None, _write_archive, holds_gaps=True),
-    "published": Writer(_ARRAY, lambda path: list(range(NUM_RULES)), _write_rows),
+    "published": Writer(_ARRAY, lambda path: list(range(NUM_STUDY_RULES)), _write_rows),
     "folder": Writer(("",), lambda path: None, _write_folder, makes_folder=True),
     "split": Writer(_ARRAY, _split_rules, _write_rows),
 }

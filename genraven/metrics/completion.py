@@ -58,7 +58,7 @@ class PanelCompletion(Metric):
 
     def compute(self) -> dict[str, Any]:
         """``rates``: those of ``completion``, ``completion_trained``, ``completion_held_out`` that were counted;
-        ``per_rule``: (40,).
+        ``per_rule``: (rules,).
         """
         trained = torch.zeros(NUM_RULES + 1, dtype=torch.bool, device=self.total.device)
         trained[list(self.trained)] = True

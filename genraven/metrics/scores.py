@@ -48,7 +48,7 @@ class ScoreResults:
     rates: dict[str, Rate] = field(default_factory=dict)
     """c3, c2, any_valid, novel_c3, different_*, memorized_*, completion, completion_trained, completion_held_out."""
     per_rule: dict[str, Rate] = field(default_factory=dict)
-    """``c3`` and ``completion`` of each rule, (40,)."""
+    """``c3`` and ``completion`` of each rule, (rules,)."""
     values: dict[str, float] = field(default_factory=dict)
     """``loss``, the mean of as many puzzles as were completed, and ``rule_entropy_bits`` of those with C3."""
     likelihood: Likelihood | None = None

@@ -12,7 +12,7 @@ from genraven.puzzles import layout
 from genraven.puzzles.generate import BLOCK, Draws
 from genraven.puzzles.masks import panels_to_cells
 from genraven.puzzles.rules import row_rules
-from genraven.puzzles.spec import GRID, NUM_PANELS, NUM_ROWS, NUM_STATES
+from genraven.puzzles.spec import GRID, NUM_PANELS, NUM_ROWS, NUM_STATES, NUM_STUDY_RULES, known_with, stream_of
 
 _MAX_ROUNDS = 1000
 _SCALE = 1 << 30  # of draws that are compared with shares
@@ -57,12 +57,13 @@ def spoilt(
         puzzles: (B, 3, 9, 9) int8, as they were made or found.
         corruption: of the set.
         seed: of the set.
-        rule: names their stream.
+        rule: of the puzzles, which names their stream; -1 for those without a rule.
         start: a multiple of ``BLOCK``.
         unknown: (B, 9, 9) bool, cells that are unknown already; None for a set without.
     """
     if corruption.cells or corruption.exceptions:
-        puzzles = corrupt(puzzles, corruption, seed=seed, key=(rule, start), unknown=unknown)
+        key = (stream_of(rule), start)
+        puzzles = corrupt(puzzles, corruption, seed=seed, key=key, known=known_with(rule), unknown=unknown)
     if corruption.leaves_gaps:
         missing = missing_cells(start, len(puzzles), corruption, seed=seed, rule=rule)
         unknown = missing if unknown is None else unknown | missing
@@ -70,13 +71,20 @@ def spoilt(
 
 
 def corrupt(
-    puzzles: Tensor, corruption: Corruption, *, seed: int, key: tuple[int, ...], unknown: Tensor | None = None
+    puzzles: Tensor,
+    corruption: Corruption,
+    *,
+    seed: int,
+    key: tuple[int, ...],
+    known: int = NUM_STUDY_RULES,
+    unknown: Tensor | None = None,
 ) -> Tensor:
     """A copy of ``puzzles`` (B, 3, 9, 9) int8, which follow one rule, with noise and exceptions.
 
     An exception keeps the first two panels of each row and gets panels of these puzzles as third ones, so that only the
     rule is lost. The same (seed, key) corrupts the same puzzles in the same way. Puzzles with ``unknown`` cells
-    (B, 9, 9) bool are never exceptions, since nobody can tell which rule they follow.
+    (B, 9, 9) bool are never exceptions, since nobody can tell which rule they follow. An exception follows none of the
+    rules with ids below ``known``.
 
     Raises:
         InputError: a share is none, or no exception can be made, because no panel of these puzzles breaks the rule.
@@ -89,13 +97,14 @@ def corrupt(
     if unknown is not None:
         gaps = layout.mask_to_tokens(unknown).unflatten(1, (NUM_ROWS * NUM_PANELS, -1)).any(-1)
         chosen, panels = chosen & ~gaps.any(1), panels[~gaps.flatten()]
+    rules = (1 << known) - 1
     todo = chosen[:, None].expand(-1, NUM_ROWS).clone()  # rows that still follow a rule
     for _ in range(_MAX_ROUNDS):
         if not todo.any():
             break
         rows[todo, 2] = panels[torch.from_numpy(draws.below(len(panels), (int(todo.sum()),)))]
         some = todo.any(1)
-        todo[some] &= row_rules(layout.rows_to_puzzles(rows[some])) != 0
+        todo[some] &= (row_rules(layout.rows_to_puzzles(rows[some])) & rules) != 0
     if todo.any():
         raise InputError(f"expected panels that break the rule to make exceptions of, got {len(puzzles)} puzzles "
                          "without: use more samples per rule, or corruption.exceptions 0.")  # fmt: skip
@@ -115,7 +124,7 @@ def missing_cells(start: int, count: int, corruption: Corruption, *, seed: int, 
     first, last = start // BLOCK, -(-(start + count) // BLOCK)
     unknown = torch.zeros((last - first) * BLOCK, GRID, GRID, dtype=torch.bool)
     for block, part in zip(range(first, last), unknown.split(BLOCK), strict=False):
-        cells, panels = (Draws(seed, "missing", kind, rule, block) for kind in (0, 1))
+        cells, panels = (Draws(seed, "missing", kind, stream_of(rule), block) for kind in (0, 1))
         part |= _chosen(cells, corruption.missing, (GRID, GRID))
         part |= panels_to_cells(_chosen(panels, corruption.missing_panels, (NUM_ROWS, NUM_PANELS)))
     return unknown[start - first * BLOCK :][:count]

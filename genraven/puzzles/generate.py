@@ -29,6 +29,7 @@ from genraven.puzzles.spec import (
     VALUE_ATTRIBUTES,
     Attribute,
     Rule,
+    known_with,
 )
 
 Array = NDArray[Any]
@@ -45,7 +46,7 @@ def generate(rule: int, start: int, count: int, *, seed: int = 0, split: str = "
     Any slice equals the same slice of a longer run; splits and seeds never share a stream.
 
     Args:
-        rule: id, 0-39.
+        rule: id.
         start: index of the first puzzle.
         count: how many.
         seed: any integer from 0.
@@ -113,6 +114,7 @@ class _Choices:
         self._first = np.cumsum(self.num) - self.num
 
     def index(self, draws: Draws, keys: Array) -> Array:
+        assert self.num[keys].all(), "nothing to choose from"
         return self._first[keys] + draws.below(self.num[keys], keys.shape)
 
     def draw(self, draws: Draws, keys: Array) -> Array:
@@ -128,17 +130,17 @@ def _key(*parts: Array) -> Array:
 
 
 @cache
-def _instance_choices(attribute: Attribute) -> _Choices:
-    """Keyed by relation: its instances (n, P)."""
-    tables = list(instances.instances(attribute).values())
+def _instance_choices(attribute: Attribute, known: int) -> _Choices:
+    """Keyed by relation, of the rules with ids below ``known``: its instances (n, P)."""
+    tables = list(instances.instances(attribute, known).values())
     keys = np.repeat(np.arange(len(tables)), [len(t) for t in tables])
     return _Choices(keys, np.concatenate(tables), len(tables))
 
 
 @cache
-def _third_choices(attribute: Attribute) -> _Choices:
+def _third_choices(attribute: Attribute, known: int) -> _Choices:
     """Keyed by size: the distinct third sets of that size in the attribute's instances."""
-    thirds = np.flatnonzero(np.bincount(_instance_choices(attribute).values[:, 2])).astype(np.int16)
+    thirds = np.flatnonzero(np.bincount(_instance_choices(attribute, known).values[:, 2])).astype(np.int16)
     return _Choices(instances.popcount(thirds), thirds, NUM_CELLS + 1)
 
 
@@ -154,17 +156,17 @@ def _pair_choices() -> _Choices:
 
 
 @cache
-def _third_count_choices() -> _Choices:
+def _third_count_choices(known: int) -> _Choices:
     """Keyed by the first two counts and the largest set of panel 3: third counts that make no number rule."""
     n1, n2, m3, n3 = np.meshgrid(*[np.arange(NUM_CELLS + 1)] * 4, indexing="ij")
-    fits = (m3 <= n3) & (n3 <= _MAX_COUNT) & (instances.number_rule_table()[n1, n2, n3] == 0)
+    fits = (m3 <= n3) & (n3 <= _MAX_COUNT) & (instances.number_rule_table(known)[n1, n2, n3] == 0)
     return _Choices(_key(n1, n2, m3)[fits], n3[fits], (NUM_CELLS + 1) ** 3)
 
 
 @cache
-def _position_choices() -> tuple[_Choices, _Choices]:
+def _position_choices(known: int) -> tuple[_Choices, _Choices]:
     """Position instances keyed by their three counts; and, keyed by the first two, the third counts that exist."""
-    sets = _instance_choices("position").values
+    sets = _instance_choices("position", known).values
     counts = instances.popcount(sets)
     by_counts = _Choices(_key(*counts.T), sets, (NUM_CELLS + 1) ** 3)
     pair, third = np.divmod(np.flatnonzero(by_counts.num), NUM_CELLS + 1)
@@ -206,24 +208,27 @@ def _set_tables() -> tuple[NDArray[np.int8], NDArray[np.uint8]]:
 
 def _pictures(rule: Rule, n: int, draws: Draws) -> NDArray[np.int8]:
     """(n / 3, A, 81) puzzles from n rows of one rule."""
+    known = known_with(rule.id)
     sets = np.zeros((len(VALUE_ATTRIBUTES), n, NUM_PANELS), np.int16)
-    relation = list(instances.instances(rule.attribute)).index(rule.relation)
-    instance = _instance_choices(rule.attribute).draw(draws, np.full(n, relation))
+    relation = list(instances.instances(rule.attribute, known)).index(rule.relation)
+    instance = _instance_choices(rule.attribute, known).draw(draws, np.full(n, relation))
     distracted = [i for i, attribute in enumerate(VALUE_ATTRIBUTES) if attribute != rule.attribute]
     if rule.attribute in VALUE_ATTRIBUTES:
         sets[VALUE_ATTRIBUTES.index(rule.attribute)] = instance
-        counts = _draw_counts(sets, distracted, draws)
+        counts = _draw_counts(sets, distracted, known, draws)
     else:
         counts = instances.popcount(instance) if rule.attribute == "position" else instance.astype(np.int64)
         for i in distracted:
-            sets[i] = _fitting_distractors(VALUE_ATTRIBUTES[i], counts, draws)
-    cells = instance if rule.attribute == "position" else _draw_cells(counts, draws)
+            sets[i] = _fitting_distractors(VALUE_ATTRIBUTES[i], counts, known, draws)
+    cells = instance if rule.attribute == "position" else _draw_cells(counts, known, draws)
     return _fill(sets, counts, cells, draws)
 
 
-def _redraw_third(attribute: Attribute, sets: Array, candidates: _Choices, sizes: Array, draws: Draws) -> None:
+def _redraw_third(
+    attribute: Attribute, known: int, sets: Array, candidates: _Choices, sizes: Array, draws: Draws
+) -> None:
     """Replaces the third of ``sets`` (n, P) in place by a candidate of the given size that completes no rule."""
-    table = instances.completions(attribute)
+    table = instances.completions(attribute, known)
     todo = np.arange(len(sets))
     while len(todo):
         third = candidates.draw(draws, sizes[todo])
@@ -232,49 +237,58 @@ def _redraw_third(attribute: Attribute, sets: Array, candidates: _Choices, sizes
         todo = todo[holds]
 
 
-def _distractors(attribute: Attribute, n: int, draws: Draws) -> Array:
+def _distractors(attribute: Attribute, n: int, known: int, draws: Draws) -> Array:
     """(n, P) sets whose first two look like a rule that the third does not complete."""
-    choices = _instance_choices(attribute)
+    choices = _instance_choices(attribute, known)
     sets = choices.draw(draws, draws.below(len(choices.num), (n,)))
-    _redraw_third(attribute, sets, _third_choices(attribute), instances.popcount(sets[:, 2]), draws)
+    _redraw_third(attribute, known, sets, _third_choices(attribute, known), instances.popcount(sets[:, 2]), draws)
     return sets
 
 
-def _fitting_distractors(attribute: Attribute, counts: Array, draws: Draws) -> Array:
+def _fitting_distractors(attribute: Attribute, counts: Array, known: int, draws: Draws) -> Array:
     """(n, P) distractors, redrawn until no set is larger than the ``counts`` (n, P) of objects that show it."""
     sets = np.zeros(counts.shape, np.int16)
     todo = np.arange(len(counts))
     while len(todo):
-        sets[todo] = _distractors(attribute, len(todo), draws)
+        sets[todo] = _distractors(attribute, len(todo), known, draws)
         todo = todo[(instances.popcount(sets[todo]) > counts[todo]).any(1)]
     return sets
 
 
-def _draw_counts(sets: Array, distracted: Sequence[int], draws: Draws) -> Array:
+def _draw_counts(sets: Array, distracted: Sequence[int], known: int, draws: Draws) -> Array:
     """(n, P) counts for value rules; the distractors in ``sets`` (A, n, P) are drawn with them."""
     n = sets.shape[1]
     counts = np.zeros((n, NUM_PANELS), np.int64)
+    thirds = _third_count_choices(known)
     todo = np.arange(n)
     while len(todo):
         for i in distracted:
-            sets[i, todo] = _distractors(VALUE_ATTRIBUTES[i], len(todo), draws)
+            sets[i, todo] = _distractors(VALUE_ATTRIBUTES[i], len(todo), known, draws)
         largest = instances.popcount(sets[:, todo]).max(0)
         counts[todo, :2] = _pair_choices().draw(draws, _key(largest[:, 0], largest[:, 1]))
         key = _key(counts[todo, 0], counts[todo, 1], largest[:, 2])
-        possible = _third_count_choices().num[key] > 0
-        counts[todo[possible], 2] = _third_count_choices().draw(draws, key[possible])
+        possible = thirds.num[key] > 0
+        counts[todo[possible], 2] = thirds.draw(draws, key[possible])
         todo = todo[~possible]
     return counts
 
 
-def _draw_cells(counts: Array, draws: Draws) -> Array:
-    """(n, P) occupied cells for ``counts`` (n, P): two panels look like a position rule, the third breaks it."""
-    by_counts, third_counts = _position_choices()
+def _draw_cells(counts: Array, known: int, draws: Draws) -> Array:
+    """(n, P) occupied cells for ``counts`` (n, P): two panels look like a position rule, the third breaks it.
+
+    Counts that no position rule begins with, as a number rule beside the study's may have, get cells at random.
+    """
+    by_counts, third_counts = _position_choices(known)
+    begins = third_counts.num[_key(*counts.T[:2])] > 0
+    if not begins.all():
+        cells = _subset_choices().draw(draws, counts)
+        cells[begins] = _draw_cells(counts[begins], known, draws)
+        return cells
     third = counts[:, 2].copy()
     missing = by_counts.num[_key(*counts.T)] == 0
     third[missing] = third_counts.draw(draws, _key(counts[missing, 0], counts[missing, 1]))
     cells = by_counts.draw(draws, _key(counts[:, 0], counts[:, 1], third))
-    _redraw_third("position", cells, _subset_choices(), counts[:, 2], draws)
+    _redraw_third("position", known, cells, _subset_choices(), counts[:, 2], draws)
     return cells
 
 

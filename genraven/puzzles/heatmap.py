@@ -13,17 +13,17 @@ LEFT, TOP, BOTTOM = 78, 62, 34
 FULL: Rgb = (8, 69, 148)
 NOWHERE: Rgb = (238, 238, 238)
 ROWS = tuple(RELATIONS)
-COLUMNS = max(RELATIONS.values(), key=len)  # every relation stands in the longest list
+COLUMNS = tuple(dict.fromkeys(relation for of_attribute in RELATIONS.values() for relation in of_attribute))
 LEGEND = "red frame: held out of training    -: not counted"
 
 
 def render_heatmap(
     values: Sequence[float], *, title: str, framed: Collection[int] = (), full: float = 1.0
 ) -> Image.Image:
-    """Picture of shares of the 40 rules: the darker, the larger; as percentages. A rule that is not there is grey.
+    """Picture of shares of the rules: the darker, the larger; as percentages. A rule that is not there is grey.
 
     Args:
-        values: 40 shares, one of each rule id; NaN where nothing was counted.
+        values: one share for each rule id; NaN where nothing was counted.
         title: one line above.
         framed: ids of rules to frame in red: those held out of training.
         full: the share that is darkest; 0 leaves all white.

@@ -1,4 +1,4 @@
-"""Which of the 40 rules hold in each row of a puzzle: table look-ups and set arithmetic on whole batches.
+"""Which rules hold in each row of a puzzle: table look-ups and set arithmetic on whole batches.
 
 B batch, A value attribute, R row, P panel, k cell of a panel. Inside, the batch is the last dimension, so that every
 operation runs over contiguous memory. A set is a bit mask: bit v says that value (or cell) v is in it.
@@ -13,17 +13,19 @@ from torch import Tensor
 from genraven.errors import InputError
 from genraven.puzzles import instances
 from genraven.puzzles.spec import (
-    FIRST_RULE,
     GRID,
     NUM_CELLS,
     NUM_PANELS,
     NUM_ROWS,
     NUM_RULES,
+    NUM_STUDY_RULES,
     NUM_VALUES,
+    RELATIONS,
+    RULE_ID,
     RULES,
-    SINGLETON_RELATIONS,
     UNION_LIMIT,
     VALUE_ATTRIBUTES,
+    Attribute,
 )
 
 _OUTSIDE = max(NUM_VALUES)  # every value out of any range is counted as this one
@@ -32,34 +34,48 @@ _NUM_SETS = 1 << (_OUTSIDE + 1)
 _EMPTY_BIT = 15
 _CHUNK = 1 << 14  # puzzles at once: bounds the memory and keeps the work in cache
 _INTEGERS = (torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8, torch.uint16, torch.uint32, torch.uint64)
-_XOR, _OR, _AND = (len(SINGLETON_RELATIONS) + i for i in range(3))
+_LOGICAL = tuple(instances.LOGICAL.values())
+_NO_POSITION = -(1 << 63)  # a sign: no position rule may hold
 
 
 @cache
-def _tables(device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def _tables(device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Look-up tables on ``device``, flattened.
 
     - (A, sets) int64: the value of a singleton, ``_NO_SINGLETON`` for any other set;
-    - (A, a, b, c) int16: bits of the singleton relations that hold for three values;
+    - (A, a, b, c) int64: masks of the singleton rules that hold for three values;
     - (A, sets) bool: sets small enough to be the union of a logical rule, without a value out of range;
+    - (A + position, 2^L) int64: masks of the one rule that holds, by which of the L logical relations would;
     - (sets of cells) int64: their sizes;
-    - (na, nb, nc) int16: bits of the number rules for three counts; bit 15 where no position rule may hold.
+    - (na, nb, nc) int64: masks of the number rules for three counts; below 0 where no position rule may hold.
     """
     sets = np.arange(_NUM_SETS)
     width = _NO_SINGLETON + 1
     values = np.full((len(VALUE_ATTRIBUTES), _NUM_SETS), _NO_SINGLETON)
-    relations = np.zeros((len(VALUE_ATTRIBUTES), width, width, width), np.int16)
+    singletons = np.zeros((len(VALUE_ATTRIBUTES), width, width, width), np.int64)
     small = np.zeros((len(VALUE_ATTRIBUTES), _NUM_SETS), np.bool_)
     for i, attribute in enumerate(VALUE_ATTRIBUTES):
         values[i, 1 << np.arange(NUM_VALUES[i])] = np.arange(NUM_VALUES[i])
         small[i] = (instances.popcount(sets) < UNION_LIMIT[i]) & (sets < 1 << NUM_VALUES[i])
-        for k, triples in enumerate(instances.value_triples(attribute).values()):
-            relations[i][tuple(triples.T)] |= 1 << k
+        for relation, triples in instances.value_triples(attribute).items():
+            singletons[i][tuple(triples.T)] |= 1 << RULE_ID[f"{attribute}.{relation}"]
+    logical = np.array([_first_that_holds(attribute) for attribute in (*VALUE_ATTRIBUTES, "position")])
     counts = instances.popcount(np.arange(1 << NUM_CELLS))
-    rules = instances.number_rule_table().astype(np.int16)
-    closed = (rules != 0) | ~rules.any(2, keepdims=True)
-    numbers = rules | np.where(closed, np.int16(-(1 << 15)), np.int16(0))
-    return tuple(torch.from_numpy(t.ravel()).to(device) for t in (values, relations, small, counts, numbers))  # type: ignore[return-value]
+    numbers, of_study = instances.number_rule_table(), instances.number_rule_table(NUM_STUDY_RULES)
+    closed = (of_study != 0) | ~of_study.any(2, keepdims=True)
+    numbers = numbers | np.where(closed, _NO_POSITION, 0)
+    tables = values, singletons, small, logical, counts, numbers
+    return tuple(torch.from_numpy(t.ravel()).to(device) for t in tables)  # type: ignore[return-value]
+
+
+def _first_that_holds(attribute: Attribute) -> list[int]:
+    """For each subset of the logical relations the mask of the rule with the lowest id; 0 where there is none."""
+    ids = [RULE_ID[f"{attribute}.{r}"] if r in RELATIONS[attribute] else None for r in instances.LOGICAL]
+    found = []
+    for subset in range(1 << len(ids)):
+        holding = [rule for k, rule in enumerate(ids) if rule is not None and subset >> k & 1]
+        found.append(1 << min(holding) if holding else 0)
+    return found
 
 
 def row_rules(puzzles: Tensor) -> Tensor:
@@ -88,7 +104,7 @@ def row_rules(puzzles: Tensor) -> Tensor:
 
 
 def _row_rules(
-    puzzles: Tensor, values: Tensor, relations: Tensor, small: Tensor, counts: Tensor, numbers: Tensor
+    puzzles: Tensor, values: Tensor, singletons: Tensor, small: Tensor, logical: Tensor, counts: Tensor, numbers: Tensor
 ) -> Tensor:
     """``row_rules`` of int8 puzzles with the tables at hand: tensor operations alone, so that it compiles whole."""
     # attribute, row, cell row, panel, cell column, puzzle. As unsigned bytes negative values are large: one clamp sends
@@ -105,18 +121,17 @@ def _row_rules(
     width = _NO_SINGLETON + 1
     triple = ((index * width + value[:, :, 0]) * width + value[:, :, 1]) * width + value[:, :, 2]
     union = (sets[:, :, 0] | sets[:, :, 1]) + index * _NUM_SETS
-    by_value = relations.take(triple) | _logical(sets, small.take(union)) << _XOR  # A, R, B
+    found = _logical(sets, small.take(union)) + (index << len(_LOGICAL))
+    by_value = singletons.take(triple) | logical.take(found)  # A, R, B
 
     cell = torch.arange(NUM_CELLS, device=puzzles.device, dtype=torch.int16).view(3, 1, 3, 1)
     position = _union(((~empty).to(torch.int16) << cell).unsqueeze(0))[0]  # R, P, B
     n = counts.take(position.long())
     number = numbers.take((n[:, 0] * (NUM_CELLS + 1) + n[:, 1]) * (NUM_CELLS + 1) + n[:, 2])
-    by_position = _logical(position, number >= 0)
-
-    masks = by_position.to(torch.int64) << FIRST_RULE["position"]
-    masks |= (number & 0x7FFF).to(torch.int64) << FIRST_RULE["number"]
-    for i, attribute in enumerate(VALUE_ATTRIBUTES):
-        masks |= by_value[i].to(torch.int64) << FIRST_RULE[attribute]
+    found = _logical(position, number >= 0) + (len(VALUE_ATTRIBUTES) << len(_LOGICAL))
+    masks = (number & ~_NO_POSITION) | logical.take(found)
+    for of_attribute in by_value:
+        masks |= of_attribute
     return masks.t().contiguous()
 
 
@@ -127,11 +142,16 @@ def _union(sets: Tensor) -> Tensor:
 
 
 def _logical(sets: Tensor, allowed: Tensor) -> Tensor:
-    """int16 bits 0 xor, 1 or, 2 and of the third of ``sets`` (..., P, B), where the first two overlap and differ."""
+    """int64 subset of the logical relations that the third of ``sets`` (..., P, B) has to the first two.
+
+    None where these do not overlap and differ; no relation has an empty third set.
+    """
     a, b, c = sets.unbind(-2)
-    xor, union, both = a ^ b, a | b, a & b
-    found = (c == xor).to(torch.int16) + 2 * (c == union).to(torch.int16) + 4 * (c == both).to(torch.int16)
-    return found * ((xor != 0) & (both != 0) & allowed)
+    allowed = allowed & ((a ^ b) != 0) & ((a & b) != 0) & (c != 0)
+    found = torch.zeros_like(c, dtype=torch.int64)
+    for k, third in enumerate(_LOGICAL):
+        found += (c == third(a, b)).to(torch.int64) << k
+    return found * allowed
 
 
 def shared_rules(masks: Tensor) -> Tensor:
@@ -146,7 +166,7 @@ def pair_rules(masks: Tensor) -> Tensor:
 
 
 def rule_bits(masks: Tensor) -> Tensor:
-    """(..., 40) bool from masks (...) int64: entry k says whether rule k is set."""
+    """(..., rules) bool from masks (...) int64: entry k says whether rule k is set."""
     ids = torch.arange(NUM_RULES, device=masks.device)
     return (masks.unsqueeze(-1) >> ids & 1).bool()
 

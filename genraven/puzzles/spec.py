@@ -1,4 +1,4 @@
-"""What a GenRAVEN puzzle is: attributes, value ranges, the 40 rules, the held-out splits.
+"""What a GenRAVEN puzzle is: attributes, value ranges, the rules, the held-out splits.
 
 Sizes: R = 3 rows, P = 3 panels a row, 9 cells a panel, 3 value attributes a cell.
 Source of rules and splits: Wang, Shang & Sompolinsky 2024, arXiv 2411.07873.
@@ -11,10 +11,8 @@ from typing import Literal
 from genraven.errors import InputError, shown, suggestion
 
 Attribute = Literal["shape", "size", "color", "number", "position"]
-Relation = Literal[
-    "constant", "progression-2", "progression-1", "progression+1", "progression+2",
-    "arithmetic+", "arithmetic-", "xor", "or", "and",
-]  # fmt: skip
+Relation = str
+"""``constant``, ``xor`` and so on; ``instances.py`` defines each."""
 
 NUM_ROWS = NUM_PANELS = 3
 NUM_CELLS = 9
@@ -28,17 +26,31 @@ NUM_VALUES = (7, 10, 10)  # V of shape, size, color: values 0 .. V-1
 UNION_LIMIT = (7, 9, 9)  # u: a logical rule needs |A or B| < u
 NUM_STATES = 1 + NUM_VALUES[0] * NUM_VALUES[1] * NUM_VALUES[2]  # a cell's states: empty, or one object
 
-SINGLETON_RELATIONS: tuple[Relation, ...] = (
-    "constant", "progression-2", "progression-1", "progression+1", "progression+2", "arithmetic+", "arithmetic-",
-)  # fmt: skip
-LOGICAL_RELATIONS: tuple[Relation, ...] = ("xor", "or", "and")
-RELATIONS: dict[Attribute, tuple[Relation, ...]] = {
-    "shape": SINGLETON_RELATIONS + LOGICAL_RELATIONS,
-    "size": SINGLETON_RELATIONS + LOGICAL_RELATIONS,
-    "color": SINGLETON_RELATIONS + LOGICAL_RELATIONS,
-    "number": SINGLETON_RELATIONS,
-    "position": LOGICAL_RELATIONS,
-}
+RULE_IDS: dict[Attribute, dict[Relation, int]] = {
+    "shape": {
+        "constant": 0, "progression-2": 1, "progression-1": 2, "progression+1": 3, "progression+2": 4,
+        "arithmetic+": 5, "arithmetic-": 6, "xor": 7, "or": 8, "and": 9,
+    },
+    "size": {
+        "constant": 10, "progression-2": 11, "progression-1": 12, "progression+1": 13, "progression+2": 14,
+        "arithmetic+": 15, "arithmetic-": 16, "xor": 17, "or": 18, "and": 19,
+    },
+    "color": {
+        "constant": 20, "progression-2": 21, "progression-1": 22, "progression+1": 23, "progression+2": 24,
+        "arithmetic+": 25, "arithmetic-": 26, "xor": 27, "or": 28, "and": 29,
+    },
+    "number": {
+        "constant": 30, "progression-2": 31, "progression-1": 32, "progression+1": 33, "progression+2": 34,
+        "arithmetic+": 35, "arithmetic-": 36,
+    },
+    "position": {"xor": 37, "or": 38, "and": 39},
+}  # fmt: skip
+"""The table of rules. A new one takes the next free id, on any attribute, and no other ever changes its own: an id
+names the stream of its rule's puzzles, its bit in masks and its label."""
+
+NUM_STUDY_RULES = 40
+"""The rules of the study have the ids below this: those of its splits and of its published files."""
+_MOST_RULES = 63  # bits of a mask
 
 
 @dataclass(frozen=True)
@@ -56,33 +68,59 @@ class Rule:
 
 
 RULES: tuple[Rule, ...] = tuple(
-    Rule(i, attribute, relation)
-    for i, (attribute, relation) in enumerate((a, r) for a, relations in RELATIONS.items() for r in relations)
+    sorted((Rule(i, a, r) for a, ids in RULE_IDS.items() for r, i in ids.items()), key=lambda rule: rule.id)
 )
+"""The rule of id k stands at place k."""
 NUM_RULES = len(RULES)
-RULE_ID: dict[str, int] = {rule.name: rule.id for rule in RULES}
-FIRST_RULE: dict[Attribute, int] = {a: next(r.id for r in RULES if r.attribute == a) for a in RELATIONS}
-
-HELD_OUT_SPLITS: dict[str, tuple[int, ...]] = {
-    "split0": (1, 16, 20, 34, 37),
-    "split1": (8, 12, 24, 36, 39),
-    "split2": (5, 17, 21, 33, 38),
-    "split3": (3, 10, 29, 31, 37),
-    "split4": (0, 14, 27, 35, 38),
-    "split5": (4, 19, 26, 30, 39),
-    "split6": (9, 13, 25, 32, 37),
-    "split7": (2, 18, 23, 30, 38),
-    "split8": (7, 15, 22, 34, 39),
-    "split9": (6, 11, 28, 33, 37),
+assert [rule.id for rule in RULES] == list(range(NUM_RULES)), "an id is missing, or given twice"
+assert NUM_STUDY_RULES <= NUM_RULES <= _MOST_RULES, "masks of rules are 64-bit integers"
+RELATIONS: dict[Attribute, tuple[Relation, ...]] = {
+    a: tuple(rule.relation for rule in RULES if rule.attribute == a) for a in RULE_IDS
 }
+"""On each attribute, in the order of their ids."""
+RULE_ID: dict[str, int] = {rule.name: rule.id for rule in RULES}
+
+_HELD_OUT = {
+    "split0": "shape.progression-2 size.arithmetic- color.constant number.progression+2 position.xor",
+    "split1": "shape.or size.progression-1 color.progression+2 number.arithmetic- position.and",
+    "split2": "shape.arithmetic+ size.xor color.progression-2 number.progression+1 position.or",
+    "split3": "shape.progression+1 size.constant color.and number.progression-2 position.xor",
+    "split4": "shape.constant size.progression+2 color.xor number.arithmetic+ position.or",
+    "split5": "shape.progression+2 size.and color.arithmetic- number.constant position.and",
+    "split6": "shape.and size.progression+1 color.arithmetic+ number.progression-1 position.xor",
+    "split7": "shape.progression-1 size.or color.progression+1 number.constant position.or",
+    "split8": "shape.xor size.arithmetic+ color.progression-1 number.progression+2 position.and",
+    "split9": "shape.arithmetic- size.progression-2 color.or number.progression+1 position.xor",
+}
+HELD_OUT_SPLITS: dict[str, tuple[int, ...]] = {
+    split: tuple(RULE_ID[name] for name in names.split()) for split, names in _HELD_OUT.items()
+}
+
+
+def known_with(rule: int) -> int:
+    """How many rules there were when ``rule`` was added, itself included; those of the study came together.
+
+    Its puzzles are made, and spoilt, as if there were no others, so that a rule that is added later changes none.
+    """
+    return max(rule + 1, NUM_STUDY_RULES)
+
+
+def stream_of(rule: int) -> int:
+    """The number that names the draws of a rule's puzzles; -1 stands for puzzles without a rule.
+
+    Those have had the number after the study's rules before any other rule was added.
+    """
+    if rule < 0:
+        return NUM_STUDY_RULES
+    return rule if rule < NUM_STUDY_RULES else rule + 1
 
 
 def resolve_rules(rules: str | Iterable[int | str]) -> tuple[int, ...]:
     """Sorted rule ids named by ``rules``.
 
     Args:
-        rules: a word or a list of them: ids (0-39), rule names (``position.xor``), attributes (``position``: all rules
-            on it), splits (``split0``), ``all`` or ``none``.
+        rules: a word or a list of them: ids, rule names (``position.xor``), attributes (``position``: all rules on it),
+            splits (``split0``), ``study`` (its 40 rules), ``all`` or ``none``.
 
     Raises:
         InputError: a name or id that is no rule.
@@ -94,16 +132,18 @@ def resolve_rules(rules: str | Iterable[int | str]) -> tuple[int, ...]:
 def _rules_named(rule: int | str) -> tuple[int, ...]:
     """The rules meant by one word or number."""
     text = str(rule)
-    groups = {"all": tuple(range(NUM_RULES)), "none": (), **HELD_OUT_SPLITS}
+    groups = {
+        "all": tuple(range(NUM_RULES)), "study": tuple(range(NUM_STUDY_RULES)), "none": (), **HELD_OUT_SPLITS
+    }  # fmt: skip
     if text in groups:
         return groups[text]
     if text in RULE_ID:
         return (RULE_ID[text],)
-    if text in RELATIONS:
+    if text in RULE_IDS:
         return tuple(r.id for r in RULES if r.attribute == text)
     if text.isdecimal() and int(text) < NUM_RULES:
         return (int(text),)
-    hint = suggestion(repr(text), map(repr, [*RULE_ID, *RELATIONS, *groups]), "`genraven rules` lists them.")
+    hint = suggestion(repr(text), map(repr, [*RULE_ID, *RULE_IDS, *groups]), "`genraven rules` lists them.")
     raise InputError(
         f"expected rules as ids 0-{NUM_RULES - 1}, names such as 'position.xor', an attribute or "
         f"'split0'..'split9'; got {shown(rule)}: {hint}"

@@ -10,7 +10,7 @@ from genraven.console import say
 from genraven.errors import InputError
 from genraven.files import check_new_folder
 from genraven.outputs import PICTURES, Outputs, save_picture
-from genraven.puzzles.spec import HELD_OUT_SPLITS, NUM_RULES, RULES, resolve_rules
+from genraven.puzzles.spec import HELD_OUT_SPLITS, RULES, resolve_rules
 from launch.configs.shipped import CONFIGS, config_names
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def rules(options: argparse.Namespace) -> None:
     """Prints ids, names and splits."""
     for rule in RULES:
         splits = [name for name, held in HELD_OUT_SPLITS.items() if rule.id in held]
-        say(f"{rule.id:2}  {rule.name:20} held out by {', '.join(splits)}")
+        say(f"{rule.id:2}  {rule.name:20} held out by {', '.join(splits) or 'no split'}")
 
 
 def configs(options: argparse.Namespace) -> None:
@@ -88,8 +88,8 @@ def _rules_to_write(options: argparse.Namespace, of_layout: list[int] | None) ->
     """Ids of the rules asked for; those of the layout where it has its own."""
     ids = resolve_rules(options.rules[0] if len(options.rules) == 1 else options.rules)
     if of_layout is not None:
-        if len(ids) != NUM_RULES:
-            raise InputError(f"expected all {NUM_RULES} rules for the {options.layout} layout, got {len(ids)}: leave "
+        if ids not in (resolve_rules("all"), resolve_rules("study")):
+            raise InputError(f"expected all rules for the {options.layout} layout, got {len(ids)}: leave "
                              "out --rules.")  # fmt: skip
         ids = tuple(of_layout)
     if not ids or options.num < 1:

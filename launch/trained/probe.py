@@ -189,6 +189,6 @@ def _draw(found: list[Found], before: list[Found], path: Path) -> None:
         axis.tick_params("x", rotation=60)
         axis.set(title=view, ylim=(0, None))
         axis.grid(alpha=0.3)
-    axes[0].set_ylabel("accuracy of the rule, of 40")
+    axes[0].set_ylabel(f"accuracy of the rule, of {NUM_RULES}")
     axes[-1].legend(fontsize="x-small", loc="upper left")
     figure.savefig(path, dpi=120, metadata={"Software": MARK} if path.suffix.lower() == ".png" else None)

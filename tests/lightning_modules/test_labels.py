@@ -101,6 +101,13 @@ def test_a_training_that_never_hides_a_label_is_refused(tmp_path: Path) -> None:
         trainer.fit(cells(label_dropout=0.0), GenRAVENDataModule(10))
 
 
+def test_a_network_needs_a_label_for_each_rule_that_it_is_trained_on(tmp_path: Path) -> None:
+    trainer = L.Trainer(accelerator="cpu", logger=False, max_steps=1, default_root_dir=tmp_path)
+    module = AutoregressiveModule(Transformer(**SIZE | {"num_labels": 7}), Autoregressive(), label_dropout=0.1)
+    with pytest.raises(InputError, match="whose last id is 7, got num_labels 7: set it to 40"):
+        trainer.fit(module, GenRAVENDataModule(10, rules=[3, 7], cache_dir=str(tmp_path)))
+
+
 def test_what_was_so_trained_completes_with_a_warning_unless_it_is_given_rules() -> None:
     module, puzzles, mask = cells(label_dropout=0.0).eval(), generate(3, 0, 2), last_panel_mask(2)
     with pytest.warns(UserWarning, match="never shown a puzzle without its label"):

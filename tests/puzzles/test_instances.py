@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from genraven.puzzles import instances
-from genraven.puzzles.spec import LOGICAL_RELATIONS, RELATIONS, Attribute
+from genraven.puzzles.spec import RELATIONS, RULE_ID, Attribute
 
+LOGICAL_RELATIONS = ("xor", "or", "and")
 VALUE_COUNTS = (9, 5, 7, 7, 5, 43, 43, 738780, 738780, 738780)
 COUNTS: dict[Attribute, tuple[int, ...]] = {
     "shape": (6, 2, 4, 4, 2, 19, 19, 12012, 12012, 12012),
@@ -56,8 +57,8 @@ def test_number_table_has_one_bit_for_each_instance() -> None:
     table = instances.number_rule_table()
     triples = instances.number_triples()
     for counts in product(range(10), repeat=3):
-        holding = [k for k, rows in enumerate(triples.values()) if list(counts) in rows.tolist()]
-        assert int(table[counts]) == sum(1 << k for k in holding)
+        holding = [RULE_ID[f"number.{r}"] for r, rows in triples.items() if list(counts) in rows.tolist()]
+        assert int(table[counts]) == sum(1 << rule for rule in holding)
         assert len(holding) <= 1
 
 

@@ -29,7 +29,6 @@ def test_rules_stand_in_the_order_of_the_definition() -> None:
     assert [rule.name for rule in RULES] == NAMES
     assert [rule.id for rule in RULES] == list(range(40))
     assert {name: NAMES.index(name) for name in NAMES} == RULE_ID
-    assert spec.FIRST_RULE == {"shape": 0, "size": 10, "color": 20, "number": 30, "position": 37}
 
 
 def test_sizes() -> None:
