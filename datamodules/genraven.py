@@ -1,6 +1,5 @@
 """GenRAVENDataModule: files or stream, splits, order."""
 
-import hashlib
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +26,7 @@ from datamodules.batches import (
 )
 from datamodules.evaluation_file import EvaluationFile
 from datamodules.sources import Selection, can_leave_gaps, content_digest, file_source
-from datamodules.store import PuzzleSource, generated_source, num_cpus, num_whole, open_index, open_set
+from datamodules.store import PuzzleSource, digest_of, generated_source, num_cpus, num_whole, open_index, open_set
 from genraven.errors import InputError
 from genraven.formats.puzzles import UNKNOWN_RULE, PuzzleFile
 from genraven.formats.read import open_puzzles
@@ -246,8 +245,8 @@ class GenRAVENDataModule(L.LightningDataModule):
         """How the processes of this machine divide the making of a stream; None for a process alone."""
         if self.trainer is None or self.trainer.num_devices == 1:
             return None
-        told = f"{self.trained} {self.seed} {self.corruption} {os.environ.get('MASTER_PORT')}"  # the port: of this run
-        folder = self.cache_dir / f"stream-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+        depends = (self.trained, self.seed, self.corruption, os.environ.get("MASTER_PORT"))  # the port: of this run
+        folder = self.cache_dir / f"stream-{digest_of(depends)}"
         return SharedBlocks(folder, self.trainer.local_rank, self.trainer.num_devices)
 
     @property

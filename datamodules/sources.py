@@ -1,6 +1,5 @@
 """Training sets from users' files: which of their puzzles belong to which rule."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -12,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datamodules.store import PuzzleSource, corruption_suffix
+from datamodules.store import PuzzleSource
 from genraven.errors import InputError, shown
 from genraven.formats.puzzles import UNKNOWN_RULE, Chunk, PuzzleFile
 from genraven.formats.read import source_digest, source_files
@@ -143,10 +142,15 @@ def file_source(
         return spoilt(chunk.puzzles, corruption, seed=seed, rule=rule, start=start, unknown=unknown)
 
     counts = {rule: min(len(places), samples_per_rule or len(places)) for rule, places in groups.items()}
-    suffix = f"-seed{seed}{corruption_suffix(corruption)}" if corruption else ""
-    name = f"file-{_identity(found, file, selection, are_stated=are_stated)}{'-gaps' * file.has_gaps}{suffix}"
-    has_gaps = file.has_gaps or corruption.leaves_gaps
-    return PuzzleSource(name, make, max(counts.values()), counts, has_gaps)
+    depends = {
+        "contents": found,
+        "rules": [part.rules if isinstance(part.rules, int) else None for part in file.parts],
+        "selection": None if are_stated else selection,
+        "gaps": file.has_gaps,
+        "corruption": corruption,
+        "seed": seed if corruption else None,  # of the corruption alone
+    }
+    return PuzzleSource("file", depends, make, max(counts.values()), counts, file.has_gaps or corruption.leaves_gaps)
 
 
 def _check(
@@ -187,10 +191,3 @@ def _warn_of_other_rules(file: PuzzleFile, groups: dict[int, Places]) -> None:
 
 def _some(names: list[str], most: int = 6) -> str:
     return ", ".join(names[:most]) + ", ..." * (len(names) > most)
-
-
-def _identity(digest: str, file: PuzzleFile, selection: Selection, *, are_stated: bool) -> str:
-    """12 hex digits of all that decides which puzzles are whose."""
-    rules = [part.rules if isinstance(part.rules, int) else None for part in file.parts]
-    told = (digest, rules, None if are_stated else selection)
-    return hashlib.sha256(repr(told).encode()).hexdigest()[:12]

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +46,21 @@ Maker = Callable[[int, int, int], Tensor]
 class PuzzleSource:
     """Where the puzzles of a training set come from."""
 
-    name: str
-    """Begins the names of its files: says all that its puzzles depend on beside rule and number."""
+    kind: str
+    """Begins the names of its files."""
+    depends: Mapping[str, object]
+    """All that its puzzles depend on beside rule and number, by name: what ``make`` is made of."""
     make: Maker
     samples_per_rule: int
     counts: Mapping[int, int] = field(default_factory=dict)
     """Puzzles of the rules that have another number of them."""
     has_gaps: bool = False
     """Are they made with gaps?"""
+
+    @property
+    def name(self) -> str:
+        """Begins the names of its files, which no set that is made otherwise shares."""
+        return f"{self.kind}-{digest_of(self.depends)}"
 
     def num(self, rule: int) -> int:
         """Puzzles of ``rule``."""
@@ -68,16 +75,30 @@ def generated_source(samples_per_rule: int, seed: int, corruption: Corruption) -
         puzzles = generate(rule, start, BLOCK, seed=seed)
         return spoilt(puzzles, corruption, seed=seed, rule=rule, start=start)[:count]
 
-    name = f"generated-seed{seed}{corruption_suffix(corruption)}"
-    return PuzzleSource(name, make, samples_per_rule, has_gaps=corruption.leaves_gaps)
+    depends = {"seed": seed, "corruption": corruption}
+    return PuzzleSource("generated", depends, make, samples_per_rule, has_gaps=corruption.leaves_gaps)
 
 
-def corruption_suffix(corruption: Corruption) -> str:
-    """Ends the name of a set that is spoilt."""
-    if not corruption:
-        return ""
-    gaps = f"-missing{corruption.missing:g}-panels{corruption.missing_panels:g}" if corruption.leaves_gaps else ""
-    return f"-cells{corruption.cells:g}-exceptions{corruption.exceptions:g}{gaps}"
+def digest_of(depends: object) -> str:
+    """16 hex digits of all that something kept in a file depends on.
+
+    Args:
+        depends: numbers, words, and mappings, sequences and dataclasses of such, of which each field counts; of a
+            corruption each share above 0, so that a new kind of it changes nothing where it is not used.
+    """
+    return hashlib.sha256(json.dumps(_as_json(depends), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _as_json(value: object) -> object:
+    if isinstance(value, Corruption):
+        return _as_json(value.shares)
+    if is_dataclass(value) and not isinstance(value, type):
+        return {item.name: _as_json(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _as_json(one) for key, one in value.items()}
+    if isinstance(value, tuple | list):
+        return [_as_json(one) for one in value]
+    return value
 
 
 def open_set(
@@ -247,8 +268,8 @@ def open_index(
         verify: as for ``open_set``.
         most_bytes: the same.
     """
-    selection = hashlib.sha256(repr(rules).encode()).hexdigest()[:12]
-    stem = f"v{FORMAT}-{source.name}-n{source.samples_per_rule}-rules{selection}"
+    nums = [(rule, source.num(rule)) for rule in rules]
+    stem = f"v{FORMAT}-{source.name}-rules{digest_of(nums)}"
     paths = {level: folder / f"{stem}-{level}.npy" for level in INDEXED}
     _check_folder(folder)
     files = _set_paths(source, rules, folder)

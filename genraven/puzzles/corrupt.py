@@ -1,6 +1,9 @@
 """Noise, exceptions and gaps for training puzzles, as real data has them."""
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,36 +19,128 @@ from genraven.puzzles.spec import GRID, NUM_PANELS, NUM_ROWS, NUM_STATES, NUM_ST
 
 _MAX_ROUNDS = 1000
 _SCALE = 1 << 30  # of draws that are compared with shares
-_MOST = {"cells": 1.0, "exceptions": 1.0, "missing": 0.5, "missing_panels": 0.5}
+_SHARED = ("exceptions", "cells")  # corruptions that draw from one stream
+_NUMBERS = {"missing": 0, "missing_panels": 1}  # of streams that are not numbered by the name of their corruption
+
+
+@dataclass(frozen=True)
+class Spoiling:
+    """What a corruption of content is given besides the puzzles and its share."""
+
+    draws: Draws
+    """Its own, of these puzzles; ``exceptions`` and ``cells`` share one stream, as they always have."""
+    known: int
+    """Rules with ids below this count."""
+    unknown: Tensor | None
+    """(B, 9, 9) bool: cells that are unknown already; None for none."""
+
+
+def _number(name: str) -> int:
+    """The number of a corruption's stream, which no field beside it changes."""
+    return _NUMBERS.get(name, int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "little"))
+
+
+Spoil = Callable[[Tensor, float, Spoiling], Tensor]
+"""(rows (B, 3, 3, 9, 3) int8, share, what else is known) -> as many rows, spoilt; it may write over those given."""
+Hide = Callable[[float, Draws], Tensor]
+"""(mean share, draws) -> (BLOCK, 9, 9) bool, true where a cell is unknown."""
+
+
+def _exceptions(rows: Tensor, share: float, at: Spoiling) -> Tensor:
+    """Puzzles that keep the first two panels of each row and get panels of others as third ones.
+
+    Only the rule is lost. Puzzles with unknown cells are never exceptions, since nobody can tell which rule they
+    follow.
+    """
+    chosen = torch.from_numpy(at.draws.below(_SCALE, (len(rows),)) < share * _SCALE)
+    panels = rows.flatten(0, 2).clone()
+    if at.unknown is not None:
+        gaps = layout.mask_to_tokens(at.unknown).unflatten(1, (NUM_ROWS * NUM_PANELS, -1)).any(-1)
+        chosen, panels = chosen & ~gaps.any(1), panels[~gaps.flatten()]
+    rules = (1 << at.known) - 1
+    todo = chosen[:, None].expand(-1, NUM_ROWS).clone()  # rows that still follow a rule
+    for _ in range(_MAX_ROUNDS):
+        if not todo.any():
+            break
+        rows[todo, 2] = panels[torch.from_numpy(at.draws.below(len(panels), (int(todo.sum()),)))]
+        some = todo.any(1)
+        todo[some] &= (row_rules(layout.rows_to_puzzles(rows[some])) & rules) != 0
+    if todo.any():
+        raise InputError(f"expected panels that break the rule to make exceptions of, got {len(rows)} puzzles "
+                         "without: use more samples per rule, or corruption.exceptions 0.")  # fmt: skip
+    return rows
+
+
+def _other_cells(rows: Tensor, share: float, at: Spoiling) -> Tensor:
+    """Cells whose content is replaced by any other."""
+    if not share:
+        return rows
+    states = layout.tokens_to_states(rows).numpy()
+    other = (states + 1 + at.draws.below(NUM_STATES - 1, states.shape)) % NUM_STATES
+    hit = at.draws.below(_SCALE, states.shape) < share * _SCALE
+    return layout.states_to_tokens(torch.from_numpy(np.where(hit, other, states)))
+
+
+def _missing(mean: float, draws: Draws) -> Tensor:
+    return _chosen(draws, mean, (GRID, GRID))
+
+
+def _missing_panels(mean: float, draws: Draws) -> Tensor:
+    return panels_to_cells(_chosen(draws, mean, (NUM_ROWS, NUM_PANELS)))
+
+
+def corruption(*, most: float = 1.0, spoil: Spoil | None = None, hide: Hide | None = None) -> Any:
+    """A field of ``Corruption``: a share, 0 by default, and what it does to puzzles.
+
+    Args:
+        most: of the share.
+        spoil: changes what stands in the puzzles.
+        hide: tells which cells become unknown.
+    """
+    return field(default=0.0, metadata={"most": most, "spoil": spoil, "hide": hide})
 
 
 @dataclass(frozen=True)
 class Corruption:
-    """How much of a training set is spoilt."""
+    """How much of a training set is spoilt. The table of corruptions, applied in this order: a new one is a field."""
 
-    cells: float = 0.0
-    """Share of cells (0 to 1) whose content is replaced by another, uniform over the 700 others."""
-    exceptions: float = 0.0
+    exceptions: float = corruption(spoil=_exceptions)
     """Share of puzzles (0 to 1) that follow no rule in any row."""
-    missing: float = 0.0
+    cells: float = corruption(spoil=_other_cells)
+    """Share of cells (0 to 1) whose content is replaced by another, uniform over the 700 others."""
+    missing: float = corruption(most=0.5, hide=_missing)
     """Mean share of cells (0 to 0.5) that are unknown; each puzzle's own is uniform from 0 to twice that."""
-    missing_panels: float = 0.0
+    missing_panels: float = corruption(most=0.5, hide=_missing_panels)
     """The same of whole panels."""
 
     def check(self) -> None:
         """Raises InputError when a share is none."""
-        for name, most in _MOST.items():
-            share = getattr(self, name)
+        for item in fields(self):
+            share, most = getattr(self, item.name), item.metadata["most"]
             if not 0 <= share <= most:
-                raise InputError(f"expected corruption.{name} to be a share from 0 to {most:g}, got {share}.")
+                raise InputError(f"expected corruption.{item.name} to be a share from 0 to {most:g}, got {share}.")
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Those above 0, by name: all that a spoilt set depends on beside its puzzles, their seed and rules."""
+        return {item.name: share for item in fields(self) if (share := getattr(self, item.name)) > 0}
+
+    def table(self, what: str) -> list[tuple[str, float, Any]]:
+        """Name, share and function of each corruption that has a ``what``, ``spoil`` or ``hide``."""
+        return [(f.name, getattr(self, f.name), f.metadata[what]) for f in fields(self) if f.metadata[what]]
+
+    @property
+    def spoils(self) -> bool:
+        """Does other content stand in some puzzles?"""
+        return any(share > 0 for _, share, _ in self.table("spoil"))
 
     @property
     def leaves_gaps(self) -> bool:
         """Can cells be unknown?"""
-        return self.missing > 0 or self.missing_panels > 0
+        return any(share > 0 for _, share, _ in self.table("hide"))
 
     def __bool__(self) -> bool:
-        return any(getattr(self, name) > 0 for name in _MOST)
+        return bool(self.shares)
 
 
 def spoilt(
@@ -61,7 +156,7 @@ def spoilt(
         start: a multiple of ``BLOCK``.
         unknown: (B, 9, 9) bool, cells that are unknown already; None for a set without.
     """
-    if corruption.cells or corruption.exceptions:
+    if corruption.spoils:
         key = (stream_of(rule), start)
         puzzles = corrupt(puzzles, corruption, seed=seed, key=key, known=known_with(rule), unknown=unknown)
     if corruption.leaves_gaps:
@@ -79,40 +174,27 @@ def corrupt(
     known: int = NUM_STUDY_RULES,
     unknown: Tensor | None = None,
 ) -> Tensor:
-    """A copy of ``puzzles`` (B, 3, 9, 9) int8, which follow one rule, with noise and exceptions.
+    """A copy of ``puzzles`` (B, 3, 9, 9) int8, which follow one rule, with other content in some.
 
-    An exception keeps the first two panels of each row and gets panels of these puzzles as third ones, so that only the
-    rule is lost. The same (seed, key) corrupts the same puzzles in the same way. Puzzles with ``unknown`` cells
-    (B, 9, 9) bool are never exceptions, since nobody can tell which rule they follow. An exception follows none of the
-    rules with ids below ``known``.
+    The same (seed, key) corrupts the same puzzles in the same way.
+
+    Args:
+        puzzles: as they were made or found.
+        corruption: of them; gaps are not its business here.
+        seed: of the set.
+        key: names the puzzles.
+        known: an exception follows none of the rules with ids below this.
+        unknown: (B, 9, 9) bool, cells that are unknown.
 
     Raises:
         InputError: a share is none, or no exception can be made, because no panel of these puzzles breaks the rule.
     """
     corruption.check()
-    draws = Draws(seed, "corrupt", *key)
     rows = layout.puzzles_to_rows(puzzles).clone()
-    chosen = torch.from_numpy(draws.below(_SCALE, (len(puzzles),)) < corruption.exceptions * _SCALE)
-    panels = rows.flatten(0, 2).clone()
-    if unknown is not None:
-        gaps = layout.mask_to_tokens(unknown).unflatten(1, (NUM_ROWS * NUM_PANELS, -1)).any(-1)
-        chosen, panels = chosen & ~gaps.any(1), panels[~gaps.flatten()]
-    rules = (1 << known) - 1
-    todo = chosen[:, None].expand(-1, NUM_ROWS).clone()  # rows that still follow a rule
-    for _ in range(_MAX_ROUNDS):
-        if not todo.any():
-            break
-        rows[todo, 2] = panels[torch.from_numpy(draws.below(len(panels), (int(todo.sum()),)))]
-        some = todo.any(1)
-        todo[some] &= (row_rules(layout.rows_to_puzzles(rows[some])) & rules) != 0
-    if todo.any():
-        raise InputError(f"expected panels that break the rule to make exceptions of, got {len(puzzles)} puzzles "
-                         "without: use more samples per rule, or corruption.exceptions 0.")  # fmt: skip
-    if corruption.cells:
-        states = layout.tokens_to_states(rows).numpy()
-        other = (states + 1 + draws.below(NUM_STATES - 1, states.shape)) % NUM_STATES
-        hit = draws.below(_SCALE, states.shape) < corruption.cells * _SCALE
-        rows = layout.states_to_tokens(torch.from_numpy(np.where(hit, other, states)))
+    shared = Draws(seed, "corrupt", *key)
+    for name, share, spoil in corruption.table("spoil"):
+        draws = shared if name in _SHARED else Draws(seed, "corrupt", *key, _number(name))
+        rows = spoil(rows, share, Spoiling(draws, known, unknown))
     return layout.rows_to_puzzles(rows)
 
 
@@ -124,9 +206,8 @@ def missing_cells(start: int, count: int, corruption: Corruption, *, seed: int, 
     first, last = start // BLOCK, -(-(start + count) // BLOCK)
     unknown = torch.zeros((last - first) * BLOCK, GRID, GRID, dtype=torch.bool)
     for block, part in zip(range(first, last), unknown.split(BLOCK), strict=False):
-        cells, panels = (Draws(seed, "missing", kind, stream_of(rule), block) for kind in (0, 1))
-        part |= _chosen(cells, corruption.missing, (GRID, GRID))
-        part |= panels_to_cells(_chosen(panels, corruption.missing_panels, (NUM_ROWS, NUM_PANELS)))
+        for name, mean, hide in corruption.table("hide"):
+            part |= hide(mean, Draws(seed, "missing", _number(name), stream_of(rule), block))
     return unknown[start - first * BLOCK :][:count]
 
 

@@ -35,7 +35,7 @@ def dataset_of(options: Json, facts: Json, evaluations: list[Any]) -> dict[str, 
     }
     corruption = {
         name.removeprefix("data.corruption."): value
-        for name, value in options.items()
+        for name, value in sorted(options.items())
         if name.startswith("data.corruption.") and value
     }
     words = {name: in_words(value) or "none" for name, value in known.items() if value is not None}

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from datamodules import GenRAVENDataModule, store
 from datamodules.batches import SharedBlocks, StreamPool
@@ -23,7 +24,7 @@ from datamodules.store import generated_source, open_index, open_set
 from genraven.errors import InputError
 from genraven.locks import NO_LOCKS, locked
 from genraven.metrics.memorization import fingerprints
-from genraven.puzzles.corrupt import Corruption
+from genraven.puzzles.corrupt import Corruption, Spoiling, corruption
 from genraven.puzzles.generate import BLOCK, generate
 from genraven.signals import Preempted, noted_signals
 
@@ -78,6 +79,34 @@ def test_sets_that_differ_share_no_file(tmp_path: Path) -> None:
     for source in sources:
         open_set(source, (2,), tmp_path, verify=True)
     assert len(visible(tmp_path)) == 2 * len(sources)
+
+
+def test_a_new_corruption_is_one_field_and_its_set_shares_no_file(tmp_path: Path) -> None:
+    def turn(rows: Tensor, share: float, at: Spoiling) -> Tensor:
+        chosen = torch.from_numpy(at.draws.below(1000, (len(rows),)) < share * 1000)
+        return torch.where(chosen.view(-1, 1, 1, 1, 1), rows.flip(2), rows)
+
+    @dataclass(frozen=True)
+    class More(Corruption):
+        turned: float = corruption(most=0.9, spoil=turn)
+
+    with pytest.raises(InputError, match=r"corruption.turned to be a share from 0 to 0.9, got 1"):
+        More(turned=1.0).check()
+    noisy = {"cells": 0.1, "exceptions": 0.1, "missing": 0.1}
+    made = {}
+    for name, settings in {"clean": {}, "noisy": noisy, "turned": {"turned": 0.5}, "more": {"turned": 0.6}}.items():
+        source = generated_source(16, 0, More(**settings))
+        made[name] = np.array(open_set(source, (2,), tmp_path, verify=True)[0])
+    assert len(visible(tmp_path)) == 8, "a file and a note each"
+    assert len(source.name) < 40
+    clean, before = (generated_source(16, 0, Corruption(**settings)) for settings in ({}, noisy))
+    assert np.array_equal(open_set(clean, (2,), tmp_path, verify=True)[0], made["clean"])
+    assert np.array_equal(open_set(before, (2,), tmp_path, verify=True)[0], made["noisy"])
+    assert len(visible(tmp_path)) == 8, "no set that has nothing of it is made again"
+    rows = [puzzles.reshape(16, 3, 3, 3, 3, 3) for puzzles in (made["clean"], made["turned"])]
+    is_turned = (rows[0] != rows[1]).reshape(16, -1).any(1)
+    assert 0 < is_turned.sum() < 16
+    assert np.array_equal(rows[1][is_turned], rows[0][is_turned][..., ::-1, :])
 
 
 @pytest.mark.parametrize("place", [0, 70, -1])
@@ -223,7 +252,7 @@ def test_a_signal_is_heeded_while_data_is_made(tmp_path: Path, monkeypatch: pyte
         return generate(rule, start, BLOCK)[:count]
 
     monkeypatch.setattr(store, "num_cpus", lambda: 1)
-    source = store.PuzzleSource("made", make, 2 * BLOCK)
+    source = store.PuzzleSource("made", {}, make, 2 * BLOCK)
     with noted_signals(), pytest.raises(Preempted, match="signal SIGUSR2"):
         open_set(source, RULES, tmp_path, verify=True)
     assert blocks == [(RULES[0], 0)]
@@ -310,7 +339,7 @@ def test_an_index_is_of_the_set_beside_it(tmp_path: Path, verify: bool) -> None:
     """One of another set, by the same names, is made again: novel C3 would be another."""
     source = generated_source(12, 0, CLEAN)
     for folder, seed in ((tmp_path / "other", 1), (tmp_path / "own", 0)):
-        made = replace(generated_source(12, seed, CLEAN), name=source.name)
+        made = replace(generated_source(12, seed, CLEAN), depends=source.depends)
         open_index(made, RULES, folder, verify=True)
     for path in (tmp_path / "other").glob("*-rules*"):
         path.replace(tmp_path / "own" / path.name)
