@@ -27,7 +27,8 @@ from genraven.methods.method import (
     mean_within,
     setting,
 )
-from genraven.methods.unmasking import Order, Predict, log_probability_in_order, write_masked, write_some
+from genraven.methods.orders import ORDERS
+from genraven.methods.unmasking import Predict, Writing, log_probability_in_order, write_masked, write_some
 from genraven.networks.cells import LearnsMaskedCells, MaskedCellNetwork
 from genraven.networks.compiling import whole_step
 from genraven.networks.slices import in_slices
@@ -36,7 +37,7 @@ from genraven.puzzles.masks import NUM_DRAWS, known_within, random_masks
 from genraven.puzzles.spec import EMPTY, NUM_STATES, TOKENS_PER_PUZZLE
 
 READ_AT = (0.1, 0.3, 0.5)
-ORDERS = 2  # in which the probability of what was written is read
+NUM_READ = 2  # orders in which the probability of what was written is read
 
 
 @dataclass(frozen=True)
@@ -59,10 +60,10 @@ class MaskedSampling(Sampling):
     """
 
     num_steps: int | None = setting(None, least=1)
-    order: Order = "random"
+    order: str = setting("random", among=ORDERS)
     temperature: float = setting(1.0, least=0)
     completion_steps: int | None = setting(None, least=1)
-    completion_order: Order | None = None
+    completion_order: str | None = setting(None, among=ORDERS)
     completion_temperature: float | None = setting(None, least=0)
     remasking: float = setting(0.0, least=0, below=1)
     guidance_scale: float = 1.0
@@ -114,10 +115,10 @@ class MaskedDiffusion(Method):
         for name in ("num_steps", "completion_steps"):
             if (value := getattr(sampling, name)) is not None and value > TOKENS_PER_PUZZLE:
                 raise InputError(f"expected {name} to be at most {TOKENS_PER_PUZZLE}, one for each cell, got {value}.")
-        if sampling.order == "random" and sampling.temperature == 0:
-            raise InputError("expected a temperature above 0 to generate in random order, got 0, which would write "
-                             "nearly the same puzzle each time: choose a temperature, or set completion_temperature "
-                             "alone.")  # fmt: skip
+        if ORDERS[sampling.order].before is not None and sampling.temperature == 0:
+            raise InputError(f"expected a temperature above 0 to generate in {sampling.order} order, got 0, which "
+                             "would write nearly the same puzzle each time: choose a temperature, or set "
+                             "completion_temperature alone.")  # fmt: skip
 
     def check_gaps(self, network: nn.Module) -> None:
         """Raises nothing: an unknown cell is one that is masked, always."""
@@ -186,10 +187,7 @@ class MaskedDiffusion(Method):
             _predictor(network, labels, sampling.guidance_scale),
             states,
             torch.ones(states.shape, dtype=torch.bool, device="cpu"),
-            num_steps=sampling.num_steps,
-            order=sampling.order,
-            temperature=sampling.temperature,
-            remasking=sampling.remasking,
+            Writing(sampling.num_steps, sampling.order, sampling.temperature, sampling.remasking),
             generator=generator,
             step=whole_step(write_some, network),
         )
@@ -210,10 +208,12 @@ class MaskedDiffusion(Method):
             _predictor(network, labels, 1.0),
             layout.tokens_to_states(layout.puzzles_to_tokens(puzzles)),
             layout.mask_to_tokens(mask.cpu()),
-            num_steps=sampling.completion_steps,
-            order=sampling.completion_order or sampling.order,
-            temperature=sampling.temperature if own is None else own,
-            remasking=sampling.remasking,
+            Writing(
+                sampling.completion_steps,
+                sampling.completion_order or sampling.order,
+                sampling.temperature if own is None else own,
+                sampling.remasking,
+            ),
             generator=generator,
             step=whole_step(write_some, network),
         )
@@ -225,7 +225,7 @@ class MaskedDiffusion(Method):
         """Of each cell given the others that are not masked and those before it, the mean over random orders."""
         states, masked = layout.tokens_to_states(layout.puzzles_to_tokens(puzzles)), layout.mask_to_tokens(mask.cpu())
         predict = _predictor(network, None, 1.0)
-        drawn = [log_probability_in_order(predict, states, masked, generator=generator) for _ in range(ORDERS)]
+        drawn = [log_probability_in_order(predict, states, masked, generator=generator) for _ in range(NUM_READ)]
         return LogProbability(*(torch.stack(part).mean(0) for part in zip(*drawn, strict=True)))
 
     def evaluations(

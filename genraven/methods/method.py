@@ -10,7 +10,7 @@ import pkgutil
 import types
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from typing import Any, ClassVar, Literal, Protocol, Union, get_args, get_origin, get_type_hints
 
 import torch
@@ -57,9 +57,13 @@ class LogProbability:
         return (self.cells - self.expected).sum(1)
 
 
-def setting(default: Any, *, least: float | None = None, below: float | None = None) -> Any:
-    """A field of a ``Sampling`` with its range; null is always allowed where it is the default."""
-    return field(default=default, metadata={"least": least, "below": below})
+def setting(
+    default: Any, *, least: float | None = None, below: float | None = None, among: Mapping[str, Any] | None = None
+) -> Any:
+    """A field of a ``Sampling`` with its range, or the table whose names it takes; null is allowed where it is the
+    default.
+    """
+    return field(default=default, metadata={"least": least, "below": below, "among": among})
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ class Sampling:
             value, least, below = getattr(self, item.name), item.metadata.get("least"), item.metadata.get("below")
             if value is None and item.default is None:
                 continue
-            if choices := literal_choices(hints[item.name]):
+            if choices := choices_of(item, hints[item.name]):
                 if value not in choices:
                     hint = suggestion(str(value), choices, "choose one of those.")
                     raise InputError(f"expected {item.name} to be one of {', '.join(choices)}, got {value}: {hint}")
@@ -88,8 +92,10 @@ class Sampling:
                 raise InputError(f"expected {item.name} to be below {below}, got {value}.")
 
 
-def literal_choices(hint: Any) -> tuple[str, ...]:
-    """The words of a Literal, or of a Literal or None; none for another type."""
+def choices_of(item: "Field[Any]", hint: Any) -> tuple[str, ...]:
+    """The words that a field of a ``Sampling`` takes: of its table, or of its Literal; none for another type."""
+    if item.metadata.get("among") is not None:
+        return tuple(item.metadata["among"])
     parts = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     return next((get_args(part) for part in parts if get_origin(part) is Literal), ())
 

@@ -4,29 +4,63 @@ B puzzles, L cells, V states of a cell, P cells to predict.
 """
 
 from collections.abc import Callable
-from typing import Literal
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from genraven.methods.decoding import pick
 from genraven.methods.draws import at_least_float32, finest, uniform_draws
+from genraven.methods.orders import ORDERS, first_places
 from genraven.networks.compiling import stay
 
-Order = Literal["random", "confidence", "entropy", "margin"]
 Predict = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """Logits (B, P, V) at places (B, P), or of all L cells for None, from states (B, L) and which are masked (B, L)."""
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How masked cells are written."""
+
+    num_steps: int | None = None
+    """Evaluations; None is as many as the most masked puzzle has masked cells, and no more are made."""
+    order: str = "random"
+    """In which cells are written: a name of ``ORDERS``."""
+    temperature: float = 1.0
+    """Of the softmax; 0 takes the likeliest state."""
+    remasking: float = 0.0
+    """Share of the written cells that is masked again before each evaluation but the first."""
+
+
+class Cells(NamedTuple):
+    """What a step changes in place."""
+
+    states: Tensor
+    """(B, L) int64."""
+    masked: Tensor
+    """(B, L) bool: those that are not written."""
+    open_cells: Tensor
+    """(B, L) bool: those that were masked at the start; they stay."""
+
+
+class Drawn(NamedTuple):
+    """The uniform draws of a step."""
+
+    again: Tensor | None
+    """(B, L) which written cells are masked before; None for none."""
+    first: Tensor | None
+    """(B, L) of an order that does not wait for the network."""
+    states: Tensor
+    """(B, P, 1) of what is written, P being the most cells that are written at once, or L for an order that waits."""
 
 
 def write_masked(
     predict: Predict,
     states: Tensor,
     masked: Tensor,
+    writing: Writing,
     *,
-    num_steps: int | None = None,
-    order: Order = "random",
-    temperature: float = 1.0,
-    remasking: float = 0.0,
     generator: torch.Generator | None = None,
     step: Callable[..., None] | None = None,
 ) -> Tensor:
@@ -40,86 +74,57 @@ def write_masked(
         predict: the network.
         states: (B, L) int64; what stands in masked cells is not read.
         masked: (B, L) bool; on the host, where the number of evaluations is decided, they are not read from the device.
-        num_steps: evaluations; None is as many as the most masked puzzle has masked cells, and no more are made.
-        order: in which cells are written.
-        temperature: of the softmax; 0 takes the likeliest state.
-        remasking: share of the written cells that is masked again before each evaluation but the first.
+        writing: number of steps, order, temperature.
         generator: of all draws.
         step: ``write_some`` compiled whole; None takes it as it is.
     """
     device, most = states.device, int(masked.cpu().sum(1).max())
     open_cells = masked.to(device)
-    states = states.masked_fill(open_cells, 0)
-    masked = open_cells.clone()
+    cells = Cells(states.masked_fill(open_cells, 0), open_cells.clone(), open_cells)
     if step is not None:
-        stay(states, masked, open_cells)
-    num_open = open_cells.sum(1)
-    num_steps = min(num_steps or most, most)
-    at_once = open_cells.shape[1] if remasking else -(-most // max(num_steps, 1))
-    num_drawn = at_once if order == "random" else open_cells.shape[1]
-    again = torch.ones(masked.shape, device=device, dtype=torch.float32) if remasking else None
+        stay(*cells)
+    shape, num_open = open_cells.shape, open_cells.sum(1)
+    num_steps = min(writing.num_steps or most, most)
+    at_once = shape[1] if writing.remasking else -(-most // max(num_steps, 1))
+    waits = ORDERS[writing.order].after is not None
+    num_drawn = shape[1] if waits else at_once
+    again = torch.ones(shape, device=device, dtype=torch.float32) if writing.remasking else None
     for i in range(num_steps):
-        if remasking and i:
-            again = uniform_draws(masked.shape, device, generator)
+        if writing.remasking and i:
+            again = uniform_draws(shape, device, generator)
         wanted = (num_open * (i + 1) + num_steps - 1) // num_steps  # cells written after this evaluation
-        first = uniform_draws(masked.shape, device, generator) if order == "random" else None
-        uniform = uniform_draws((len(states), num_drawn, 1), device, generator, finest(device))
-        (step or write_some)(
-            predict,
-            states,
-            masked,
-            open_cells,
-            wanted,
-            again,
-            first,
-            uniform,
-            at_once=at_once,
-            order=order,
-            temperature=temperature,
-            remasking=remasking,
-        )
-    return states
+        first = None if waits else uniform_draws(shape, device, generator)
+        drawn = Drawn(again, first, uniform_draws((len(states), num_drawn, 1), device, generator, finest(device)))
+        (step or write_some)(predict, cells, wanted, drawn, writing, at_once)
+    return cells.states
 
 
-def write_some(
-    predict: Predict,
-    states: Tensor,
-    masked: Tensor,
-    open_cells: Tensor,
-    wanted: Tensor,
-    again: Tensor | None,
-    first: Tensor | None,
-    uniform: Tensor,
-    *,
-    at_once: int,
-    order: Order,
-    temperature: float,
-    remasking: float,
-) -> None:
-    """One step, all in place: some ``masked`` cells of ``states`` (B, L) are written and no longer masked.
+def write_some(predict: Predict, cells: Cells, wanted: Tensor, drawn: Drawn, writing: Writing, at_once: int) -> None:
+    """One step, all in place: some masked ``cells`` are written and no longer masked.
 
     Args:
         predict: the network.
-        states, masked: (B, L).
-        open_cells: (B, L) those that were masked at the start.
-        wanted: (B,) how many of them are to be written after this step.
-        again: (B, L) draws of which written cells are masked before; None for none.
-        first: (B, L) draws of which cells are written, in random order.
-        uniform: (B, P, 1) draws of what is written, P being ``at_once`` in random order, else L.
+        cells: of which some are masked.
+        wanted: (B,) how many of those open at the start are to be written after this step.
+        drawn: what is random.
+        writing: order, temperature, remasking.
         at_once: the most cells of a puzzle that are written.
-        order, temperature, remasking: as in ``write_masked``.
     """
-    still = masked if again is None else masked | open_cells & (again < remasking)
-    to_write = wanted - (open_cells & ~still).sum(1)
-    if first is not None:
-        places, real = _first(first, still, to_write, at_once)
-        drawn = _draw(predict(states, still, places), temperature, uniform)
+    states, masked, open_cells = cells
+    still = masked if drawn.again is None else masked | open_cells & (drawn.again < writing.remasking)
+    to_write, order = wanted - (open_cells & ~still).sum(1), ORDERS[writing.order]
+    if order.before is not None:
+        assert drawn.first is not None
+        places, real = first_places(order.before(drawn.first), still, to_write, at_once)
+        new = _draw(predict(states, still, places), writing.temperature, drawn.states)
     else:
+        assert order.after is not None
         logits = predict(states, still, None)
-        of_all = _draw(logits, temperature, uniform)
-        places, real = _first(_certainty(logits, of_all, order), still, to_write, at_once)
-        drawn = of_all.gather(1, places)
-    states.scatter_(1, places, drawn.where(real, states.gather(1, places)))
+        of_all = _draw(logits, writing.temperature, drawn.states)
+        scores = order.after(at_least_float32(logits).log_softmax(-1), of_all)
+        places, real = first_places(scores, still, to_write, at_once)
+        new = of_all.gather(1, places)
+    states.scatter_(1, places, new.where(real, states.gather(1, places)))
     masked.copy_(still.scatter(1, places, still.gather(1, places) & ~real))
 
 
@@ -140,7 +145,9 @@ def log_probability_in_order(
     cells, expected = (torch.zeros(states.shape, device=states.device, dtype=torch.float32) for _ in range(2))
     most, masked = int(masked.cpu().sum(1).max()), masked.to(states.device)
     for _ in range(most):
-        places, real = _first(uniform_draws(masked.shape, states.device, generator), masked, masked.any(1).long(), 1)
+        places, real = first_places(
+            uniform_draws(masked.shape, states.device, generator), masked, masked.any(1).long(), 1
+        )
         log_p = predict(states, masked, places).float().log_softmax(-1)  # B, 1, V
         found = log_p.gather(-1, states.gather(1, places).unsqueeze(-1)).squeeze(-1)
         for into, values in ((cells, found), (expected, -torch.special.entr(log_p.exp()).sum(-1))):
@@ -152,20 +159,3 @@ def log_probability_in_order(
 def _draw(logits: Tensor, temperature: float, uniform: Tensor) -> Tensor:
     """(B, P) states by inverse transform: float32 Gumbel noise would cool the softmax (Zheng et al. 2024)."""
     return pick(logits, (logits.shape[-1],), uniform, temperature).squeeze(-1)
-
-
-def _first(scores: Tensor, masked: Tensor, num: Tensor, at_once: int) -> tuple[Tensor, Tensor]:
-    """The places (B, at_once) of the highest ``scores`` (B, L) among the masked, and which are of the first ``num``."""
-    places = scores.masked_fill(~masked, -torch.inf).topk(at_once, 1).indices
-    return places, torch.arange(at_once, device=num.device) < num.unsqueeze(1)
-
-
-def _certainty(logits: Tensor, drawn: Tensor, order: Order) -> Tensor:
-    """(B, L): how sure the network is of each cell, the higher the surer."""
-    log_p = at_least_float32(logits).log_softmax(-1)
-    if order == "confidence":
-        return log_p.gather(-1, drawn.unsqueeze(-1)).squeeze(-1)
-    if order == "entropy":
-        return (log_p.exp() * log_p).sum(-1)
-    likeliest = log_p.exp().topk(2, -1).values
-    return likeliest[..., 0] - likeliest[..., 1]

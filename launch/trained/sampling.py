@@ -7,8 +7,8 @@ from typing import Any, get_args, get_type_hints
 
 from docstring_parser import parse
 
-from genraven.errors import InputError
-from genraven.methods.method import all_methods, literal_choices
+from genraven.errors import InputError, suggestion
+from genraven.methods.method import all_methods, choices_of
 from lightning_modules import PuzzleModule
 
 
@@ -37,7 +37,8 @@ def sampling_options() -> dict[str, Option]:
             for item in parse(method.settings.__doc__ or "").params
         }
         for item in fields(method.settings):
-            kind, choices = _plain(hints[item.name])
+            choices = choices_of(item, hints[item.name])
+            kind = str if choices else _kind(hints[item.name])
             text = f"{method.__name__}: {texts.get(item.name, '')}"
             before = found.get(item.name)
             if before is not None and (before.kind, before.choices) == (kind, choices):
@@ -48,11 +49,9 @@ def sampling_options() -> dict[str, Option]:
     return found
 
 
-def _plain(hint: Any) -> tuple[Callable[[str], Any], tuple[str, ...]]:
-    """What reads a value of a type, or of that or None, from a word, and the words that it may be; none for any."""
-    choices = literal_choices(hint)
-    kinds = [part for part in get_args(hint) or (hint,) if part is not type(None)]
-    return (str, choices) if choices else (kinds[0], ())
+def _kind(hint: Any) -> Callable[[str], Any]:
+    """What reads a value of a type, or of that or None, from a word."""
+    return next((part for part in get_args(hint) if part is not type(None)), hint)
 
 
 def add_sampling_arguments(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
@@ -74,7 +73,8 @@ def _one_of(option: Option) -> Callable[[str], Any]:
     def read(word: str) -> Any:
         value = option.kind(word)
         if option.choices and value not in option.choices:
-            raise argparse.ArgumentTypeError(f"expected one of {', '.join(option.choices)}, got {word!r}")
+            hint = suggestion(word, option.choices, "choose one of those.")
+            raise argparse.ArgumentTypeError(f"expected one of {', '.join(option.choices)}, got {word!r}: {hint}")
         return value
 
     read.__name__ = option.kind.__name__

@@ -13,7 +13,8 @@ from torch import Tensor
 from datamodules.batches import Batch
 from genraven.errors import InputError
 from genraven.methods.masked import MaskedDiffusion, MaskedSampling
-from genraven.methods.unmasking import Order, write_masked
+from genraven.methods.orders import ORDERS, Order
+from genraven.methods.unmasking import Writing, write_masked
 from genraven.networks.bidirectional import BidirectionalTransformer
 from genraven.networks.dit import DiT
 from genraven.networks.transformer import Transformer
@@ -21,6 +22,7 @@ from genraven.puzzles import layout
 from genraven.puzzles.generate import generate
 from genraven.puzzles.masks import last_panel_mask
 from genraven.puzzles.spec import NUM_RULES, TOKENS_PER_PUZZLE
+from launch.trained.sampling import sampling_options
 from lightning_modules import DiffusionModule
 from lightning_modules.draws import BatchDraw
 
@@ -53,7 +55,7 @@ def written(num: int = DRAWS, given: dict[int, int] | None = None, **settings: A
     states, masked = torch.zeros(num, LENGTH, dtype=torch.int64), torch.ones(num, LENGTH, dtype=torch.bool)
     for place, value in (given or {}).items():
         states[:, place], masked[:, place] = value, False
-    return write_masked(exact, states, masked, generator=torch.Generator().manual_seed(1), **settings)
+    return write_masked(exact, states, masked, Writing(**settings), generator=torch.Generator().manual_seed(1))
 
 
 def frequencies(states: Tensor) -> Tensor:
@@ -102,7 +104,7 @@ def test_completion_draws_from_the_exact_conditional(given: dict[int, int]) -> N
 
 
 @pytest.mark.parametrize("order", ["confidence", "entropy", "margin"])
-def test_sure_cells_come_first(order: Order) -> None:
+def test_sure_cells_come_first(order: str) -> None:
     """Cell 1 is nearly certain, cell 0 and 2 are not: with one of three evaluations made, only cell 1 is written."""
     seen: list[Tensor] = []
 
@@ -111,14 +113,14 @@ def test_sure_cells_come_first(order: Order) -> None:
         return torch.tensor([[0.0, 0.1, 0, 0], [0, 0, 0, 9.0], [0.2, 0, 0, 0]]).expand(len(states), -1, -1)
 
     blank = torch.zeros(5, LENGTH, dtype=torch.int64)
-    write_masked(predict, blank, torch.ones_like(blank, dtype=torch.bool), order=order, temperature=0)
+    write_masked(predict, blank, torch.ones_like(blank, dtype=torch.bool), Writing(order=order, temperature=0))
     assert [int(masked[0].sum()) for masked in seen] == [3, 2, 1]
     assert (~seen[1]).nonzero()[:, 1].tolist() == [1] * 5
 
 
 @pytest.mark.parametrize("order", ["random", "margin"])
 @pytest.mark.parametrize("num_steps", [1, 2, 4, 7, 9, 81])
-def test_every_open_cell_is_written_and_no_other(order: Order, num_steps: int) -> None:
+def test_every_open_cell_is_written_and_no_other(order: str, num_steps: int) -> None:
     """Also where puzzles have different numbers of open cells."""
     masked = torch.rand(6, 9, generator=torch.Generator().manual_seed(0)) < torch.linspace(0, 1, 6).unsqueeze(1)
     states = torch.full((6, 9), 5)
@@ -128,7 +130,7 @@ def test_every_open_cell_is_written_and_no_other(order: Order, num_steps: int) -
         evaluations.append(masked)
         return torch.zeros(len(states), 9 if places is None else places.shape[1], 3)
 
-    done = write_masked(predict, states, masked, num_steps=num_steps, order=order)
+    done = write_masked(predict, states, masked, Writing(num_steps, order))
     assert (done[~masked] == 5).all()
     assert (done[masked] < 3).all()
     assert len(evaluations) == min(num_steps, 9)
@@ -142,7 +144,7 @@ def test_remasked_cells_are_written_again() -> None:
         return torch.zeros(len(states), 9 if places is None else places.shape[1], 3)
 
     blank = torch.zeros(200, 9, dtype=torch.int64)
-    done = write_masked(predict, blank, torch.ones_like(blank, dtype=torch.bool), num_steps=9, remasking=0.3)
+    done = write_masked(predict, blank, torch.ones_like(blank, dtype=torch.bool), Writing(num_steps=9, remasking=0.3))
     again = sum((later & ~earlier).sum().item() for earlier, later in itertools.pairwise(masks))
     assert again > 200
     written_before = torch.stack([~mask for mask in masks]).sum((1, 2)) / 200
@@ -153,7 +155,33 @@ def test_remasked_cells_are_written_again() -> None:
 def test_no_cell_open_is_left_as_it_is() -> None:
     states = torch.arange(6).view(2, 3)
     nothing = torch.zeros(2, 3, dtype=torch.bool)
-    assert torch.equal(write_masked(exact, states, nothing), states)
+    assert torch.equal(write_masked(exact, states, nothing, Writing()), states)
+
+
+def test_a_new_order_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by generation, by completion, by the options and by the errors; each step asks about its cells alone."""
+    forwards = Order(
+        before=lambda uniform: -torch.arange(uniform.shape[1], device=uniform.device).expand(uniform.shape)
+    )
+    monkeypatch.setitem(ORDERS, "left_to_right", forwards)
+    asked: list[Tensor] = []
+
+    def predict(states: Tensor, masked: Tensor, places: Tensor | None) -> Tensor:
+        assert places is not None
+        asked.append(places[0])
+        return torch.zeros(*places.shape, 3)
+
+    blank = torch.zeros(2, 6, dtype=torch.int64)
+    write_masked(predict, blank, torch.ones_like(blank, dtype=torch.bool), Writing(num_steps=3, order="left_to_right"))
+    assert [places.tolist() for places in asked] == [[0, 1], [2, 3], [4, 5]]
+    assert sampling_options()["order"].choices[-1] == "left_to_right"
+    assert sampling_options()["completion_order"].choices == tuple(ORDERS)
+    model = module(MaskedSampling(num_steps=3, order="left_to_right", completion_steps=2)).eval()
+    assert (model.generate(2) != -2).all()
+    with pytest.raises(InputError, match="margin, left_to_right, got left_to_rigth: did you mean left_to_right?"):
+        model.sample_by({"order": "left_to_rigth"})
+    with pytest.raises(InputError, match="above 0 to generate in left_to_right order"):
+        model.sample_by({"order": "left_to_right", "temperature": 0.0})
 
 
 # The method -----------------------------------------------------------------------------------------------------

@@ -1,0 +1,59 @@
+"""In which order cells are written: the one table of orders, for every method that may choose the next cell.
+
+B puzzles, L cells, V states of a cell. Scores (B, L) say which cells come first, the highest before the others.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Order:
+    """Exactly one of the two: by what is known before the network reads, or by what it says of each cell."""
+
+    before: Callable[[Tensor], Tensor] | None = None
+    """(B, L) scores from (B, L) uniform draws; the network is then asked about the chosen cells alone."""
+    after: Callable[[Tensor, Tensor], Tensor] | None = None
+    """(B, L) scores from log-probabilities (B, L, V), and the states (B, L) that were drawn by them."""
+
+    def __post_init__(self) -> None:
+        assert (self.before is None) != (self.after is None)
+
+
+def _confidence(log_p: Tensor, drawn: Tensor) -> Tensor:
+    return log_p.gather(-1, drawn.unsqueeze(-1)).squeeze(-1)
+
+
+def _entropy(log_p: Tensor, drawn: Tensor) -> Tensor:
+    return (log_p.exp() * log_p).sum(-1)
+
+
+def _margin(log_p: Tensor, drawn: Tensor) -> Tensor:
+    likeliest = log_p.exp().topk(2, -1).values
+    return likeliest[..., 0] - likeliest[..., 1]
+
+
+ORDERS: dict[str, Order] = {
+    "random": Order(before=lambda uniform: uniform),
+    "confidence": Order(after=_confidence),
+    "entropy": Order(after=_entropy),
+    "margin": Order(after=_margin),
+}
+"""By name. A new one is an entry, also of a plugin."""
+
+
+def first_places(scores: Tensor, masked: Tensor, num: Tensor, at_once: int) -> tuple[Tensor, Tensor]:
+    """The places (B, at_once) of the highest ``scores`` (B, L) among the masked, and which are of the first ``num``.
+
+    Args:
+        scores: of an order, integers or floats.
+        masked: (B, L) bool, the cells to choose from.
+        num: (B,) cells to write.
+        at_once: the most of any puzzle.
+    """
+    scores = scores if scores.is_floating_point() else scores.float()
+    places = scores.masked_fill(~masked, -torch.inf).topk(at_once, 1).indices
+    return places, torch.arange(at_once, device=num.device) < num.unsqueeze(1)
