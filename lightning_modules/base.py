@@ -35,7 +35,8 @@ from lightning_modules.averaging import ExponentialMovingAverage
 from lightning_modules.draws import BatchDraw, PlacedDraw
 from lightning_modules.given import check_given, check_puzzles
 from lightning_modules.lightning_internals import forget_metrics, validation_follows
-from lightning_modules.optimization import Schedule, parameter_groups, schedule_factor, warn_of_float16
+from lightning_modules.optimization import Schedule, schedule_factor, warn_of_float16
+from lightning_modules.optimizers import fuse, make_optimizer
 
 Purpose = Literal["train", "labels", "dropout", "loss", "likelihood", "generate", "complete", "candidates", "probe",
                   "confidence", "reason"]  # fmt: skip
@@ -72,6 +73,7 @@ class PuzzleModule(L.LightningModule, ABC):
         ema_decay: of the averaged weights that are evaluated and saved; None trains without.
         label_dropout: share of training puzzles whose label is hidden from a network with labels.
         seed: of noise, times and label dropout, drawn per puzzle from (seed, step, position).
+        decay_all: weight decay of all parameters, in one group, as the study has it.
     """
 
     family: ClassVar[Family]
@@ -87,10 +89,11 @@ class PuzzleModule(L.LightningModule, ABC):
         ema_decay: float | None,
         label_dropout: float,
         seed: int,
+        decay_all: bool,
     ) -> None:
         super().__init__()
         self.network, self.method = network, method
-        self.make_optimizer = optimizer
+        self.make_optimizer, self.decay_all = optimizer, decay_all
         self.warmup_steps, self.schedule = warmup_steps, schedule
         self.ema_decay, self.label_dropout, self.seed = ema_decay, label_dropout, seed
         self._check_training()
@@ -100,7 +103,7 @@ class PuzzleModule(L.LightningModule, ABC):
         self._index: TrainingIndex | None = None
         self.trained: tuple[int, ...] = tuple(range(NUM_RULES))  # rules; evaluation is told which
         self._window_loss: Tensor | float = 0.0
-        self._decays_all = False
+        self._decays_all = decay_all
         self.results: ScoreResults | None = None  # of the last evaluation
         self.measured: Callable[[Task], AbstractContextManager[None]] = unmeasured  # or a SamplingTimer
 
@@ -110,13 +113,7 @@ class PuzzleModule(L.LightningModule, ABC):
         check_share("label_dropout", self.label_dropout)
         if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
             raise InputError(f"expected ema_decay from 0 to below 1, or null, got {self.ema_decay}.")
-        try:
-            probe = self.make_optimizer([{"params": [("probe", nn.Parameter(torch.zeros(1, device="cpu")))]}])
-            self._weight_decay: float = probe.defaults.get("weight_decay", 0.0)
-        except Exception as error:  # of whose class the user may name any
-            raise InputError(
-                f"expected an optimizer, got what cannot be one ({error}): mend model.optimizer."
-            ) from error
+        make_optimizer(self.make_optimizer, self)
 
     def _check_method(self) -> None:
         if self.method.family != self.family:
@@ -337,14 +334,13 @@ class PuzzleModule(L.LightningModule, ABC):
 
     def new_optimizer(self) -> torch.optim.Optimizer:
         """The injected optimizer of all parameters; where one group began a run with decay of all, it goes on so."""
-        return self.make_optimizer(parameter_groups(self, 0.0 if self._decays_all else self._weight_decay))
+        return make_optimizer(self.make_optimizer, self, decay_all=self._decays_all)
 
     def configure_optimizers(self) -> Any:
         """The optimizer with warm-up and schedule, stepped every step."""
         optimizer = self.new_optimizer()
-        if isinstance(optimizer, torch.optim.Adam) and self.trainer.precision != "16-mixed":
-            for group in optimizer.param_groups:  # with float16, Lightning clips no gradients of a fused one
-                group["fused"] = True if group["foreach"] is group["fused"] is None else group["fused"]
+        if self.trainer.precision != "16-mixed":  # with float16, Lightning clips no gradients of a fused one
+            fuse(optimizer)
         warn_of_float16(optimizer)
         if self.schedule != "constant" and self.trainer.max_steps < 1:
             raise InputError(f"expected trainer.max_steps with a {self.schedule} schedule, got none: set it.")
@@ -470,7 +466,8 @@ class PuzzleModule(L.LightningModule, ABC):
             raise InputError(f"expected a checkpoint of the {self.family} family, got one of {family or 'no'} family: "
                              "give the model config that it was trained with.")  # fmt: skip
         states = checkpoint.get("optimizer_states") or [{"param_groups": []}]
-        self._decays_all = len(states[0]["param_groups"]) == 1  # as older versions did, also where all decayed
+        one_group = len(states[0]["param_groups"]) == 1  # as older versions did, also where all decayed
+        self._decays_all = self.decay_all or one_group
         mine = {name: tuple(value.shape) for name, value in self.state_dict().items()}
         came = {name: tuple(value.shape) for name, value in checkpoint["state_dict"].items()}
         differing = sorted(name for name in mine.keys() | came.keys() if mine.get(name) != came.get(name))

@@ -16,12 +16,13 @@ class DiffusionModule(PuzzleModule):
         network: that the method can use.
         method: of the diffusion family, such as GaussianDiffusion.
         optimizer: makes the optimizer of groups of named parameters; its weight decay spares norms, biases, positions
-            and embeddings.
+            and embeddings. Of torch.optim.Muon, which takes hidden matrices alone, AdamW is given the others.
         warmup_steps: optimizer steps of linear warm-up.
         schedule: of the learning rate after it.
         ema_decay: of the averaged weights that are evaluated and saved; null trains without.
         label_dropout: share of training puzzles whose label is hidden from a network with labels.
         seed: of all draws.
+        decay_all: weight decay of all parameters, in one group, as the study has it.
     """
 
     family = "diffusion"
@@ -37,6 +38,7 @@ class DiffusionModule(PuzzleModule):
         ema_decay: float | None = 0.9999,
         label_dropout: float = 0.1,
         seed: int = 0,
+        decay_all: bool = False,
     ) -> None:
         super().__init__(
             network,
@@ -47,4 +49,5 @@ class DiffusionModule(PuzzleModule):
             ema_decay=ema_decay,
             label_dropout=label_dropout,
             seed=seed,
+            decay_all=decay_all,
         )

@@ -39,11 +39,33 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
     return [group for group in groups if group["params"]]
 
 
+def decay_of(optimizer: torch.optim.Optimizer) -> float:
+    """The weight decay that an optimizer was made with; 0 for one without."""
+    return float(optimizer.defaults.get("weight_decay", 0.0))
+
+
+def hidden_matrices(module: nn.Module) -> list[Named]:
+    """The matrices that decay and lie within blocks: members of a ``ModuleList`` that have parts of their own.
+
+    Neither embeddings nor heads are among them, nor the first and last layers of a network of blocks.
+    """
+    blocks = {
+        block
+        for part in module.modules()
+        if isinstance(part, nn.ModuleList)
+        for block in part
+        if any(True for _ in block.children())
+    }
+    within = {parameter for block in blocks for parameter in block.parameters()}
+    spared = _without_decay(module)
+    return [(name, p) for name, p in module.named_parameters() if p.ndim == 2 and p in within and p not in spared]
+
+
 def warn_of_float16(optimizer: torch.optim.Optimizer) -> None:
     """Warns where squared gradients are rounded to 0, and an eps is too small to stand in for them."""
     for group in optimizer.param_groups:
         is_half = any(parameter.dtype == torch.float16 for parameter in group["params"])
-        if is_half and group.get("eps", 1.0) < LEAST_EPS:
+        if is_half and "ns_steps" not in group and group.get("eps", 1.0) < LEAST_EPS:  # Muon's eps is of a norm
             name, eps = type(optimizer).__name__, group["eps"]
             rank_zero_warn(f"with float16 weights the squared gradients that {name} keeps are 0 below 6e-08, and with "
                            f"eps {eps:g} small gradients make leaps: set model.optimizer.eps to {LEAST_EPS:g}, or "

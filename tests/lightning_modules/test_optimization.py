@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from datamodules import GenRAVENDataModule
+from genraven.errors import InputError
 from genraven.methods.gaussian import GaussianDiffusion
 from genraven.methods.gaussian.flow import Flow
 from genraven.methods.masked import MaskedDiffusion
@@ -93,6 +94,70 @@ def test_every_family_hands_on_what_its_network_spares() -> None:
         assert not any("positions" in name for name in names[0])
 
 
+# Optimizers of a user's own ------------------------------------------------------------------------------------------
+
+
+def test_an_optimizer_that_wants_names_is_told_the_networks_own() -> None:
+    class ByName(torch.optim.SGD):
+        """Of a plugin: embeddings at a tenth of the rate."""
+
+        def __init__(self, params: Any, lr: float) -> None:
+            (group,) = params
+            names = [name for name, _ in group["params"]]
+            if "network.blocks.0.qkv.weight" not in names:
+                raise KeyError(f"no blocks in {names}")
+            slow = [pair for pair in group["params"] if "embedding" in pair[0]]
+            fast = [pair for pair in group["params"] if "embedding" not in pair[0]]
+            super().__init__([{"params": fast}, {"params": slow, "lr": lr / 10}], lr=lr)
+
+    module = AutoregressiveModule(NETWORKS["gpt2"](), optimizer=lambda params: ByName(params, lr=1.0))
+    fast, slow = module.new_optimizer().param_groups
+    assert (fast["lr"], slow["lr"]) == (1.0, 0.1)
+    assert all("embedding" in name for name in slow["param_names"])
+    with pytest.raises(InputError, match="expected an optimizer, got what cannot be one .*no blocks in"):
+        AutoregressiveModule(NETWORKS["mamba"](), optimizer=lambda params: ByName(params, lr=1.0))
+
+
+HIDDEN = {
+    "gpt2": {"qkv", "attention_out", "mlp_in", "mlp_out"},
+    "mamba": {"project_in", "select", "project_out"},
+    "dit": {"qkv", "attention_out", "mlp_in", "mlp_out", "modulation"},
+}
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_muon_takes_the_hidden_matrices_and_adamw_the_others(name: str) -> None:
+    make = lambda params: torch.optim.Muon(params, lr=0.01, weight_decay=0.1)  # noqa: E731
+    module: PuzzleModule
+    if name == "dit":
+        module = DiffusionModule(NETWORKS[name](), GaussianDiffusion(Flow()), optimizer=make)
+    else:
+        module = AutoregressiveModule(NETWORKS[name](), optimizer=make)
+    optimizer = module.new_optimizer()
+    muon, *adamw = optimizer.param_groups
+    assert {n.removesuffix(".weight").rpartition(".")[2] for n in muon["param_names"]} == HIDDEN[name]
+    assert all("blocks" in n for n in muon["param_names"])
+    assert muon["adjust_lr_fn"] == "match_rms_adamw"
+    assert [group["weight_decay"] for group in adamw] == [0.1, 0.0]
+    assert {group["lr"] for group in optimizer.param_groups} == {0.01}
+    names = [n for group in optimizer.param_groups for n in group["param_names"]]
+    assert sorted(names) == sorted(n for n, _ in module.named_parameters())
+
+
+def test_muon_for_steps_of_another_size_than_adamws_is_refused() -> None:
+    make = lambda params: torch.optim.Muon(params, adjust_lr_fn="original")  # noqa: E731
+    with pytest.raises(InputError, match="expected adjust_lr_fn match_rms_adamw for torch.optim.Muon, .* got original"):
+        AutoregressiveModule(NETWORKS["gpt2"](), optimizer=make)
+
+
+def test_where_all_is_to_decay_all_does() -> None:
+    optimizer = lambda params: torch.optim.AdamW(params, weight_decay=0.1)  # noqa: E731
+    module = AutoregressiveModule(NETWORKS["mamba"](), optimizer=optimizer, decay_all=True)
+    (group,) = module.new_optimizer().param_groups
+    assert group["weight_decay"] == 0.1
+    assert len(group["params"]) == len(list(module.parameters()))
+
+
 # Runs ----------------------------------------------------------------------------------------------------------------
 
 
@@ -114,11 +179,13 @@ class Rates(L.Callback):
         self.seen += rates
 
 
-def train(module: PuzzleModule, folder: Path, max_steps: int, ckpt: Path | None = None) -> tuple[list[float], Path]:
+def train(
+    module: PuzzleModule, folder: Path, max_steps: int, ckpt: Path | None = None, **more: Any
+) -> tuple[list[float], Path]:
     """The rates of its steps, and its last checkpoint."""
     rates = Rates()
     quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
-    settings: dict[str, Any] = {**quiet, "accelerator": "cpu", "limit_val_batches": 0}
+    settings: dict[str, Any] = {**quiet, "accelerator": "cpu", "limit_val_batches": 0, **more}
     trainer = L.Trainer(max_steps=max_steps, callbacks=[rates], default_root_dir=folder, **settings)
     data = GenRAVENDataModule(10, rules="0", held_out="none", global_batch_size=4, eval_puzzles_per_rule=1)
     trainer.fit(module, data, ckpt_path=ckpt)
@@ -155,3 +222,32 @@ def test_a_run_that_began_with_decay_of_all_goes_on_so(tmp_path: Path) -> None:
     (group,) = torch.load(last, weights_only=True)["optimizer_states"][0]["param_groups"]
     assert group["weight_decay"] == 0.1
     assert "network.blocks.0.log_a" in group["param_names"]
+
+
+def test_a_run_by_muon_that_is_interrupted_reaches_the_same_weights(tmp_path: Path) -> None:
+    def make() -> PuzzleModule:
+        torch.manual_seed(0)
+        optimizer = lambda params: torch.optim.Muon(params, lr=1e-2)  # noqa: E731
+        network = Transformer(width=24, depth=1, num_heads=2)
+        return AutoregressiveModule(network, optimizer=optimizer, warmup_steps=2, schedule="constant")
+
+    clip = {"gradient_clip_val": 0.1}
+    rates, whole = train(make(), tmp_path / "whole", 4, **clip)
+    first, ckpt = train(make(), tmp_path / "parts", 2, **clip)
+    later, parts = train(make(), tmp_path / "parts", 4, ckpt, **clip)
+    assert first + later == rates == [5e-3, 1e-2, 1e-2, 1e-2]
+    one, other = (torch.load(path, weights_only=True) for path in (whole, parts))
+    assert one["state_dict"].keys() == other["state_dict"].keys()
+    assert all(torch.equal(value, other["state_dict"][name]) for name, value in one["state_dict"].items())
+    (mine,), (its,) = one["optimizer_states"], other["optimizer_states"]
+    assert mine["param_groups"] == its["param_groups"]
+    assert {*map(tuple, map(sorted, mine["state"].values()))} == {
+        ("momentum_buffer",),
+        ("exp_avg", "exp_avg_sq", "step"),
+    }
+    for number, state in mine["state"].items():
+        assert all(torch.equal(value, its["state"][number][name]) for name, value in state.items())
+    start = make().state_dict()
+    assert all(
+        not torch.equal(value, start[name]) for name, value in one["state_dict"].items() if "unknown" not in name
+    )
