@@ -21,10 +21,6 @@ from genraven.errors import InputError, suggestion
 Family = Literal["autoregressive", "diffusion"]
 Pool = Literal["mean", "last"]
 Task = Literal["generate", "complete"]
-Confidence = Literal["agreement", "strongest", "log_probability", "stability"]
-"""What a model may know of a completion without being told whether it is right: how far several completions agree on
-what they wrote, on average or on the feature that they agree on most; the log-probability of what was written less what
-is expected of such cells; how far it is written again when a part of it is masked."""
 
 
 class Draw(Protocol):
@@ -116,8 +112,9 @@ class Method(ABC):
     how many draws; None where there is none."""
     study_protocol: ClassVar[Mapping[str, Any]] = {}
     """Sampling settings in which arXiv 2411.07873 scores this method, where they are known and not the usual ones."""
-    confidences: ClassVar[tuple[Confidence, ...]] = ("agreement", "strongest")
-    """What can be known of its completions; one with ``log_probability`` has the method of that name."""
+    confidences: ClassVar[tuple[str, ...]] = ("agreement", "strongest")
+    """What can be known of its completions, of those that ``genraven.trust.confidence`` leaves to methods; one with
+    ``log_probability`` has the method of that name."""
     pools: ClassVar[tuple[Pool, ...]] = ("mean",)
     """How hidden states of all positions become one vector that means something."""
 

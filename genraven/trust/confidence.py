@@ -4,18 +4,17 @@ B puzzles (B, 3, 9, 9) int8 with masks (B, 9, 9) bool, true where the model writ
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, get_args
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from genraven.errors import InputError, suggestion
+from genraven.errors import InputError, shown, suggestion
 from genraven.methods.draws import uniform_draws
-from genraven.methods.method import Confidence, LogProbability
+from genraven.methods.method import LogProbability
 from genraven.trust.features import FEATURES, agreement, same_features
 
-NAMES: tuple[Confidence, ...] = get_args(Confidence)
-OF_SEVERAL = ("agreement", "strongest")  # need another candidate to agree with
 REWRITES = 4  # of each candidate, for its stability
 FLOOR = -1e6  # for what is impossible
 DIGITS = 9  # after the point: equal shares added in another order are equal
@@ -33,8 +32,34 @@ class Writer(Protocol):
         """Of the cells of ``puzzles`` under ``mask``."""
 
 
-def usable(declared: Sequence[Confidence], num_candidates: int, without: Sequence[str] = ()) -> tuple[Confidence, ...]:
+@dataclass(frozen=True)
+class Confidence:
+    """What a model may know of its completions."""
+
+    of: Callable[[Writer, Tensor, Tensor, torch.Generator | None], Tensor]
+    """(B, m), the higher the surer, from the model, candidates (B, m, 3, 9, 9), mask (B, 9, 9) and a generator."""
+    least_candidates: int = 1
+    """Of each puzzle: 2 where it needs another to agree with."""
+    declared: bool = False
+    """Do only the methods have it that name it among their ``confidences``? Else every one has."""
+
+
+def _named(name: str, option: str = "") -> Confidence:
+    """The entry of that name; raises InputError where there is none."""
+    if name not in CONFIDENCES:
+        hint = suggestion(name, CONFIDENCES, "choose one of those, or name the --plugin that has it.")
+        what = f"{option} to name one of" if option else "a confidence,"
+        raise InputError(f"expected {what} {', '.join(CONFIDENCES)}, got {shown(name)[1:-1]}: {hint}")
+    return CONFIDENCES[name]
+
+
+def usable(declared: Sequence[str], num_candidates: int, without: Sequence[str] = ()) -> tuple[str, ...]:
     """The confidences of a method that are not switched off, as far as there are candidates for them.
+
+    Args:
+        declared: by the method, which may use them; others are any method's.
+        num_candidates: of each puzzle.
+        without: those that are switched off.
 
     Raises:
         InputError: an unknown one is switched off, or none is left.
@@ -42,10 +67,11 @@ def usable(declared: Sequence[Confidence], num_candidates: int, without: Sequenc
     if num_candidates < 1:
         raise InputError(f"expected --candidates to be 1 or more, got {num_candidates}.")
     for name in without:
-        if name not in NAMES:
-            hint = suggestion(name, NAMES, "choose one of those.")
-            raise InputError(f"expected --without to name one of {', '.join(NAMES)}, got {name}: {hint}")
-    left = tuple(name for name in declared if name not in without and (num_candidates > 1 or name not in OF_SEVERAL))
+        _named(name, "--without")
+    of_any = [name for name, found in CONFIDENCES.items() if not found.declared and name not in declared]
+    left = tuple(
+        name for name in (*declared, *of_any) if name not in without and num_candidates >= _named(name).least_candidates
+    )
     if not left:
         raise InputError("expected a confidence to go by, got none that is left: ask for 2 --candidates or more, or "
                          "switch off fewer.")  # fmt: skip
@@ -59,19 +85,20 @@ def write_candidates(
     return model.complete(*_repeated(puzzles, mask, num), generator).unflatten(0, (-1, num))
 
 
-def confidence(
-    name: Confidence, model: Writer, candidates: Tensor, mask: Tensor, generator: torch.Generator | None
-) -> Tensor:
+def confidence(name: str, model: Writer, candidates: Tensor, mask: Tensor, generator: torch.Generator | None) -> Tensor:
     """(B, m) float64, the higher the surer.
 
     Args:
-        name: which.
+        name: of ``CONFIDENCES``.
         model: that wrote them.
         candidates: (B, m, 3, 9, 9) int8.
         mask: (B, 9, 9) bool.
         generator: of what is drawn.
+
+    Raises:
+        InputError: there is none of that name.
     """
-    values = MEASURES[name](model, candidates, mask, generator)
+    values = _named(name).of(model, candidates, mask, generator)
     values = values.double().cpu().nan_to_num(nan=FLOOR, neginf=FLOOR).clamp(min=FLOOR)
     return values.round(decimals=DIGITS)
 
@@ -104,12 +131,15 @@ def _stability(model: Writer, candidates: Tensor, mask: Tensor, generator: torch
     return same_features(before, after, masks).mean(1).unflatten(0, (-1, num, REWRITES)).mean(-1)
 
 
-MEASURES: dict[Confidence, Callable[[Writer, Tensor, Tensor, torch.Generator | None], Tensor]] = {
-    "agreement": _agreement,
-    "strongest": _strongest,
-    "log_probability": _log_probability,
-    "stability": _stability,
+CONFIDENCES: dict[str, Confidence] = {
+    "agreement": Confidence(_agreement, least_candidates=2, declared=True),
+    "strongest": Confidence(_strongest, least_candidates=2, declared=True),
+    "log_probability": Confidence(_log_probability, declared=True),
+    "stability": Confidence(_stability, declared=True),
 }
+"""By name: how far several completions agree on what they wrote, on average or on the feature that they agree on most;
+the log-probability of what was written less what is expected of such cells; how far it is written again when a part of
+it is masked. A new one is an entry, also of a plugin."""
 
 
 def _repeated(puzzles: Tensor, mask: Tensor, num: int) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from genraven.errors import InputError
-from genraven.methods.method import Confidence
 from genraven.puzzles.spec import NUM_PANELS
 from genraven.trust.calibration import Calibration
 from genraven.trust.confidence import Writer, confidence, write_candidates
@@ -75,9 +74,8 @@ def decide(
     found = calibration if isinstance(calibration, Calibration) else Calibration.read(Path(calibration))
     check_given(puzzles, mask)
     check_as_calibrated(model, mask, found)
-    name: Confidence = found.score  # type: ignore[assignment]
     candidates = write_candidates(model, puzzles, mask, found.completion["candidates"], generator)
-    scores, best = confidence(name, model, candidates, mask, generator).max(1)
+    scores, best = confidence(found.score, model, candidates, mask, generator).max(1)
     every = torch.arange(len(candidates), device=candidates.device)
     check = held_against(found, _familiarities(model, candidates[:, 0], mask, generator) if found.familiarity else None)
     accepted = torch.from_numpy(found.promise(max_error).accepts(scores.numpy()))

@@ -91,12 +91,21 @@ def _add_trust_arguments(parser: argparse.ArgumentParser) -> None:
                        "completion rests on; 0 does not ask")  # fmt: skip
     group.add_argument("--accept-unlike", action="store_true", help="accept also where the puzzles, as a whole, are "
                        "unlike those of the calibration, of which its promise says nothing")  # fmt: skip
-    _add_score_arguments(group)
+    _add_score_arguments(parser, group)
 
 
-def _add_score_arguments(group: Any) -> None:
-    group.add_argument("--without", nargs="+", default=[], metavar="SCORE", help="confidences not to use: agreement, "
-                       "strongest, log_probability, stability")  # fmt: skip
+def _add_score_arguments(parser: argparse.ArgumentParser, group: Any) -> None:
+    without = group.add_argument("--without", nargs="+", default=[], metavar="SCORE", help="confidences not to use")
+    assert isinstance(parser, LateParser)
+    before = parser.later
+
+    def name_confidences(late: argparse.ArgumentParser) -> None:
+        if before is not None:
+            before(late)
+        known = importlib.import_module("genraven.trust.confidence").CONFIDENCES
+        without.help = f"confidences not to use: {', '.join(known)}".replace("%", "%%")
+
+    parser.later = name_confidences
     group.add_argument("--rules-from", metavar="MODULE:FUNCTION", help="checker of your own: rows (N, 3, 3, 9, 3) to "
                        "bool (N,); default: the rules of GenRAVEN")  # fmt: skip
 
@@ -119,7 +128,7 @@ def _add_trust_commands(command: AddCommand) -> None:
     sub.add_argument("--mask", type=path, help="bool array file (9, 9), true where to write; default: the last panel")
     sub.add_argument("--out", type=path, help="JSON to write; default: calibration.json of the run folder")
     add_overwrite(sub)
-    _add_score_arguments(sub)
+    _add_score_arguments(sub, sub)
     sub.excludes(["--rules"], beside=["--source"])
 
     sub = command("score", "trained.score:score", "find broken records: how likely a model finds each puzzle and cell")

@@ -142,7 +142,7 @@ def label(
         known += [] if done.familiarity is None else [done.familiarity]
         for name in names:
             best = done.best(name)  # type: ignore[arg-type]
-            scores[name].append(done.scores[name][every, best])  # type: ignore[index]
+            scores[name].append(done.scores[name][every, best])
             whole = done.candidates[every, best].where(mask[done.part].unsqueeze(1), puzzles[done.part])
             correct[name].append(checker.is_right(whole, rules[done.part]))
     return Labelled(

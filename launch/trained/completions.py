@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from genraven.methods.method import Confidence
 from genraven.puzzles.generate import Draws, generate
 from genraven.trust.confidence import confidence, write_candidates
 from genraven.trust.familiarity import familiarity, knows_familiarity
@@ -23,12 +22,12 @@ class Completed:
     part: slice
     candidates: Tensor
     """(b, m, 3, 9, 9) int8, on the CPU."""
-    scores: dict[Confidence, Tensor]
+    scores: dict[str, Tensor]
     """(b, m) float64 of each confidence."""
     familiarity: Tensor | None
     """(b,) float64 of what is given; None of a method that does not know it."""
 
-    def best(self, name: Confidence) -> Tensor:
+    def best(self, name: str) -> Tensor:
         """(b,) number of the candidate that ``name`` likes best, the first of equals."""
         return self.scores[name].argmax(1)
 
@@ -39,7 +38,7 @@ def completions(
     mask: Tensor,
     *,
     num: int,
-    names: Sequence[Confidence],
+    names: Sequence[str],
     batch_size: int,
     split: str,
     familiar: bool = True,

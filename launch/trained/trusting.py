@@ -14,7 +14,6 @@ from torch import Tensor
 from genraven.console import say
 from genraven.errors import InputError
 from genraven.formats.puzzles import UNKNOWN_RULE
-from genraven.methods.method import Confidence
 from genraven.puzzles import layout
 from genraven.puzzles.rules import row_rules
 from genraven.trust.audit import Candidate, Record, cells_of, strongest_first
@@ -42,7 +41,7 @@ class Trusted:
     """A model with what decides on its completions."""
 
     model: PuzzleModule
-    score: Confidence
+    score: str
     num_candidates: int
     calibration: Calibration | None
     promise: Promise | None
@@ -133,7 +132,7 @@ def _prepared(options: argparse.Namespace, mask: Tensor) -> tuple[Trusted, Numer
                "seed": options.seed, "puzzles": options.puzzles.name, "device": str(model.device),
                "versions": _versions(), **how}  # fmt: skip
     others = drawn_puzzles(data.trained, options.exchanges, options.seed)[0]
-    return Trusted(model, score, num, calibration, promise, made_by, checker, others), numerics  # type: ignore[arg-type]
+    return Trusted(model, score, num, calibration, promise, made_by, checker, others), numerics
 
 
 def _versions() -> dict[str, str]:

@@ -1,3 +1,7 @@
+import argparse
+import contextlib
+import io
+
 import pytest
 import torch
 from simulated import Copier
@@ -6,8 +10,11 @@ from genraven.errors import InputError
 from genraven.puzzles import layout
 from genraven.puzzles.generate import generate
 from genraven.puzzles.masks import last_panel_mask
-from genraven.trust.confidence import NAMES, confidence, feature_agreement, usable, write_candidates
+from genraven.trust.confidence import CONFIDENCES, Confidence, confidence, feature_agreement, usable, write_candidates
 from genraven.trust.reason import exchanged, panel_support
+from launch.cli import build_parser
+
+NAMES = tuple(CONFIDENCES)
 
 
 def generator() -> torch.Generator:
@@ -24,7 +31,7 @@ def test_a_sure_model_is_surer_than_one_that_guesses(name: str) -> None:
         assert candidates.shape == (6, 5, 3, 9, 9)
         given = ~mask[:, None, None].expand_as(candidates)
         assert torch.equal(candidates[given], puzzles[:, None].expand_as(candidates)[given])
-        found.append(confidence(name, model, candidates, mask, generator()))  # type: ignore[arg-type]
+        found.append(confidence(name, model, candidates, mask, generator()))
     assert found[0].shape == (6, 5)
     assert (found[0].min(1).values >= found[1].max(1).values).all()
     assert found[0].mean() > found[1].mean()
@@ -35,7 +42,7 @@ def test_the_candidate_that_most_agree_with_is_liked_best() -> None:
     other, same = generate(5, 1, 1), Copier().complete(puzzles, mask)
     candidates = torch.stack([other.where(mask, puzzles), same, same, same], 1)
     for name in ("agreement", "strongest"):
-        assert confidence(name, Copier(), candidates, mask, None).argmax(1).item() in (1, 2, 3)  # type: ignore[arg-type]
+        assert confidence(name, Copier(), candidates, mask, None).argmax(1).item() in (1, 2, 3)
     of_each = feature_agreement(candidates, mask)[0]
     assert of_each[1]["cells"] >= 2 / 3 > of_each[0]["cells"]
     assert feature_agreement(candidates[:, :1], mask) == [[{}]]
@@ -51,6 +58,26 @@ def test_what_can_be_used() -> None:
         usable(NAMES, 8, ["agrement"])
     with pytest.raises(InputError, match="--candidates to be 1 or more, got 0"):
         usable(NAMES, 0)
+
+
+def test_a_new_confidence_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a plugin adds it: every method has it, calibrations try it, the help and the errors name it."""
+    few_objects = Confidence(lambda model, candidates, mask, generator: -(candidates[:, :, 0] >= 0).flatten(2).sum(2))
+    with pytest.raises(InputError, match="expected a confidence, agreement, .*, got few: choose one .* the --plugin"):
+        confidence("few", Copier(), generate(3, 0, 1)[None], last_panel_mask(1), None)
+    monkeypatch.setitem(CONFIDENCES, "few_objects", few_objects)
+    assert usable(("agreement", "strongest"), 8) == ("agreement", "strongest", "few_objects")
+    assert usable((), 1) == ("few_objects",)
+    with pytest.raises(InputError, match="stability, few_objects, got few_object: did you mean few_objects"):
+        usable(NAMES, 8, ["few_object"])
+    candidates = torch.stack([generate(rule, 0, 2) for rule in (3, 8)], 1)
+    found = confidence("few_objects", Copier(), candidates, last_panel_mask(2), None)
+    assert found.tolist() == (-(candidates[:, :, 0] >= 0).flatten(2).sum(2)).double().tolist()
+    for command in ("calibrate", "complete"):
+        (parser,) = [a.choices[command] for a in build_parser()._actions if isinstance(a, argparse._SubParsersAction)]
+        with pytest.raises(SystemExit), contextlib.redirect_stdout(io.StringIO()) as said:
+            parser.parse_args(["--help"])
+        assert "log_probability, stability, few_objects" in " ".join(said.getvalue().split())
 
 
 @pytest.mark.parametrize("knows", [True, False])
