@@ -11,7 +11,7 @@ from lightning_modules.optimization import Named, decay_of, hidden_matrices, par
 
 MakeOptimizer = Callable[..., torch.optim.Optimizer]
 """Of groups whose ``params`` are (name, parameter), as every optimizer of torch takes them."""
-ADAMW = {"betas": (0.9, 0.95), "eps": 1e-8}  # beside Muon (Liu et al. 2025, sec. 2.2)
+ADAMW: dict[str, Any] = {"betas": (0.9, 0.95), "eps": 1e-8}  # beside Muon (Liu et al. 2025, sec. 2.2)
 _SAME_RATE = "match_rms_adamw"
 
 
