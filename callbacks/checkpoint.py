@@ -15,7 +15,7 @@ from callbacks.curve import read_curve
 from genraven.errors import InputError
 from genraven.files import appears_whole
 from genraven.metrics.table import SCORES
-from genraven.run_folder import BEST, CURVE, step_checkpoints, step_name
+from genraven.run_folder import BEST, RunFiles, home, step_checkpoints, step_name
 from genraven.signals import Preempted
 from lightning_modules.lightning_internals import count_other_batches, repeat_validation, validation_follows
 
@@ -110,7 +110,7 @@ class BestCheckpoint(ModelCheckpoint):
             return True, None
         score = best["callbacks"].get(self.state_key, {}).get("best_model_score")
         if score is None:
-            score = read_curve(self._path.parents[1] / CURVE).get(best["global_step"], {}).get(str(self.monitor))
+            score = read_curve(RunFiles(home(self._path)).curve).get(best["global_step"], {}).get(str(self.monitor))
         return True, float(score) if score not in (None, "") else None
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

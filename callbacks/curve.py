@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from callbacks.facts import plain_numbers
 from genraven.bounded import read_text
 from genraven.files import appears_whole
-from genraven.run_folder import CURVE
+from genraven.run_folder import RunFiles
 
 STEP = "step"
 
@@ -37,7 +37,7 @@ class Curve(L.Callback):
     """
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / CURVE
+        self.path = RunFiles(folder).curve
         self._rows: dict[int, dict[str, Any]] = {}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

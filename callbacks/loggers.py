@@ -13,11 +13,10 @@ from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, W
 from PIL import Image
 
 from genraven.files import appears_whole
-from genraven.run_folder import read_json
+from genraven.run_folder import RunFiles, read_json
 
 IDS: dict[type[Logger], str] = {WandbLogger: "id", MLFlowLogger: "run_id"}
 """The argument by which a logger goes on with a run of its service, where it has one."""
-NOTE = "loggers.json"
 
 
 @singledispatch
@@ -68,7 +67,7 @@ def holds_pictures(trainer: L.Trainer) -> bool:
 
 def noted_ids(folder: Path) -> dict[str, str]:
     """The ids under which services know the run in ``folder``, by the name of the logger's class."""
-    return {name: text for name, text in read_json(folder / NOTE).items() if isinstance(text, str)}
+    return {name: text for name, text in read_json(RunFiles(folder).logger_ids).items() if isinstance(text, str)}
 
 
 class LoggerIds(L.Callback):
@@ -87,5 +86,5 @@ class LoggerIds(L.Callback):
             return
         ids = {type(logger).__name__: str(logger.version) for logger in trainer.loggers if type(logger) in IDS}
         if ids:
-            with appears_whole(self.folder / NOTE) as temporary:
+            with appears_whole(RunFiles(self.folder).logger_ids) as temporary:
                 temporary.write_text(json.dumps(noted_ids(self.folder) | ids, indent=2) + "\n")

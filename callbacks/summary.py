@@ -20,7 +20,7 @@ from genraven.errors import InputError
 from genraven.files import appears_whole
 from genraven.process import process_note
 from genraven.puzzles.spec import RULES
-from genraven.run_folder import SUMMARY, read_json
+from genraven.run_folder import RunFiles, read_json
 from genraven.signals import Preempted
 
 SECONDS = ("wall_seconds", "device_seconds", "training_seconds", "training_device_seconds")
@@ -65,7 +65,7 @@ class RunSummary(L.Callback):
     """
 
     def __init__(self, folder: Path, origin: Origin) -> None:
-        self.path, self.origin = folder / SUMMARY, origin
+        self.path, self.origin = RunFiles(folder).summary, origin
         self._earlier: dict[str, float] = dict.fromkeys(CUMULATIVE, 0)
         self._facts: dict[str, Any] = {}
         self._started = self._written = time.monotonic()

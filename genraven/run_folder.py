@@ -2,35 +2,93 @@
 
 import re
 from collections.abc import Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Literal
 
 from genraven import bounded
 from genraven.escaping import plain
 
-SUMMARY, CONFIG, EVALUATION, PROBE = "summary.json", "config.yaml", "evaluation.json", "probe.json"
-CALIBRATION = "calibration.json"
-CURVE = "curve.csv"
-LOCK = "run.lock"
-CHECKPOINTS, BEST = "checkpoints", "best.ckpt"
-TENSORBOARD, EXPORT = "tensorboard", "export"
-JOB = "job"
-"""Of a run that was submitted, or is of a sweep: its frozen config, script, note and logs."""
-SCRIPT, SPEC = "job.sbatch", "spec.json"  # within it
-COMMIT, DIFF, CODE = "commit.txt", "diff.patch", "code"  # what was frozen there, or once for a sweep
-LOGS, LOCAL_LOG = "*.out", "local.out"
-FROZEN, NOTE = f"{JOB}/{CONFIG}", f"{JOB}/{SPEC}"
-REFUSAL = f"{JOB}/refused.txt"
-"""Where a process that is refused leaves its reason."""
-SWEEP_STARTS, RUN_LIST = "jobs", "runs.txt"
-"""In the folder of a sweep, where a folder stands for each start of it; and there, the runs that it started."""
+BEST = "best.ckpt"
+"""The checkpoint of the best validation; evaluations note it by this name, too."""
+CHECKPOINT = ".ckpt"
 STEP = re.compile(r"step-(\d{8,})\.ckpt")
 STEP_NAMES = "step-########.ckpt"  # for a reader
+STEP_PATTERN = r"step-[0-9]+\.ckpt"  # for a shell
+LOGS = "*.out"
 
 
-def slurm_log(job: str) -> str:
-    """The file name of the log of a SLURM job."""
-    return f"slurm-{job}.out"
+class JobFiles:
+    """What stands where in the folder of a job: ``job`` of a run folder, or that of one start of a sweep.
+
+    Args:
+        folder: of the job.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.config = folder / "config.yaml"
+        """Frozen: what a run is started with. A sweep has none."""
+        self.script = folder / "job.sbatch"
+        self.note = folder / "spec.json"
+        """Which job, or process, it was last started as."""
+        self.commit = folder / "commit.txt"
+        self.diff = folder / "diff.patch"
+        self.code = folder / "code"
+        """Frozen with its commit and what was changed since; of a sweep once for all its runs."""
+        self.run_list = folder / "runs.txt"
+        """Of a sweep: the folders of the runs that it started, one a line."""
+        self.refusal = folder / "refused.txt"
+        """Where a process that is refused leaves its reason."""
+        self.local_log = folder / "local.out"
+
+    def log(self, scheduler: str, job: str) -> Path:
+        """What ``job`` of the scheduler of that name prints; either may hold the placeholders of a script."""
+        return self.folder / f"{scheduler}-{job}.out"
+
+    def logs(self) -> list[Path]:
+        """All that was printed, in no order."""
+        return list(self.folder.glob(LOGS))
+
+    def owns(self, name: str) -> bool:
+        """Is ``name`` that of a file or folder here which genraven writes?"""
+        return fnmatch(name, LOGS) or self.folder / name in vars(self).values()
+
+
+class RunFiles:
+    """What stands where in a run folder: nothing else says its names.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.config = folder / "config.yaml"
+        """As it was resolved at the last start."""
+        self.summary = folder / "summary.json"
+        self.curve = folder / "curve.csv"
+        self.logger_ids = folder / "loggers.json"
+        self.lock = folder / "run.lock"
+        self.checkpoints = folder / "checkpoints"
+        self.best = self.checkpoints / BEST
+        self.tensorboard = folder / "tensorboard"
+        self.evaluation = folder / "evaluation.json"
+        self.calibration = folder / "calibration.json"
+        self.probe = folder / "probe.json"
+        self.export = folder / "export"
+        self.job = JobFiles(folder / "job")
+        """Of a run that was submitted, or is of a sweep."""
+
+
+def sweep_start(folder: Path, name: str) -> Path:
+    """The folder of the start ``name`` of the sweep in ``folder``, as of a job."""
+    return folder / "jobs" / name
+
+
+def event_files(tensorboard: Path) -> list[Path]:
+    """Files for TensorBoard in its folder of a run, by name."""
+    return sorted(tensorboard.glob("events.*"))
 
 
 def step_name(step: int) -> str:
@@ -50,15 +108,21 @@ def step_checkpoints(folder: Path) -> dict[int, Path]:
     return dict(sorted(found.items(), reverse=True))
 
 
+def torn_name(path: Path) -> Path:
+    """Where a checkpoint is put aside that turned out to be broken."""
+    return path.with_name(f"{path.name}.torn")
+
+
 def is_run(folder: Path) -> bool:
     """Is ``folder`` that of a run, started or not?"""
-    return (folder / SUMMARY).exists() or (folder / FROZEN).exists() or (folder / CHECKPOINTS).is_dir()
+    files = RunFiles(folder)
+    return files.summary.exists() or files.job.config.exists() or files.checkpoints.is_dir()
 
 
 def home(checkpoint: Path) -> Path:
     """The run folder of a checkpoint; where it stands in none, as exported weights do, its own folder."""
     folder = checkpoint.absolute().parent
-    return folder.parent if folder.name == CHECKPOINTS else folder
+    return folder.parent if folder == RunFiles(folder.parent).checkpoints else folder
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -120,10 +184,10 @@ def is_number(value: Any) -> bool:
 
 def read_summary(run: Path) -> dict[str, Any]:
     """What ``summary.json`` of a run folder says, as far as it is what a run writes."""
-    return of_kinds(read_json(run / SUMMARY), SUMMARY_KINDS)
+    return of_kinds(read_json(RunFiles(run).summary), SUMMARY_KINDS)
 
 
 def read_note(run: Path) -> dict[str, Any]:
     """What a submission or a sweep noted in a run folder: ``job``, or ``pid`` and ``host``."""
-    note = of_kinds(read_json(run / NOTE), NOTE_KINDS)
+    note = of_kinds(read_json(RunFiles(run).job.note), NOTE_KINDS)
     return note if JOB_ID.fullmatch(note.get("job", "0")) else {name: note[name] for name in note if name != "job"}

@@ -16,7 +16,7 @@ from genraven.errors import InputError
 from genraven.files import appears_whole, writable_folder
 from genraven.metrics.table import label
 from genraven.report.evaluation import Evaluation
-from genraven.run_folder import EVALUATION
+from genraven.run_folder import RunFiles
 
 AT_ONCE = 2
 COLUMNS = 8
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for command in commands:
         if status := run(command):
             return status
-    runs = sorted(path.parent for path in folder.glob(f"*/{EVALUATION}"))
+    runs = sorted(run for run in folder.iterdir() if RunFiles(run).evaluation.exists())
     for path in runs:
         draw(path)
     say(f"\n{comparison(runs)}\n\n{where_to_look(folder, runs)}")
@@ -87,7 +87,7 @@ def comparison(runs: Sequence[Path]) -> str:
     wide = max(map(len, ["run", *(path.name for path in runs)]))
     lines = [f"{'run':{wide}}  " + "".join(f"{label(name):>34}" for name in SHOWN)]
     for path in runs:
-        metrics = Evaluation(path / EVALUATION).results()[-1]["metrics"]
+        metrics = Evaluation(RunFiles(path).evaluation).results()[-1]["metrics"]
         lines.append(f"{path.name:{wide}}  " + "".join(f"{_cell(metrics.get(name)):>34}" for name in SHOWN))
     return "\n".join([*lines, "hits of count, share, 95% Wilson interval; all puzzles new to the models"])
 

@@ -17,18 +17,7 @@ from genraven.report.dataset import asks, dataset_of, examples_per_rule, flat, i
 from genraven.report.evaluation import Evaluation, unpack_hits
 from genraven.report.runs import EVIDENCE, PRIOR, Json, Number, Result, Run, Seeds, Share
 from genraven.report.trust import Trust, read_trust
-from genraven.run_folder import (
-    CALIBRATION,
-    CONFIG,
-    CURVE,
-    EVALUATION,
-    FROZEN,
-    SUMMARY,
-    SUMMARY_KINDS,
-    Kind,
-    is_number,
-    of_kinds,
-)
+from genraven.run_folder import SUMMARY_KINDS, Kind, RunFiles, is_number, of_kinds
 
 SEEDS = {"weights": "seed_everything", "noise": "model.init_args.seed", "data": "data.seed"}
 SETTINGS = ("model.", "data.", "trainer.max_steps", "trainer.max_epochs", "trainer.limit_train_batches",
@@ -62,8 +51,10 @@ def read_run(name: str, path: Path, state: str, message: str = "") -> tuple[Run,
 
 
 def _read(name: str, path: Path, state: str, message: str, notes: list[str]) -> Run:
-    summary = _of_kinds(_read_object(path / SUMMARY, notes), SUMMARY_KINDS)
-    config = next((found for file in (CONFIG, FROZEN) if (found := _read_object(path / file, notes))), {})
+    files = RunFiles(path)
+    summary = _of_kinds(_read_object(files.summary, notes), SUMMARY_KINDS)
+    configs = (files.config, files.job.config)
+    config = next((found for file in configs if (found := _read_object(file, notes))), {})
     options = dict(flat(config))
     facts, evaluations = _read_evaluation(path, notes)
     facts = {key: value for key, value in summary.items() if value is not None} | dict(facts)
@@ -72,7 +63,7 @@ def _read(name: str, path: Path, state: str, message: str, notes: list[str]) -> 
     if len(asked) < len(evaluations):
         notes.append(f"{name}: {len(evaluations) - len(asked)} results are of other evaluation rules, or of another "
                      "evaluation file, and passed over.")  # fmt: skip
-    results = list(_results(asked, facts, options, f"{name}: {EVALUATION}", notes))
+    results = list(_results(asked, facts, options, f"{name}: {files.evaluation.name}", notes))
     if results and summary.get("step") not in (None, *(result.step for result in results)):
         notes.append(f"{name}: evaluated at step {results[-1].step}, trained to step {summary['step']}.")
     results += _validations(path, summary, notes)
@@ -152,7 +143,7 @@ def _trust(path: Path, results: Sequence[Result], notes: list[str]) -> Trust | N
     try:
         found = read_trust(path)
     except BROKEN as error:
-        notes.append(f"{path / CALIBRATION} is passed over: {error}")
+        notes.append(f"{RunFiles(path).calibration} is passed over: {error}")
         return None
     if found is None:
         return None
@@ -160,7 +151,7 @@ def _trust(path: Path, results: Sequence[Result], notes: list[str]) -> Trust | N
     if found.weights not in scored:
         reason = "it is of other weights than those that were scored" if scored else (
             "whether it is of the weights that were scored is not known: `genraven evaluate` notes them")  # fmt: skip
-        notes.append(f"{path / CALIBRATION} is passed over: {reason}.")
+        notes.append(f"{RunFiles(path).calibration} is passed over: {reason}.")
         return None
     timed = [result.certainty for result in results if result.calibration == found.digest]
     known = [one for one in timed if is_number(one.get("seconds")) and is_number(one.get("count")) and one["count"] > 0]
@@ -169,11 +160,11 @@ def _trust(path: Path, results: Sequence[Result], notes: list[str]) -> Trust | N
 
 
 def _read_evaluation(path: Path, notes: list[str]) -> tuple[Json, list[dict[str, Any]]]:
-    file = Evaluation(path / EVALUATION)
+    file = Evaluation(RunFiles(path).evaluation)
     try:
         return _of_kinds(file.run(), SUMMARY_KINDS), file.results()
     except InputError as error:
-        notes.append(f"{path / EVALUATION} is passed over: {error}")
+        notes.append(f"{file.path} is passed over: {error}")
         return {}, []
 
 
@@ -271,14 +262,14 @@ def _collapse(found: Json) -> dict[str, Json]:
 
 def _validations(path: Path, summary: Json, notes: list[str]) -> list[Result]:
     """While training, of the curve where that was kept, and the last one of the summary."""
-    rows = [(summary.get("step"), summary.get("metrics") or {})]
+    curve, rows = RunFiles(path).curve, [(summary.get("step"), summary.get("metrics") or {})]
     try:
-        found = list(csv.DictReader(io.StringIO(read_text(path / CURVE))))
+        found = list(csv.DictReader(io.StringIO(read_text(curve))))
         rows += [(int(float(row["step"])), {k: float(v) for k, v in row.items() if v and k}) for row in found]
     except FileNotFoundError:
         pass
     except (OSError, csv.Error, *BROKEN):
-        notes.append(f"{path / CURVE} is broken, and passed over.")
+        notes.append(f"{curve} is broken, and passed over.")
     results = {}
     for step, metrics in reversed(rows):
         scores, numbers = {}, {}

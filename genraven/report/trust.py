@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from genraven.errors import InputError
-from genraven.run_folder import CALIBRATION
+from genraven.run_folder import RunFiles
 from genraven.trust.calibration import Calibration
 from genraven.trust.power import NOT_CHECKED, Sight
 
@@ -64,10 +64,11 @@ def read_trust(run: Path, max_errors: tuple[float, ...] = MAX_ERRORS) -> Trust |
     Raises:
         InputError: it was edited, or is of another version.
     """
-    if not (run / CALIBRATION).exists():
+    file = RunFiles(run).calibration
+    if not file.exists():
         return None
-    found = Calibration.read(run / CALIBRATION)
-    digest = file_digest(run / CALIBRATION)
+    found = Calibration.read(file)
+    digest = file_digest(file)
     accepted = {}
     for max_error in max_errors:
         try:

@@ -13,7 +13,7 @@ from pathlib import Path
 from genraven.console import say
 from genraven.installation import command
 from genraven.process import process_note
-from genraven.run_folder import FROZEN, JOB, LOCAL_LOG, NOTE, REFUSAL
+from genraven.run_folder import RunFiles
 from genraven.signals import handled_signals
 from launch.configs.plugins import plugin_options
 from launch.processes.launcher import shared_environment
@@ -95,10 +95,10 @@ class Told:
         if code == 0:
             self._say(child.folder, "finished")
         elif _is_taken(child.folder):  # begun by somebody else while this process was starting
-            (child.folder / REFUSAL).unlink(missing_ok=True)
+            RunFiles(child.folder).job.refusal.unlink(missing_ok=True)
             self.elsewhere(child.folder)
         else:
-            self.failed(child.folder, f"ended with exit code {code}: see {child.folder / JOB / LOCAL_LOG}")
+            self.failed(child.folder, f"ended with exit code {code}: see {RunFiles(child.folder).job.local_log}")
 
     def elsewhere(self, folder: Path) -> None:
         """Of a run that somebody else has begun."""
@@ -120,15 +120,16 @@ def surroundings(slot: int, gpus: list[str], num_at_once: int) -> dict[str, str]
 
 
 def _start(folder: Path, code: Path, slot: int, environment: dict[str, str]) -> Child:
-    environment["GENRAVEN_REFUSAL"] = str(folder / REFUSAL)
-    words = [*command(code), "fit", "-c", str(folder / FROZEN), "--run_dir", str(folder)]
-    with (folder / JOB / LOCAL_LOG).open("ab") as log:
+    files = RunFiles(folder).job
+    environment["GENRAVEN_REFUSAL"] = str(files.refusal)
+    words = [*command(code), "fit", "-c", str(files.config), "--run_dir", str(folder)]
+    with files.local_log.open("ab") as log:
         # In a session of its own, so that Ctrl-C comes to the children through _end only, once.
         process = subprocess.Popen([*words, *plugin_options()], stdin=subprocess.DEVNULL, stdout=log,
                                    stderr=subprocess.STDOUT, env=environment, start_new_session=True)  # fmt: skip
     note = {"job": None, **process_note(process.pid)}
     with suppress(OSError):  # no room: the run says by itself what it is
-        (folder / NOTE).write_text(json.dumps(note, indent=2) + "\n")
+        files.note.write_text(json.dumps(note, indent=2) + "\n")
     return Child(folder, slot, process)
 
 

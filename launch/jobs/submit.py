@@ -14,7 +14,7 @@ import yaml
 
 from genraven.console import say
 from genraven.errors import InputError
-from genraven.run_folder import CONFIG, JOB, NOTE, SCRIPT, SPEC, read_note, read_summary, slurm_log
+from genraven.run_folder import JobFiles, RunFiles, read_note, read_summary
 from launch.configs.plugins import named_plugins, plugin_options
 from launch.runs.freeze import exclusive, freeze_code, no_interrupt, replaced
 from launch.runs.status import noted_jobs, read_status
@@ -79,7 +79,7 @@ def check_run(folder: Path, config: dict[str, Any], limit_s: int | None, jobs: s
     job = read_note(folder).get("job")
     if (status := read_status(folder, jobs)).state == "unknown":
         raise InputError(f"expected a run that is not in the queue, got {folder}, {status.message}: `scancel {job}`, "
-                         f"and remove {folder / NOTE}, if it is over.")  # fmt: skip
+                         f"and remove {RunFiles(folder).job.note}, if it is over.")  # fmt: skip
     if jobs and job in jobs:
         raise InputError(f"expected a run that is not in the queue, got {folder}, which is job {job} "
                          f"({jobs[job][0].lower()}): wait, or `scancel {job}` first.")  # fmt: skip
@@ -94,17 +94,17 @@ def check_run(folder: Path, config: dict[str, Any], limit_s: int | None, jobs: s
             )
 
 
-def write_note(folder: Path, job: str, cluster: Cluster, arguments: list[str]) -> None:
+def write_note(files: JobFiles, job: str, cluster: Cluster, arguments: list[str]) -> None:
     """``spec.json``: which job this is, and what was asked for. The job is in the queue already: this never fails."""
     note = {"job": job, "submitted": time.strftime("%FT%T%z"), "arguments": arguments, "cluster": asdict(cluster)}
     try:
-        (folder / SPEC).write_text(json.dumps(note, indent=2) + "\n")
+        files.note.write_text(json.dumps(note, indent=2) + "\n")
     except OSError as error:
-        say(f"genraven: {folder / SPEC} not written ({error.strerror}): note that it is job {job}", error=True)
+        say(f"genraven: {files.note} not written ({error.strerror}): note that it is job {job}", error=True)
 
 
 def _spec(cluster: Cluster, folder: Path) -> JobSpec:
-    return JobSpec(cluster, folder.name, folder / JOB, sys.executable, folder, plugins=named_plugins())
+    return JobSpec(cluster, folder.name, RunFiles(folder).job.folder, sys.executable, folder, plugins=named_plugins())
 
 
 def submit(options: argparse.Namespace) -> None:
@@ -125,17 +125,18 @@ def submit(options: argparse.Namespace) -> None:
     with ExitStack() as stack:
         if not config["run_dir"]:  # named by the second, which another submission may share
             folder = stack.enter_context(exclusive(folder))
-        place = stack.enter_context(replaced(folder / JOB))
-        (place / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False))
-        (place / SCRIPT).write_text(render_sbatch(_spec(cluster, folder)))
-        freeze_code(place)
+        files = RunFiles(folder).job
+        stack.enter_context(replaced(files.folder))
+        files.config.write_text(yaml.safe_dump(config, sort_keys=False))
+        files.script.write_text(render_sbatch(_spec(cluster, folder)))
+        freeze_code(files.folder)
         with no_interrupt():  # a job that is submitted keeps its files, and is told
-            job = scheduler.sbatch(place / SCRIPT)
-            write_note(place, job, cluster, arguments)
+            job = scheduler.sbatch(files.script)
+            write_note(files, job, cluster, arguments)
             stack.pop_all().close()
             again = [*given(options), *plugin_options(), "--", *arguments]
             again += [] if config["run_dir"] else ["--run_dir", str(folder)]
             say(f"job {job}: run folder {folder}")
-            say(f"watch   tail -F {folder / JOB / slurm_log(job)}\n        genraven status {folder}")
+            say(f"watch   tail -F {files.log('slurm', job)}\n        genraven status {folder}")
             say(f"cancel  scancel {job}")
             say(f"resume  genraven submit {shlex.join(again)}")

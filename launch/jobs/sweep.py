@@ -17,7 +17,7 @@ import yaml
 from genraven.bounded import read_yaml
 from genraven.console import say
 from genraven.errors import InputError, shown
-from genraven.run_folder import CODE, COMMIT, CONFIG, JOB, RUN_LIST, SCRIPT, SWEEP_STARTS
+from genraven.run_folder import JobFiles, RunFiles, sweep_start
 from launch.configs.plugins import named_plugins, plugin_options
 from launch.configs.shipped import find_config
 from launch.jobs.submit import check_run, on_cluster, write_note
@@ -193,18 +193,18 @@ def sweep(options: argparse.Namespace) -> int:
 
 def _start_array(planned: list[Planned], out: Path, cluster: Cluster, max_parallel: int | None) -> None:
     with ExitStack() as stack:
-        folder = _freeze(stack, planned, out)
+        files = _freeze(stack, planned, out)
         spec = JobSpec(
-            cluster, out.name, folder, sys.executable, None, len(planned), max_parallel, plugins=named_plugins()
+            cluster, out.name, files.folder, sys.executable, None, len(planned), max_parallel, plugins=named_plugins()
         )
-        (folder / RUN_LIST).write_text("".join(f"{run.folder}\n" for run in planned))
-        (folder / SCRIPT).write_text(render_sbatch(spec))
+        files.run_list.write_text("".join(f"{run.folder}\n" for run in planned))
+        files.script.write_text(render_sbatch(spec))
         with no_interrupt():  # as in submit
-            job = scheduler.sbatch(folder / SCRIPT)
+            job = scheduler.sbatch(files.script)
             for i, run in enumerate(planned):
-                write_note(run.folder / JOB, f"{job}_{i}", cluster, list(run.point.arguments))
+                write_note(RunFiles(run.folder).job, f"{job}_{i}", cluster, list(run.point.arguments))
             stack.pop_all().close()
-            say(f"job {job}: {folder / SCRIPT}")
+            say(f"job {job}: {files.script}")
             say(f"watch   genraven status {out}")
             say(f"cancel  scancel {job}")
             say("resume  the same command: it starts what is missing or failed")
@@ -214,21 +214,22 @@ def _start_here(planned: list[Planned], out: Path, num_at_once: int) -> int:
     from launch.jobs.local_queue import run_queue
 
     with ExitStack() as stack:
-        folder = _freeze(stack, planned, out)
-    return run_queue([run.folder for run in planned], folder / CODE, num_at_once)
+        files = _freeze(stack, planned, out)
+    return run_queue([run.folder for run in planned], files.code, num_at_once)
 
 
-def _freeze(stack: ExitStack, planned: list[Planned], out: Path) -> Path:
+def _freeze(stack: ExitStack, planned: list[Planned], out: Path) -> JobFiles:
     """Writes the code, and each run's config; ``stack`` takes all back when it does not end well.
 
     Returns:
-        The folder of this start: what still waits of an earlier one keeps its own code and list.
+        Those of this start: what still waits of an earlier one keeps its own code and list.
     """
-    folder = stack.enter_context(exclusive(out / SWEEP_STARTS / time.strftime("%Y%m%d-%H%M%S")))
-    freeze_code(folder)
+    files = JobFiles(stack.enter_context(exclusive(sweep_start(out, time.strftime("%Y%m%d-%H%M%S")))))
+    freeze_code(files.folder)
     for run in planned:
-        place = stack.enter_context(replaced(run.folder / JOB))
-        (place / CONFIG).write_text(yaml.safe_dump(run.config, sort_keys=False))
-        if (folder / COMMIT).exists():
-            shutil.copy(folder / COMMIT, place)
-    return folder
+        of_run = RunFiles(run.folder).job
+        stack.enter_context(replaced(of_run.folder))
+        of_run.config.write_text(yaml.safe_dump(run.config, sort_keys=False))
+        if files.commit.exists():
+            shutil.copy(files.commit, of_run.commit)
+    return files

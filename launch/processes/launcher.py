@@ -15,7 +15,7 @@ from genraven.console import say
 from genraven.errors import InputError
 from genraven.installation import command
 from genraven.paths import user_path
-from genraven.run_folder import CHECKPOINTS, step_checkpoints
+from genraven.run_folder import RunFiles, step_checkpoints
 from genraven.signals import REQUEUE, SIGNALS, handled_signals
 from launch.configs.plugins import plugin_options
 from launch.processes.started_by import BY_HAND, RANKS, TASKS
@@ -68,7 +68,7 @@ def newest_checkpoint(run_dir: str | None) -> str | None:
     """The name of the newest checkpoint of a run."""
     if run_dir is None:
         return None
-    return next((path.name for path in step_checkpoints(user_path(run_dir) / CHECKPOINTS).values()), None)
+    return next((path.name for path in step_checkpoints(RunFiles(user_path(run_dir)).checkpoints).values()), None)
 
 
 def shared_environment(num: int) -> dict[str, str]:

@@ -20,20 +20,13 @@ from genraven.files import appears_whole, remove_unfinished, writable_folder
 from genraven.formats.containers import unlike_torch
 from genraven.installation import CODE
 from genraven.run_folder import (
-    BEST,
-    CHECKPOINTS,
-    COMMIT,
-    CONFIG,
-    CURVE,
-    FROZEN,
-    JOB,
-    REFUSAL,
     STEP_NAMES,
-    SUMMARY,
-    TENSORBOARD,
+    RunFiles,
+    event_files,
     is_run,
     step_checkpoints,
     step_of,
+    torn_name,
 )
 from launch.configs.identity import refuse_other
 from launch.configs.registry import is_plain
@@ -50,9 +43,14 @@ class RunFolder:
     path: Path
 
     @property
+    def files(self) -> RunFiles:
+        """What stands where."""
+        return RunFiles(self.path)
+
+    @property
     def checkpoints(self) -> Path:
         """The folder of checkpoints."""
-        return self.path / CHECKPOINTS
+        return self.files.checkpoints
 
     def newest_whole(self) -> Path | None:
         """The checkpoint to go on from: of the newest step, at worst the best; None where there is none.
@@ -62,7 +60,7 @@ class RunFolder:
         Raises:
             InputError: it is a folder of shards, or cannot be read.
         """
-        for path in [*step_checkpoints(self.checkpoints).values(), *self.checkpoints.glob(BEST)]:
+        for path in [*step_checkpoints(self.checkpoints).values(), *filter(os.path.lexists, [self.files.best])]:
             refuse_shards(path)
             if is_whole(path):
                 return path
@@ -72,11 +70,11 @@ class RunFolder:
     @property
     def has_curves(self) -> bool:
         """Has a start of this run written for TensorBoard?"""
-        return any((self.path / TENSORBOARD).glob("events.*"))
+        return bool(event_files(self.files.tensorboard))
 
     def git_commit(self) -> str | None:
         """Of the code that trains: as `genraven submit` noted it, else of the repository that the code stands in."""
-        note = self.path / JOB / COMMIT
+        note = self.files.job.commit
         if note.exists():
             return read_text(note).strip() or None
         command = ["git", "-C", str(CODE), "rev-parse", "--show-toplevel", "HEAD"]
@@ -93,7 +91,7 @@ class RunFolder:
         Raises:
             InputError: it cannot be read.
         """
-        note = self.path / CONFIG
+        note = self.files.config
         try:
             found = read_yaml(note)
         except (FileNotFoundError, NotADirectoryError):
@@ -115,11 +113,11 @@ class RunFolder:
                              "--run_dir.")  # fmt: skip
         if owner := self.config():
             refuse_other(owner, config, self.path)
-        elif not (self.checkpoints.is_dir() or (self.path / FROZEN).exists()):
-            for name in (CONFIG, SUMMARY, CURVE):
-                if os.path.lexists(self.path / name):
-                    raise InputError(f"expected a run folder, or a new one, got {self.path}, where a {name} stands "
-                                     "that is none of a run: give another --run_dir.")  # fmt: skip
+        elif not (self.checkpoints.is_dir() or self.files.job.config.exists()):
+            for file in (self.files.config, self.files.summary, self.files.curve):
+                if os.path.lexists(file):
+                    raise InputError(f"expected a run folder, or a new one, got {self.path}, where a {file.name} "
+                                     "stands that is none of a run: give another --run_dir.")  # fmt: skip
 
     def owns(self, path: Path | str) -> bool:
         """Is ``path`` one of this run's checkpoints?"""
@@ -136,17 +134,17 @@ class RunFolder:
         Raises:
             InputError: it cannot be written.
         """
-        for folder in (self.path, self.checkpoints, self.path / TENSORBOARD):
+        for folder in (self.path, self.checkpoints, self.files.tensorboard):
             writable_folder(folder, "--run_dir")
         for folder in (self.path, self.checkpoints):
             remove_unfinished(folder)
         newest = step_of(Path(resume_from)) if resume_from and self.owns(resume_from) else None
         for step, path in step_checkpoints(self.checkpoints).items():
             if newest is None or step > newest:
-                path.rename(path.with_name(f"{path.name}.torn"))
-        with appears_whole(self.path / CONFIG) as temporary:
+                path.rename(torn_name(path))
+        with appears_whole(self.files.config) as temporary:
             temporary.write_text(yaml.safe_dump(config, sort_keys=False))
-        (self.path / REFUSAL).unlink(missing_ok=True)
+        self.files.job.refusal.unlink(missing_ok=True)
 
 
 def default_run_folder(config: dict[str, Any]) -> Path:
@@ -215,8 +213,9 @@ def find_checkpoint(run: Path | str) -> Path:
         return run / WEIGHTS
     newest = RunFolder(run).newest_whole()
     if newest is None:
-        raise InputError(f"expected a run folder with {CHECKPOINTS}/{STEP_NAMES}, got {run} without a whole one: train "
-                         "it first.")  # fmt: skip
+        where = RunFiles(run).checkpoints.name
+        raise InputError(f"expected a run folder with {where}/{STEP_NAMES}, got {run} without a whole one: train it "
+                         "first.")  # fmt: skip
     return newest
 
 

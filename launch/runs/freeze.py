@@ -8,7 +8,6 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from fnmatch import fnmatch
 from pathlib import Path
 
 from genraven.errors import InputError
@@ -16,7 +15,7 @@ from genraven.escaping import plain
 from genraven.files import UNFINISHED
 from genraven.installation import CODE as ROOT
 from genraven.installation import PACKAGES
-from genraven.run_folder import CODE, COMMIT, CONFIG, DIFF, LOGS, REFUSAL, SCRIPT, SPEC
+from genraven.run_folder import JobFiles
 
 
 def git_state() -> tuple[str, str] | None:
@@ -36,16 +35,17 @@ def git_state() -> tuple[str, str] | None:
 
 def freeze_code(folder: Path) -> None:
     """Copies the packages to ``folder/code`` and notes their commit and changes."""
+    files = JobFiles(folder)
     for package in PACKAGES:
-        shutil.copytree(ROOT / package, folder / CODE / package, ignore=shutil.ignore_patterns("__pycache__"))
-    for path in (folder / CODE, *(folder / CODE).rglob("*")):
+        shutil.copytree(ROOT / package, files.code / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in (files.code, *files.code.rglob("*")):
         path.chmod(
             path.stat().st_mode | stat.S_IRUSR | stat.S_IWUSR
         )  # an installation may be read-only, its copy is not
     state = git_state()
     if state is not None:
-        (folder / COMMIT).write_text(state[0] + "\n")
-        (folder / DIFF).write_text(state[1])
+        files.commit.write_text(state[0] + "\n")
+        files.diff.write_text(state[1])
 
 
 @contextmanager
@@ -82,16 +82,15 @@ def replaced(folder: Path) -> Iterator[Path]:
         raise
     with suppress(OSError):  # what the block did stands: it may have submitted a job
         if before.exists():
-            for log in before.glob(LOGS):
+            for log in JobFiles(before).logs():
                 log.rename(folder / log.name)
             shutil.rmtree(before)
 
 
 def _others(folder: Path) -> list[str]:
     """What stands in the folder of a job and is none of ours."""
-    ours = {CODE, COMMIT, CONFIG, DIFF, SCRIPT, SPEC, Path(REFUSAL).name}
     names = sorted(path.name for path in folder.iterdir())
-    return [name for name in names if name not in ours and not fnmatch(name, LOGS) and UNFINISHED not in name]
+    return [name for name in names if not JobFiles(folder).owns(name) and UNFINISHED not in name]
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import shlex
 from pathlib import Path
 
 from genraven.errors import InputError
+from genraven.run_folder import CHECKPOINT
 
 METADATA, META = ".metadata", "meta.pt"  # of torch.distributed.checkpoint; of Lightning, what is no weight
 SHARD = ".distcp"
@@ -19,7 +20,7 @@ DEEPSPEED_CONVERTER = "lightning.pytorch.utilities.deepspeed.convert_zero_checkp
 
 def is_sharded(path: Path) -> bool:
     """Is ``path`` a checkpoint that is a folder? One by another program counts by its name."""
-    return path.is_dir() and (_is_of_torch(path) or _is_of_deepspeed(path) or path.suffix == ".ckpt")
+    return path.is_dir() and (_is_of_torch(path) or _is_of_deepspeed(path) or path.suffix == CHECKPOINT)
 
 
 def refuse_shards(path: Path) -> None:

@@ -13,7 +13,7 @@ from callbacks.facts import slurm_job
 from genraven.errors import InputError
 from genraven.files import writable_folder
 from genraven.locks import Held, holder, locked
-from genraven.run_folder import LOCK
+from genraven.run_folder import RunFiles
 from launch.configs.identity import refuse_other
 from launch.runs.folder import RunFolder, default_run_folder, given_checkpoint, read_checkpoint
 from launch.runs.freeze import new_folder
@@ -82,13 +82,14 @@ def occupied(path: Path, *, is_new: bool) -> Iterator[RunFolder]:
     made = [folder for folder in (path, *path.absolute().parents) if not folder.exists()]
     path = new_folder(path) if is_new else writable_folder(path, "--run_dir")
     made = [path, *made[1:]] if made or is_new else []
+    lock = RunFiles(path).lock
     try:
-        with _lock(path / LOCK):
+        with _lock(lock):
             yield RunFolder(path)
     finally:
         with suppress(OSError):  # it is gone, or somebody else uses it by now; what ended the block is told, not this
-            if made and [entry.name for entry in path.iterdir()] == [LOCK]:
-                (path / LOCK).unlink()
+            if made and [*path.iterdir()] == [lock]:
+                lock.unlink()
                 for folder in made:
                     folder.rmdir()
 

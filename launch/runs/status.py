@@ -16,7 +16,7 @@ from genraven.escaping import plain
 from genraven.locks import holder, is_free
 from genraven.networks.prior import prior_by_name
 from genraven.process import is_alive
-from genraven.run_folder import JOB, LOCK, LOGS, REFUSAL, SUMMARY, is_run, read_note, read_summary
+from genraven.run_folder import RunFiles, is_run, read_note, read_summary
 from launch.slurm import scheduler
 
 DEPTH = 4  # of folders within folders
@@ -71,7 +71,7 @@ def _read_status(run: Path, jobs: scheduler.Jobs | None) -> RunStatus:
         slurm, reason = jobs[str(job)]
         name = IN_QUEUE.get(slurm, slurm.lower())
         return RunStatus(name, summary, f"job {job}" + ("" if reason == "None" else f": {reason}"))
-    if (who := holder(run / LOCK)) is not None:
+    if (who := holder(RunFiles(run).lock)) is not None:
         return RunStatus("running", summary, "" if state == "running" else f"started by {plain(who)}")
     if is_alive(note) and summary.get("process") != {name: note.get(name) for name in ("host", "pid", "began")}:
         return RunStatus("running", summary) if state == "running" else RunStatus("starting", summary)
@@ -88,7 +88,7 @@ def _running(run: Path, summary: dict[str, Any], note: dict[str, Any]) -> RunSta
     """A run that calls itself running, and whose lock nobody is seen to hold: it may not have said how it ended."""
     process = summary.get("process") or note
     alive = is_alive(process)
-    if alive is False or (alive and is_free(run / LOCK)):  # then it is the process of another folder, perhaps a copy
+    if alive is False or (alive and is_free(RunFiles(run).lock)):  # then it is of another folder, perhaps a copy
         return RunStatus("gone", summary, f"process {process['pid']} has ended")
     if alive:
         return RunStatus("running", summary)
@@ -104,12 +104,12 @@ def _last_word(run: Path, summary: dict[str, Any]) -> float:
     """When the summary was last written, in seconds since 1970: as it says, since a copy is as new as the copying."""
     with suppress(KeyError, OverflowError, ValueError):
         return datetime.fromisoformat(summary["updated"]).timestamp()
-    return (run / SUMMARY).stat().st_mtime
+    return RunFiles(run).summary.stat().st_mtime
 
 
 def _refusal(run: Path) -> str:
     """Why the last start of ``run`` was refused; empty when it was not, or when the run has gone on since."""
-    note = run / REFUSAL
+    note = RunFiles(run).job.refusal
     try:
         return plain(" ".join(read_text(note).split())) if note.exists() else ""
     except ValueError:
@@ -117,8 +117,8 @@ def _refusal(run: Path) -> str:
 
 
 def _last_log(run: Path) -> str:
-    logs = sorted((run / JOB).glob(LOGS), key=lambda log: log.stat().st_mtime)
-    return str(logs[-1] if logs else run / JOB)
+    job = RunFiles(run).job
+    return str(max(job.logs(), key=lambda log: log.stat().st_mtime, default=job.folder))
 
 
 def find_runs(folder: Path, depth: int = DEPTH) -> Iterator[Path]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from genraven.errors import InputError
 from genraven.escaping import visible
-from genraven.run_folder import CHECKPOINTS, FROZEN, JOB, REFUSAL, RUN_LIST, slurm_log
+from genraven.run_folder import STEP_PATTERN, JobFiles, RunFiles
 from launch.configs.plugins import plugin_options
 from launch.processes.started_by import RANKS
 
@@ -18,6 +18,9 @@ OWNED = {  # sbatch options that the script's own logic depends on, or that have
     *("gres", "job-name", "mail-type", "mail-user", "mem", "no-requeue", "nodes", "ntasks", "ntasks-per-node"),
     *("open-mode", "output", "partition", "qos", "requeue", "signal", "time"),
 }
+
+
+LOG = "slurm"  # how the files that jobs print to are called
 
 
 def _setting(default: Any, text: str) -> Any:
@@ -108,7 +111,7 @@ class JobSpec:
     python: str
     """What starts Python where neither ``venv`` nor ``container`` does."""
     run_dir: Path | None = None
-    """The run; None for an array, whose runs stand in ``RUN_LIST`` of ``folder``."""
+    """The run; None for an array, whose runs stand in a list in ``folder``."""
     num_runs: int = 1
     max_parallel: int | None = None
     """Runs of an array at the same time."""
@@ -139,10 +142,8 @@ def seconds(limit: str) -> int:
 
 def _header(spec: JobSpec) -> dict[str, Any]:
     cluster, array = spec.cluster, spec.run_dir is None
-    log = (
-        re.sub(r"([\\\s\"'#])", r"\\\1", str(spec.folder).replace("%", "%%"))
-        + f"/{slurm_log('%A_%a' if array else '%j')}"
-    )
+    escaped = re.sub(r"([\\\s\"'#])", r"\\\1", str(spec.folder).replace("%", "%%"))
+    log = JobFiles(Path(escaped)).log(LOG, "%A_%a" if array else "%j")
     return {
         "job-name": re.sub(r"[^\w.+-]", "_", f"genraven-{spec.name}"),
         "output": log,
@@ -168,7 +169,12 @@ def _environment(spec: JobSpec) -> list[str]:
     lines = [*spec.cluster.setup]
     if spec.cluster.venv:
         lines.append(f"source {shlex.quote(spec.cluster.venv + '/bin/activate')}")
-    return [*lines, f"export PYTHONPATH={shlex.quote(str(spec.folder / 'code'))}${{PYTHONPATH:+:$PYTHONPATH}}"]
+    return [*lines, f"export PYTHONPATH={shlex.quote(str(JobFiles(spec.folder).code))}${{PYTHONPATH:+:$PYTHONPATH}}"]
+
+
+def _of_run() -> RunFiles:
+    """As the script says it."""
+    return RunFiles(Path("$run_dir"))
 
 
 def _step(spec: JobSpec) -> str:
@@ -179,12 +185,12 @@ def _step(spec: JobSpec) -> str:
     words = ["srun --kill-on-bad-exit=1", *(shlex.quote(word) for word in cluster.srun)]
     words += [cluster.container] if cluster.container else []
     words += [shlex.quote(python), "-P -m genraven fit", *map(shlex.quote, plugin_options(spec.plugins))]
-    return f'{" ".join(words)} \\\n    -c "$run_dir/{FROZEN}" --run_dir "$run_dir" || code=$?'
+    return f'{" ".join(words)} \\\n    -c "{_of_run().job.config}" --run_dir "$run_dir" || code=$?'
 
 
 def render_sbatch(spec: JobSpec) -> str:
     """The job script, plain bash."""
-    cluster = spec.cluster
+    cluster, of_run = spec.cluster, _of_run()
     what = f"{cluster.nodes} node(s) with {cluster.processes_per_node} process(es) each"
     lines = [f"#SBATCH --{name}={value}" for name, value in _header(spec).items() if value is not None]
     lines += ["#SBATCH --requeue", *(f"#SBATCH {line}" for line in cluster.sbatch)]
@@ -193,8 +199,9 @@ def render_sbatch(spec: JobSpec) -> str:
         header="\n".join(lines),
         run=_run(spec),
         max_requeues=cluster.max_requeues,
-        checkpoints=CHECKPOINTS,
-        refusal=REFUSAL,
+        checkpoints=of_run.checkpoints,
+        steps=STEP_PATTERN,
+        refusal=of_run.job.refusal,
         leftovers=" ".join(("MASTER_ADDR", *RANKS)),
         environment="\n".join(_environment(spec)),
         step=_step(spec),
@@ -204,7 +211,8 @@ def render_sbatch(spec: JobSpec) -> str:
 def _run(spec: JobSpec) -> str:
     if spec.run_dir:
         return ONE_RUN.format(run_dir=shlex.quote(str(spec.run_dir)))
-    return MANY_RUNS.format(runs=shlex.quote(str(spec.folder / RUN_LIST)), log=f"{JOB}/{slurm_log('$job')}")
+    runs = JobFiles(spec.folder).run_list
+    return MANY_RUNS.format(runs=shlex.quote(str(runs)), log=_of_run().job.log(LOG, "$job"))
 
 
 ONE_RUN = """run_dir={run_dir}
@@ -214,7 +222,7 @@ MANY_RUNS = """# Task n of the array is line n + 1 of this list of run folders; 
 mapfile -t runs <{runs}
 run_dir=${{runs[SLURM_ARRAY_TASK_ID]}}
 job=${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID
-exec >>"$run_dir/{log}" 2>&1"""
+exec >>"{log}" 2>&1"""
 
 TEMPLATE = """#!/bin/bash
 # {title}. Written by genraven: to change it, submit again.
@@ -226,7 +234,7 @@ restarts=${{SLURM_RESTART_COUNT:-0}}
 
 say() {{ echo "$(date '+%F %T') genraven: $*"; }}
 newest() {{
-    find "$run_dir/{checkpoints}" -regex '.*/step-[0-9]+\\.ckpt' -printf '%f\\n' 2>/dev/null | sort | tail -n 1
+    find "{checkpoints}" -regex '.*/{steps}' -printf '%f\\n' 2>/dev/null | sort | tail -n 1
 }}
 trap 'say "stopped: this line failed: $BASH_COMMAND"' ERR
 set -e
@@ -247,7 +255,7 @@ export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
 export OMP_NUM_THREADS=${{OMP_NUM_THREADS:-$SLURM_CPUS_PER_TASK}}
 export MASTER_PORT=$((15000 + (SLURM_JOB_ID * 10 + restarts) % 10000))
 # A process that is refused leaves its reason here: its exit code 2 is lost when srun then kills the others.
-export GENRAVEN_REFUSAL=$run_dir/{refusal}
+export GENRAVEN_REFUSAL={refusal}
 rm -f "$GENRAVEN_REFUSAL"
 
 # This shell gets TERM, too, when SLURM ends the job by itself, and heeds it when srun has ended. A preemption with time

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from genraven.report.goals import GOALS
+from genraven.run_folder import RunFiles
 from launch.arguments import AddCommand, LateParser, add_overwrite, path
 
+FILES = RunFiles(Path())
 TRUST_TRIGGERS = ("--max-error", "--candidates", "--review")
 """Options with one of which ``complete`` says how sure it is."""
 TRUST_DEPENDS = {
@@ -75,7 +77,7 @@ def _add_evaluate_command(command: AddCommand) -> None:
     )
     sub.add_argument("--training-set-gib", type=float, default=1.0, metavar="GIB", help="most that a training set may "
                      "take which is not here yet, and is made to tell what the model repeats of it")  # fmt: skip
-    sub.add_argument("--out", type=path, help="JSON to add to; default: evaluation.json of the run folder")
+    sub.add_argument("--out", type=path, help=f"JSON to add to; default: {FILES.evaluation} of the run folder")
 
 
 def _add_trust_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,7 +88,7 @@ def _add_trust_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--candidates", type=int, help="completions of each puzzle, of which the best by score is kept; "
                        "default: those of the calibration, else 8")  # fmt: skip
     group.add_argument("--review", type=path, metavar="PAGE.html", help="page to write, of the puzzles to review")
-    group.add_argument("--calibration", type=path, help="default: calibration.json of the run folder")
+    group.add_argument("--calibration", type=path, help=f"default: {FILES.calibration} of the run folder")
     group.add_argument("--exchanges", type=int, default=16, help="other puzzles whose panels tell which given panels a "
                        "completion rests on; 0 does not ask")  # fmt: skip
     group.add_argument("--accept-unlike", action="store_true", help="accept also where the puzzles, as a whole, are "
@@ -126,7 +128,7 @@ def _add_trust_commands(command: AddCommand) -> None:
         "--source", type=path, help="file of whole puzzles that no model has seen, instead of generated ones"
     )
     sub.add_argument("--mask", type=path, help="bool array file (9, 9), true where to write; default: the last panel")
-    sub.add_argument("--out", type=path, help="JSON to write; default: calibration.json of the run folder")
+    sub.add_argument("--out", type=path, help=f"JSON to write; default: {FILES.calibration} of the run folder")
     add_overwrite(sub)
     _add_score_arguments(sub, sub)
     sub.excludes(["--rules"], beside=["--source"])
@@ -152,7 +154,7 @@ def _add_probe_and_export_commands(command: AddCommand) -> None:
     sub.add_argument("--noise", type=float, nargs="+", help="levels at which a diffusion model reads puzzles: sigma / "
                      "alpha of a Gaussian process, where next shapes are 0.4 apart, sizes and colors 0.29; share of "
                      "masked cells in masked diffusion; default: the method's")  # fmt: skip
-    sub.add_argument("--out", type=path, help="JSON to write; default probe.json in the run folder")
+    sub.add_argument("--out", type=path, help=f"JSON to write; default {FILES.probe} in the run folder")
     sub.add_argument("--picture", type=path, help="PNG of accuracy by layer; default beside --out")
     add_overwrite(sub)
 

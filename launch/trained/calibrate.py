@@ -18,7 +18,7 @@ from genraven.metrics.rates import Rate
 from genraven.outputs import Outputs, has_keys
 from genraven.puzzles.masks import last_panel_mask
 from genraven.puzzles.spec import RULES
-from genraven.run_folder import CALIBRATION, TENSORBOARD, home
+from genraven.run_folder import RunFiles, home
 from genraven.trust.calibration import MOST_CANDIDATES, Calibration, Promise, check_rate, puzzles_needed
 from genraven.trust.confidence import usable
 from genraven.trust.decision import how_completed, model_digest
@@ -41,7 +41,8 @@ def calibrate(options: argparse.Namespace) -> None:
     """Writes ``calibration.json`` and says what it promises."""
     _check(options)
     path = find_checkpoint(options.run)
-    out = options.out or home(path) / CALIBRATION
+    files = RunFiles(home(path))
+    out = options.out or files.calibration
     outputs = Outputs(overwrite=options.overwrite)
     outputs.add(out, "--out", is_ours=has_keys(("digest", "thresholds", "knots")))
     checker = find_checker(options.rules_from)
@@ -78,8 +79,8 @@ def calibrate(options: argparse.Namespace) -> None:
         found = replace(found, power=power)
     with outputs:
         found.write(outputs[out])
-    if options.out is None and (home(path) / TENSORBOARD).is_dir():
-        _show(home(path) / TENSORBOARD, checkpoint["global_step"], found, promises, tested)
+    if options.out is None and files.tensorboard.is_dir():
+        _show(files.tensorboard, checkpoint["global_step"], found, promises, tested)
     say("\n".join([*summary(found), *(said(promise, found) for promise in promises), *sight(found), str(out)]))
 
 
@@ -196,4 +197,4 @@ def said(promise: Promise, found: Calibration) -> str:
 
 def calibration_of(path: Path, given: Path | None) -> Path:
     """Where the calibration of a checkpoint stands."""
-    return given or home(path) / CALIBRATION
+    return given or RunFiles(home(path)).calibration

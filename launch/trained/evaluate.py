@@ -25,7 +25,7 @@ from genraven.metrics.table import MAIN
 from genraven.puzzles.corrupt import Corruption, corrupt
 from genraven.puzzles.spec import NUM_CELLS, RULES
 from genraven.report.evaluation import Evaluation, pack_hits
-from genraven.run_folder import EVALUATION, home
+from genraven.run_folder import RunFiles, home
 from genraven.timing import SamplingTimer
 from genraven.trust.decision import model_digest
 from launch.errors import explained_exits
@@ -130,7 +130,7 @@ def evaluate_run(
         InputError: nothing to evaluate, options that make no sense, or a file that belongs to another run.
     """
     path = group.agreed(lambda: find_checkpoint(run))
-    file = Evaluation(out or home(path) / EVALUATION)
+    file = Evaluation(out or RunFiles(home(path)).evaluation)
     with group.together(), explained_exits(file.path.parent):
         writable_folder(file.path.absolute().parent, "--out")
         model, data, checkpoint = load_run(path, group.device(request.device))

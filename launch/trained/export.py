@@ -8,7 +8,7 @@ from datamodules import GenRAVENDataModule
 from genraven.console import say
 from genraven.errors import InputError
 from genraven.puzzles.spec import RULES
-from genraven.run_folder import EVALUATION, EXPORT, home, read_json, read_summary
+from genraven.run_folder import RunFiles, home, read_json, read_summary
 from launch.runs.exported import DESCRIPTION, FORMAT, WEIGHTS, write_export
 from launch.runs.folder import find_checkpoint
 from launch.trained.load import load_run
@@ -22,7 +22,7 @@ def export(options: argparse.Namespace) -> None:
     path = find_checkpoint(options.run)
     if path.name == WEIGHTS:
         raise InputError(f"expected a run folder or a checkpoint of one, got {options.run}, exported already: copy it.")
-    folder = options.out or home(path) / EXPORT
+    folder = options.out or RunFiles(home(path)).export
     model, data, checkpoint = load_run(path, "cpu")
     description = describe(model, data, checkpoint, home(path))
     weights = model.state_dict()
@@ -51,7 +51,7 @@ def describe(model: PuzzleModule, data: GenRAVENDataModule, checkpoint: dict[str
             "held_out_rules": [RULES[r].name for r in data.held_out],
         },
         "validation": _validation(summary) if summary.get("step") == step else None,
-        "evaluations": _evaluations(run / EVALUATION, step),
+        "evaluations": _evaluations(RunFiles(run).evaluation, step),
         "numerics": checkpoint.get("numerics"),
         "init_from": summary.get("init_from"),
         "git_commit": summary.get("git_commit"),

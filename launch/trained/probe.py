@@ -19,7 +19,7 @@ from genraven.outputs import MARK, PICTURES, Outputs, has_keys, with_suffix
 from genraven.probe import Features, Pool, accuracy, fit_linear, gather
 from genraven.puzzles.generate import generate
 from genraven.puzzles.spec import NUM_RULES, RULES
-from genraven.run_folder import PROBE, home
+from genraven.run_folder import RunFiles, home
 from launch.configs.identity import build
 from launch.runs.folder import find_checkpoint
 from launch.trained.load import load_run
@@ -63,7 +63,7 @@ def probe(options: argparse.Namespace) -> None:
         if (value := getattr(options, name)) < 1:
             raise InputError(f"expected --{name.replace('_', '-')} to be 1 or more, got {value}.")
     path = find_checkpoint(options.run)
-    out = options.out or home(path) / PROBE
+    out = options.out or RunFiles(home(path)).probe
     outputs = Outputs(overwrite=options.overwrite)
     outputs.add(out, "--out", is_ours=has_keys(("fit_per_rule", "chance", "layers")))
     picture = options.picture or with_suffix(out, ".png", "--out")

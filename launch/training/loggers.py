@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from callbacks.loggers import IDS, noted_ids
-from genraven.run_folder import TENSORBOARD
+from genraven.run_folder import RunFiles, event_files
 from launch.errors import refused_by_constructors
 
 RUN_DIR, RUN = "{run_dir}", "{run}"  # in a text of a logger's arguments: the run folder, and its name
@@ -48,7 +48,7 @@ def keep_in_order(loggers: Iterable[Logger], run: Path) -> None:
 @rank_zero_only
 def _make_earlier(folder: Path, second: int) -> None:
     moves = []
-    for path in sorted(folder.glob("events.*"), reverse=True):
+    for path in reversed(event_files(folder)):
         if not (parts := EVENTS.fullmatch(path.name)):
             continue
         if int(parts[2]) < second:
@@ -61,7 +61,8 @@ def _make_earlier(folder: Path, second: int) -> None:
 
 def usual_logger(run: Path, resume_step: int | None) -> TensorBoardLogger:
     """TensorBoard's; what the run in the folder ``run`` logged after the step that it goes on from is hidden."""
-    return TensorBoardLogger(run, name=TENSORBOARD, version="", default_hp_metric=False, purge_step=resume_step)
+    name = RunFiles(run).tensorboard.name
+    return TensorBoardLogger(run, name=name, version="", default_hp_metric=False, purge_step=resume_step)
 
 
 def make_loggers(specs: Specs, run: Path) -> list[Logger]:

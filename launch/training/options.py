@@ -14,6 +14,7 @@ from genraven.formats.read import open_puzzles
 from genraven.networks.prior import Prior
 from genraven.paths import user_path
 from genraven.puzzles.corrupt import Corruption
+from genraven.run_folder import BEST
 from launch.training.monitoring import MONITORING
 from lightning_modules import PuzzleModule
 from lightning_modules.lightning_internals import writes_folders
@@ -40,7 +41,7 @@ def add_options(parser: LightningArgumentParser) -> None:
                         "or exported model to begin with the (averaged) weights of, at step 0.")  # fmt: skip
     parser.add_argument("--checkpoint_every_n_steps", type=int, default=1000, help="Steps between checkpoints.")
     parser.add_argument("--best_by", type=BestBy, default="completion", help="Score of the validation puzzles by which "
-                        "best.ckpt is chosen: that of what the model is for.")  # fmt: skip
+                        f"{BEST} is chosen: that of what the model is for.")  # fmt: skip
     parser.add_argument("--max_batch_per_device", type=int | None, default=None, help="Puzzles that fit on a device"
                         " at once: as few batches as that allows are accumulated; null accumulates none. "
                         "trainer.accumulate_grad_batches above 1 sets them by hand.")  # fmt: skip

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from genraven.locks import locked
-from genraven.run_folder import FROZEN, LOCK, REFUSAL
+from genraven.run_folder import RunFiles
 from launch.jobs.local_queue import run_queue
 from launch.runs.status import RunStatus, read_status
 
@@ -27,8 +27,8 @@ if run.name == "late":
 def make(out: Path, *names: str) -> list[Path]:
     folders = [out / name for name in names]
     for folder in folders:
-        (folder / FROZEN).parent.mkdir(parents=True)
-        (folder / FROZEN).touch()
+        RunFiles(folder).job.config.parent.mkdir(parents=True)
+        RunFiles(folder).job.config.touch()
     return folders
 
 
@@ -65,11 +65,11 @@ def test_what_another_sweep_trains_is_left_to_it(
         return read_status(folder, jobs)
 
     monkeypatch.setattr("launch.jobs.local_queue.read_status", look)
-    with locked(folders[0] / LOCK, lambda note: 0), locked(folders[1] / LOCK, lambda note: 0):
+    with locked(RunFiles(folders[0]).lock, lambda note: 0), locked(RunFiles(folders[1]).lock, lambda note: 0):
         assert run_queue(folders, tmp_path, 1) == 0
     said = capsys.readouterr().out.splitlines()
     assert said == ["1/3 busy: at work elsewhere", "2/3 late: at work elsewhere", "3/3 last: finished"]
-    assert not (folders[1] / REFUSAL).exists()
+    assert not RunFiles(folders[1]).job.refusal.exists()
 
 
 def test_a_folder_that_cannot_be_read_is_not_at_work_elsewhere(

@@ -12,7 +12,7 @@ from tiny import fit
 
 from genraven.errors import InputError
 from genraven.puzzles.generate import generate
-from genraven.run_folder import FROZEN
+from genraven.run_folder import RunFiles
 from genraven.trust.audit import read_records
 from launch.cli import main
 from launch.runs.folder import RunFolder
@@ -177,7 +177,7 @@ def test_a_lock_that_leads_elsewhere_is_refused(
 
 
 def test_what_is_none_of_a_job_is_not_removed_with_it(tmp_path: Path) -> None:
-    job = tmp_path / FROZEN
+    job = RunFiles(tmp_path).job.config
     job.parent.mkdir()
     for name in ("config.yaml", "spec.json", "slurm-7.out", "refused.txt"):
         (job.parent / name).write_text("old")

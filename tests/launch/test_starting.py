@@ -12,7 +12,7 @@ from tiny import fit, steps
 
 from genraven.errors import InputError
 from genraven.locks import locked
-from genraven.run_folder import LOCK
+from genraven.run_folder import RunFiles
 from launch.cli import main
 from launch.runs.folder import STARTED, RunFolder, default_run_folder
 from launch.runs.starting import LOST_MACHINE_S, PATIENCE_S, _patience_s, occupied
@@ -38,7 +38,7 @@ def test_an_empty_name_of_a_start_is_none(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_folder_that_was_made_in_vain_is_removed(is_new: bool, in_tmp_path: Path) -> None:
     def fail() -> None:
         with occupied(Path("deep/runs/a"), is_new=is_new):
-            assert (in_tmp_path / "deep" / "runs" / "a" / LOCK).exists()
+            assert RunFiles(in_tmp_path / "deep" / "runs" / "a").lock.exists()
             raise InputError("no")
 
     with pytest.raises(InputError, match="no"):
@@ -56,22 +56,22 @@ def test_a_folder_that_was_there_stays(in_tmp_path: Path) -> None:
 def test_a_run_that_another_process_trains_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
     run.mkdir()
-    with locked(run / LOCK, lambda note: 0, "job 7"):
+    with locked(RunFiles(run).lock, lambda note: 0, "job 7"):
         assert main(fit(run)) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("genraven: error:")]
     assert f"expected a run that nobody trains, got {run}, which job 7 on {os.uname().nodename} is training" in line
-    assert sorted(path.name for path in run.iterdir()) == [LOCK]
+    assert sorted(path.name for path in run.iterdir()) == ["run.lock"]
     assert steps(run) == []
 
 
 def test_a_requeued_job_does_not_wait_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its machine was lost with the lock, which a file server may keep for ever."""
     monkeypatch.setenv("SLURM_JOB_ID", "7")
-    with locked(tmp_path / LOCK, lambda note: 0, "job 7"), occupied(tmp_path, is_new=False) as run:
+    with locked(RunFiles(tmp_path).lock, lambda note: 0, "job 7"), occupied(tmp_path, is_new=False) as run:
         assert run.path == tmp_path
     monkeypatch.setenv("SLURM_JOB_ID", "77")
     with (
-        locked(tmp_path / LOCK, lambda note: 0, "job 7"),
+        locked(RunFiles(tmp_path).lock, lambda note: 0, "job 7"),
         pytest.raises(InputError, match="job 7 on .* is training"),
         occupied(tmp_path, is_new=False),
     ):
@@ -82,13 +82,13 @@ def test_a_lock_of_somebody_elses_is_one_line(tmp_path: Path, monkeypatch: pytes
     look = os.open
 
     def refuse(path: Any, *more: Any, **named: Any) -> int:
-        if str(path).endswith(LOCK):
+        if str(path).endswith("run.lock"):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
         return look(path, *more, **named)
 
     monkeypatch.setattr(os, "open", refuse)
     with (
-        pytest.raises(InputError, match=rf"can be written, got .*/{LOCK} \(Permission denied\)"),
+        pytest.raises(InputError, match=r"can be written, got .*/run.lock \(Permission denied\)"),
         occupied(tmp_path, is_new=False),
     ):
         pass

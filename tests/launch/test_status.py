@@ -19,7 +19,7 @@ import rich
 
 from genraven.locks import locked
 from genraven.process import process_note
-from genraven.run_folder import LOCK
+from genraven.run_folder import RunFiles
 from launch.cli import main
 from launch.runs.folder import RunFolder
 from launch.runs.status import COLUMNS, named_runs, read_status
@@ -114,7 +114,7 @@ def test_a_run_whose_process_has_not_come_to_its_folder_yet_is_starting(tmp_path
 
 def test_a_copy_of_a_run_at_work_is_not_at_work(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", {"state": "running", "process": process_note(os.getpid())})
-    with locked(run / LOCK, lambda note: 0):
+    with locked(RunFiles(run).lock, lambda note: 0):
         shutil.copytree(run, tmp_path / "copy")
         assert read_status(run, {}).state == "running"
         assert read_status(tmp_path / "copy", {}).state == "gone"

@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 
+from genraven.run_folder import JobFiles
 from launch.cli import main
 from launch.jobs.submit import write_note
 from launch.runs import freeze
@@ -180,7 +181,7 @@ def test_a_refusing_sbatch_leaves_no_default_folder(
 
 
 def test_a_job_is_named_where_its_note_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_note(tmp_path / "nowhere", "15", Cluster(), FIT)
+    write_note(JobFiles(tmp_path / "nowhere"), "15", Cluster(), FIT)
     assert "job 15" in capsys.readouterr().err
 
 

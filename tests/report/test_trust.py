@@ -7,7 +7,7 @@ import pytest
 
 from genraven.report.reading import read_run
 from genraven.report.trust import file_digest, read_trust, share_to_review, trust_cells
-from genraven.run_folder import CALIBRATION
+from genraven.run_folder import RunFiles
 from genraven.trust.fitting import Labelled, calibrated, with_trust
 
 
@@ -18,7 +18,7 @@ def write(folder: Path, knows: float, num: int = 600) -> None:
     chosen, tested = Labelled({"s": scores}, {"s": correct}, np.full(num, "a rule")).split(num // 3)
     found = calibrated(chosen, tested, model="m", completion={"candidates": 8}, source={}, delta=0.1)
     folder.mkdir(parents=True, exist_ok=True)
-    with_trust(found, tested).write(folder / CALIBRATION)
+    with_trust(found, tested).write(RunFiles(folder).calibration)
 
 
 def test_runs_side_by_side(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_calibration_counts_for_the_weights_that_were_scored(
 def test_what_a_reviewed_completion_takes_is_of_this_very_calibration(tmp_path: Path) -> None:
     write(tmp_path, 2.0)
     timed = {"seconds": 8.0, "count": 4}
-    scored(tmp_path, weights="m", calibration=file_digest(tmp_path / CALIBRATION), certainty=timed)
+    scored(tmp_path, weights="m", calibration=file_digest(RunFiles(tmp_path).calibration), certainty=timed)
     trust = read_run("a", tmp_path, "finished")[0].trust
     assert trust is not None
     assert trust.seconds == 2.0
