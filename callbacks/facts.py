@@ -1,6 +1,5 @@
 """What a run's callbacks note of where it is: plain values."""
 
-import os
 import platform
 from collections.abc import Mapping
 
@@ -15,12 +14,6 @@ def hosts() -> list[str]:
         names *= dist.get_world_size()
         dist.all_gather_object(names, platform.node())
     return sorted(set(names))
-
-
-def slurm_job() -> str | None:
-    """Of SLURM: its number, with the task's within an array."""
-    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
-    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
 
 
 def plain_numbers(metrics: Mapping[str, torch.Tensor]) -> dict[str, float | None]:

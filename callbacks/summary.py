@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
 
-from callbacks.facts import device_name, hosts, plain_numbers, slurm_job
+from callbacks.facts import device_name, hosts, plain_numbers
 from callbacks.stopping import is_cut, is_released, stopped_for_good
 from genraven.errors import InputError
 from genraven.files import appears_whole
@@ -40,6 +40,8 @@ class Origin:
     """Of the config, as far as it tells runs apart."""
     git_commit: str | None
     """Of the code."""
+    job: str | None = None
+    """Of a cluster's scheduler, that this start is."""
     changed: Mapping[str, Any] = field(default_factory=dict)
     """Options that are others than at the last start, each with its value before and now."""
 
@@ -176,7 +178,7 @@ class RunSummary(L.Callback):
             "reason": ended,
             "hosts": self._facts["hosts"],
             "devices": trainer.world_size,
-            "job": slurm_job(),
+            "job": self.origin.job,
             "changed": dict(self.origin.changed),
         }
         return [*earlier.get("restarts", []), now]

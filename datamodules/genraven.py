@@ -8,7 +8,8 @@ from functools import cached_property
 import lightning as L
 import numpy as np
 import torch
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from numpy.typing import NDArray
 from torch import Tensor
@@ -251,11 +252,12 @@ class GenRAVENDataModule(L.LightningDataModule):
 
     @property
     def _num_workers(self) -> int:
-        """Threads of this process: the processes of a machine divide its CPUs, which srun has done already."""
+        """Threads of this process: those of a machine divide its CPUs, which a cluster's scheduler has done already."""
         if self.trainer is None:
             return num_cpus()
-        by_srun = isinstance(getattr(self.trainer.strategy, "cluster_environment", None), SLURMEnvironment)
-        return num_cpus(1 if by_srun else self.trainer.num_devices)
+        environment = getattr(self.trainer.strategy, "cluster_environment", None)
+        are_shared = isinstance(environment, LightningEnvironment | TorchElasticEnvironment | None)
+        return num_cpus(self.trainer.num_devices if are_shared else 1)
 
     def training_index(self) -> TrainingIndex | None:
         """Hashes of the training set for ``Memorization``; None for a stream."""

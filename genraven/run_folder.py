@@ -135,7 +135,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 _MOST = 2**63  # below which numbers are; NaN is below nothing
-JOB_ID = re.compile(r"\d+(_\d+)?")
+JOB_ID = re.compile(r"\w[\w.@\[\]-]{,99}", re.ASCII)  # of any scheduler; no option, path or shell's word
 Kind = Literal["text", "texts", "number", "numbers", "object"]
 """Of a value in a small file: lists of texts, objects whose values are finite numbers, any other object."""
 SUMMARY_KINDS: Mapping[str, Kind] = {

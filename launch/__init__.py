@@ -4,8 +4,8 @@ Its rooms, each of which imports only those above it (tests/test_rooms.py sees t
 
     errors       what others raise, in one line of ours
     configs      the shipped YAML files, and what a config may name and means
+    schedulers   a cluster's options, what is asked of its scheduler, and SLURM
     processes    who started this process, and what several of them do together
-    slurm        a cluster's options, the job script, what is asked of SLURM
     runs         run folders and exported models: what stands there, who trains there, how they stand
     data         puzzles to write, and files of them
     trained      what is done with a trained model: sample, complete, calibrate, score, evaluate, probe, export, report

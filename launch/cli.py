@@ -17,7 +17,7 @@ from launch.arguments import AddCommand, LateParser, add_overwrite, path
 from launch.configs import plugins
 from launch.processes.leaving import Leaving
 from launch.processes.started_by import settle_starter
-from launch.slurm.cluster_options import add_cluster_arguments
+from launch.schedulers.cluster_options import add_cluster_arguments
 from launch.trained.arguments import add_model_commands
 
 TRAINING_COMMANDS = {
@@ -109,14 +109,14 @@ def _add_puzzle_file_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_cluster_commands(command: AddCommand) -> None:
-    sub = command("submit", "jobs.submit:submit", "train on a SLURM cluster: genraven submit --nodes 2 "
+    sub = command("submit", "jobs.submit:submit", "train on a cluster: genraven submit --nodes 2 "
                   "--gpus-per-node 4 --time 12:00:00 -- fit -c model/sit_s.yaml ...")  # fmt: skip
     sub.add_argument("--dry-run", action="store_true", help="print the job script, and write nothing")
     add_cluster_arguments(sub)
     sub.add_argument("arguments", nargs=argparse.REMAINDER, metavar="-- fit ...", help="the training command")
 
     sub = command("sweep", "jobs.sweep:sweep", "train a grid of runs that are missing or failed: as one job array on "
-                  "a SLURM cluster, or here")  # fmt: skip
+                  "a cluster, or here")  # fmt: skip
     sub.add_argument("grid", help="YAML file of axes, or the name of a shipped one: sweep/study.yaml")
     sub.add_argument("--local", type=int, metavar="N", help="train on this machine, N runs at a time")
     sub.add_argument("--max-parallel", type=int, metavar="N", help="runs of the array at the same time")

@@ -1,4 +1,4 @@
-"""``genraven submit``: one run as a SLURM job, checked, frozen and explained."""
+"""``genraven submit``: one run as a job of a cluster, checked, frozen and explained."""
 
 import argparse
 import json
@@ -18,9 +18,10 @@ from genraven.run_folder import JobFiles, RunFiles, read_note, read_summary
 from launch.configs.plugins import named_plugins, plugin_options
 from launch.runs.freeze import exclusive, freeze_code, no_interrupt, replaced
 from launch.runs.status import noted_jobs, read_status
-from launch.slurm import scheduler
-from launch.slurm.cluster_options import given, read_cluster
-from launch.slurm.job_script import Cluster, JobSpec, render_sbatch
+from launch.schedulers.cluster_options import given, read_cluster
+from launch.schedulers.job import Cluster, JobSpec
+from launch.schedulers.known import here, queue_if_up
+from launch.schedulers.scheduler import Jobs
 
 DERIVED = {"num_nodes": "--nodes", "devices": "--gpus-per-node (or --tasks-per-node)"}
 
@@ -62,7 +63,7 @@ def on_cluster(config: dict[str, Any], cluster: Cluster) -> dict[str, Any]:
     return {**config, "trainer": {**config["trainer"], **options}}
 
 
-def check_run(folder: Path, config: dict[str, Any], limit_s: int | None, jobs: scheduler.Jobs | None) -> None:
+def check_run(folder: Path, config: dict[str, Any], limit_s: int | None, jobs: Jobs | None) -> None:
     """Raises InputError when ``folder`` or the checkpoint to start from is another run's, or another model's.
 
     Or when the run may be in the queue, or saves too rarely for the time limit.
@@ -78,11 +79,12 @@ def check_run(folder: Path, config: dict[str, Any], limit_s: int | None, jobs: s
         read_initial(config["init_from"], config)
     job = read_note(folder).get("job")
     if (status := read_status(folder, jobs)).state == "unknown":
-        raise InputError(f"expected a run that is not in the queue, got {folder}, {status.message}: `scancel {job}`, "
-                         f"and remove {RunFiles(folder).job.note}, if it is over.")  # fmt: skip
+        raise InputError(f"expected a run that is not in the queue, got {folder}, {status.message}: "
+                         f"`{here().cancel(str(job))}`, and remove {RunFiles(folder).job.note}, if it is "
+                         "over.")  # fmt: skip
     if jobs and job in jobs:
         raise InputError(f"expected a run that is not in the queue, got {folder}, which is job {job} "
-                         f"({jobs[job][0].lower()}): wait, or `scancel {job}` first.")  # fmt: skip
+                         f"({jobs[job].state}): wait, or `{here().cancel(job)}` first.")  # fmt: skip
     summary = read_summary(folder)
     if limit_s and summary.get("step") and summary.get("wall_seconds"):
         interval_s = config["checkpoint_every_n_steps"] * summary["wall_seconds"] / summary["step"]
@@ -110,17 +112,18 @@ def _spec(cluster: Cluster, folder: Path) -> JobSpec:
 def submit(options: argparse.Namespace) -> None:
     """Checks, freezes and submits one run; with --dry-run, prints its script and writes nothing."""
     arguments, cluster = training_arguments(options.arguments), read_cluster(options)
-    scheduler.check_before(cluster, dry_run=options.dry_run)
+    scheduler = here()
+    scheduler.check(cluster, dry_run=options.dry_run)
 
     from launch.runs.folder import default_run_folder
     from launch.training.resolve import Resolver
 
     config = on_cluster(Resolver(arguments).resolve(arguments), cluster)
     folder = Path(config["run_dir"] or default_run_folder(config)).absolute()
-    see_queue = scheduler.queue_if_up if options.dry_run else scheduler.queue
+    see_queue = queue_if_up if options.dry_run else scheduler.queue
     check_run(folder, config, cluster.time_s, see_queue(noted_jobs([folder])))
     if options.dry_run:
-        say(render_sbatch(_spec(cluster, folder)).removesuffix("\n"))
+        say(scheduler.script(_spec(cluster, folder)).removesuffix("\n"))
         return
     with ExitStack() as stack:
         if not config["run_dir"]:  # named by the second, which another submission may share
@@ -128,15 +131,15 @@ def submit(options: argparse.Namespace) -> None:
         files = RunFiles(folder).job
         stack.enter_context(replaced(files.folder))
         files.config.write_text(yaml.safe_dump(config, sort_keys=False))
-        files.script.write_text(render_sbatch(_spec(cluster, folder)))
+        files.script.write_text(scheduler.script(_spec(cluster, folder)))
         freeze_code(files.folder)
         with no_interrupt():  # a job that is submitted keeps its files, and is told
-            job = scheduler.sbatch(files.script)
+            job = scheduler.submit(files.script)
             write_note(files, job, cluster, arguments)
             stack.pop_all().close()
             again = [*given(options), *plugin_options(), "--", *arguments]
             again += [] if config["run_dir"] else ["--run_dir", str(folder)]
             say(f"job {job}: run folder {folder}")
-            say(f"watch   tail -F {files.log('slurm', job)}\n        genraven status {folder}")
-            say(f"cancel  scancel {job}")
+            say(f"watch   tail -F {files.log(scheduler.name, job)}\n        genraven status {folder}")
+            say(f"cancel  {scheduler.cancel(job)}")
             say(f"resume  genraven submit {shlex.join(again)}")

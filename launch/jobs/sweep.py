@@ -23,9 +23,10 @@ from launch.configs.shipped import find_config
 from launch.jobs.submit import check_run, on_cluster, write_note
 from launch.runs.freeze import exclusive, freeze_code, no_interrupt, replaced
 from launch.runs.status import noted_jobs, read_status
-from launch.slurm import scheduler
-from launch.slurm.cluster_options import read_cluster
-from launch.slurm.job_script import Cluster, JobSpec, render_sbatch
+from launch.schedulers.cluster_options import read_cluster
+from launch.schedulers.job import Cluster, JobSpec
+from launch.schedulers.known import here, queue_if_up
+from launch.schedulers.scheduler import Jobs
 
 KINDS = ("model", "data", "trainer")
 SEEDS = {
@@ -122,7 +123,7 @@ def _label(axis: str, value: Any) -> str:
     return re.sub(r"[^\w.+]", "_", text).strip(".") or "_"
 
 
-def plan(points: list[Point], out: Path, cluster: Cluster | None, jobs: scheduler.Jobs | None) -> list[Planned]:
+def plan(points: list[Point], out: Path, cluster: Cluster | None, jobs: Jobs | None) -> list[Planned]:
     """The points that are not done and that nobody works on; all were resolved as ``fit`` would.
 
     Without a ``cluster``, the trainers' own nodes and devices stand.
@@ -176,8 +177,8 @@ def sweep(options: argparse.Namespace) -> int:
             raise InputError(f"expected --{name.replace('_', '-')} to be 1 or more, got {value}.")
     out = (options.out or Path("runs") / grid.stem).absolute()
     if cluster:
-        scheduler.check_before(cluster, dry_run=options.dry_run)
-    see_queue = scheduler.queue if cluster and not options.dry_run else scheduler.queue_if_up
+        here().check(cluster, dry_run=options.dry_run)
+    see_queue = here().queue if cluster and not options.dry_run else queue_if_up
     jobs = see_queue(noted_jobs(out / point.name for point in points))
     planned = plan(points, out, cluster, jobs)
     say(f"{len(points)} runs in {out}: {len(points) - len(planned)} done or at work, {len(planned)} to start")
@@ -192,21 +193,22 @@ def sweep(options: argparse.Namespace) -> int:
 
 
 def _start_array(planned: list[Planned], out: Path, cluster: Cluster, max_parallel: int | None) -> None:
+    scheduler = here()
     with ExitStack() as stack:
         files = _freeze(stack, planned, out)
         spec = JobSpec(
             cluster, out.name, files.folder, sys.executable, None, len(planned), max_parallel, plugins=named_plugins()
         )
         files.run_list.write_text("".join(f"{run.folder}\n" for run in planned))
-        files.script.write_text(render_sbatch(spec))
+        files.script.write_text(scheduler.script(spec))
         with no_interrupt():  # as in submit
-            job = scheduler.sbatch(files.script)
+            job = scheduler.submit(files.script)
             for i, run in enumerate(planned):
                 write_note(RunFiles(run.folder).job, f"{job}_{i}", cluster, list(run.point.arguments))
             stack.pop_all().close()
             say(f"job {job}: {files.script}")
             say(f"watch   genraven status {out}")
-            say(f"cancel  scancel {job}")
+            say(f"cancel  {scheduler.cancel(job)}")
             say("resume  the same command: it starts what is missing or failed")
 
 

@@ -18,7 +18,8 @@ from genraven.paths import user_path
 from genraven.run_folder import RunFiles, step_checkpoints
 from genraven.signals import REQUEUE, SIGNALS, handled_signals
 from launch.configs.plugins import plugin_options
-from launch.processes.started_by import BY_HAND, RANKS, TASKS
+from launch.processes.started_by import tasks
+from launch.schedulers.scheduler import BY_HAND, RANKS
 
 FINISHED, BAD_INPUT, INTERRUPTED = 0, 2, 130
 CRASH_GRACE_S = 5.0
@@ -73,7 +74,7 @@ def newest_checkpoint(run_dir: str | None) -> str | None:
 
 def shared_environment(num: int) -> dict[str, str]:
     """The environment of each of ``num`` processes that share this machine's cores."""
-    others = {*BY_HAND, *RANKS, *TASKS}  # what says with whom this process was started
+    others = {*BY_HAND, *RANKS, *tasks()}  # what says with whom this process was started
     environment = {key: value for key, value in os.environ.items() if key not in others}
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // num)))
     return environment

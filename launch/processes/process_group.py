@@ -1,4 +1,4 @@
-"""The processes of one evaluation: started by ``genraven launch``, torchrun or srun, and joined here."""
+"""The processes of one evaluation: started by ``genraven launch``, torchrun or a scheduler, and joined here."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -8,12 +8,12 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 
 from genraven.console import say
 from genraven.errors import InputError
 from launch.errors import unwrapped_errors
-from launch.processes.started_by import by_srun, check_nodes, has
+from launch.processes.started_by import by_scheduler, check_nodes, has
 
 T = TypeVar("T")
 
@@ -28,9 +28,10 @@ class ProcessGroup:
 
     @classmethod
     def of_environment(cls) -> "ProcessGroup":
-        """As torchrun and ``genraven launch`` say it, else as srun does; alone where neither started this process."""
-        srun, other = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"), ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-        names = srun if by_srun() else other
+        """As torchrun and ``genraven launch`` say it, else as a scheduler does; alone where nobody started others."""
+        names, by = ("RANK", "WORLD_SIZE", "LOCAL_RANK"), by_scheduler()
+        if by:
+            names = (by.place.rank, by.place.size, by.place.local_rank)
         return cls(*(int(os.environ[name]) for name in names)) if has(*names) else cls()
 
     def device(self, name: str) -> str:
@@ -93,15 +94,16 @@ class ProcessGroup:
             say(text)
 
 
-def cluster_plugins(num_nodes: int) -> list[SLURMEnvironment]:
+def cluster_plugins(num_nodes: int) -> list[ClusterEnvironment]:
     """What the trainer of a run must be told of those who started its processes.
 
     Raises:
         InputError: they are not enough for ``num_nodes``, or not divided among them.
     """
     check_nodes(num_nodes)
-    with unwrapped_errors(RuntimeError):  # of srun without --ntasks-per-node
-        return [SLURMEnvironment(auto_requeue=False)] if by_srun() else []  # its own requeueing hangs: see RunGuard
+    by = by_scheduler()
+    with unwrapped_errors(RuntimeError):  # such as of srun without --ntasks-per-node
+        return [by.environment()] if by else []
 
 
 @contextmanager
@@ -115,9 +117,9 @@ def joined_processes() -> Iterator[ProcessGroup]:
     if group.size == 1:
         yield group
         return
-    if "MASTER_ADDR" not in os.environ:  # srun leaves it to its processes to agree
-        slurm = SLURMEnvironment(auto_requeue=False)
-        os.environ |= {"MASTER_ADDR": slurm.main_address, "MASTER_PORT": str(slurm.main_port)}
+    if "MASTER_ADDR" not in os.environ and (by := by_scheduler()):  # which leaves it to its processes to agree
+        environment = by.environment()
+        os.environ |= {"MASTER_ADDR": environment.main_address, "MASTER_PORT": str(environment.main_port)}
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
         dist.init_process_group(backend, rank=group.rank, world_size=group.size)

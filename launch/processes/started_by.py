@@ -1,20 +1,22 @@
-"""Who started this process: torchrun, ``genraven launch`` or srun with others beside it; or it is alone.
+"""Who started this process: torchrun, ``genraven launch`` or a scheduler's starter with others beside it; or nobody.
 
-What the environment says of it is believed when it is whole. What is left over, of an allocation without srun or of a
-shell, would make Lightning take this process for one of many: it is removed, before Lightning is imported.
+What the environment says of it is believed when it is whole. What is left over, of an allocation without a starter or
+of a shell, would make Lightning take this process for one of many: it is removed, before Lightning is imported.
 """
 
 import os
 
 from genraven.console import say
 from genraven.errors import InputError
+from launch.schedulers import known
+from launch.schedulers.scheduler import BY_HAND, MASTER, RANKS, Scheduler
 
-MASTER = ("MASTER_ADDR", "MASTER_PORT")
-STARTED = ("LOCAL_RANK", *MASTER)  # what every starter but srun says
-STEP = ("SLURM_STEP_ID", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_STEP_NUM_TASKS")  # what srun says
-RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "ROLE_RANK", "NODE_RANK")
-TASKS = (*STEP, "SLURM_NTASKS", "SLURM_NTASKS_PER_NODE")
-BY_HAND = (*MASTER, "NODE_RANK")  # one process on each of several nodes, which starts the others there
+STARTED = ("LOCAL_RANK", *MASTER)  # what every starter says but those of schedulers
+
+
+def tasks() -> tuple[str, ...]:
+    """What starters of schedulers say of a process, and what is left of it in their jobs."""
+    return tuple(name for each in known.SCHEDULERS for name in (*each.place.step, *each.place.leftovers))
 
 
 def has(*names: str) -> bool:
@@ -29,26 +31,28 @@ def forget(*names: str) -> list[str]:
 
 def settle_starter() -> None:
     """Leaves in the environment only what tells this process from those that were started with it."""
-    tasks = os.environ.get("SLURM_STEP_NUM_TASKS", "1") if has(*STEP) else "1"
-    if tasks != "1" and (not has(*STARTED) or os.environ.get("WORLD_SIZE", tasks) == tasks):
+    by = by_scheduler()
+    size = os.environ.get(by.place.size, "1") if by else "1"
+    if size != "1" and (not has(*STARTED) or os.environ.get("WORLD_SIZE", size) == size):
         forget(*RANKS)
     elif has(*STARTED):
-        forget(*TASKS)
+        forget(*tasks())
     else:
-        forget(*TASKS)
+        forget(*tasks())
         if left := forget(*(name for name in RANKS if name != "NODE_RANK" or not has(*BY_HAND))):
-            say(f"genraven: {', '.join(left)} of the environment ignored: neither srun, torchrun nor `genraven "
+            starters = ", ".join(each.starter for each in known.SCHEDULERS)
+            say(f"genraven: {', '.join(left)} of the environment ignored: neither {starters}, torchrun nor `genraven "
                 "launch` started this process", error=True)  # fmt: skip
+
+
+def by_scheduler() -> Scheduler | None:
+    """After ``settle_starter``: the scheduler whose starter started this process, with others."""
+    return next((each for each in known.SCHEDULERS if has(*each.place.step)), None)
 
 
 def is_alone() -> bool:
     """After ``settle_starter``: did nobody start other processes with this one?"""
-    return not has(*STARTED) and not has(*STEP)
-
-
-def by_srun() -> bool:
-    """After ``settle_starter``: did srun start this process, with others?"""
-    return has(*STEP)
+    return not has(*STARTED) and by_scheduler() is None
 
 
 def check_nodes(num_nodes: int) -> None:
@@ -62,14 +66,17 @@ def check_nodes(num_nodes: int) -> None:
     if num_nodes == 1:
         forget(*BY_HAND)
     elif not has(*BY_HAND):
-        raise InputError(f"expected a process on each of {num_nodes} nodes, got this one alone: start them with srun "
-                         "or torchrun, use `genraven submit`, or set trainer.num_nodes to 1.")  # fmt: skip
+        raise InputError(f"expected a process on each of {num_nodes} nodes, got this one alone: start them with "
+                         f"{known.here().starter} or torchrun, use `genraven submit`, or set trainer.num_nodes to "
+                         "1.")  # fmt: skip
 
 
 def check_size(world_size: int) -> None:
     """Raises InputError unless as many processes were started as the trainer has devices."""
-    started = os.environ.get("SLURM_STEP_NUM_TASKS" if by_srun() else "WORLD_SIZE")
+    by = by_scheduler()
+    started = os.environ.get(by.place.size if by else "WORLD_SIZE")
     if not is_alone() and started not in (None, str(world_size)):
-        names = "SLURM_STEP_NUM_TASKS by srun" if by_srun() else "WORLD_SIZE"
+        names = f"{by.place.size} by {by.starter}" if by else "WORLD_SIZE"
         raise InputError(f"expected as many processes as trainer.num_nodes x trainer.devices, {world_size}, got "
-                         f"{started} ({names}): start as many, with srun or `genraven launch`.")  # fmt: skip
+                         f"{started} ({names}): start as many, with {known.here().starter} or `genraven "
+                         "launch`.")  # fmt: skip

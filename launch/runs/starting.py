@@ -9,7 +9,6 @@ from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from callbacks.facts import slurm_job
 from genraven.errors import InputError
 from genraven.files import writable_folder
 from genraven.locks import Held, holder, locked
@@ -17,6 +16,7 @@ from genraven.run_folder import RunFiles
 from launch.configs.identity import refuse_other
 from launch.runs.folder import RunFolder, default_run_folder, given_checkpoint, read_checkpoint
 from launch.runs.freeze import new_folder
+from launch.schedulers.known import own_job
 
 PATIENCE_S, LOST_MACHINE_S = 2.0, 150.0
 """To wait for the run's last process to end; and where that was on another machine, which may be lost: a file server
@@ -96,7 +96,7 @@ def occupied(path: Path, *, is_new: bool) -> Iterator[RunFolder]:
 
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    job = slurm_job()
+    job = own_job()
     note = f"job {job}" if job else "a process"
     with ExitStack() as stack:
         if before := holder(path):

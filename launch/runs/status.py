@@ -17,13 +17,14 @@ from genraven.locks import holder, is_free
 from genraven.networks.prior import prior_by_name
 from genraven.process import is_alive
 from genraven.run_folder import RunFiles, is_run, read_note, read_summary
-from launch.slurm import scheduler
+from launch.schedulers.known import queue_if_up
+from launch.schedulers.scheduler import Jobs
 
 DEPTH = 4  # of folders within folders
 SILENT_AFTER_S = 900
 COLUMNS = ("run", "state", "prior", "step", "C3", "completion", "puzzles/s", "left", "message")
 NUMBERS = {"step", "C3", "completion", "puzzles/s", "left"}
-IN_QUEUE = {"PENDING": "queued", "CONFIGURING": "queued", "COMPLETING": "ending"}
+IN_QUEUE = {"pending": "queued", "configuring": "queued", "completing": "ending"}
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class RunStatus:
     """How one run stands."""
 
     state: str
-    """SLURM's, lower case, while it is in the queue; ``starting`` where its process has yet to take the folder; else
+    """The scheduler's while it is in the queue; ``starting`` where its process has yet to take the folder; else
     summary.json's: ``finished`` at its last step, ``stopped`` before it by its own options, ``failed``,
     ``interrupted``, ``preempted``; or ``gone``, ``unknown``, ``new``."""
     summary: dict[str, Any]
@@ -53,7 +54,7 @@ def noted_jobs(runs: Iterable[Path]) -> list[str]:
     return [str(job) for run in runs if (job := read_note(run).get("job"))]
 
 
-def read_status(run: Path, jobs: scheduler.Jobs | None) -> RunStatus:
+def read_status(run: Path, jobs: Jobs | None) -> RunStatus:
     """State of ``run``; ``jobs`` are those in the queue, None where that is not known."""
     try:
         return _read_status(run, jobs)
@@ -61,16 +62,16 @@ def read_status(run: Path, jobs: scheduler.Jobs | None) -> RunStatus:
         return RunStatus("unknown", {}, f"cannot be read: {error.strerror}")
 
 
-def _read_status(run: Path, jobs: scheduler.Jobs | None) -> RunStatus:
+def _read_status(run: Path, jobs: Jobs | None) -> RunStatus:
     summary, note = read_summary(run), read_note(run)
     told = summary.get("state", "")
     state, message = told.partition(":")[0], summary.get("reason") or told.partition(": ")[2]
     if (job := note.get("job")) and jobs is None and state in ("running", "preempted", ""):
         return RunStatus("unknown", summary, f"job {job}: cannot see the queue")
     if jobs and job in jobs:
-        slurm, reason = jobs[str(job)]
-        name = IN_QUEUE.get(slurm, slurm.lower())
-        return RunStatus(name, summary, f"job {job}" + ("" if reason == "None" else f": {reason}"))
+        queued = jobs[str(job)]
+        state = IN_QUEUE.get(queued.state, queued.state)
+        return RunStatus(state, summary, f"job {job}" + (f": {queued.reason}" if queued.reason else ""))
     if (who := holder(RunFiles(run).lock)) is not None:
         return RunStatus("running", summary, "" if state == "running" else f"started by {plain(who)}")
     if is_alive(note) and summary.get("process") != {name: note.get(name) for name in ("host", "pid", "began")}:
@@ -205,7 +206,7 @@ def rows(folder: Path) -> list[tuple[str, ...]]:
         InputError: there is none.
     """
     runs = named_runs(folder)
-    jobs = scheduler.queue_if_up(noted_jobs(runs.values()))
+    jobs = queue_if_up(noted_jobs(runs.values()))
     return [row(name, read_status(run, jobs)) for name, run in runs.items()]
 
 

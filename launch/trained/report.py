@@ -15,7 +15,7 @@ from genraven.report.reading import read_run
 from genraven.report.runs import Run
 from genraven.report.spending import Prices
 from launch.runs.status import named_runs, noted_jobs, read_status
-from launch.slurm import scheduler
+from launch.schedulers.known import queue_if_up
 
 
 def report(options: argparse.Namespace) -> None:
@@ -60,7 +60,7 @@ def _question(options: argparse.Namespace) -> Question:
 
 
 def _read(folders: dict[str, Path], price: float | None) -> tuple[list[Run], list[str]]:
-    jobs = scheduler.queue_if_up(noted_jobs(folders.values()))
+    jobs = queue_if_up(noted_jobs(folders.values()))
     runs, notes = [], []
     for name, path in folders.items():
         status = read_status(path, jobs)

@@ -49,6 +49,7 @@ from launch.processes.process_group import ProcessGroup, cluster_plugins
 from launch.processes.started_by import check_size
 from launch.runs.folder import RunFolder, given_checkpoint, read_checkpoint
 from launch.runs.starting import Start, given_start, open_run
+from launch.schedulers.known import own_job
 from launch.trained.numerics import Numerics
 from launch.training.complaints import one_line
 from launch.training.initial_weights import load_initial
@@ -191,7 +192,7 @@ class GenravenCLI(CommandLine):
 
     def _callbacks(self) -> list[L.Callback]:
         changed = changed_options(self.run_folder.config(), self.resolved)
-        origin = Origin(config_hash(self.resolved), self.run_folder.git_commit(), changed)
+        origin = Origin(config_hash(self.resolved), self.run_folder.git_commit(), own_job(), changed)
         self.summary = RunSummary(self.run_folder.path, origin)
         steps = StepCheckpoint(self.run_folder.checkpoints, self._options.checkpoint_every_n_steps)
         options = {name: self.part(self.config_init, name) for name in MONITORING}

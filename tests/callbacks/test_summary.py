@@ -51,9 +51,9 @@ class End(L.Callback):
             raise self.error
 
 
-def start(folder: Path, error: BaseException | None = None) -> dict[str, Any]:
+def start(folder: Path, error: BaseException | None = None, job: str | None = None) -> dict[str, Any]:
     """The summary after one start of a run of five steps."""
-    summary = RunSummary(folder, Origin("0123456789ab", "c0ffee"))
+    summary = RunSummary(folder, Origin("0123456789ab", "c0ffee", job))
     trainer = L.Trainer(max_steps=5, log_every_n_steps=2, callbacks=[summary, End(error)], **SETTINGS)
     try:
         with summary.closing():
@@ -86,14 +86,12 @@ def test_a_finished_run(tmp_path: Path) -> None:
     ],
 )
 def test_each_end_is_the_reason_of_the_next_restart(
-    error: BaseException, state: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    error: BaseException, state: str, reason: str, tmp_path: Path
 ) -> None:
     first = start(tmp_path, error)
     assert (first["state"], first["reason"], first["step"], first["restarts"]) == (state, reason, 3, [])
     assert first["time_left_s"] > 0
-    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "17")
-    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "4")
-    second = start(tmp_path)
+    second = start(tmp_path, job="17_4")
     (restart,) = second["restarts"]
     assert (restart["reason"], restart["job"], restart["devices"], restart["step"]) == (reason, "17_4", 1, 0)
     assert time.strptime(restart["time"], "%Y-%m-%dT%H:%M:%S%z")

@@ -19,7 +19,8 @@ from launch.runs.folder import RunFolder
 from launch.runs.freeze import replaced
 from launch.runs.starting import open_run
 from launch.runs.status import named_runs, rows
-from launch.slurm.job_script import Cluster, JobSpec, render_sbatch
+from launch.schedulers.job import Cluster, JobSpec
+from launch.schedulers.slurm_script import render_sbatch
 from launch.trained.evaluate import Request, evaluate_run
 
 PLACES = [place for files in (RunFiles(Path()), JobFiles(Path())) for place in vars(files).values()]

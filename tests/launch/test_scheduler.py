@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from genraven.errors import InputError
-from launch.slurm.job_script import Cluster
-from launch.slurm.scheduler import check_cluster, node_groups, queue, require_sbatch, sbatch
+from launch.schedulers.job import Cluster
+from launch.schedulers.scheduler import QueuedJob
+from launch.schedulers.slurm import Slurm, check_cluster, node_groups, require_sbatch
 
 Fake = Callable[..., Path]
 
@@ -55,34 +56,35 @@ def test_what_does_not_fit(cluster: Cluster, message: str, fake_slurm: Fake) -> 
 
 def test_queue(fake_slurm: Fake) -> None:
     calls = fake_slurm(squeue="12|RUNNING|None\n13_4|PENDING|JobArrayTaskLimit")
-    assert queue(["12", "13_4", "13_5"]) == {"12": ("RUNNING", "None"), "13_4": ("PENDING", "JobArrayTaskLimit")}
+    found = {"12": QueuedJob("running"), "13_4": QueuedJob("pending", "JobArrayTaskLimit")}
+    assert Slurm().queue(["12", "13_4", "13_5", "14.north"]) == found  # the last is of another scheduler
     assert " --jobs=12,13 " in calls.read_text()
 
 
 def test_a_single_job_that_is_over(fake_slurm: Fake) -> None:
     fake_slurm(squeue=("slurm_load_jobs error: Invalid job id specified", 1))
-    assert queue(["12"]) == {}
+    assert Slurm().queue(["12"]) == {}
     fake_slurm(squeue=("slurm_load_jobs error: Unable to contact slurm controller", 1))
     with pytest.raises(InputError, match="Unable to contact"):
-        queue(["12"])
+        Slurm().queue(["12"])
 
 
 def test_submitting(fake_slurm: Fake, tmp_path: Path) -> None:
     calls = fake_slurm(sbatch="15;north")
-    assert sbatch(tmp_path / "job.sbatch") == "15"
+    assert Slurm().submit(tmp_path / "job.sbatch") == "15"
     assert calls.read_text() == f"sbatch --parsable {tmp_path}/job.sbatch\n"
 
 
 def test_a_refusal_is_one_line(fake_slurm: Fake) -> None:
     fake_slurm(sbatch=("sbatch: error: Batch job submission failed:\nInvalid qos specification", 1))
     with pytest.raises(InputError, match=r"sbatch to accept the request, got: .*failed: Invalid qos specification$"):
-        sbatch(Path("job.sbatch"))
+        Slurm().submit(Path("job.sbatch"))
 
 
 @pytest.mark.usefixtures("no_slurm")
 def test_without_slurm() -> None:
-    assert queue([]) == {}
-    assert queue(["12"]) is None
+    assert Slurm().queue([]) == {}
+    assert Slurm().queue(["12"]) is None
     with pytest.raises(InputError, match="expected sbatch on the PATH"):
         require_sbatch()
 
@@ -103,7 +105,18 @@ def test_the_jobs_environment_is_the_jobs(
     kept = {"SLURM_CONF", "OMP_NUM_THREADS", "MY_RANK", "WANDB_API_KEY"}
     for name in gone | kept:
         monkeypatch.setenv(name, "1")
-    assert sbatch(tmp_path / "script") == "7"
+    assert Slurm().submit(tmp_path / "script") == "7"
     handed_on = {line.partition("=")[0] for line in (tmp_path / "handed_on").read_text().splitlines()}
     assert (handed_on & gone, handed_on & kept) == (set(), kept)
     assert "SBATCH_PARTITION, SBATCH_TIMELIMIT of the environment not handed on" in capsys.readouterr().err
+
+
+def test_the_job_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"):
+        monkeypatch.delenv(name, raising=False)
+    assert Slurm().own_job() is None
+    monkeypatch.setenv("SLURM_JOB_ID", "21")
+    assert Slurm().own_job() == "21"
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "17")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "4")
+    assert Slurm().own_job() == "17_4"

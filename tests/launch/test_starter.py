@@ -6,7 +6,10 @@ import pytest
 
 from genraven.errors import InputError
 from launch.processes.process_group import ProcessGroup
-from launch.processes.started_by import RANKS, TASKS, by_srun, check_nodes, check_size, is_alone, settle_starter
+from launch.processes.started_by import by_scheduler, check_nodes, check_size, is_alone, settle_starter, tasks
+from launch.schedulers.scheduler import RANKS
+
+TASKS = tasks()
 
 TORCHRUN = {
     "RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "1",
@@ -53,9 +56,9 @@ def test_only_what_is_whole_is_believed(
     settle_starter()
     assert ProcessGroup.of_environment() == group
     assert is_alone() == (group.size == 1)
-    assert by_srun() == (group.size > 1 and "SLURM_PROCID" in os.environ)
+    assert bool(by_scheduler()) == (group.size > 1 and "SLURM_PROCID" in os.environ)
     left = {name for name in (*RANKS, *TASKS) if name in os.environ}
-    assert left.isdisjoint(TASKS if not by_srun() else RANKS)
+    assert left.isdisjoint(TASKS if not by_scheduler() else RANKS)
     assert not (is_alone() and left)
     assert os.environ.get("SLURM_JOB_ID") == environment.get("SLURM_JOB_ID")
 

@@ -23,6 +23,7 @@ from genraven.run_folder import RunFiles
 from launch.cli import main
 from launch.runs.folder import RunFolder
 from launch.runs.status import COLUMNS, named_runs, read_status
+from launch.schedulers.scheduler import QueuedJob
 
 ROOT = Path(__file__).parents[2]
 
@@ -57,7 +58,7 @@ def make_run(folder: Path, summary: dict[str, Any] | None, note: dict[str, Any] 
 def test_states(
     summary: dict[str, Any] | None, note: dict[str, Any] | None, state: str, message: str, tmp_path: Path
 ) -> None:
-    jobs = {"2": ("RUNNING", "None"), "3_1": ("PENDING", "Priority")}
+    jobs = {"2": QueuedJob("running"), "3_1": QueuedJob("pending", "Priority")}
     status = read_status(make_run(tmp_path / "run", summary, note), jobs)
     assert status.state == state
     assert status.message.startswith(message)

@@ -14,8 +14,8 @@ from launch.cli import main
 from launch.jobs.submit import write_note
 from launch.runs import freeze
 from launch.runs.freeze import PACKAGES, freeze_code, replaced
-from launch.slurm.cluster_options import add_cluster_arguments, read_cluster
-from launch.slurm.job_script import Cluster
+from launch.schedulers.cluster_options import add_cluster_arguments, read_cluster
+from launch.schedulers.job import Cluster
 
 Fake = Callable[..., Path]
 FIT = [
@@ -216,7 +216,7 @@ def test_a_run_whose_queue_cannot_be_seen_is_left_alone(
     fake_slurm(sbatch="15")
     submit = ["submit", "--", *FIT, "--run_dir", "a"]
     assert main(submit) == 0
-    monkeypatch.setattr("launch.slurm.scheduler.queue", lambda ids: None)
+    monkeypatch.setattr("launch.schedulers.slurm.Slurm.queue", lambda self, ids: None)
     assert "job 15: cannot see the queue" in error_of(submit, capsys)
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from launch.slurm.job_script import Cluster, JobSpec, render_sbatch
-from launch.slurm.scheduler import queue, sbatch
+from launch.schedulers.job import Cluster, JobSpec
+from launch.schedulers.slurm import Slurm
+from launch.schedulers.slurm_script import render_sbatch
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("slurm")]
 TIMEOUT_S = 240
@@ -25,7 +26,7 @@ class Job:
         cluster = Cluster(**{"nodes": 2, "gpus_per_node": 0, "cpus_per_task": 1} | settings)
         script = folder / "job.sbatch"
         script.write_text(render_sbatch(JobSpec(cluster, "test", folder / "job", str(python), folder)))
-        self.id = sbatch(script)
+        self.id = Slurm().submit(script)
         self.path = folder / "job" / f"slurm-{self.id}.out"
 
     def wait_for(self, text: str) -> None:
@@ -37,7 +38,7 @@ class Job:
     def ended(self) -> str:
         """What it said until it was over."""
         deadline = time.monotonic() + TIMEOUT_S
-        while self.id in (queue([self.id]) or {}):
+        while self.id in (Slurm().queue([self.id]) or {}):
             assert time.monotonic() < deadline, self.path.read_text()
             time.sleep(0.2)
         return self.path.read_text()
@@ -51,7 +52,7 @@ def test_a_cancelled_job_stays_cancelled(tmp_path: Path) -> None:
     said = job.ended()
     assert "requeued:" not in said
     time.sleep(2)
-    assert job.id not in (queue([job.id]) or {})
+    assert job.id not in (Slurm().queue([job.id]) or {})
 
 
 def test_a_refusal_of_one_process_ends_the_job(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What is asked of SLURM's commands."""
+"""SLURM: its environment variables, and what is asked of its commands."""
 
 import os
 import re
@@ -7,11 +7,16 @@ import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from genraven.console import say
 from genraven.errors import InputError
-from launch.processes.started_by import BY_HAND, RANKS
-from launch.slurm.job_script import Cluster, seconds
+from launch.schedulers.job import Cluster, JobSpec, seconds
+from launch.schedulers.scheduler import BY_HAND, RANKS, Jobs, Place, QueuedJob
+from launch.schedulers.slurm_script import NAME, render_sbatch
+
+if TYPE_CHECKING:
+    from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 
 TIMEOUT_S = 30
 OF_THIS_JOB = re.compile(
@@ -19,8 +24,80 @@ OF_THIS_JOB = re.compile(
     "(CUDA_VISIBLE_DEVICES|ROCR_VISIBLE_DEVICES|ZE_AFFINITY_MASK|GPU_DEVICE_ORDINAL|GENRAVEN_STARTED|GENRAVEN_REFUSAL)$"
 )
 OF_THE_CLUSTER = {"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS", "SLURM_JWT"}
-Jobs = dict[str, tuple[str, str]]
-"""State and reason of jobs that are not over, by id; tasks of arrays one by one, as 12_3."""
+JOB_ID = re.compile(r"(\d+)(_\d+)?")
+NO_REASON = "None"  # as squeue writes it
+
+
+class Slurm:
+    """The scheduler SLURM."""
+
+    name = NAME
+    starter = "srun"
+    place = Place(
+        "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", others=("SLURM_STEP_ID",),
+        leftovers=("SLURM_NTASKS", "SLURM_NTASKS_PER_NODE"),
+    )  # fmt: skip
+
+    def is_here(self) -> bool:
+        """Is sbatch on the PATH?"""
+        return shutil.which("sbatch") is not None
+
+    def own_job(self) -> str | None:
+        """Its number, with the task's within an array."""
+        array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+        return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
+
+    def environment(self) -> "ClusterEnvironment":
+        """Lightning's, whose own requeueing hangs: see RunGuard."""
+        from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+
+        return SLURMEnvironment(auto_requeue=False)
+
+    def check(self, cluster: Cluster, *, dry_run: bool) -> None:
+        """Holds ``cluster`` against the partitions that sinfo shows, where there is one."""
+        if not dry_run:
+            require_sbatch()
+        elif shutil.which("sinfo") is None:
+            return
+        try:
+            groups = node_groups()
+        except InputError as error:
+            if not dry_run:
+                raise
+            say(f"genraven: cluster not checked: {error}", error=True)
+            return
+        check_cluster(cluster, groups)
+
+    def script(self, spec: JobSpec) -> str:
+        """What sbatch takes."""
+        return render_sbatch(spec)
+
+    def submit(self, script: Path) -> str:
+        """Submits ``script``, which says all that the job asks for."""
+        if options := sorted(name for name in os.environ if name.startswith("SBATCH_")):
+            say(f"genraven: {', '.join(options)} of the environment not handed on: `genraven submit --help` has "
+                "options for what a job asks for", error=True)  # fmt: skip
+        return _run("sbatch", "--parsable", str(script)).strip().split(";")[0]
+
+    def queue(self, ids: Iterable[str]) -> Jobs | None:
+        """As squeue shows them; tasks of arrays as 12_3."""
+        asked = sorted({match[1] for job in ids if (match := JOB_ID.fullmatch(job))})
+        if not asked:
+            return {}
+        if shutil.which("squeue") is None:
+            return None
+        try:
+            shown = _run("squeue", "--noheader", "--array", f"--jobs={','.join(asked)}", "--format=%i|%T|%r")
+        except InputError as error:
+            if "Invalid job id" in str(error):  # what squeue says of a single job that is long over
+                return {}
+            raise
+        rows = (line.strip().split("|", 2) for line in shown.splitlines() if line.strip())
+        return {job: QueuedJob(state.lower(), "" if why == NO_REASON else why) for job, state, why in rows}
+
+    def cancel(self, job: str) -> str:
+        """With scancel."""
+        return f"scancel {job}"
 
 
 @dataclass(frozen=True)
@@ -104,57 +181,3 @@ def _check_partition(cluster: Cluster, name: str | None, groups: list[NodeGroup]
             f"expected a time within the limit {limit} of partition {mine[0].partition}, got --time {cluster.time}: "
             "ask for less; a run that is not done by then is requeued and goes on."
         )
-
-
-def sbatch(script: Path) -> str:
-    """Submits ``script``, which says all that the job asks for; the job's id."""
-    if options := sorted(name for name in os.environ if name.startswith("SBATCH_")):
-        say(f"genraven: {', '.join(options)} of the environment not handed on: `genraven submit --help` has options "
-            "for what a job asks for", error=True)  # fmt: skip
-    return _run("sbatch", "--parsable", str(script)).strip().split(";")[0]
-
-
-def queue(ids: Iterable[str]) -> Jobs | None:
-    """Which of these jobs are in the queue; None on a machine that cannot see it."""
-    asked = sorted({job.partition("_")[0] for job in ids})
-    if not asked:
-        return {}
-    if shutil.which("squeue") is None:
-        return None
-    try:
-        shown = _run("squeue", "--noheader", "--array", f"--jobs={','.join(asked)}", "--format=%i|%T|%r")
-    except InputError as error:
-        if "Invalid job id" in str(error):  # what squeue says of a single job that is long over
-            return {}
-        raise
-    rows = (line.strip().split("|", 2) for line in shown.splitlines() if line.strip())
-    return {job: (state, reason) for job, state, reason in rows}
-
-
-def queue_if_up(ids: Iterable[str]) -> Jobs | None:
-    """As ``queue``; None, after saying so, when SLURM does not answer."""
-    try:
-        return queue(ids)
-    except InputError as error:
-        say(f"genraven: jobs not checked: {error}", error=True)
-        return None
-
-
-def check_before(cluster: Cluster, *, dry_run: bool) -> None:
-    """Checks what can be checked before a job is submitted. A dry run needs no SLURM.
-
-    Raises:
-        InputError: the job cannot be submitted from here, or can never start.
-    """
-    if not dry_run:
-        require_sbatch()
-    elif shutil.which("sinfo") is None:
-        return
-    try:
-        groups = node_groups()
-    except InputError as error:
-        if not dry_run:
-            raise
-        say(f"genraven: cluster not checked: {error}", error=True)
-        return
-    check_cluster(cluster, groups)

@@ -9,7 +9,7 @@ from genraven.bounded import read_yaml
 from genraven.errors import InputError, suggestion
 from genraven.paths import user_path
 from launch.configs.shipped import find_config
-from launch.slurm.job_script import Cluster, flag
+from launch.schedulers.job import Cluster, flag
 
 
 def add_cluster_arguments(parser: argparse.ArgumentParser) -> list[str]:

@@ -1,0 +1,30 @@
+"""The schedulers that there are, and which of them is meant."""
+
+from collections.abc import Iterable
+
+from genraven.console import say
+from genraven.errors import InputError
+from launch.schedulers.scheduler import Jobs, Scheduler
+from launch.schedulers.slurm import Slurm
+
+SCHEDULERS: list[Scheduler] = [Slurm()]
+"""Another is added by an entry here."""
+
+
+def here() -> Scheduler:
+    """That of this machine; where there is none, the first, which says what it lacks."""
+    return next((known for known in SCHEDULERS if known.is_here()), SCHEDULERS[0])
+
+
+def own_job() -> str | None:
+    """The id of the job that this process is in, with the task's within an array."""
+    return next((job for known in SCHEDULERS if (job := known.own_job())), None)
+
+
+def queue_if_up(ids: Iterable[str]) -> Jobs | None:
+    """Which of these jobs are in the queue; None, after saying so, when the scheduler does not answer."""
+    try:
+        return here().queue(ids)
+    except InputError as error:
+        say(f"genraven: jobs not checked: {error}", error=True)
+        return None
