@@ -152,16 +152,18 @@ class ExchangedWeights(WeightAveraging):
 
 
 class CommandLine(LightningCLI):
-    """``LightningCLI`` with public names for what it does after parsing; a config given beats a checkpoint's.
+    """``LightningCLI`` as a parser: it makes and runs nothing, and a config given beats a checkpoint's.
 
     Args:
-        options: of ``LightningCLI``.
+        model: class of the model.
+        data: class of the data module.
         args: of the command, which begin with its name.
+        options: further ones of ``LightningCLI``.
     """
 
-    def __init__(self, *options: Any, args: list[str], **more: Any) -> None:
+    def __init__(self, model: Any, data: Any, *, args: list[str], **options: Any) -> None:
         self._command = args[0]
-        super().__init__(*options, args=args, **more)
+        super().__init__(model, data, args=args, **options)
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
         """The command that is given: to make the parsers of the other three takes longer than all the rest."""
@@ -171,9 +173,9 @@ class CommandLine(LightningCLI):
         """Options of ``command``, such as ``--trainer.max_steps``."""
         return list(self._subcommand_parsers[command]._option_string_actions)
 
-    def part(self, config: Any, name: str) -> Any:
-        """``name`` in ``config``, of the command at hand."""
-        return self._get(config, name)
+    def method_options(self, command: str) -> list[str]:
+        """Options of ``command`` that are arguments of the trainer's method of that name."""
+        return list(self._subcommand_method_arguments[command])
 
     def plain(self, config: Any) -> dict[str, Any]:
         """The options in ``config`` of its command, as plain values."""
@@ -181,19 +183,14 @@ class CommandLine(LightningCLI):
         options: dict[str, Any] = json.loads(dumped)[config.subcommand]
         return options
 
-    def seed(self) -> None:
-        """Called before anything is made."""
-        super()._set_seed()
-
-    def execute(self, command: str) -> None:
-        """Called when all is made."""
-        super()._run_subcommand(command)
+    def instantiate_classes(self) -> None:
+        """Not here."""
 
     def _set_seed(self) -> None:
-        self.seed()
+        pass
 
     def _run_subcommand(self, subcommand: str) -> None:
-        self.execute(subcommand)
+        pass
 
     def _parse_ckpt_path(self) -> None:
         pass

@@ -1,21 +1,124 @@
-"""Command lines of ``fit`` resolved and checked as ``fit`` would, without a trainer, weights or a run folder."""
+"""The first step of a training command: its options as they are meant, in plain values. Nothing is made yet."""
 
+import logging
+import warnings
+from argparse import ArgumentError
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.utilities.seed import seed_everything
+from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.utilities import rank_zero_warn
 
+from datamodules import GenRAVENDataModule
+from genraven.errors import InputError
 from launch.configs.shipped import expand_configs
 from launch.errors import refused_by_constructors, unwrapped_errors
-from launch.runs.folder import given_checkpoint
-from launch.training.command import GenravenCLI, quiet_lightning
-from launch.training.loggers import take_specs
-from launch.training.options import check_gaps, note_prior
+from launch.runs.folder import RunFolder, given_checkpoint
+from launch.trained.numerics import Numerics
+from launch.training.complaints import one_line
+from launch.training.loggers import Specs, take_specs
+from launch.training.options import add_options, check_gaps, note_prior, settle_options
+from launch.training.precision import default_precision
+from lightning_modules import PuzzleModule
+from lightning_modules.lightning_internals import CommandLine
 
 COMPLAINTS = (ValueError, TypeError)
 
 
-class Resolver(GenravenCLI):
-    """The parser of ``fit``, built once for any number of command lines.
+class TrainingParser(CommandLine):
+    """The parser of fit, validate, test and predict, with shipped configs by name and complaints of one line.
+
+    Args:
+        arguments: of a command, which begin with its name; they are parsed.
+    """
+
+    def __init__(self, arguments: list[str]) -> None:
+        super().__init__(
+            PuzzleModule,
+            GenRAVENDataModule,
+            subclass_mode_model=True,
+            save_config_callback=None,
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            args=expand_configs(arguments),
+        )
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """A parser that raises instead of printing its usage, which fills a screen, and exiting."""
+        return super().init_parser(**kwargs, exit_on_error=False)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parses; raises InputError, in one line, on what the parser refuses or what is out of range."""
+        try:
+            super().parse_arguments(parser, args)
+        except ArgumentError as error:
+            raise InputError(one_line(str(error), args[0], self.option_names(args[0]))) from error
+        settle_options(self.config[args[0]])
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds what a run folder needs."""
+        add_options(parser)
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A training command, resolved."""
+
+    parser: TrainingParser
+    command: str
+    """fit, validate, test or predict."""
+    options: Any
+    """A namespace of those of the command; of its loggers, only whether the usual one is wanted."""
+    loggers: Specs
+    """Those that are named: they are made once the run folder is known."""
+    config: dict[str, Any]
+    """All options, plain values."""
+    numerics: Numerics
+
+    @property
+    def is_real_fit(self) -> bool:
+        """Is it a training with a run folder?"""
+        return self.command == "fit" and not self.options.trainer.fast_dev_run
+
+
+def resolve(arguments: list[str]) -> Resolved:
+    """The command of ``arguments``, which begin with its name. The seed is set, and said.
+
+    Raises:
+        InputError: the parser refuses them, or a value is out of range.
+    """
+    parser = TrainingParser(arguments)
+    command = str(parser.subcommand)
+    options = parser.config[command]
+    seed = options.seed_everything
+    if seed is not False:
+        options.seed_everything = seed_everything(None if seed is True else seed, workers=True)
+    if options.trainer.precision is None:
+        options.trainer.precision = _precision(command, options)
+    numerics = Numerics.of_training(options.trainer, options.compile)
+    config = parser.plain(parser.config)
+    return Resolved(parser, command, options, take_specs(options.trainer), config, numerics)
+
+
+def _precision(command: str, options: Any) -> str:
+    """What suits the device; but a run goes on with what it began with, also on another kind of device."""
+    fits, began = default_precision(options.trainer.accelerator), None
+    if command == "fit" and options.run_dir:
+        began = RunFolder(Path(options.run_dir)).config().get("trainer", {}).get("precision")
+    if began not in (None, fits):
+        rank_zero_warn(f"{options.run_dir} goes on in {began}, as it began; on this device it would begin in {fits}, "
+                       "and may be slow.")  # fmt: skip
+    return began or fits
+
+
+class Resolver:
+    """Resolves and checks command lines of ``fit`` as it would, without a trainer, weights or a run folder.
+
+    What depends on the machine is left to the machine that trains. The parser is built once for any number of them.
 
     Args:
         arguments: any valid ones, which begin with ``fit``.
@@ -24,7 +127,7 @@ class Resolver(GenravenCLI):
     def __init__(self, arguments: list[str]) -> None:
         quiet_lightning()
         with unwrapped_errors(*COMPLAINTS):
-            super().__init__(arguments)
+            self._parser = TrainingParser(arguments)
 
     def resolve(self, arguments: list[str]) -> dict[str, Any]:
         """The config of ``arguments``; model and data are built, without memory for weights, to hear their complaints.
@@ -32,26 +135,28 @@ class Resolver(GenravenCLI):
         Raises:
             InputError: what ``fit`` would refuse.
         """
+        command_line = self._parser
         with unwrapped_errors(*COMPLAINTS):
-            self.parse_arguments(self.parser, expand_configs(arguments))
-            self.config.fit.ckpt_path = given_checkpoint(self.config.fit.ckpt_path)
-            config = self.plain(self.config)
-            take_specs(self.config.fit.trainer)  # to make one is to open what it writes to
+            command_line.parse_arguments(command_line.parser, expand_configs(arguments))
+            parsed = command_line.config
+            parsed.fit.ckpt_path = given_checkpoint(parsed.fit.ckpt_path)
+            config = command_line.plain(parsed)
+            take_specs(parsed.fit.trainer)  # to make one is to open what it writes to
             with torch.device("meta"), refused_by_constructors():
-                found = self.parser.instantiate(self.config).fit
+                found = command_line.parser.instantiate(parsed).fit
                 note_prior(config, found.model)
                 check_gaps(found.model, found.data)
                 found.model.check_labels()
         return config
 
-    def seed(self) -> None:
-        """Nothing is drawn here."""
 
-    def before_instantiate_classes(self) -> None:
-        """What depends on the machine is resolved by the machine that trains."""
-
-    def instantiate_classes(self) -> None:
-        """See ``resolve``."""
-
-    def execute(self, command: str) -> None:
-        """Nothing is trained here."""
+def quiet_lightning() -> None:
+    """Drops Lightning's advertisements, and warnings about what is meant to be as it is."""
+    warnings.filterwarnings("ignore", ".*srun.*")
+    warnings.filterwarnings("ignore", ".*LightningCLI's args parameter.*")
+    warnings.filterwarnings("ignore", ".*callbacks used to create the checkpoint need to be provided.*")
+    warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.*")
+    warnings.filterwarnings("ignore", ".*exists and is not empty.*")  # the checkpoints of a run that goes on
+    warnings.filterwarnings("ignore", ".*sync_dist=True.*")  # the scores are summed over processes already
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
+        logging.getLogger(name).addFilter(lambda record: "Tip:" not in record.getMessage())

@@ -43,17 +43,17 @@ def verify_late(number: int) -> None:
 
 def choose_unlike(number: int) -> None:
     """The processes' devices suit unlike precisions."""
-    launch.training.command.default_precision = lambda accelerator: ("bf16-mixed", "32-true")[number]
+    launch.training.resolve.default_precision = lambda accelerator: ("bf16-mixed", "32-true")[number]
 
 
 def fail_alone(method: str) -> Callable[[int], None]:
-    """The second process alone fails in this method of the data module or of the command."""
+    """The second process alone fails in this method of the data module, or function of the training."""
 
     def change(number: int) -> None:
         def fail(self: object, *arguments: object) -> None:
             raise InputError(f"expected a good disk, got one that fails in {method}")
 
-        owner = next(cls for cls in (GenRAVENDataModule, GenravenCLI) if hasattr(cls, method))
+        owner = next(each for each in (GenRAVENDataModule, launch.training.train) if hasattr(each, method))
         if number:
             setattr(owner, method, fail)
 
@@ -65,7 +65,7 @@ CHANGED = {
     "verify": verify_late,
     "precision": choose_unlike,
     "data": fail_alone("wait_for_data"),
-    "checkpoint": fail_alone("_check_checkpoint"),
+    "checkpoint": fail_alone("check_checkpoint"),
 }
 
 
@@ -106,11 +106,11 @@ if __name__ == "__main__":
 
     torch.set_num_threads(1)
     import launch.runs.folder
-    import launch.training.command
+    import launch.training.resolve
+    import launch.training.train
     from datamodules import GenRAVENDataModule
     from genraven.errors import InputError
     from launch.cli import main
-    from launch.training.command import GenravenCLI
 
     for line in sys.stdin:
         print(json.dumps(start(*json.loads(line))), flush=True)

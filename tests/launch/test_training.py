@@ -22,7 +22,6 @@ from genraven.errors import InputError
 from launch.cli import main
 from launch.configs.identity import config_hash
 from launch.runs.folder import STARTED, RunFolder, default_run_folder
-from launch.training.command import GenravenCLI
 from launch.training.precision import cpu_precision, default_precision
 
 ROOT = Path(__file__).parents[2]
@@ -78,7 +77,7 @@ def test_first_weights_follow_from_the_seed_alone(
 ) -> None:
     """Whatever is cached, and whatever a callback draws as it is made; another seed gives others."""
     found: list[dict[str, torch.Tensor]] = []
-    monkeypatch.setattr(GenravenCLI, "execute", lambda cli, _: found.append(cli.model.state_dict()))
+    monkeypatch.setattr("launch.training.command.train", lambda _, built: found.append(built.model.state_dict()))
     for cache in ("a", "a", "b"):
         monkeypatch.setenv("GENRAVEN_CACHE", str(tmp_path / cache))
         assert main(fit(tmp_path / "run", *BY_DEVICE)) == 0
@@ -95,10 +94,10 @@ def test_a_run_keeps_its_first_precision(
     """Begun where bf16 is the choice, it goes on so where it is not, and says it."""
     run = tmp_path / "run"
     with pytest.MonkeyPatch.context() as other_device:
-        other_device.setattr("launch.training.command.default_precision", lambda accelerator: "bf16-mixed")
+        other_device.setattr("launch.training.resolve.default_precision", lambda accelerator: "bf16-mixed")
         assert main(fit(run, *SHORT, *BY_DEVICE)) == 0
     with caplog.at_level(logging.INFO), pytest.MonkeyPatch.context() as this_device:
-        this_device.setattr("launch.training.command.default_precision", lambda accelerator: "32-true")
+        this_device.setattr("launch.training.resolve.default_precision", lambda accelerator: "32-true")
         assert main(fit(run, *SHORT, *BY_DEVICE, "--trainer.max_steps", "9")) == 0
     assert "bf16-mixed on cpu" in caplog.text
     assert [str(w.message) for w in recwarn if "goes on in bf16-mixed, as it began" in str(w.message)]
@@ -144,7 +143,7 @@ SHORT = ["--trainer.max_steps", "8", "--trainer.val_check_interval", "4"]
 def test_the_arithmetic_is_printed_and_validation_counts_steps(
     options: list[str], says: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("launch.training.command.default_precision", lambda accelerator: "32-true")
+    monkeypatch.setattr("launch.training.resolve.default_precision", lambda accelerator: "32-true")
     run = tmp_path / "run"
     with caplog.at_level(logging.INFO):
         assert main(fit(run, *SHORT, *BY_DEVICE, *options)) == 0
@@ -239,7 +238,7 @@ def test_the_last_line_says_tensorboard_only_where_it_was_written(
     logger: str, shown: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr("launch.training.command.rank_zero_info", said.append)
+    monkeypatch.setattr("launch.training.train.rank_zero_info", said.append)
     logging_to = f"--trainer.logger=lightning.pytorch.loggers.{logger}", f"--trainer.logger.save_dir={tmp_path}"
     assert main(fit(tmp_path / "run", *logging_to, "--trainer.max_steps=1")) == 0
     run = f"run folder {tmp_path / 'run'}"

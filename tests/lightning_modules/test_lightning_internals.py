@@ -222,34 +222,18 @@ def test_averages_take_the_weights_places_in_a_validation(tmp_path: Path) -> Non
     assert bool((model.layer.weight == 3.0).all())
 
 
-class Steps(CommandLine):
-    def __init__(self, path: Path) -> None:
-        self.steps: list[str] = []
-        quiet = ["--trainer.logger=false", "--trainer.enable_checkpointing=false", "--trainer.accelerator=cpu"]
-        super().__init__(BoringModel, BoringDataModule, save_config_callback=None, trainer_defaults={"devices": 1},
-                         args=["fit", *quiet, "--trainer.max_steps=3", f"--ckpt_path={path}"])  # fmt: skip
-
-    def seed(self) -> None:
-        self.steps.append("seed")
-        super().seed()
-
-    def before_instantiate_classes(self) -> None:
-        self.steps.append("make")
-
-    def execute(self, command: str) -> None:
-        self.steps.append(command)
-
-
-def test_steps_of_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_line_is_a_parser(tmp_path: Path) -> None:
     torch.save({"hyper_parameters": {"unknown": 1}}, tmp_path / "x.ckpt")  # of which Lightning's own makes options
-    command_line = Steps(tmp_path / "x.ckpt")
-    assert command_line.steps == ["seed", "make", "fit"]
+    quiet = ["--trainer.logger=false", "--trainer.enable_checkpointing=false", "--trainer.accelerator=cpu"]
+    words = ["fit", *quiet, "--trainer.max_steps=3", f"--ckpt_path={tmp_path / 'x.ckpt'}"]
+    state = torch.get_rng_state()
+    command_line = CommandLine(BoringModel, BoringDataModule, save_config_callback=None, args=words)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not {"model", "datamodule", "trainer"} & vars(command_line).keys()
     assert {"--trainer.max_steps", "--ckpt_path"} <= set(command_line.option_names("fit"))
-    assert command_line.part(command_line.config, "trainer").max_steps == 3
-    ran: list[str] = []
-    monkeypatch.setattr(command_line.trainer, "fit", lambda **_: ran.append("fit"))
-    CommandLine.execute(command_line, "fit")
-    assert ran == ["fit"]
+    assert "ckpt_path" in command_line.method_options("fit") and "trainer" not in command_line.method_options("fit")
+    assert command_line.config.fit.trainer.max_steps == 3
+    assert command_line.plain(command_line.config)["trainer"]["max_steps"] == 3
     for name in ("_set_seed", "_run_subcommand", "_parse_ckpt_path"):
         assert hasattr(LightningCLI, name)
 

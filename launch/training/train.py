@@ -1,0 +1,174 @@
+"""The third step of ``fit``: one run, one folder. Started again with the same config, it goes on where it stopped."""
+
+from contextlib import AbstractContextManager, ExitStack
+from datetime import timedelta
+from pathlib import Path
+
+import lightning as L
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_info
+
+from callbacks import (
+    BestCheckpoint,
+    Curve,
+    InitialWeights,
+    KeepConfig,
+    LoggerIds,
+    RunGuard,
+    RunSummary,
+    StepCheckpoint,
+)
+from callbacks.loggers import noted_ids
+from callbacks.summary import Origin
+from genraven.networks.compiling import compile_blocks
+from launch.configs.changes import changed_options
+from launch.configs.identity import config_hash, identity
+from launch.errors import explained_exits, unwrapped_errors
+from launch.processes.agreement import agreed, check_same
+from launch.processes.process_group import ProcessGroup
+from launch.runs.folder import RunFolder, read_checkpoint
+from launch.runs.starting import Start, given_start, open_run
+from launch.schedulers.known import own_job
+from launch.training.build import Built
+from launch.training.initial_weights import load_initial
+from launch.training.loggers import keep_in_order, make_loggers, usual_logger
+from launch.training.monitoring import MONITORING, monitors
+from launch.training.options import check_best_by, check_callbacks, check_gaps, check_strategy
+from launch.training.resolve import Resolved
+from lightning_modules import PuzzleModule
+from lightning_modules.lightning_internals import set_root_folder
+
+
+def train(resolved: Resolved, built: Built) -> None:
+    """Trains; from the run's last checkpoint where it has one and no other was given.
+
+    Nothing is written to the run folder before all that can be checked has been.
+
+    Raises:
+        InputError: what was given cannot be trained, or not in this folder.
+    """
+    model, data, trainer, options = built.model, built.data, built.trainer, resolved.options
+    data.trainer = model.trainer = trainer
+    _check(resolved, built)
+    _divide_batch(resolved, built)
+    initial = InitialWeights()
+    with ExitStack() as stack:  # holds the run folder
+        if resolved.is_real_fit:
+            start = agreed(trainer, lambda: open_run(options, resolved.config, stack))
+            summary = _enter(resolved, built, start, initial)
+        else:
+            start = agreed(trainer, lambda: given_start(options))
+        check_same(trainer, "--trainer.precision", str(options.trainer.precision))
+        with together(trainer):
+            check_checkpoint(model, start.checkpoint)
+            if start.initial:
+                initial.origin = load_initial(model, start.initial, resolved.config)
+            if trainer.local_rank == 0:
+                data.prepare_data()
+            else:
+                data.wait_for_data()
+        if resolved.is_real_fit:
+            _fit(resolved, built, start, summary)
+        else:
+            trainer.fit(model, datamodule=data, ckpt_path=start.checkpoint)
+
+
+def _check(resolved: Resolved, built: Built) -> None:
+    """Raises InputError on what can be refused before there is a run folder."""
+    built.data.check_end()
+    check_gaps(built.model, built.data)
+    built.model.check_labels()
+    check_best_by(resolved.options.best_by, built.data)
+    check_callbacks(built.trainer)
+    check_strategy(built.trainer)
+    with unwrapped_errors(ValueError, TypeError):
+        built.model.configure_optimizers()
+
+
+def _divide_batch(resolved: Resolved, built: Built) -> None:
+    """Divides the global batch among devices and accumulated batches, and prints how."""
+    data, trainer, limit = built.data, built.trainer, resolved.options.max_batch_per_device
+    if limit and trainer.accumulate_grad_batches == 1:
+        trainer.accumulate_grad_batches = data.share().accumulation(limit)
+    if isinstance(trainer.val_check_interval, int):  # Lightning counts batches; a config says steps
+        trainer.val_check_interval *= trainer.accumulate_grad_batches
+    share, steps = data.share(), trainer.max_steps
+    rank_zero_info(
+        f"global batch {share.global_batch_size} = {share.world_size} device(s) x {share.accumulate} accumulated x "
+        f"{share.size} puzzles; {steps if steps > 0 else 'unlimited'} steps; {trainer.precision} on "
+        f"{trainer.strategy.root_device.type}"
+    )
+
+
+def _enter(resolved: Resolved, built: Built, start: Start, initial: InitialWeights) -> RunSummary:
+    """Points the trainer, its logger and callbacks at the run folder; its summary."""
+    trainer, run = built.trainer, RunFolder(start.folder)
+    set_root_folder(trainer, run.path)
+    if resolved.loggers:
+        trainer.loggers = make_loggers(resolved.loggers, run.path)
+    elif built.logs_as_usual:
+        trainer.logger = usual_logger(run.path, start.step)
+    keep_in_order(trainer.loggers, run.path)
+    changed = changed_options(run.config(), resolved.config)
+    summary = RunSummary(run.path, Origin(config_hash(resolved.config), run.git_commit(), own_job(), changed))
+    ours = _callbacks(resolved, built, run, summary, initial, is_resumed=start.step > 0)
+    callbacks = [*trainer.callbacks, *ours]  # type: ignore[attr-defined]
+    trainer.callbacks = sorted(callbacks, key=lambda callback: isinstance(callback, Checkpoint))  # type: ignore[attr-defined]
+    return summary
+
+
+def _callbacks(
+    resolved: Resolved, built: Built, run: RunFolder, summary: RunSummary, initial: InitialWeights, *, is_resumed: bool
+) -> list[L.Callback]:
+    options = resolved.options
+    steps = StepCheckpoint(run.checkpoints, options.checkpoint_every_n_steps)
+    known_to = {*noted_ids(run.path)}
+    if is_resumed and run.has_curves:
+        known_to.add(TensorBoardLogger.__name__)
+    watching = {name: built.options[name] for name in MONITORING}
+    return [
+        *monitors(resolved.config, watching, summary, known_to=known_to),
+        Curve(run.path),
+        LoggerIds(run.path),
+        initial,
+        KeepConfig(identity(resolved.config), resolved.numerics.as_json()),
+        BestCheckpoint(run.checkpoints, options.best_by),
+        steps,  # after the other, and so knows what is the best
+        RunGuard(steps, timedelta(seconds=options.timeout_s)),
+    ]
+
+
+def _fit(resolved: Resolved, built: Built, start: Start, summary: RunSummary) -> None:
+    """Writes to the run folder from here on."""
+    run, trainer = RunFolder(start.folder), built.trainer
+
+    def claim() -> None:
+        with explained_exits(run.path):
+            run.claim(resolved.config, start.checkpoint)
+
+    agreed(trainer, claim)
+    if resolved.numerics.compiled:
+        compile_blocks(built.model.network)
+    resuming = f", going on from {start.checkpoint}" if start.checkpoint else ""
+    rank_zero_info(f"run folder {run.path}{resuming}")
+    with (
+        summary.closing(),
+        explained_exits(run.path),
+        unwrapped_errors(MisconfigurationException),  # of callbacks that find out late
+    ):
+        trainer.fit(built.model, datamodule=built.data, ckpt_path=start.checkpoint)
+    curves = any(isinstance(logger, TensorBoardLogger) for logger in trainer.loggers)
+    rank_zero_info(f"run folder {run.path}" + f": tensorboard --logdir {run.path}" * curves)
+
+
+def together(trainer: L.Trainer) -> AbstractContextManager[None]:
+    """What one process raises within the block, all do at its end. A collective, after ``agreed``."""
+    return ProcessGroup(trainer.global_rank, trainer.world_size).together()
+
+
+def check_checkpoint(model: PuzzleModule, path: str | None) -> None:
+    """Raises InputError on a checkpoint of another model before any data is made or opened."""
+    if path is not None:
+        model.on_load_checkpoint(read_checkpoint(Path(path)))
