@@ -8,17 +8,24 @@ import yaml
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.tensorboard.summary import hparams
 
-from genraven.metrics.table import SCORES
+from genraven.metrics.table import names_of
 
-SHARES = [f"val/{score.name}" for score in SCORES.values() if score.kind == "share" and score.higher_is_better]
 LOSSES = ("train/loss", "val/loss")
-CHARTS = {
-    "together": {
-        "scores": ["Multiline", [f"^{tag}$" for tag in SHARES]],
-        "training and validation loss": ["Multiline", [f"^{tag}$" for tag in LOSSES]],
+
+
+def shares() -> list[str]:
+    """The curves of the shares of which more is better."""
+    return [f"val/{name}" for name in names_of(lambda score: score.kind == "share" and bool(score.higher_is_better))]
+
+
+def charts() -> dict[str, dict[str, list[Any]]]:
+    """Of several curves each."""
+    return {
+        "together": {
+            "scores": ["Multiline", [f"^{tag}$" for tag in shares()]],
+            "training and validation loss": ["Multiline", [f"^{tag}$" for tag in LOSSES]],
+        }
     }
-}
-RESULTS = (*SHARES, "val/loss")
 
 
 def log_values(trainer: L.Trainer, values: dict[str, float]) -> None:
@@ -60,7 +67,9 @@ class TensorBoardOverview(L.Callback):
 
     def _lay_out(self, logger: TensorBoardLogger) -> None:
         writer, config = logger.experiment, yaml.safe_dump(self.config, sort_keys=False)
-        writer.add_custom_scalars(CHARTS)
+        writer.add_custom_scalars(charts())
         writer.add_text("config", "".join(f"    {line}\n" for line in config.splitlines()))  # Markdown's code
-        for summary in hparams(self.hyperparameters, dict.fromkeys(RESULTS, 0.0)):  # of the results it takes names only
+        for summary in hparams(
+            self.hyperparameters, dict.fromkeys((*shares(), "val/loss"), 0.0)
+        ):  # of the results it takes names only
             writer._get_file_writer().add_summary(summary)

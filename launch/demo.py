@@ -14,13 +14,12 @@ from datamodules.store import num_cpus
 from genraven.console import say
 from genraven.errors import InputError
 from genraven.files import appears_whole, writable_folder
-from genraven.metrics.table import label
+from genraven.metrics.table import label, names_of
 from genraven.report.evaluation import Evaluation
 from genraven.run_folder import RunFiles
 
 AT_ONCE = 2
 COLUMNS = 8
-SHOWN = ("completion", "c3", "novel_c3", "memorized_rows")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -84,17 +83,20 @@ def draw(path: Path) -> None:
 
 def comparison(runs: Sequence[Path]) -> str:
     """One table: each run's scores on test puzzles with their hits, counts and 95% intervals."""
+    shown = names_of(lambda score: score.in_demo)
     wide = max(map(len, ["run", *(path.name for path in runs)]))
-    lines = [f"{'run':{wide}}  " + "".join(f"{label(name):>34}" for name in SHOWN)]
+    lines = [f"{'run':{wide}}  " + "".join(f"{label(name):>34}" for name in shown)]
     for path in runs:
         metrics = Evaluation(RunFiles(path).evaluation).results()[-1]["metrics"]
-        lines.append(f"{path.name:{wide}}  " + "".join(f"{_cell(metrics.get(name)):>34}" for name in SHOWN))
+        lines.append(f"{path.name:{wide}}  " + "".join(f"{_cell(metrics.get(name)):>34}" for name in shown))
     return "\n".join([*lines, "hits of count, share, 95% Wilson interval; all puzzles new to the models"])
 
 
-def _cell(score: dict[str, Any] | None) -> str:
+def _cell(score: Any) -> str:
     if score is None:
         return "-"
+    if not isinstance(score, dict):
+        return f"{score:.3f}"
     low, high = score["interval95"]
     return f"{score['hits']} of {score['count']}: {score['value']:.3f} [{low:.3f}, {high:.3f}]"
 

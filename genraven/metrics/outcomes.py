@@ -11,6 +11,7 @@ from torch import Tensor
 
 from genraven.metrics.completion import asked_and_held
 from genraven.metrics.memorization import TrainingIndex, is_novel
+from genraven.metrics.table import COMPLETED, GENERATED, SCORES
 from genraven.puzzles.rules import row_rules, shared_rules
 
 Flags = NDArray[np.bool_]
@@ -24,10 +25,10 @@ class BatchOutcomes:
     """Number of the batch."""
     rules: NDArray[np.int64]
     """Of the completed puzzles that were asked for a rule."""
-    completion: Flags
-    """Of the same: does it hold?"""
+    completed: dict[str, Flags]
+    """Of the same: ``completion``, whether it holds, and what the table of scores says of each."""
     generated: dict[str, Flags]
-    """Of the generated puzzles: ``c3``, and ``novel_c3`` where there is a training set."""
+    """Of the generated puzzles: ``c3``, ``novel_c3`` where there is a training set, and what the table says of each."""
 
 
 def outcomes(
@@ -38,19 +39,26 @@ def outcomes(
     flags = {"c3": shared_rules(row_rules(generated)) != 0}
     if index is not None:
         flags["novel_c3"] = is_novel(generated, index)
-    return BatchOutcomes(
-        place,
-        rules[asked].cpu().numpy(),
-        held[asked].cpu().numpy(),
-        {name: found.cpu().numpy() for name, found in flags.items()},
-    )
+    of_completed = {"completion": held[asked]} | _of_each(COMPLETED, completed[asked])
+    flags |= _of_each(GENERATED, generated)
+    arrays = [{name: found.cpu().numpy() for name, found in part.items()} for part in (of_completed, flags)]
+    return BatchOutcomes(place, rules[asked].cpu().numpy(), *arrays)
+
+
+def _of_each(over: str, puzzles: Tensor) -> dict[str, Tensor]:
+    """(B,) bool of each share that the table counts by a function of ``puzzles`` (B, 3, 9, 9)."""
+    return {
+        name: score.of_each(puzzles)
+        for name, score in SCORES.items()
+        if score.of_each is not None and score.kind == "share" and score.counted_over == over
+    }
 
 
 def in_order(parts: list[BatchOutcomes]) -> dict[str, Flags]:
     """Outcomes (N,) by score: completed puzzles by rule and, within it, as they came; generated ones as drawn."""
     parts = sorted(parts, key=lambda part: part.place)
     by_rule = np.argsort(np.concatenate([part.rules for part in parts]), kind="stable")
-    found = {"completion": np.concatenate([part.completion for part in parts])[by_rule]}
+    found = {name: np.concatenate([part.completed[name] for part in parts])[by_rule] for name in parts[0].completed}
     for name in parts[0].generated:
         found[name] = np.concatenate([part.generated[name] for part in parts])
     return found

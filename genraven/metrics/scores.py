@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from genraven.metrics.completion import PanelCompletion
+from genraven.metrics.completion import PanelCompletion, asked_and_held
 from genraven.metrics.consistency import RuleConsistency
 from genraven.metrics.likelihood import Kind, Likelihood, MeanLikelihood
 from genraven.metrics.memorization import Memorization, TrainingIndex
 from genraven.metrics.rates import Correlation, Rate
+from genraven.metrics.table import COMPLETED, GENERATED, SCORES
 from genraven.metrics.variety import Variety
 from genraven.puzzles.spec import RULES
 
@@ -41,12 +42,34 @@ class MeanLoss(Metric):
         return (self.total / self.count).item()
 
 
+class ShareOf(Metric):
+    """The share of things that count, of all that are looked at."""
+
+    full_state_update = False
+    hits: Tensor
+    total: Tensor
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        for name in ("hits", "total"):
+            self.add_state(name, torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, flags: Tensor) -> None:
+        """Counts ``flags`` (B,) bool."""
+        self.hits += flags.sum()
+        self.total += len(flags)
+
+    def compute(self) -> Rate:
+        """Of all that were looked at, on all processes."""
+        return Rate(self.hits.clone(), self.total.clone())
+
+
 @dataclass
 class ScoreResults:
     """What ``Scores.compute`` gives. What was not counted is absent."""
 
     rates: dict[str, Rate] = field(default_factory=dict)
-    """c3, c2, any_valid, novel_c3, different_*, memorized_*, completion, completion_trained, completion_held_out."""
+    """By the names of the table: c3, c2, any_valid, novel_c3, different_*, memorized_*, completion, ..."""
     per_rule: dict[str, Rate] = field(default_factory=dict)
     """``c3`` and ``completion`` of each rule, (rules,)."""
     values: dict[str, float] = field(default_factory=dict)
@@ -106,6 +129,11 @@ class Scores:
         self._memorization = Memorization(index).to(device) if index is not None else None
         self._variety = Variety(index).to(device)
         self._likelihood = MeanLikelihood(*likelihood).to(device) if likelihood else None
+        self._of_each: dict[str, ShareOf | MeanLoss] = {
+            name: (ShareOf() if score.kind == "share" else MeanLoss()).to(device)
+            for name, score in SCORES.items()
+            if score.of_each is not None
+        }
 
     @property
     def counts_likelihood(self) -> bool:
@@ -127,10 +155,19 @@ class Scores:
         self._variety.update(puzzles)
         if self._memorization is not None:
             self._memorization.update(puzzles)
+        self._add_of_each(GENERATED, puzzles)
 
     def add_completed(self, puzzles: Tensor, rules: Tensor) -> None:
         """Counts completed ``puzzles`` (B, 3, 9, 9), made by ``rules`` (B,)."""
         self._completion.update(puzzles, rules)
+        if self._of_each:
+            self._add_of_each(COMPLETED, puzzles[asked_and_held(puzzles, rules)[0]])
+
+    def _add_of_each(self, over: str, puzzles: Tensor) -> None:
+        for name, metric in self._of_each.items():
+            score = SCORES[name]
+            if score.counted_over == over and score.of_each is not None:
+                metric.update(score.of_each(puzzles))
 
     def compute(self) -> ScoreResults:
         """The scores so far. A collective: every process must call it."""
@@ -146,6 +183,13 @@ class Scores:
                 results.per_rule[name] = result["per_rule"]
             if "entropy" in result and results.rates["c3"].hits:
                 results.values["rule_entropy_bits"] = result["entropy"].item()
+        for name, of_each in self._of_each.items():
+            if not _any_process_counted(of_each):
+                continue
+            if isinstance(found := of_each.compute(), Rate):
+                results.rates[name] = found
+            else:
+                results.values[name] = found
         if _any_process_counted(self._loss):
             results.values["loss"] = self._loss.compute()
         if self._likelihood is not None and _any_process_counted(self._likelihood):

@@ -3,14 +3,16 @@
 Needs no torch, so that the report and the command line read it at once.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Kind = Literal["share", "number"]
 GENERATED, ROWS, PANELS = "generated puzzles", "generated rows", "generated panels"
 COMPLETED, HELD_BACK = "completed puzzles", "evaluation puzzles"
 OF_A_PUZZLE = {ROWS: 3, PANELS: 9}
 """How many of them a puzzle has: they are alike, and count for fewer."""
+TRAINING_SET = "a training set"
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,11 @@ class Score:
         unit: of a number; empty where it has none.
         higher_is_better: None where neither way is.
         is_main: one of the few for charts and short tables.
+        in_status: has it a column in the table of ``genraven status``?
+        in_demo: has it one in the demo's?
+        needs: what a validation may lack that it cannot be told without; empty where every validation has it.
+        of_each: (B,) bool of a share, or float of a number, which is a mean, from generated or completed puzzles (B, 3,
+            9, 9) int8; None where a metric of ``genraven.metrics.scores`` counts it.
     """
 
     name: str
@@ -36,35 +43,65 @@ class Score:
     unit: str = ""
     higher_is_better: bool | None = True
     is_main: bool = False
+    in_status: bool = False
+    in_demo: bool = False
+    needs: str = ""
+    of_each: Callable[[Any], Any] | None = None
+
+    def __post_init__(self) -> None:
+        assert self.of_each is None or self.counted_over in (GENERATED, COMPLETED)
 
 
 SCORES: dict[str, Score] = {
     score.name: score
     for score in (
-        Score("completion", "completion", "the rule of the puzzle holds in the completed row", COMPLETED, is_main=True),
-        Score("completion_trained", "completion, trained rules", "the same, of rules trained on", COMPLETED),
-        Score("completion_held_out", "completion, held-out rules", "the same, of rules never trained on", COMPLETED),
-        Score("c3", "C3", "at least one rule is common to all three rows", GENERATED, is_main=True),
-        Score("novel_c3", "novel C3", "C3, and none of its rows is in the training set", GENERATED, is_main=True),
+        Score("completion", "completion", "the rule of the puzzle holds in the completed row", COMPLETED, is_main=True,
+              in_status=True, in_demo=True),
+        Score("completion_trained", "completion, trained rules", "the same, of rules trained on", COMPLETED,
+              needs="rules that are trained and scored"),
+        Score("completion_held_out", "completion, held-out rules", "the same, of rules never trained on", COMPLETED,
+              needs="rules that are held out and scored"),
+        Score("c3", "C3", "at least one rule is common to all three rows", GENERATED, is_main=True, in_status=True,
+              in_demo=True),
+        Score("novel_c3", "novel C3", "C3, and none of its rows is in the training set", GENERATED, is_main=True,
+              in_status=True, in_demo=True, needs=TRAINING_SET),
         Score("different_novel_c3", "different novel C3", "novel C3 of three different rows, each puzzle once",
-              GENERATED, is_main=True),
+              GENERATED, is_main=True, needs=TRAINING_SET),
         Score("different_puzzles", "different puzzles", "each once, up to the order of rows", GENERATED),
         Score("different_rows", "different rows", "each once", ROWS),
         Score("c2", "C2", "at least one rule is held by exactly two rows", GENERATED, higher_is_better=None),
         Score("any_valid", "AnyValid", "the row obeys some rule", ROWS),
         Score("memorized_puzzles", "memorised puzzles", "in the training set, its rows in any order", GENERATED,
-              higher_is_better=False),
-        Score("memorized_rows", "memorised rows", "in the training set", ROWS, higher_is_better=False),
-        Score("memorized_panels", "memorised panels", "in the training set", PANELS, higher_is_better=False),
-        Score("rule_entropy_bits", "entropy over rules", "of puzzles that have C3", GENERATED, "number", "bits"),
+              higher_is_better=False, needs=TRAINING_SET),
+        Score("memorized_rows", "memorised rows", "in the training set", ROWS, higher_is_better=False, in_demo=True,
+              needs=TRAINING_SET),
+        Score("memorized_panels", "memorised panels", "in the training set", PANELS, higher_is_better=False,
+              needs=TRAINING_SET),
+        Score("rule_entropy_bits", "entropy over rules", "of puzzles that have C3", GENERATED, "number", "bits",
+              needs="puzzles with C3"),
         Score("loss", "loss", "of the method's own kind", HELD_BACK, "number", higher_is_better=False),
         Score("nats_per_cell", "negative log-likelihood", "exact, or a bound from above", HELD_BACK, "number",
-              "nats per cell", higher_is_better=False),
+              "nats per cell", higher_is_better=False, needs="a method with a likelihood"),
     )
 }  # fmt: skip
-"""In the order in which they are shown."""
+"""In the order in which they are shown. A new one is an entry, also of a plugin: with ``of_each`` it is counted, kept,
+offered and shown wherever the others are.
+"""
 
-MAIN = tuple(score.name for score in SCORES.values() if score.is_main)
+
+def names_of(chosen: Callable[[Score], bool]) -> tuple[str, ...]:
+    """The scores that are ``chosen``, in the order of the table as it is now."""
+    return tuple(name for name, score in SCORES.items() if chosen(score))
+
+
+def main_names() -> tuple[str, ...]:
+    """The few for charts and short tables."""
+    return names_of(lambda score: score.is_main)
+
+
+def comparable() -> tuple[str, ...]:
+    """Scores by which one checkpoint is better than another, that validations have, of a stream or of a set."""
+    return names_of(lambda score: score.higher_is_better is not None and score.needs in ("", TRAINING_SET))
 
 
 def direction(name: str) -> int:

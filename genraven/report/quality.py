@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from genraven.metrics.intervals import Interval
-from genraven.metrics.table import MAIN, label
+from genraven.metrics.table import label, main_names
 from genraven.networks.prior import GENERAL
 from genraven.report import figures
 from genraven.report.collapse import collapses
@@ -35,7 +35,7 @@ def count(number: float | None) -> str:
 
 def main_and(asked: str) -> tuple[str, ...]:
     """The main scores, and the one that is asked for."""
-    return tuple(dict.fromkeys([*MAIN, asked]))
+    return tuple(dict.fromkeys([*main_names(), asked]))
 
 
 def main_scores(results: Iterable[Result], asked: str) -> tuple[str, ...]:
@@ -103,13 +103,15 @@ def _in_all(point: Point) -> int | None:
 
 def num_runs(point: Point) -> str:
     """How many there are, and how many have a main score that not all have."""
-    having = {metric: len(found.runs) for metric in MAIN if (found := point.having(metric))}
+    having = {metric: len(found.runs) for metric in main_names() if (found := point.having(metric))}
     fewer = [f"{label(metric)} of {num}" for metric, num in having.items() if num < len(point.runs)]
     return ", ".join([str(len(point.runs)), *fewer])
 
 
 def _puzzles(point: Point) -> str:
-    counts = {share.count for result in point.results for metric in MAIN if (share := result.scores.get(metric))}
+    counts = {
+        share.count for result in point.results for metric in main_names() if (share := result.scores.get(metric))
+    }
     return " / ".join(f"{number:,}" for number in sorted(counts)) + (" each" if len(point.runs) > 1 else "")
 
 

@@ -14,6 +14,7 @@ from genraven.console import say
 from genraven.errors import InputError
 from genraven.escaping import plain
 from genraven.locks import holder, is_free
+from genraven.metrics.table import label, names_of
 from genraven.networks.prior import prior_by_name
 from genraven.process import is_alive
 from genraven.run_folder import RunFiles, is_run, read_note, read_summary
@@ -22,8 +23,6 @@ from launch.schedulers.scheduler import Jobs
 
 DEPTH = 4  # of folders within folders
 SILENT_AFTER_S = 900
-COLUMNS = ("run", "state", "prior", "step", "C3", "completion", "puzzles/s", "left", "message")
-NUMBERS = {"step", "C3", "completion", "puzzles/s", "left"}
 IN_QUEUE = {"pending": "queued", "configuring": "queued", "completing": "ending"}
 
 
@@ -155,19 +154,32 @@ def named_runs(folder: Path) -> dict[str, Path]:
     return runs
 
 
+def scores() -> tuple[str, ...]:
+    """Those that have a column."""
+    return names_of(lambda score: score.in_status)
+
+
+def columns() -> tuple[str, ...]:
+    """The headings."""
+    return ("run", "state", "prior", "step", *map(label, scores()), "puzzles/s", "left", "message")
+
+
+def numbers() -> set[str]:
+    """The columns that stand to the right."""
+    return {"step", *map(label, scores()), "puzzles/s", "left"}
+
+
 def row(name: str, status: RunStatus) -> tuple[str, ...]:
     """The cells of one run; empty where nothing is known."""
     summary, metrics = status.summary, status.summary.get("metrics") or {}
     step, most = summary.get("step"), summary.get("max_steps") or -1
-    completion = metrics.get("val/completion", metrics.get("val/completion_trained"))
     speed, left = summary.get("puzzles_per_s"), summary.get("time_left_s") if status.state == "running" else None
     return (
         plain(name),
         status.state,
         summary.get("prior") or (prior_by_name(summary["network"]) if "network" in summary else ""),
         "" if step is None else f"{step}/{most}" if most > 0 else str(step),
-        _rate(metrics.get("val/c3")),
-        _rate(completion),
+        *(_rate(metrics.get(f"val/{name}", metrics.get(f"val/{name}_trained"))) for name in scores()),
         "" if speed is None else f"{speed:.0f}",
         "" if left is None else _span(left),
         status.message,
@@ -188,12 +200,13 @@ def _span(duration_s: float) -> str:
 
 def table(rows: list[tuple[str, ...]]) -> str:
     """``rows`` under their headings, numbers to the right."""
-    all_rows = [COLUMNS, *rows]
-    widths = [max(len(cells[i]) for cells in all_rows) for i in range(len(COLUMNS))]
+    headings, right = columns(), numbers()
+    all_rows = [headings, *rows]
+    widths = [max(len(cells[i]) for cells in all_rows) for i in range(len(headings))]
     return "\n".join(
         "  ".join(
-            cell.rjust(width) if column in NUMBERS else cell.ljust(width)
-            for cell, width, column in zip(cells, widths, COLUMNS, strict=True)
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for cell, width, column in zip(cells, widths, headings, strict=True)
         ).rstrip()
         for cells in all_rows
     )
@@ -219,4 +232,4 @@ def status(options: argparse.Namespace) -> None:
         raise InputError(f"expected --watch of 1 second or more, got {options.watch:g}.")
     from launch.runs.live import watch  # rich takes its time to import
 
-    watch(lambda: rows(options.folder), options.watch, columns=COLUMNS, numbers=NUMBERS)
+    watch(lambda: rows(options.folder), options.watch, columns=columns(), numbers=numbers())

@@ -21,7 +21,7 @@ from genraven.errors import InputError
 from genraven.files import writable_folder
 from genraven.metrics.outcomes import BatchOutcomes, Flags, in_order, outcomes
 from genraven.metrics.scores import ScoreResults, Scores
-from genraven.metrics.table import MAIN
+from genraven.metrics.table import main_names
 from genraven.puzzles.corrupt import Corruption, corrupt
 from genraven.puzzles.spec import NUM_CELLS, RULES
 from genraven.report.evaluation import Evaluation, pack_hits
@@ -297,11 +297,11 @@ def overview(rows: list[tuple[str, dict[str, Any]]]) -> str:
     width = max(len(name) for name, _ in rows)
     ways = [_differences([result["sampling"] for _, result in rows], result["sampling"]) for _, result in rows]
     wide = max(map(len, [*ways, "sampling"]))
-    titles = "".join(f"{name:>24}" for name in MAIN)
+    titles = "".join(f"{name:>24}" for name in main_names())
     lines = [f"{'run':{width}}  {'step':>8}  {'sampling':{wide}}{titles}{'of':>7}{'seconds':>9}"]
     for (name, result), way in zip(rows, ways, strict=True):
         metrics = result["metrics"]
-        cells = "".join(f"{_with_interval(metrics.get(metric)):>24}" for metric in MAIN)
+        cells = "".join(f"{_with_interval(metrics.get(metric)):>24}" for metric in main_names())
         count = (metrics.get("c3") or {}).get("count", "")
         seconds = result["seconds"]["all"]
         lines.append(f"{name:{width}}  {result['step']:8d}  {way:{wide}}{cells}{count:>7}{seconds:9.1f}")

@@ -1,7 +1,7 @@
 """Options of the training commands beside Lightning's: what they are, and what is refused of all of them."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder
@@ -9,8 +9,9 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from datamodules import GenRAVENDataModule
 from datamodules.sources import can_leave_gaps, content_digest
-from genraven.errors import InputError
+from genraven.errors import InputError, shown, suggestion
 from genraven.formats.read import open_puzzles
+from genraven.metrics.table import SCORES, TRAINING_SET, comparable
 from genraven.networks.prior import Prior
 from genraven.paths import user_path
 from genraven.puzzles.corrupt import Corruption
@@ -23,7 +24,6 @@ PATHS = ("run_dir", "init_from", "ckpt_path", "data.source", "data.eval_source",
 READS_UNKNOWN = "model.init_args.network.init_args.reads_unknown"
 OF_IDENTITY = ("init_from", "ckpt_path", "data.source")
 """Those that have to mean the same from another folder."""
-BestBy = Literal["completion", "c3", "novel_c3", "loss"]
 FINDERS = {
     LearningRateFinder: "--model.optimizer.lr",
     BatchSizeFinder: "--data.global_batch_size and --max_batch_per_device",
@@ -40,8 +40,8 @@ def add_options(parser: LightningArgumentParser) -> None:
     parser.add_argument("--init_from", "--init-from", type=str | None, default=None, help="Run folder, checkpoint "
                         "or exported model to begin with the (averaged) weights of, at step 0.")  # fmt: skip
     parser.add_argument("--checkpoint_every_n_steps", type=int, default=1000, help="Steps between checkpoints.")
-    parser.add_argument("--best_by", type=BestBy, default="completion", help="Score of the validation puzzles by which "
-                        f"{BEST} is chosen: that of what the model is for.")  # fmt: skip
+    parser.add_argument("--best_by", type=str, default="completion", help="Score of the validation puzzles by which "
+                        f"{BEST} is chosen, that of what the model is for: {', '.join(comparable())}.")  # fmt: skip
     parser.add_argument("--max_batch_per_device", type=int | None, default=None, help="Puzzles that fit on a device"
                         " at once: as few batches as that allows are accumulated; null accumulates none. "
                         "trainer.accumulate_grad_batches above 1 sets them by hand.")  # fmt: skip
@@ -67,6 +67,7 @@ def settle_options(options: Any) -> None:
         if options.get(name):
             path = user_path(options[name])
             options[name] = str(path.absolute() if name in OF_IDENTITY else path)
+    _check_known(options.best_by)
     _check_dependences(options)
     data = options.data
     if data.source and data.source_sha256 is None and Path(data.source).exists():  # else the data module complains
@@ -120,10 +121,12 @@ def check_gaps(model: PuzzleModule, data: GenRAVENDataModule) -> None:
 
 
 def check_best_by(score: str, data: GenRAVENDataModule) -> None:
-    """Raises InputError where ``data`` cannot tell a ``score``."""
-    if score == "novel_c3" and data.is_stream:
-        raise InputError("expected --best_by completion, c3 or loss with an endless stream, got novel_c3: nothing is "
-                         "seen twice.")  # fmt: skip
+    """Raises InputError where ``data`` cannot tell a ``score``, or no validation can."""
+    _check_known(score)
+    if data.is_stream and SCORES[score].needs == TRAINING_SET:
+        others = [name for name in comparable() if not SCORES[name].needs]
+        raise InputError(f"expected --best_by {', '.join(others[:-1])} or {others[-1]} with an endless stream, got "
+                         f"{score}: nothing is seen twice.")  # fmt: skip
 
 
 def check_callbacks(trainer: L.Trainer) -> None:
@@ -141,3 +144,11 @@ def check_strategy(trainer: L.Trainer) -> None:
         raise InputError(f"expected a strategy whose checkpoints are one file each, got {name}, which writes folders "
                          "of shards: use trainer.strategy ddp, or set its state_dict_type to full or its "
                          "save_distributed_checkpoint to false, where it has one.")  # fmt: skip
+
+
+def _check_known(score: str) -> None:
+    """Raises InputError where the best checkpoint cannot be told by a ``score``."""
+    known = comparable()
+    if score not in known:
+        hint = suggestion(score, known, "choose one of those.")
+        raise InputError(f"expected --best_by to be one of {', '.join(known)}, got {shown(score)}: {hint}")

@@ -22,7 +22,7 @@ from genraven.process import process_note
 from genraven.run_folder import RunFiles
 from launch.cli import main
 from launch.runs.folder import RunFolder
-from launch.runs.status import COLUMNS, named_runs, read_status
+from launch.runs.status import columns, named_runs, read_status
 from launch.schedulers.scheduler import QueuedJob
 
 ROOT = Path(__file__).parents[2]
@@ -148,8 +148,8 @@ def test_table(tmp_path: Path, fake_slurm: Callable[..., Path], capsys: pytest.C
     (tmp_path / "grid" / "jobs" / "1" / "code").mkdir(parents=True)
     assert main(["status", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == list(COLUMNS)
-    assert lines[1].split() == ["b", "running", "50/200", "0.123", "0.500", "123", "1d", "2h", "job", "4"]
+    assert lines[0].split() == " ".join(columns()).split()
+    assert lines[1].split() == ["b", "running", "50/200", "0.500", "0.123", "123", "1d", "2h", "job", "4"]
     assert lines[2].split() == ["grid/a", "failed", "general", "3", "disk", "full"]
     assert lines[3].split() == ["grid/old", "finished", "structured", "3"]
     assert len(lines) == 4

@@ -164,7 +164,7 @@ def test_the_arithmetic_is_printed_and_validation_counts_steps(
         (["--trainer.num_nodes", "2"], "a process on each of 2 nodes"),
         (["--trainer.max_steps", "-1", "--model.schedule", "linear"], "trainer.max_steps with a linear schedule"),
         (["--trainer.max_steps", "-1", "--data.samples_per_rule", "null"], "trainer.max_steps with an endless stream"),
-        (["--best_by", "novel_c3", "--data.samples_per_rule", "null"], "--best_by completion, c3 or loss"),
+        (["--best_by", "novel_c3", "--data.samples_per_rule", "null"], "or loss with an endless stream, got novel_c3"),
         (["--best_by", "colour"], "best_by"),
     ],
 )
