@@ -31,7 +31,7 @@ from genraven.puzzles import layout
 from genraven.puzzles.masks import known_within, last_panel_mask, without
 from genraven.puzzles.spec import EMPTY, GRID, NUM_ATTRIBUTES, NUM_ROWS, TOKENS_PER_PUZZLE
 
-ARCHITECTURES = {"Transformer": "GPT-2", "RelationalAR": "Relational AR"}
+ARCHITECTURES = {"Transformer": "GPT-2", "RelationalAR": "Relational AR", "AxialTransformer": "Axial AR"}
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Autoregressive(Method):
         self.masked_share = masked_share
 
     def architecture(self, network: nn.Module) -> str:
-        """``GPT-2``, ``Mamba`` or ``Relational AR``."""
+        """``GPT-2``, ``Mamba``, ``Relational AR`` or ``Axial AR``."""
         name = type(network).__name__
         return ARCHITECTURES.get(name, name)
 

@@ -36,6 +36,7 @@ from genraven.puzzles import layout
 from genraven.puzzles.masks import NUM_DRAWS, known_within, random_masks
 from genraven.puzzles.spec import EMPTY, NUM_STATES, TOKENS_PER_PUZZLE
 
+ARCHITECTURES = {"RelationalMasked": "Relational MDM", "AxialMasked": "Axial MDM"}
 READ_AT = (0.1, 0.3, 0.5)
 NUM_READ = 2  # orders in which the probability of what was written is read
 
@@ -98,8 +99,8 @@ class MaskedDiffusion(Method):
         self.masked_share, self.training_spacing = masked_share, training_spacing
 
     def architecture(self, network: nn.Module) -> str:
-        """``MDM``, a masked diffusion model, or ``Relational MDM``."""
-        return "Relational MDM" if type(network).__name__ == "RelationalMasked" else "MDM"
+        """``MDM``, a masked diffusion model, ``Relational MDM`` or ``Axial MDM``."""
+        return ARCHITECTURES.get(type(network).__name__, "MDM")
 
     def check_network(self, network: nn.Module) -> None:
         """Raises InputError unless it reads masked cells."""

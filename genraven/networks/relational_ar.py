@@ -203,7 +203,7 @@ class RelationalAR(NextCellNetwork):
     def _alone(self, context: Context, seen: Tensor, cells: slice = slice(None)) -> tuple[Tensor, Tensor]:
         """(N, K, J) logits of *filled* and (N, K, J, S, V) log-probabilities of values, each role taken as it is."""
         hidden = self._hidden(context, seen, cells)
-        filled = self.writer.filled_alone(hidden, context, 0.0, cells)
+        filled = self.writer.filled_alone(hidden, context, cells)
         return filled, self.writer.values_of(hidden, context, seen)
 
     def _third(self, context: Context, seen: Tensor, cells: slice = slice(None)) -> tuple[Tensor, Tensor]:
@@ -213,7 +213,7 @@ class RelationalAR(NextCellNetwork):
         if context.carrier is None:
             return self._alone(context, seen, cells)
         hidden = self._hidden(context, seen, cells)
-        filled = self.writer.filled_by_carrier(hidden, context, 0.0, cells)
+        filled = self.writer.filled_by_carrier(hidden, context, cells)
         return filled, self.writer.values_of(hidden, context, seen)
 
     # Of each next cell -------------------------------------------------------------------------------------------

@@ -98,11 +98,11 @@ class Around(nn.Module):
         num_open = is_open.sum(-1)[:, roles].unsqueeze(-1)
         hidden = self.writer.hidden(context, seen, num_open.unsqueeze(-1) * 0.25, num_open, everywhere)
         values = self.writer.values_of(hidden, context, seen).squeeze(2)  # N, K, S, V
-        extra = self.layout(torch.cat([is_open, filled], -1)).unsqueeze(2) + self.writer.cell.to(codes)  # N, 3, J, O
+        layout = self.layout(torch.cat([is_open, filled], -1))  # N, 3, O
         if context.carrier is None:
-            logits = self.writer.filled_alone(hidden, context, extra, everywhere)
+            logits = self.writer.filled_alone(hidden, context, everywhere, layout)
             return Marginals(logits.reshape(batch, -1), values.reshape(batch, -1, *values.shape[2:]), None, None)
-        logits = self.writer.filled_by_carrier(hidden, context, extra, everywhere)
+        logits = self.writer.filled_by_carrier(hidden, context, everywhere, layout)
         carrying, plain = (part.reshape(batch, -1, *values.shape[2:]) for part in values.chunk(2, 1))
         weights = context.carrier.reshape(batch, -1, logits.shape[-1])
         return Marginals(logits.reshape(batch, -1, logits.shape[-1]), plain, carrying, weights)

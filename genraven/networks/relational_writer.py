@@ -163,35 +163,38 @@ class Writer(nn.Module):
         bias, place, number = self.filled_out(F.relu(x)).float().unbind(-1)
         return bias + place * by_place + number * by_number
 
-    def filled_alone(self, hidden: Hidden, context: Context, extra: Tensor | float, cells: slice) -> Tensor:
+    def _of_all(self, states: Tensor, cells: slice, layout: Tensor | None) -> Tensor:
+        """(N, K, J, O) what the ``states`` (N, K, J or 1, A, W) of all attributes say of whether a cell is filled."""
+        whole = states.flatten(-2) @ self.filled.flatten(0, 1).to(states) + self.filled_bias.to(states)
+        if layout is not None:
+            whole = whole + layout.unsqueeze(2)
+        return whole if self.by_cell else whole + self.cell[cells].to(whole)
+
+    def filled_alone(self, hidden: Hidden, context: Context, cells: slice, layout: Tensor | None = None) -> Tensor:
         """(N, K, J) float32 logits of *filled*, where each role is taken as it is.
 
         Args:
             hidden, context: as in ``hidden``.
-            extra: added to what is summed over the attributes, (N, K, J, O).
             cells: the places of the J cells.
+            layout: (N, K, O) what is known of where the panel's objects stand; None for nothing.
         """
-        states = hidden.states
-        whole = states.flatten(-2) @ self.filled.flatten(0, 1).to(states) + self.filled_bias.to(states)
-        return self._is_filled(whole + extra, self._by_place(context, cells), log_odds(hidden.objects, hidden.left))
+        whole = self._of_all(hidden.states, cells, layout)
+        return self._is_filled(whole, self._by_place(context, cells), log_odds(hidden.objects, hidden.left))
 
-    def filled_by_carrier(self, hidden: Hidden, context: Context, extra: Tensor | float, cells: slice) -> Tensor:
+    def filled_by_carrier(self, hidden: Hidden, context: Context, cells: slice, layout: Tensor | None = None) -> Tensor:
         """(N, P, J, A) float32 logits of *filled* under each hypothesis.
 
         Args:
             hidden, context: of the roles that carry the rule and then of those that do not, (N, 2 P, ...).
-            extra, cells: as in ``filled_alone``, of P panels.
+            cells, layout: as in ``filled_alone``, of P panels.
         """
         carries, others = hidden.states.chunk(2, 1)
-        weight = self.filled.to(others)
-        whole = others.flatten(-2) @ weight.flatten(0, 1) + self.filled_bias.to(others)
-        change = (carries - others).movedim(-2, 0).flatten(1, 3) @ weight  # A, N P J, O
+        whole = self._of_all(others, cells, layout)
+        change = (carries - others).movedim(-2, 0).flatten(1, 3) @ self.filled.to(others)  # A, N P J, O
         change = change.unflatten(1, others.shape[:3]).movedim(0, -2)
-        if not isinstance(extra, float):
-            extra = extra.unsqueeze(-2)
         carry, other = self._by_place(context, cells).chunk(2, 1)
         places = torch.stack([*([other] * (self.num_symbols + 1)), carry], -1)
-        return self._is_filled(whole.unsqueeze(-2) + extra + change, places, self._by_number(hidden))
+        return self._is_filled(whole.unsqueeze(-2) + change, places, self._by_number(hidden))
 
     def _by_number(self, hidden: Hidden) -> Tensor:
         """(N, P, J, A) logits of *filled* by the number of objects, under each hypothesis of what carries the rule."""

@@ -22,6 +22,7 @@ from genraven.methods.gaussian.process import Process
 from genraven.methods.gaussian.samplers import SAMPLERS
 from genraven.methods.masked import MaskedDiffusion, MaskedSampling
 from genraven.methods.method import Method, all_methods
+from genraven.networks.axial import AxialMasked, AxialTransformer
 from genraven.networks.dit import DiT
 from genraven.networks.mamba import Mamba
 from genraven.networks.relational_ar import RelationalAR
@@ -52,9 +53,14 @@ def cells(**sampling: Any) -> PuzzleModule:
     return AutoregressiveModule(network, Autoregressive(sampling=AutoregressiveSampling(**sampling)))
 
 
+AXIAL: dict[str, Any] = {"width": 36, "depth": 2, "num_heads": 3, "num_labels": NUM_RULES}
 RELATIONAL = {"num_labels": NUM_RULES}
 MODELS: dict[str, Callable[[], PuzzleModule]] = {
     "gpt2": cells,
+    "axial": lambda: AutoregressiveModule(AxialTransformer(**AXIAL), Autoregressive()),
+    "axial masked": lambda: DiffusionModule(
+        AxialMasked(**AXIAL), MaskedDiffusion(sampling=MaskedSampling(num_steps=7, guidance_scale=2.0))
+    ),
     "relational": lambda: AutoregressiveModule(RelationalAR(**RELATIONAL), Autoregressive()),
     "relational masked": lambda: DiffusionModule(
         RelationalMasked(**RELATIONAL), MaskedDiffusion(sampling=MaskedSampling(num_steps=7, guidance_scale=2.0))
@@ -90,7 +96,7 @@ def seen_by(module: PuzzleModule, work: Callable[[], object]) -> float:
         with FlopCounterMode(display=False) as count:
             work()
         return count.get_total_flops() / whole.forward
-    if isinstance(network, Transformer | Mamba):
+    if isinstance(network, AxialTransformer | Transformer | Mamba):
         trunk = network.trunk
 
         def positions(x: torch.Tensor, cache: Any) -> torch.Tensor:

@@ -16,6 +16,7 @@ from genraven.methods.gaussian.ddpm import Ddpm
 from genraven.methods.gaussian.edm import Edm
 from genraven.methods.gaussian.flow import Flow
 from genraven.methods.masked import MaskedDiffusion, MaskedSampling
+from genraven.networks.axial import AxialTransformer
 from genraven.networks.bidirectional import BidirectionalTransformer
 from genraven.networks.compiling import compile_blocks
 from genraven.networks.dit import DiT
@@ -34,6 +35,7 @@ TIMES = torch.tensor([0.2, 0.8])
 SMALL: dict[str, Any] = {"width": 16, "hidden": 24, "writer": 12, "occupancy": 8, "num_heads": 2}
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[Tensor, ...]]] = {
     "gpt2": (lambda: Transformer(width=24, depth=3, num_heads=2), (CELLS,)),
+    "axial": (lambda: AxialTransformer(width=36, depth=3, num_heads=3), (CELLS,)),
     "mamba": (lambda: Mamba(width=24, depth=3, state_size=4), (CELLS,)),
     "mdm": (lambda: BidirectionalTransformer(width=24, depth=3, num_heads=2), (ALL_CELLS, ALL_CELLS[..., 0] > 3)),
     "dit": (lambda: DiT(width=24, depth=3, num_heads=2), (PICTURES, TIMES)),
