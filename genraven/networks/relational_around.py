@@ -76,7 +76,7 @@ class Around(nn.Module):
             width=width, hidden=writer, occupancy=occupancy, symbols=symbols, num_cells=shape[2],
             num_values=self.num_values, num_features=1, by_cell=False, **switches,
         )  # fmt: skip
-        self.layout = nn.Linear(2 * shape[2], occupancy)
+        self.layout = nn.Linear(2 * shape[2], occupancy, bias=False)  # the writer has one
 
     def forward(
         self, codes: Tensor, is_open: Tensor, filled: Tensor, labels: Tensor | None

@@ -1,5 +1,6 @@
 """The relational network of masked cells reads what is known, and nothing else."""
 
+import itertools
 from typing import Any
 
 import pytest
@@ -119,3 +120,15 @@ def test_sizes_that_do_not_fit(settings: dict[str, Any], says: str) -> None:
     with pytest.raises(InputError, match=says) as caught:
         RelationalMasked(**(SIZE | settings))
     assert "\n" not in str(caught.value)
+
+
+def test_no_two_parameters_do_the_same() -> None:
+    """Else one is too many, and torch 2.13's CPU compiler fails on the two equal sums over cells of their gradients."""
+    torch.manual_seed(0)
+    network = RelationalMasked(width=16, hidden=24, writer=12, occupancy=8, num_heads=2)
+    cells = torch.stack([torch.randint(0, n, (4, 81)) for n in (8, 11, 11)], -1)
+    masked = torch.rand(4, 81) < 0.5
+    network.training_losses(cells, masked, masked, None).sum().backward()
+    gradients = [(name, p.grad) for name, p in network.named_parameters() if p.grad is not None and bool(p.grad.any())]
+    for (name, one), (_, other) in itertools.combinations(gradients, 2):
+        assert one.shape != other.shape or not torch.allclose(one, other, rtol=1e-4), name
