@@ -17,6 +17,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zer
 from callbacks.facts import device_name, hosts, plain_numbers
 from callbacks.stopping import is_cut, is_released, stopped_for_good
 from genraven.errors import InputError
+from genraven.escaping import plain
 from genraven.files import appears_whole
 from genraven.process import process_note
 from genraven.puzzles.spec import RULES
@@ -153,7 +154,10 @@ class RunSummary(L.Callback):
         self._reporters = [callback for callback in trainer.callbacks if isinstance(callback, Reporter)]  # type: ignore[attr-defined]
         if self._stays_stopped(earlier):
             self._stopped, trainer.should_stop = earlier["stopped"], True
-        self._facts = self._describe(trainer, pl_module)
+        facts = self._describe(trainer, pl_module)
+        if trainer.global_step:
+            check_same_rules(earlier, facts)
+        self._facts = facts
         self._facts["metrics"] = earlier.get("metrics", {}) if trainer.global_step else {}
         self._facts["restarts"] = self._restarts(earlier, trainer)
         self._write()
@@ -278,6 +282,17 @@ class RunSummary(L.Callback):
         if not facts and self.path.exists():
             rank_zero_warn(f"{self.path} is torn, and passed over: what it said of earlier starts is lost.")
         return facts
+
+
+def check_same_rules(earlier: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raises InputError where words such as ``all`` stand for other rules than when the run began."""
+    for name in ("trained", "held_out"):
+        before, after = earlier.get(name), now.get(name)
+        if isinstance(before, list) and isinstance(after, list) and before != after:
+            other = ", ".join(map(plain, sorted({*map(str, before)} ^ {*map(str, after)})))
+            raise InputError(f"expected the rules that were {name.replace('_', ' ')} when the run began, got others by "
+                             f"now ({other}): name them in data.rules and data.held_out, of which `study` are its "
+                             "40.")  # fmt: skip
 
 
 def _state_of(error: BaseException) -> tuple[str, str]:

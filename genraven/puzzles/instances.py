@@ -74,8 +74,10 @@ Where two relations have the same third set, it is the older one's; nowhere is i
 
 def _of_kind(attribute: Attribute, kind: Mapping[Relation, Any]) -> tuple[Relation, ...]:
     """The relations on ``attribute`` that ``kind`` defines, in the order of their ids."""
+    of_all: list[Mapping[Relation, Any]] = [SINGLETON, LOGICAL]
+    kinds = {"number": of_all[:1], "position": of_all[1:]}.get(attribute, of_all)
     for relation in RELATIONS[attribute]:
-        assert relation in SINGLETON or relation in LOGICAL, f"{relation} of {attribute} is not defined"
+        assert any(relation in defined for defined in kinds), f"{relation} of {attribute} is not defined"
     return tuple(relation for relation in RELATIONS[attribute] if relation in kind)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from genraven.errors import InputError
 from genraven.escaping import plain
-from genraven.puzzles.spec import RULES, resolve_rules, split_rules
+from genraven.puzzles.spec import NUM_STUDY_RULES, RULES, resolve_rules, split_rules
 from genraven.report.runs import Json
 from genraven.run_folder import is_number
 
@@ -74,15 +74,27 @@ def examples_per_rule(options: Json, facts: Json, of_stream: float | None) -> in
 
 
 def _learned(options: Json, facts: Json) -> tuple[Any, Any]:
-    """Rules trained on and held out, by name: of the config, which runs that were never started have, too."""
+    """Rules trained on and held out, by name: of the config, which runs that were never started have, too.
+
+    Rules beside the study's count where the run noted them: ``all`` was fewer before they were added.
+    """
     rules, held_out = options.get("data.rules"), options.get("data.held_out")
     if rules is None:
         return facts.get("trained"), facts.get("held_out")
     try:
-        trained, apart = split_rules(rules, held_out or "none")
+        learned = split_rules(rules, held_out or "none")
     except (InputError, TypeError, ValueError):
         return rules, held_out
-    return [RULES[rule].name for rule in trained], [RULES[rule].name for rule in apart]
+    noted = (facts.get("trained"), facts.get("held_out"))
+    trained, apart = (
+        [
+            RULES[rule].name
+            for rule in ids
+            if rule < NUM_STUDY_RULES or not isinstance(names, list) or RULES[rule].name in names
+        ]
+        for ids, names in zip(learned, noted, strict=True)
+    )
+    return trained, apart
 
 
 def _rule_names(rules: Any) -> Any:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from callbacks import RunSummary
-from callbacks.summary import UNKNOWN_END, Origin, _state_of
+from callbacks.summary import UNKNOWN_END, Origin, _state_of, check_same_rules
 from datamodules.batches import Batch
 from genraven.errors import InputError
 from genraven.signals import Preempted
@@ -65,6 +65,14 @@ def start(folder: Path, error: BaseException | None = None, job: str | None = No
 
 def read(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "summary.json").read_text())
+
+
+def test_rules_that_came_since_a_run_began_are_not_taken_up() -> None:
+    began = {"trained": ["color.xor"], "held_out": []}
+    for same in (began, {}, {"trained": None, "held_out": None}):
+        check_same_rules(same, began)
+    with pytest.raises(InputError, match=r"that were trained when .* got others by now \(color.progression\+3\): name"):
+        check_same_rules(began, began | {"trained": ["color.xor", "color.progression+3"]})
 
 
 def test_a_finished_run(tmp_path: Path) -> None:
