@@ -4,7 +4,7 @@ B batch, L = 81 cells, A attributes. Symbols are the network's integers: an attr
 (``separate`` head), or the state of the whole cell (``joint`` head).
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,6 +15,30 @@ from genraven.networks.cells import CellNetwork
 from genraven.networks.compiling import stay, whole_step
 from genraven.puzzles import layout
 from genraven.puzzles.spec import EMPTY
+
+
+class AtWork(NamedTuple):
+    """What a step of decoding reads, and all but the draws changes in place."""
+
+    tokens: Tensor
+    """(B, L, A) int8."""
+    open_cells: Tensor
+    """(B, L) bool: those that are written."""
+    uniform: Tensor
+    """(B, L, number of heads) draws on [0, 1)."""
+    place: Tensor
+    """(1,) int64: the cell to write next."""
+    logits: Tensor
+    """(B, sum of head_sizes) of that cell."""
+
+
+class Softmax(NamedTuple):
+    """How symbols are drawn by logits."""
+
+    temperature: float = 1.0
+    """0 takes the likeliest symbol."""
+    top_k: int | None = None
+    """Only so many likeliest symbols of a head may be drawn; None for all."""
 
 
 def to_symbols(tokens: Tensor, head_sizes: tuple[int, ...]) -> Tensor:
@@ -138,48 +162,30 @@ def decode(
         return tokens
     cache = network.new_cache(len(tokens))
     logits = network(tokens[:, :first].long() + 1, labels, cache, last_only=True)[:, -1].clone()
-    place = torch.full((1,), first, device=tokens.device)
-    at_work = tokens, open_cells, uniform, place, logits
+    at_work = AtWork(tokens, open_cells, uniform, torch.full((1,), first, device=tokens.device), logits)
+    softmax = Softmax(temperature, top_k)
     step = whole_step(_write_and_read, network)
     if step is not None:
         stay(*at_work, *cache.fix_shapes())
     for _ in range(first, tokens.shape[1] - 1):
-        (step or _write_and_read)(network, cache, *at_work, temperature, top_k)
-    _write(network.head_sizes, *at_work, temperature, top_k)
+        (step or _write_and_read)(network, cache, at_work, softmax)
+    _write(network.head_sizes, at_work, softmax)
     return tokens
 
 
-def _write(
-    head_sizes: tuple[int, ...],
-    tokens: Tensor,
-    open_cells: Tensor,
-    uniform: Tensor,
-    place: Tensor,
-    logits: Tensor,
-    temperature: float,
-    top_k: int | None,
-) -> None:
-    """Writes the cells at ``place`` (1,) int64 that are open, as ``logits`` (B, sum of head_sizes) have them."""
-    drawn = from_symbols(pick(logits, head_sizes, uniform.index_select(1, place).squeeze(1), temperature, top_k))
-    is_open, known = open_cells.index_select(1, place), tokens.index_select(1, place)
-    tokens.index_copy_(1, place, drawn.unsqueeze(1).where(is_open.unsqueeze(-1), known))
+def _write(head_sizes: tuple[int, ...], at: AtWork, softmax: Softmax) -> None:
+    """Writes the cells at the place that are open, as the logits have them."""
+    uniform = at.uniform.index_select(1, at.place).squeeze(1)
+    drawn = from_symbols(pick(at.logits, head_sizes, uniform, softmax.temperature, softmax.top_k))
+    is_open, known = at.open_cells.index_select(1, at.place), at.tokens.index_select(1, at.place)
+    at.tokens.index_copy_(1, at.place, drawn.unsqueeze(1).where(is_open.unsqueeze(-1), known))
 
 
-def _write_and_read(
-    network: CellNetwork,
-    cache: Any,
-    tokens: Tensor,
-    open_cells: Tensor,
-    uniform: Tensor,
-    place: Tensor,
-    logits: Tensor,
-    temperature: float,
-    top_k: int | None,
-) -> None:
-    """One step, all in place: the cells at ``place`` are written and read, and it and ``logits`` go to the next."""
-    _write(network.head_sizes, tokens, open_cells, uniform, place, logits, temperature, top_k)
-    logits.copy_(network(tokens.index_select(1, place).long() + 1, None, cache)[:, -1])
-    place.add_(1)
+def _write_and_read(network: CellNetwork, cache: Any, at: AtWork, softmax: Softmax) -> None:
+    """One step, all in place: the cells at the place are written and read, and it and the logits go to the next."""
+    _write(network.head_sizes, at, softmax)
+    at.logits.copy_(network(at.tokens.index_select(1, at.place).long() + 1, None, cache)[:, -1])
+    at.place.add_(1)
 
 
 def _first_open(open_cells: Tensor) -> int | None:
