@@ -48,7 +48,7 @@ def _named(name: str, option: str = "") -> Confidence:
     """The entry of that name; raises InputError where there is none."""
     if name not in CONFIDENCES:
         hint = suggestion(name, CONFIDENCES, "choose one of those, or name the --plugin that has it.")
-        what = f"{option} to name one of" if option else "a confidence,"
+        what = f"{option} to name one of" if option else "a confidence, one of"
         raise InputError(f"expected {what} {', '.join(CONFIDENCES)}, got {shown(name)[1:-1]}: {hint}")
     return CONFIDENCES[name]
 
