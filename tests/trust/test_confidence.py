@@ -63,7 +63,7 @@ def test_what_can_be_used() -> None:
 def test_a_new_confidence_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a plugin adds it: every method has it, calibrations try it, the help and the errors name it."""
     few_objects = Confidence(lambda model, candidates, mask, generator: -(candidates[:, :, 0] >= 0).flatten(2).sum(2))
-    with pytest.raises(InputError, match="expected a confidence, one of agreement, .*, got few: choose one .* the --plugin"):
+    with pytest.raises(InputError, match="a confidence, one of agreement, .*, got few: choose one .* the --plugin"):
         confidence("few", Copier(), generate(3, 0, 1)[None], last_panel_mask(1), None)
     monkeypatch.setitem(CONFIDENCES, "few_objects", few_objects)
     assert usable(("agreement", "strongest"), 8) == ("agreement", "strongest", "few_objects")
