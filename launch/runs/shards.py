@@ -9,7 +9,7 @@ import shlex
 from pathlib import Path
 
 from genraven.errors import InputError
-from genraven.run_folder import CHECKPOINT
+from genraven.run_folder import CHECKPOINT, is_run
 
 METADATA, META = ".metadata", "meta.pt"  # of torch.distributed.checkpoint; of Lightning, what is no weight
 SHARD = ".distcp"
@@ -19,8 +19,11 @@ DEEPSPEED_CONVERTER = "lightning.pytorch.utilities.deepspeed.convert_zero_checkp
 
 
 def is_sharded(path: Path) -> bool:
-    """Is ``path`` a checkpoint that is a folder? One by another program counts by its name."""
-    return path.is_dir() and (_is_of_torch(path) or _is_of_deepspeed(path) or path.suffix == CHECKPOINT)
+    """Is ``path`` a checkpoint that is a folder? One by another program counts by its name, unless runs stand in it."""
+    if not path.is_dir():
+        return False
+    by_name = path.suffix == CHECKPOINT and not any(is_run(path / name) for name in _names(path))
+    return by_name or _is_of_torch(path) or _is_of_deepspeed(path)
 
 
 def refuse_shards(path: Path) -> None:

@@ -1,6 +1,6 @@
 """The third step of ``fit``: one run, one folder. Started again with the same config, it goes on where it stopped."""
 
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 
@@ -26,8 +26,7 @@ from genraven.networks.compiling import compile_blocks
 from launch.configs.changes import changed_options
 from launch.configs.identity import config_hash, identity
 from launch.errors import explained_exits, unwrapped_errors
-from launch.processes.agreement import agreed, check_same
-from launch.processes.process_group import ProcessGroup
+from launch.processes.agreement import agreed, check_same, group_of
 from launch.runs.folder import RunFolder, read_checkpoint
 from launch.runs.starting import Start, given_start, open_run
 from launch.schedulers.known import own_job
@@ -61,7 +60,7 @@ def train(resolved: Resolved, built: Built) -> None:
         else:
             start = agreed(trainer, lambda: given_start(options))
         check_same(trainer, "--trainer.precision", str(options.trainer.precision))
-        with together(trainer):
+        with group_of(trainer).together():
             check_checkpoint(model, start.checkpoint)
             if start.initial:
                 initial.origin = load_initial(model, start.initial, resolved.config)
@@ -161,11 +160,6 @@ def _fit(resolved: Resolved, built: Built, start: Start, summary: RunSummary) ->
         trainer.fit(built.model, datamodule=built.data, ckpt_path=start.checkpoint)
     curves = any(isinstance(logger, TensorBoardLogger) for logger in trainer.loggers)
     rank_zero_info(f"run folder {run.path}" + f": tensorboard --logdir {run.path}" * curves)
-
-
-def together(trainer: L.Trainer) -> AbstractContextManager[None]:
-    """What one process raises within the block, all do at its end. A collective, after ``agreed``."""
-    return ProcessGroup(trainer.global_rank, trainer.world_size).together()
 
 
 def check_checkpoint(model: PuzzleModule, path: str | None) -> None:

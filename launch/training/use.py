@@ -9,11 +9,11 @@ from genraven.console import say
 from genraven.errors import InputError
 from genraven.formats.write import save_array
 from genraven.outputs import Outputs
-from launch.processes.agreement import agreed
+from launch.processes.agreement import agreed, group_of
 from launch.runs.folder import given_checkpoint
 from launch.training.build import Built
 from launch.training.resolve import Resolved
-from launch.training.train import check_checkpoint, together
+from launch.training.train import check_checkpoint
 
 PREDICTIONS = Path("predictions.npy")
 
@@ -51,6 +51,6 @@ def _arguments(resolved: Resolved, built: Built) -> dict[str, Any]:
     if named is None:
         raise InputError(f"expected --ckpt_path or --run_dir with {resolved.command}, got neither: name a run.")
     path = agreed(built.trainer, lambda: given_checkpoint(named))
-    with together(built.trainer):
+    with group_of(built.trainer).together():
         check_checkpoint(built.model, path)
     return given | {"ckpt_path": path}

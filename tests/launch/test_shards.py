@@ -86,6 +86,8 @@ def test_of_a_run_it_is_refused_too(tmp_path: Path) -> None:
 
 def test_a_run_may_be_called_like_a_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "x.ckpt" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "all.ckpt" / "run" / "checkpoints").mkdir(parents=True)
+    assert [*_find_runs(tmp_path / "all.ckpt", None)] == ["run"]
     RunFolder(tmp_path / "x.ckpt").check_owner({"model": {}})
     with pytest.raises(InputError, match="train it first"):
         find_checkpoint(tmp_path / "x.ckpt")
