@@ -5,6 +5,7 @@
 # make overfit  each family learns 64 puzzles by heart (hours)
 # make lint    linter, formatter and type checker
 # make bench   measure speeds and print them; ONLY="data sampling" for parts
+# make pages   the pages of our studies, beside their tables in docs/study
 # make scaling measure one and two processes, and compute larger worlds
 # Each makes .venv and installs what it needs the first time.
 
@@ -13,7 +14,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo families test test-here test-slurm test-gpu overfit scaling lint bench clean
+.PHONY: demo families test test-here test-slurm test-gpu overfit scaling lint bench pages clean
 
 demo: $(READY)
 	$(RUN)/python -m launch.demo
@@ -48,6 +49,9 @@ bench: $(READY)
 
 scaling: $(READY)
 	OMP_NUM_THREADS=1 $(RUN)/python tests/benchmarks/scaling.py
+
+pages: $(READY)
+	for runs in docs/study/*/runs.jsonl; do $(RUN)/genraven report "$$(dirname "$$runs")" || exit; done
 
 clean:
 	rm -rf $(VENV)

@@ -121,8 +121,16 @@ def _add_cluster_commands(command: AddCommand) -> None:
     sub.add_argument("--local", type=int, metavar="N", help="train on this machine, N runs at a time")
     sub.add_argument("--max-parallel", type=int, metavar="N", help="runs of the array at the same time")
     sub.add_argument("--out", type=path, help="folder of the runs; default runs/<name of the grid>")
+    sub.add_argument("--done-in", type=path, metavar="STUDY", help="folder of a study, or of several: what stands "
+                     "finished in their tables is not trained again")  # fmt: skip
     sub.add_argument("--dry-run", action="store_true", help="list the runs to start, and write nothing")
     sub.excludes([*add_cluster_arguments(sub), "--max-parallel"], beside=["--local"])
+
+    sub = command("study", "runs.keeping:add", "keep finished runs in a few tables, for version control: "
+                  "genraven study add runs/grid docs/study/grid")  # fmt: skip
+    sub.add_argument("action", choices=["add"], help="add runs to a study, all or none")
+    sub.add_argument("runs", type=path, nargs="+", help="run folders, or folders of runs")
+    sub.add_argument("study", type=path, help="folder of the study, new or not; `genraven report` reads it")
 
     sub = command("status", "runs.status:status", "show every run of a folder in one table")
     sub.add_argument("folder", type=path, help="folder of runs")

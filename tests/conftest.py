@@ -1,12 +1,16 @@
 """What all tests share: no test touches the user's cache; a SLURM that only says what it is told to."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from genraven.memory import keep_freed_memory
+from genraven.report.evaluation import VERSION
+from genraven.report.study import read_study
 
 keep_freed_memory()  # as the command does
 SINFO = "gpu*|1-00:00:00|gpu:a100:8(S:0-1)|4\ngpu*|1-00:00:00|gpu:v100:2,gpu:t4:2|2\ncpu|infinite|(null)|10"
@@ -54,3 +58,23 @@ def fake_slurm(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 def no_slurm(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """A PATH without SLURM's commands."""
     monkeypatch.setenv("PATH", str(tmp_path_factory.mktemp("empty")))
+
+
+@pytest.fixture(scope="session")
+def study_run() -> Callable[[str, Path], Path]:
+    """What makes a folder of a run of our study, by name."""
+    kept = read_study(Path(__file__).parents[1] / "docs" / "study" / "little_data")
+
+    def make(name: str, folder: Path) -> Path:
+        files = kept[name]
+        folder.mkdir(parents=True)
+        evaluation = {"version": VERSION, "run": files.evaluated, "results": files.results}
+        (folder / "config.yaml").write_text(yaml.safe_dump(files.config))
+        (folder / "summary.json").write_text(json.dumps(files.summary))
+        (folder / "evaluation.json").write_text(json.dumps(evaluation))
+        names = dict.fromkeys(name for row in files.curve for name in row)
+        lines = [",".join(row.get(name, "") for name in names) for row in files.curve]
+        (folder / "curve.csv").write_text("\n".join([",".join(names), *lines, ""]))
+        return folder
+
+    return make

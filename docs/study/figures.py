@@ -1,13 +1,15 @@
 """``python docs/study/figures.py`` draws the README's figures and prints the tables of RESULTS.md, from these runs."""
 
 from collections.abc import Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 
 from genraven.puzzles.spec import TOKENS_PER_PUZZLE
 from genraven.report.figures import COLORS, MARKERS, Line, chart
 from genraven.report.points import Point, Variant, best_checkpoints, compare, variants
-from genraven.report.reading import read_run
+from genraven.report.reading import run_of
 from genraven.report.runs import Run
+from genraven.report.study import read_study
 
 HERE = Path(__file__).parent
 MODELS = {  # end of a run's name -> its name in a figure, and in a table
@@ -47,7 +49,8 @@ WHOLE_TASK = {  # a run's name -> its name in a table
 
 def by_model(study: str, pattern: str) -> dict[str, Variant]:
     """The variant of each model, of a study's runs of this name."""
-    runs = [read_run(folder.name, folder, "finished")[0] for folder in sorted((HERE / study).glob(pattern))]
+    kept = read_study(HERE / study)
+    runs = [run_of(name, files, "finished")[0] for name, files in kept.items() if fnmatch(name, pattern)]
     return {_model(variant.first): variant for variant in variants(runs)}
 
 

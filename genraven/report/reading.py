@@ -1,20 +1,18 @@
 """A run folder's small files (``config.yaml``, ``summary.json``, ``evaluation.json`` and kin) as a ``Run``."""
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
-from genraven.bounded import read_json, read_text, read_yaml
-from genraven.errors import InputError, shown
+from genraven.errors import shown
 from genraven.escaping import plain
 from genraven.metrics.table import OF_A_PUZZLE, SCORES
 from genraven.networks.prior import Prior, prior_by_name
 from genraven.report.dataset import asks, dataset_of, examples_per_rule, flat, in_words, is_stream
-from genraven.report.evaluation import Evaluation, unpack_hits
+from genraven.report.evaluation import unpack_hits
+from genraven.report.record import Record, read_record
 from genraven.report.runs import EVIDENCE, PRIOR, Json, Number, Result, Run, Seeds, Share
 from genraven.report.trust import Trust, read_trust
 from genraven.run_folder import SUMMARY_KINDS, Kind, RunFiles, is_number, of_kinds
@@ -42,31 +40,35 @@ BROKEN = (AttributeError, TypeError, ValueError, LookupError, ArithmeticError)
 def read_run(name: str, path: Path, state: str, message: str = "") -> tuple[Run, list[str]]:
     """The run in folder ``path`` and what is wrong with its files; those that are broken are passed over."""
     notes: list[str] = []
+    run, wrong = run_of(name, read_record(path, notes), state, message)
+    return replace(run, path=path), notes + wrong
+
+
+def run_of(name: str, record: Record, state: str, message: str = "") -> tuple[Run, list[str]]:
+    """The run that ``record`` is of, and what is wrong with its files; those that are broken are passed over."""
+    notes: list[str] = []
     name = plain(name)
     try:
-        return _read(name, path, state, message, notes), notes
+        return _read(name, record, state, message, notes), notes
     except BROKEN as error:
         notes.append(f"{name} is passed over: its files hold what genraven does not write ({plain(error)}).")
-        return Run(name, state, path=path, message=message), notes
+        return Run(name, state, message=message), notes
 
 
-def _read(name: str, path: Path, state: str, message: str, notes: list[str]) -> Run:
-    files = RunFiles(path)
-    summary = _of_kinds(_read_object(files.summary, notes), SUMMARY_KINDS)
-    configs = (files.config, files.job.config)
-    config = next((found for file in configs if (found := _read_object(file, notes))), {})
-    options = dict(flat(config))
-    facts, evaluations = _read_evaluation(path, notes)
+def _read(name: str, record: Record, state: str, message: str, notes: list[str]) -> Run:
+    summary = _of_kinds(record.summary, SUMMARY_KINDS)
+    options = dict(flat(dict(record.config)))
+    facts, evaluations = _of_kinds(record.evaluated, SUMMARY_KINDS), list(record.results)
     facts = {key: value for key, value in summary.items() if value is not None} | dict(facts)
     rules, dataset = facts.get("trained"), dataset_of(options, facts, evaluations)
     asked = [found for found in evaluations if asks(found, dataset, options)]
     if len(asked) < len(evaluations):
         notes.append(f"{name}: {len(evaluations) - len(asked)} results are of other evaluation rules, or of another "
                      "evaluation file, and passed over.")  # fmt: skip
-    results = list(_results(asked, facts, options, f"{name}: {files.evaluation.name}", notes))
+    results = list(_results(asked, facts, options, f"{name}: {RunFiles(record.place).evaluation.name}", notes))
     if results and summary.get("step") not in (None, *(result.step for result in results)):
         notes.append(f"{name}: evaluated at step {results[-1].step}, trained to step {summary['step']}.")
-    results += _validations(path, summary, notes)
+    results += _validations(record, summary, notes)
     num_rules, seen, streams = len(rules) if rules else None, _seen(summary), is_stream(options, facts)
     samples = examples_per_rule(options, facts, seen / num_rules if streams and seen and num_rules else None)
     if results and samples is None and state in EVIDENCE:
@@ -95,8 +97,7 @@ def _read(name: str, path: Path, state: str, message: str, notes: list[str]) -> 
         settings=_settings(options, facts),
         seeds=_seeds(options, facts),
         device=facts.get("processor") or facts.get("device"),
-        trust=_trust(path, results, notes),
-        path=path,
+        trust=_trust(record, results, notes),
         message=message,
     )
 
@@ -124,48 +125,26 @@ def _of_kinds(found: Json, kinds: Mapping[str, Kind]) -> dict[str, Any]:
     return kept
 
 
-def _read_object(path: Path, notes: list[str]) -> dict[str, Any]:
-    """The object in a JSON or YAML file; empty where there is none, with a note where it is broken."""
-    try:
-        found = read_json(path) if path.suffix == ".json" else read_yaml(path)
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError):
-        found = None
-    if isinstance(found, dict):
-        return found
-    notes.append(f"{path} is broken, and passed over.")
-    return {}
-
-
-def _trust(path: Path, results: Sequence[Result], notes: list[str]) -> Trust | None:
+def _trust(record: Record, results: Sequence[Result], notes: list[str]) -> Trust | None:
     """What its calibration says of weights that were scored; of others it says nothing here."""
-    try:
-        found = read_trust(path)
-    except BROKEN as error:
-        notes.append(f"{RunFiles(path).calibration} is passed over: {error}")
+    if record.calibration is None:
         return None
-    if found is None:
+    place = RunFiles(record.place).calibration
+    try:
+        found = read_trust(record.calibration, place)
+    except BROKEN as error:
+        notes.append(f"{place} is passed over: {error}")
         return None
     scored = {result.weights for result in results if result.weights}
     if found.weights not in scored:
         reason = "it is of other weights than those that were scored" if scored else (
             "whether it is of the weights that were scored is not known: `genraven evaluate` notes them")  # fmt: skip
-        notes.append(f"{RunFiles(path).calibration} is passed over: {reason}.")
+        notes.append(f"{place} is passed over: {reason}.")
         return None
     timed = [result.certainty for result in results if result.calibration == found.digest]
     known = [one for one in timed if is_number(one.get("seconds")) and is_number(one.get("count")) and one["count"] > 0]
     seconds = [one["seconds"] / one["count"] for one in known]
     return replace(found, seconds=sum(seconds) / len(seconds) if seconds else None)
-
-
-def _read_evaluation(path: Path, notes: list[str]) -> tuple[Json, list[dict[str, Any]]]:
-    file = Evaluation(RunFiles(path).evaluation)
-    try:
-        return _of_kinds(file.run(), SUMMARY_KINDS), file.results()
-    except InputError as error:
-        notes.append(f"{file.path} is passed over: {error}")
-        return {}, []
 
 
 def _results(evaluations: list[Any], facts: Json, options: Json, place: str, notes: list[str]) -> Iterator[Result]:
@@ -260,16 +239,13 @@ def _collapse(found: Json) -> dict[str, Json]:
     return {plain(name): signal for name, signal in found.items() if isinstance(signal, dict)}
 
 
-def _validations(path: Path, summary: Json, notes: list[str]) -> list[Result]:
+def _validations(record: Record, summary: Json, notes: list[str]) -> list[Result]:
     """While training, of the curve where that was kept, and the last one of the summary."""
-    curve, rows = RunFiles(path).curve, [(summary.get("step"), summary.get("metrics") or {})]
+    rows = [(summary.get("step"), summary.get("metrics") or {})]
     try:
-        found = list(csv.DictReader(io.StringIO(read_text(curve))))
-        rows += [(int(float(row["step"])), {k: float(v) for k, v in row.items() if v and k}) for row in found]
-    except FileNotFoundError:
-        pass
-    except (OSError, csv.Error, *BROKEN):
-        notes.append(f"{curve} is broken, and passed over.")
+        rows += [(int(float(row["step"])), {k: float(v) for k, v in row.items() if v and k}) for row in record.curve]
+    except BROKEN:
+        notes.append(f"{RunFiles(record.place).curve} is broken, and passed over.")
     results = {}
     for step, metrics in reversed(rows):
         scores, numbers = {}, {}

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from genraven.errors import InputError
-from genraven.run_folder import RunFiles
 from genraven.trust.calibration import Calibration
 from genraven.trust.power import NOT_CHECKED, Sight
 
@@ -58,17 +57,13 @@ class Trust:
         return f"of puzzles like its own accepts {share:.0%} at {max_error:.0%} error, leaves {1 - share:.0%} to review"
 
 
-def read_trust(run: Path, max_errors: tuple[float, ...] = MAX_ERRORS) -> Trust | None:
-    """Of the calibration in a run folder; None where there is none.
+def read_trust(text: str, place: Path, max_errors: tuple[float, ...] = MAX_ERRORS) -> Trust:
+    """Of the ``text`` of a calibration's file, which stands in ``place``.
 
     Raises:
         InputError: it was edited, or is of another version.
     """
-    file = RunFiles(run).calibration
-    if not file.exists():
-        return None
-    found = Calibration.read(file)
-    digest = file_digest(file)
+    found, digest = Calibration.parse(text, place), text_digest(text.encode())
     accepted = {}
     for max_error in max_errors:
         try:
@@ -92,7 +87,12 @@ def read_trust(run: Path, max_errors: tuple[float, ...] = MAX_ERRORS) -> Trust |
 
 def file_digest(calibration: Path) -> str:
     """12 hex digits of a calibration's file."""
-    return hashlib.sha256(calibration.read_bytes()).hexdigest()[:12]
+    return text_digest(calibration.read_bytes())
+
+
+def text_digest(text: bytes) -> str:
+    """The same, of what stands in it."""
+    return hashlib.sha256(text).hexdigest()[:12]
 
 
 def share_to_review(trusts: Sequence[Trust | None], max_error: float = MAX_ERROR) -> float | None:

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import isotonic_regression
 from scipy.stats import binom
 
-from genraven.bounded import read_json
+from genraven.bounded import parse_json, read_text
 from genraven.errors import InputError, shown
 from genraven.files import appears_whole
 from genraven.trust.digest import changed, digest
@@ -25,6 +25,7 @@ from genraven.trust.risk import area
 
 Floats = NDArray[np.float64]
 VERSION = 3
+AGAIN = "run `genraven calibrate`"
 ALL = "all"  # the group of all puzzles
 NUM_THRESHOLDS = 100
 MOST_CANDIDATES = 1024  # of a puzzle: a file may not ask for any number of them
@@ -172,12 +173,20 @@ class Calibration:
         Raises:
             InputError: no such file, another version, one that its digest does not fit or that cannot be.
         """
-        again = "run `genraven calibrate`"
         try:
-            body = read_json(path)
+            text = read_text(path)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is no JSON"
-            raise InputError(f"expected a calibration in {path}, got none ({reason}): {again}.") from None
+            raise InputError(f"expected a calibration in {path}, got none ({reason}): {AGAIN}.") from None
+        return cls.parse(text, path)
+
+    @classmethod
+    def parse(cls, text: str, path: Path) -> "Calibration":
+        """As ``read``, of the ``text`` in ``path``."""
+        try:
+            body = parse_json(text)
+        except ValueError:
+            raise InputError(f"expected a calibration in {path}, got none (it is no JSON): {AGAIN}.") from None
         noted = body.pop("digest", None) if isinstance(body, dict) else None
         if noted is None or noted != digest(body):
             raise InputError(changed(str(path), "`genraven calibrate`"))
@@ -192,7 +201,7 @@ class Calibration:
         except (AttributeError, IndexError, KeyError, TypeError, ValueError):  # of values of other kinds
             is_sound = False
         if not is_sound:
-            raise InputError(f"expected a calibration of version {VERSION} in {path}, got another: {again} again.")
+            raise InputError(f"expected a calibration of version {VERSION} in {path}, got another: {AGAIN} again.")
         return found
 
     def _is_sound(self) -> bool:

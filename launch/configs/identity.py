@@ -65,6 +65,18 @@ def refuse_other(before: dict[str, Any], now: dict[str, Any], path: Path) -> Non
             )
 
 
+def is_same_run(before: dict[str, Any], now: dict[str, Any], path: Path) -> bool:
+    """Is the config of ``path``, ``before``, of the run that ``now`` is of, as ``refuse_other`` tells?"""
+    old, new = _distinguishing(_with_notes(before, now)), _distinguishing(now)
+    if any(old[name] != new[name] for name in old.keys() & new.keys()):
+        return False  # without building a parser for each of many
+    try:
+        refuse_other(before, now, path)
+    except InputError:
+        return False
+    return True
+
+
 def _with_notes(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     """``before`` with what runs did not note once: the seed of the weights, place and contents of the source, trainer.
 

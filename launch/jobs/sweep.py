@@ -123,19 +123,28 @@ def _label(axis: str, value: Any) -> str:
     return re.sub(r"[^\w.+]", "_", text).strip(".") or "_"
 
 
-def plan(points: list[Point], out: Path, cluster: Cluster | None, jobs: Jobs | None) -> list[Planned]:
+def plan(
+    points: list[Point],
+    out: Path,
+    cluster: Cluster | None,
+    jobs: Jobs | None,
+    done_in: Path | None = None,
+) -> list[Planned]:
     """The points that are not done and that nobody works on; all were resolved as ``fit`` would.
 
-    Without a ``cluster``, the trainers' own nodes and devices stand.
+    Without a ``cluster``, the trainers' own nodes and devices stand. What stands in the studies of ``done_in`` is
+    done, too.
 
     Raises:
         InputError: what ``fit`` would refuse, after the name of the run.
     """
     from callbacks.stopping import is_released
     from launch.configs.changes import changed_options
+    from launch.jobs.kept import KeptRuns
     from launch.runs.folder import RunFolder
     from launch.training.resolve import Resolver
 
+    kept = KeptRuns.read(done_in)
     resolver, planned, others = Resolver(list(points[0].arguments)), [], dict[str, dict[str, list[Any]]]()
     for point in points:
         folder = out / point.name
@@ -143,7 +152,7 @@ def plan(points: list[Point], out: Path, cluster: Cluster | None, jobs: Jobs | N
             config = resolver.resolve([*point.arguments, "--run_dir", str(folder)])
             config = on_cluster(config, cluster) if cluster else config
             status = read_status(folder, jobs)
-            if status.is_busy:
+            if status.is_busy or kept.has(config):
                 continue
             changed = changed_options(RunFolder(folder).config(), config)
             done = status.is_done and status.summary.get("max_steps") == config["trainer"]["max_steps"]
@@ -180,7 +189,7 @@ def sweep(options: argparse.Namespace) -> int:
         here().check(cluster, dry_run=options.dry_run)
     see_queue = here().queue if cluster and not options.dry_run else queue_if_up
     jobs = see_queue(noted_jobs(out / point.name for point in points))
-    planned = plan(points, out, cluster, jobs)
+    planned = plan(points, out, cluster, jobs, options.done_in)
     say(f"{len(points)} runs in {out}: {len(points) - len(planned)} done or at work, {len(planned)} to start")
     if options.dry_run:
         more = plugin_options()

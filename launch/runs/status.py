@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from genraven.bounded import read_text
 from genraven.console import say
@@ -17,9 +17,12 @@ from genraven.locks import holder, is_free
 from genraven.metrics.table import label, names_of
 from genraven.networks.prior import prior_by_name
 from genraven.process import is_alive
-from genraven.run_folder import RunFiles, is_run, read_note, read_summary
+from genraven.run_folder import RUNS_TABLE, SUMMARY_KINDS, RunFiles, is_run, of_kinds, read_note, read_summary
 from launch.schedulers.known import queue_if_up
 from launch.schedulers.scheduler import Jobs
+
+if TYPE_CHECKING:
+    from genraven.report.record import Record
 
 DEPTH = 4  # of folders within folders
 SILENT_AFTER_S = 900
@@ -144,14 +147,46 @@ def named_runs(folder: Path) -> dict[str, Path]:
     """
     if not folder.is_dir():
         raise InputError(f"expected a folder of runs, got {folder}: name one that `genraven fit` or `sweep` wrote.")
+    runs = _runs(folder)
+    if not runs:
+        raise InputError(f"expected runs in {folder}, got none: name the folder above them.")
+    return runs
+
+
+def _runs(folder: Path) -> dict[str, Path]:
     found, place = list(find_runs(folder)), folder.resolve()
     links_last = sorted(found, key=lambda run: (run.resolve() != place / run.relative_to(folder), len(run.parts)))
     once = {run.resolve(): run for run in reversed(links_last)}
     kept = [run for run in found if once[run.resolve()] == run]
-    runs = {str(run.relative_to(folder)) if run != folder else run.resolve().name: run for run in kept}
-    if not runs:
-        raise InputError(f"expected runs in {folder}, got none: name the folder above them.")
-    return runs
+    return {str(run.relative_to(folder)) if run != folder else run.resolve().name: run for run in kept}
+
+
+def find_studies(folder: Path) -> list[Path]:
+    """Folders at and below ``folder`` with the tables of a study, sorted."""
+    return sorted({path.parent for depth in range(DEPTH + 1) for path in folder.glob("*/" * depth + RUNS_TABLE)})
+
+
+def runs_and_studies(folder: Path) -> tuple[dict[str, Path], dict[str, "Record"]]:
+    """As ``named_runs``, and by their names the runs in the tables of studies at and below ``folder``.
+
+    Raises:
+        InputError: there are neither, or a table is broken.
+    """
+    found = find_studies(folder)
+    if not found:
+        return named_runs(folder), {}
+    from genraven.report.study import read_study  # numpy takes its time to import
+
+    kept = {
+        str(study.relative_to(folder) / name): files for study in found for name, files in read_study(study).items()
+    }
+    return _runs(folder), kept
+
+
+def noted_status(summary: dict[str, Any]) -> RunStatus:
+    """Of a run that nobody works on any more, by its summary alone."""
+    told = summary.get("state", "unknown")
+    return RunStatus(told.partition(":")[0], summary, summary.get("reason") or told.partition(": ")[2])
 
 
 def scores() -> tuple[str, ...]:
@@ -218,9 +253,11 @@ def rows(folder: Path) -> list[tuple[str, ...]]:
     Raises:
         InputError: there is none.
     """
-    runs = named_runs(folder)
+    runs, kept = runs_and_studies(folder)
     jobs = queue_if_up(noted_jobs(runs.values()))
-    return [row(name, read_status(run, jobs)) for name, run in runs.items()]
+    of_studies = {name: noted_status(of_kinds(files.summary, SUMMARY_KINDS)) for name, files in kept.items()}
+    found = of_studies | {name: read_status(run, jobs) for name, run in runs.items()}
+    return [row(name, status) for name, status in found.items()]
 
 
 def status(options: argparse.Namespace) -> None:

@@ -1,7 +1,7 @@
 """``genraven report``: a folder of runs as one page that begins with what to do."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,23 +11,25 @@ from genraven.outputs import COMMENT, Outputs, has_mark, with_suffix
 from genraven.report.content import compose, default_examples
 from genraven.report.page import Facts, Section, to_html, to_markdown
 from genraven.report.question import Question
-from genraven.report.reading import read_run
+from genraven.report.reading import read_run, run_of
+from genraven.report.record import Record
 from genraven.report.runs import Run
 from genraven.report.spending import Prices
-from launch.runs.status import named_runs, noted_jobs, read_status
+from genraven.run_folder import SUMMARY_KINDS, of_kinds
+from launch.runs.status import noted_jobs, noted_status, read_status, runs_and_studies
 from launch.schedulers.known import queue_if_up
 
 
 def report(options: argparse.Namespace) -> None:
     """Writes the page, its Markdown twin with the pictures, and prints the answer."""
     question = _question(options)  # refused before anything is read
-    folders = named_runs(options.folder)
+    folders, kept = runs_and_studies(options.folder)
     out = options.out or options.folder / "report.html"
     twin, pictures = with_suffix(out, ".md", "--out"), out.parent / f"{out.stem}_figures"
     outputs = Outputs(overwrite=options.overwrite)
     outputs.add(out, "--out", suffixes=[".html"])
     outputs.add(twin, "the Markdown beside --out")
-    runs, notes = _read(folders, options.price)
+    runs, notes = read_runs(folders, kept, options.price)
 
     def ask(group: Sequence[Run]) -> Question:
         examples = options.examples or default_examples(group, question.of(group).metric) or 1
@@ -59,15 +61,20 @@ def _question(options: argparse.Namespace) -> Question:
                     in_money=options.price is not None, prices=prices)  # fmt: skip
 
 
-def _read(folders: dict[str, Path], price: float | None) -> tuple[list[Run], list[str]]:
+def read_runs(
+    folders: Mapping[str, Path], kept: Mapping[str, Record], price: float | None
+) -> tuple[list[Run], list[str]]:
+    """All runs in ``folders`` and those ``kept`` in studies, and what is passed over; ``price`` overrides theirs."""
     jobs = queue_if_up(noted_jobs(folders.values()))
-    runs, notes = [], []
+    found = []
+    for name, files in kept.items():
+        status = noted_status(of_kinds(files.summary, SUMMARY_KINDS))
+        found.append(run_of(name, files, status.state, status.message))
     for name, path in folders.items():
         status = read_status(path, jobs)
-        run, wrong = read_run(name, path, status.state, status.message)
-        runs.append(run if price is None else replace(run, price=price))
-        notes += wrong
-    return runs, notes
+        found.append(read_run(name, path, status.state, status.message))
+    runs = [run if price is None else replace(run, price=price) for run, _ in found]
+    return runs, [note for _, notes in found for note in notes]
 
 
 def _plain(section: Section) -> str:

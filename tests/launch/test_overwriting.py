@@ -3,6 +3,7 @@
 import os
 import shutil
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -110,10 +111,12 @@ def test_no_old_audit_speaks_of_new_completions(run: Path, here: Path, capsys: p
     assert not Path("o.audit.jsonl").exists()
 
 
-def test_our_own_pages_pictures_and_numbers_are_made_anew(run: Path, here: Path) -> None:
+def test_our_own_pages_pictures_and_numbers_are_made_anew(
+    run: Path, here: Path, study_run: Callable[[str, Path], Path]
+) -> None:
     shutil.copytree(run, "run")
-    shutil.copytree(STUDY / "100-r0-gpt2", "runs/a")
-    shutil.copytree(STUDY / "100-r0-mdm", "runs/b")
+    study_run("100-r0-gpt2", Path("runs/a"))
+    study_run("100-r0-mdm", Path("runs/b"))
     probe = ["probe", "run", "--device", "cpu", "--fit-per-rule", "2", "--puzzles-per-rule", "2"]
     for words in (["report", "runs"], probe, ["describe", "p.npy", "--picture", "o.png"]):
         assert main(words) == main(words) == 0

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from genraven.report.record import Record
+from genraven.report.study import add_to_study
 from launch.cli import main
 from launch.configs.shipped import CONFIGS
 from launch.jobs.local_queue import surroundings, visible_gpus
@@ -167,6 +169,26 @@ def test_runs_that_are_done_by_another_base_are_told(grid: Path, capsys: pytest.
     assert main(sweep) == 2
     assert f"run {NAMES[0]}: expected " in (said := capsys.readouterr().err)
     assert "got a run with trainer.gradient_clip_val 1.0 instead of 0.5" in said
+
+
+@pytest.mark.usefixtures("no_slurm")
+def test_what_a_study_keeps_is_not_trained_again(grid: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By its config, whatever its name or place; not what was trained for fewer steps, or was interrupted."""
+    grid.write_text(GRID.replace("[20, 30]", "[20]"))
+    out = grid.parent / "elsewhere"
+    done, other = (run.config for run in plan(read_grid(grid), out, None, None))
+    del done["trainer"]["profiler"]  # an older run, which lacks what makes no difference
+    kept = {"mine": ("finished", 4, done), "short": ("finished", 3, other), "failed": ("failed", 4, other)}
+    files = {name: Record(out, {"state": state, "max_steps": steps}, config)
+             for name, (state, steps, config) in kept.items()}  # fmt: skip
+    add_to_study(grid.parent / "study", files)
+    sweep = ["sweep", str(grid), "--local", "1", "--dry-run", "--done-in"]
+    assert main([*sweep, str(grid.parent)]) == 0
+    said = capsys.readouterr().out
+    assert "1 done or at work, 1 to start" in said
+    assert [line.split()[0] for line in said.splitlines()[1:]] == [NAMES[1]]
+    assert main([*sweep, str(out)]) == 2
+    assert f"expected --done-in to be the folder of a study, got {out}" in capsys.readouterr().err
 
 
 def test_a_refusing_sbatch_leaves_nothing(grid: Path, fake_slurm: Fake, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,6 @@ from markdown_it import MarkdownIt
 from genraven.outputs import COMMENT
 from launch.cli import main
 
-STUDY = Path(__file__).parents[2] / "docs" / "study" / "little_data"
 WRONG: tuple[Any, ...] = (
     None, True, -1, 0, 1e300, float("nan"), float("inf"), 10**400, "", "x", "a\nb\x1b[2J$\\foo$/../<b>|[x](y)", [],
     [[]], {}, {"a": {"b": []}}, ["x", 1], {"x": "y"},
@@ -23,11 +23,11 @@ FILES = ("summary.json", "evaluation.json")
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def runs(tmp_path_factory: pytest.TempPathFactory, study_run: Callable[[str, Path], Path]) -> Path:
     """Some runs of the study."""
     folder = tmp_path_factory.mktemp("runs")
     for name in ("100-r0-gpt2", "100-r1-gpt2", "100-r0-mdm", "400-r0-gpt2"):
-        shutil.copytree(STUDY / name, folder / name)
+        study_run(name, folder / name)
     return folder
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from genraven.report.reading import read_run
-from genraven.report.trust import file_digest, read_trust, share_to_review, trust_cells
+from genraven.report.trust import Trust, file_digest, read_trust, share_to_review, trust_cells
 from genraven.run_folder import RunFiles
 from genraven.trust.fitting import Labelled, calibrated, with_trust
 
@@ -21,11 +21,15 @@ def write(folder: Path, knows: float, num: int = 600) -> None:
     with_trust(found, tested).write(RunFiles(folder).calibration)
 
 
+def trust_of(run: Path) -> Trust:
+    file = RunFiles(run).calibration
+    return read_trust(file.read_text(), file)
+
+
 def test_runs_side_by_side(tmp_path: Path) -> None:
     for name, knows in (("knows", 2.0), ("guesses", 0.0)):
         write(tmp_path / name, knows)
-    knows, guesses = read_trust(tmp_path / "knows"), read_trust(tmp_path / "guesses")
-    assert knows is not None and guesses is not None
+    knows, guesses = (trust_of(tmp_path / name) for name in ("knows", "guesses"))
     assert knows.knowledge == pytest.approx(1)
     assert guesses.knowledge == pytest.approx(0, abs=0.25)
     assert knows.accepted[0.05] > 0.7
@@ -38,10 +42,8 @@ def test_runs_side_by_side(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_said_is_absent(tmp_path: Path) -> None:
-    assert read_trust(tmp_path) is None
     write(tmp_path / "few", 2.0, 60)  # 40 tested
-    few = read_trust(tmp_path / "few")
-    assert few is not None
+    few = trust_of(tmp_path / "few")
     assert set(few.accepted) == {0.1}
     assert few.said(0.05) == "too few calibration puzzles to promise 5% error"
     assert trust_cells(few)[4] == "-"

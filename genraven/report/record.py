@@ -1,0 +1,86 @@
+"""What the small files of a run hold, wherever they stand: in its folder, or in the tables of a study."""
+
+import csv
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from genraven.bounded import read_json, read_text, read_yaml
+from genraven.errors import InputError
+from genraven.report.evaluation import Evaluation
+from genraven.run_folder import RunFiles
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Record:
+    """As they were written, unchecked. What is missing, or broken, is empty."""
+
+    place: Path
+    """The folder of the run, for messages."""
+    summary: Json = field(default_factory=dict)
+    config: Json = field(default_factory=dict)
+    evaluated: Json = field(default_factory=dict)
+    """What evaluation.json says of the run."""
+    results: tuple[Any, ...] = ()
+    """Of evaluation.json, oldest first."""
+    curve: tuple[Mapping[str, str], ...] = ()
+    """Rows of curve.csv, without empty cells."""
+    calibration: str | None = None
+    """The text of calibration.json."""
+
+
+def read_record(run: Path, notes: list[str]) -> Record:
+    """Of the run folder ``run``; adds to ``notes`` what is broken and passed over."""
+    files = RunFiles(run)
+    summary, configs = _read_object(files.summary, notes), (files.config, files.job.config)
+    config = next((found for file in configs if (found := _read_object(file, notes))), {})
+    evaluated, results = _read_evaluation(files.evaluation, notes)
+    curve, calibration = _read_curve(files.curve, notes), _read_calibration(files.calibration, notes)
+    return Record(run, summary, config, evaluated, tuple(results), curve, calibration)
+
+
+def _read_object(path: Path, notes: list[str]) -> dict[str, Any]:
+    """The object in a JSON or YAML file; empty where there is none, with a note where it is broken."""
+    try:
+        found = read_json(path) if path.suffix == ".json" else read_yaml(path)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError):
+        found = None
+    if isinstance(found, dict):
+        return found
+    notes.append(f"{path} is broken, and passed over.")
+    return {}
+
+
+def _read_evaluation(path: Path, notes: list[str]) -> tuple[Json, list[Any]]:
+    try:
+        return Evaluation(path).run(), Evaluation(path).results()
+    except InputError as error:
+        notes.append(f"{path} is passed over: {error}")
+        return {}, []
+
+
+def _read_curve(path: Path, notes: list[str]) -> tuple[Mapping[str, str], ...]:
+    try:
+        rows = list(csv.DictReader(io.StringIO(read_text(path))))
+        return tuple({name: cell for name, cell in row.items() if name and cell} for row in rows)
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValueError, csv.Error):
+        notes.append(f"{path} is broken, and passed over.")
+        return ()
+
+
+def _read_calibration(path: Path, notes: list[str]) -> str | None:
+    try:
+        return read_text(path)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        notes.append(f"{path} is passed over: {error}")
+        return None

@@ -1,0 +1,38 @@
+"""``genraven study add``: finished runs into the tables of a study, to be kept under version control."""
+
+import argparse
+from pathlib import Path
+
+from genraven.console import say
+from genraven.errors import InputError
+from genraven.report.record import Record, read_record
+from genraven.report.study import add_to_study
+from launch.runs.status import named_runs, noted_jobs, read_status
+from launch.schedulers.known import queue_if_up
+from launch.schedulers.scheduler import Jobs
+
+
+def add(options: argparse.Namespace) -> None:
+    """Adds the runs at and below each given folder to a study: all of them, or none."""
+    runs: dict[str, Path] = {}
+    for folder in options.runs:
+        for name, run in named_runs(folder).items():
+            if runs.setdefault(name, run) != run:
+                raise InputError(f"expected runs of different names, got {name} twice: rename one of the folders.")
+    jobs = queue_if_up(noted_jobs(runs.values()))
+    new = add_to_study(options.study, {name: _finished(name, run, jobs) for name, run in runs.items()})
+    known = len(runs) - len(new)
+    say(f"{options.study}: {len(new)} runs added" + f", {known} already there" * bool(known))
+
+
+def _finished(name: str, run: Path, jobs: Jobs | None) -> Record:
+    status, notes = read_status(run, jobs), list[str]()
+    if not status.is_done:
+        raise InputError(f"expected runs that are finished, got {name}, which is {status.state}: go on with it first, "
+                         "or name the others.")  # fmt: skip
+    files = read_record(run, notes)
+    if notes:
+        raise InputError(f"expected runs whose files can be read, got {name}: {notes[0]}")
+    if not files.results:
+        raise InputError(f"expected runs with scores, got {name} without: run `genraven evaluate {run}` first.")
+    return files
