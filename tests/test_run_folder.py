@@ -1,10 +1,11 @@
 """Which names in a run folder are ours."""
 
+import json
 from pathlib import Path
 
 import pytest
 
-from genraven.run_folder import home, read_json, step_checkpoints, step_name, step_of
+from genraven.run_folder import RunFiles, home, read_json, read_note, step_checkpoints, step_name, step_of
 
 FOREIGN = [
     "step-final.ckpt", "step-00000015-keep.ckpt", "step-15.ckpt", "step-000000015.ckpt", "step-00000015.ckpt.torn",
@@ -39,3 +40,18 @@ def test_the_folder_of_a_checkpoint(tmp_path: Path) -> None:
 def test_what_is_no_object_reads_as_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "summary.json").write_text(text)
     assert read_json(tmp_path / "summary.json") == {}
+
+
+@pytest.mark.parametrize(
+    ("job", "is_one"),
+    [
+        *((job, True) for job in ("7", "12_3", "77.north", "12[3].pbs-1", "a@b")),
+        *((job, False) for job in ("", "-M other", "7;ls", "7 8", "$(ls)", "../7", "7\n", "x" * 101, "\u0667")),
+    ],
+)
+def test_a_job_is_the_word_of_a_scheduler(job: str, is_one: bool, tmp_path: Path) -> None:
+    """It is shown in commands to type."""
+    note = RunFiles(tmp_path).job.note
+    note.parent.mkdir()
+    note.write_text(json.dumps({"job": job}))
+    assert read_note(tmp_path) == ({"job": job} if is_one else {})

@@ -102,7 +102,7 @@ def cluster_plugins(num_nodes: int) -> list[ClusterEnvironment]:
     """
     check_nodes(num_nodes)
     by = by_scheduler()
-    with unwrapped_errors(RuntimeError):  # such as of srun without --ntasks-per-node
+    with unwrapped_errors(RuntimeError):  # of a starter that was told too little
         return [by.environment()] if by else []
 
 
