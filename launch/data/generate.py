@@ -10,7 +10,7 @@ from genraven.console import say
 from genraven.errors import InputError
 from genraven.files import check_new_folder
 from genraven.outputs import PICTURES, Outputs, save_picture
-from genraven.puzzles.spec import HELD_OUT_SPLITS, RULES, resolve_rules
+from genraven.puzzles.spec import HELD_OUT_SPLITS, NUM_STUDY_RULES, RULES, resolve_rules
 from launch.configs.shipped import CONFIGS, config_names
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _rules_to_write(options: argparse.Namespace, of_layout: list[int] | None) ->
     ids = resolve_rules(options.rules[0] if len(options.rules) == 1 else options.rules)
     if of_layout is not None:
         if ids not in (resolve_rules("all"), resolve_rules("study")):
-            raise InputError(f"expected all rules for the {options.layout} layout, got {len(ids)}: leave "
+            raise InputError(f"expected all {NUM_STUDY_RULES} rules for the {options.layout} layout, got {len(ids)}: leave "
                              "out --rules.")  # fmt: skip
         ids = tuple(of_layout)
     if not ids or options.num < 1:
