@@ -89,8 +89,8 @@ def _rules_to_write(options: argparse.Namespace, of_layout: list[int] | None) ->
     ids = resolve_rules(options.rules[0] if len(options.rules) == 1 else options.rules)
     if of_layout is not None:
         if ids not in (resolve_rules("all"), resolve_rules("study")):
-            raise InputError(f"expected all {NUM_STUDY_RULES} rules for the {options.layout} layout, got {len(ids)}: leave "
-                             "out --rules.")  # fmt: skip
+            raise InputError(f"expected all {NUM_STUDY_RULES} rules for the {options.layout} layout, got {len(ids)}: "
+                             "leave out --rules.")  # fmt: skip
         ids = tuple(of_layout)
     if not ids or options.num < 1:
         raise InputError(f"expected at least one rule and one puzzle, got {len(ids)} rules and --num {options.num}.")
