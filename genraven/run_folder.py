@@ -12,8 +12,8 @@ from genraven.escaping import plain
 BEST = "best.ckpt"
 """The checkpoint of the best validation; evaluations note it by this name, too."""
 CHECKPOINT = ".ckpt"
-RUNS_TABLE = "runs.jsonl"
-"""Of a study, where runs stand in tables."""
+STUDY_TABLES = ("runs.jsonl", "outcomes.jsonl", "curves.csv")
+"""Where finished runs are kept, many in each."""
 STEP = re.compile(r"step-(\d{8,})\.ckpt")
 STEP_NAMES = "step-########.ckpt"  # for a reader
 STEP_PATTERN = r"step-[0-9]+\.ckpt"  # for a shell

@@ -22,9 +22,10 @@ from genraven.files import appears_whole, writable_folder
 from genraven.locks import locked
 from genraven.report.evaluation import VERSION as SCORED_VERSION
 from genraven.report.record import Record
-from genraven.run_folder import RUNS_TABLE
+from genraven.run_folder import STUDY_TABLES
 
-RUNS, OUTCOMES, CURVES, CALIBRATIONS = RUNS_TABLE, "outcomes.jsonl", "curves.csv", "calibrations.jsonl"
+RUNS, OUTCOMES, CURVES = STUDY_TABLES
+CALIBRATIONS = "calibrations.jsonl"
 VERSION = 1
 RUN, OWN = "run", ("run", "study_version", "evaluation_version", "evaluated", "config")
 """Columns of ``runs.jsonl`` that are not of summary.json."""
@@ -33,7 +34,7 @@ LOCK_S = 600.0
 
 def is_study(folder: Path) -> bool:
     """Do tables of a study stand in ``folder``?"""
-    return (folder / RUNS).is_file()
+    return all((folder / name).is_file() for name in STUDY_TABLES)
 
 
 def read_study(folder: Path) -> dict[str, Record]:

@@ -17,7 +17,7 @@ from genraven.locks import holder, is_free
 from genraven.metrics.table import label, names_of
 from genraven.networks.prior import prior_by_name
 from genraven.process import is_alive
-from genraven.run_folder import RUNS_TABLE, SUMMARY_KINDS, RunFiles, is_run, of_kinds, read_note, read_summary
+from genraven.run_folder import STUDY_TABLES, SUMMARY_KINDS, RunFiles, is_run, of_kinds, read_note, read_summary
 from launch.schedulers.known import queue_if_up
 from launch.schedulers.scheduler import Jobs
 
@@ -163,7 +163,8 @@ def _runs(folder: Path) -> dict[str, Path]:
 
 def find_studies(folder: Path) -> list[Path]:
     """Folders at and below ``folder`` with the tables of a study, sorted."""
-    return sorted({path.parent for depth in range(DEPTH + 1) for path in folder.glob("*/" * depth + RUNS_TABLE)})
+    places = {path.parent for depth in range(DEPTH + 1) for path in folder.glob("*/" * depth + STUDY_TABLES[0])}
+    return sorted(place for place in places if all((place / name).is_file() for name in STUDY_TABLES))
 
 
 def runs_and_studies(folder: Path) -> tuple[dict[str, Path], dict[str, "Record"]]:

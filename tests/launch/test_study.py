@@ -211,3 +211,9 @@ def test_a_folder_of_runs_and_studies(runs: Path, tmp_path: Path, capsys: pytest
     assert main(["status", str(runs)]) == 0
     shown = [line.split()[0] for line in capsys.readouterr().out.splitlines()[2:]]
     assert shown == ["kept/a0", "a1", "more/d0", "more/d1"]
+
+
+def test_a_table_of_somebody_elses_makes_no_study(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (runs / "a0" / "runs.jsonl").write_text('{"id": 7}\n')
+    assert main(["status", str(runs)]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 5
