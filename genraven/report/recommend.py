@@ -13,6 +13,7 @@ from typing import Literal
 from genraven.metrics.table import direction
 from genraven.report import sentences
 from genraven.report.contest import Choice, Duel, Field, ahead, better, duels
+from genraven.report.english import say
 from genraven.report.evidence import Evidence, gather
 from genraven.report.forecast import overtaking
 from genraven.report.next_steps import next_steps
@@ -21,7 +22,7 @@ from genraven.report.points import compare
 from genraven.report.progress import End, end_of
 from genraven.report.question import Question
 from genraven.report.runs import Run
-from genraven.report.sentences import Finding, names, the
+from genraven.report.sentences import Finding, names
 from genraven.report.spending import bill
 
 Verdict = Literal["train", "train, then switch", "not enough evidence"]
@@ -139,16 +140,22 @@ def _foreseen(evidence: Evidence, duel: Duel) -> list[Finding]:
                     direction(evidence.question.metric))  # fmt: skip
     if at is None:
         return []
-    text = (f"Forecast: {the(behind)} overtakes {the(front)} at about {at[0]:,.0f} examples per rule, 80% interval "
-            f"{at[1]:,.0f} to {at[2]:,.0f}.")  # fmt: skip
+    middle, low, high = (f"{examples:,.0f}" for examples in at)
+    text = say("foreseen", behind=behind, front=front, at=middle, low=low, high=high)
     return [Finding(text + sentences.year_note(at[0], evidence.question))]
 
 
-def _where(found: Sequence[Duel], family: str, later: str | None) -> str:
+def _where(found: Sequence[Duel], family: str, later: str | None) -> tuple[float, float] | None:
     for duel in found:
-        if {duel.first, duel.second} == {family, later} and duel.crossing.is_sure:
-            return f" between {duel.crossing.low:,.0f} and {duel.crossing.high:,.0f} examples per rule"
-    return ""
+        low, high = duel.crossing.low, duel.crossing.high
+        if (
+            {duel.first, duel.second} == {family, later}
+            and duel.crossing.is_sure
+            and low is not None
+            and high is not None
+        ):
+            return low, high
+    return None
 
 
 def _later(evidence: Evidence, future: int) -> list[Finding]:
@@ -162,10 +169,11 @@ def _later(evidence: Evidence, future: int) -> list[Finding]:
     for name, one in forecasts.items():
         if one.is_shown and one.line:
             at = one.line.at(future)
-            found.append(Finding(f"Forecast, not measured: with {future:,} examples per rule {the(name)} has "
-                                 f"{at.value:.2f}, 80% interval {at.low:.2f} to {at.high:.2f}."))  # fmt: skip
+            value, low, high = (f"{end:.2f}" for end in (at.value, at.low, at.high))
+            text = say("forecast", future=f"{future:,}", name=name, value=value, low=low, high=high)
         else:
-            found.append(Finding(f"No forecast of {the(name)} for {future:,} examples per rule: {one.refusal}."))
+            text = say("no_forecast", name=name, future=f"{future:,}", reason=one.refusal)
+        found.append(Finding(text))
     return found
 
 
@@ -183,14 +191,14 @@ def _smaller(evidence: Evidence, family: str, choice: Choice) -> list[Finding]:
              if variant.first.family == family and choice.point.samples in variant.points]  # fmt: skip
     sizes = {point.first.parameters for _, point in peers}
     if len(sizes) < 2:
-        return [Finding("Size: only one was measured at this number of examples; a larger model may do better.")]
+        return [Finding(say("only_size"))]
     metric, own = evidence.question.metric, choice.point.first.parameters or math.inf
     for label, point in sorted(peers, key=lambda peer: peer[1].first.parameters or math.inf):
         is_smaller = (point.first.parameters or math.inf) < own
         gap = compare(choice.point, point, metric, recipes=(choice.num_recipes, 1)) if is_smaller else None
         if gap and direction(metric) * gap.sign <= 0:
-            return [Finding(f"Size: the smaller {label} is not surely worse (a difference of {gap}).", names(point))]
-    return [Finding(f"Size: {len(sizes)} were measured; every smaller one is surely worse than {choice.label}.")]
+            return [Finding(say("smaller_will_do", model=label, gap=gap), names(point))]
+    return [Finding(say("smaller_is_worse", num=len(sizes), model=choice.label))]
 
 
 def _budget_notes(evidence: Evidence) -> list[Finding]:
@@ -201,17 +209,15 @@ def _budget_notes(evidence: Evidence) -> list[Finding]:
     unknown = [point for point in points if question.affords(point) is None]
     found = []
     if over:
-        found.append(Finding(f"{len(over)} of {len(points)} points took more than {question.budget:g} {question.unit}: "
-                             "they count where an earlier checkpoint of a steady training is within.",
-                             names(*over)))  # fmt: skip
+        text = say("over_budget", num=len(over), num_points=len(points), budget=f"{question.budget:g}",
+                   unit=question.unit)  # fmt: skip
+        found.append(Finding(text, names(*over)))
     if unknown:
-        found.append(Finding(f"Of {len(unknown)} points the cost in {question.unit} is not known, so they do not count "
-                             "here.", names(*unknown)))  # fmt: skip
+        found.append(Finding(say("of_unknown_cost", num=len(unknown), unit=question.unit), names(*unknown)))
     return found
 
 
 def _scope(evidence: Evidence) -> Finding:
     runs = [run for variant in evidence.variants for run in variant.runs]
     sizes = [run.samples_per_rule for run in runs if run.samples_per_rule]
-    return Finding(f"This rests on {len(runs)} trainings of {len(evidence.variants)} models and recipes on "
-                   f"{sentences.span(sizes)} examples per rule, and says nothing beyond.")  # fmt: skip
+    return Finding(say("scope", num_runs=len(runs), num_variants=len(evidence.variants), span=sentences.span(sizes)))
