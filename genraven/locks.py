@@ -7,14 +7,16 @@ import platform
 import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from genraven.bounded import open_regular
+from genraven.errors import InputError
 
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 """What file systems say that have none, such as some mounts of NFS and Lustre."""
 POLL_S = 0.05
+ADDING_S = 600.0  # far longer than it takes to write a file
 
 
 class Held(Exception):
@@ -51,6 +53,26 @@ def locked(path: Path, patience_s: Callable[[str], float], note: str = "") -> It
             os.ftruncate(handle, 0)
     finally:
         os.close(handle)  # gives it back
+
+
+@contextmanager
+def adding_to(path: Path) -> Iterator[None]:
+    """Within the block no other process adds to the file ``path``, as far as its file system has locks.
+
+    Raises:
+        InputError: its lock cannot be made, or another process has held it for minutes.
+    """
+    lock = path.with_name(f".{path.name}.lock")
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(lock, lambda note: ADDING_S))
+        except Held as held:
+            raise InputError(f"expected {path} to be free, got one that {held} has been writing for {ADDING_S:.0f} s: "
+                             "see whether it still works.") from None  # fmt: skip
+        except OSError as error:
+            raise InputError(f"expected {lock} to be a file that can be written, got {error.strerror}: see to whose it "
+                             "is, or remove it.") from None  # fmt: skip
+        yield
 
 
 def holder(path: Path) -> str | None:

@@ -203,7 +203,7 @@ class Trunk(nn.Module):
         self.mixing = nn.ModuleList(Mixing(width, num_heads) for _ in range(mixing))
         self.sets = linear(width, num_values)
         self.gates = linear(width, 7 + 2 * (2 * NEAR + 1)) if value_path else None
-        self.score = linear(width, 1) if carrier else None
+        self.score = linear(width, 1, bias=False) if carrier else None
         self.order = None if rows_summed else nn.Parameter(torch.randn(num_rows, width, width) * width**-0.5)
 
     def relations(self, codes: Tensor, missing: Tensor | None, start: int = 0) -> Tensor:

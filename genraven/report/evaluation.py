@@ -12,10 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from genraven.bounded import read_json
 from genraven.errors import InputError
 from genraven.files import appears_whole
-from genraven.locks import locked
+from genraven.locks import adding_to
 
 VERSION = 1
-LOCK_S = 600.0  # a lock is held for as long as it takes to write the file
 KEY = ("checkpoint", "step", "split", "seed", "puzzles_per_rule", "batch_size", "sampling", "numerics",
        "given_corruption", "calibration", "weights", "eval_source")  # fmt: skip
 """What tells one result from another; all else is its outcome. Weights and evaluation file by digests of what they
@@ -64,7 +63,7 @@ class Evaluation:
         Returns:
             ``result``, or what another process has found meanwhile for the same.
         """
-        with locked(self.path.with_name(f".{self.path.name}.lock"), lambda holder: LOCK_S):
+        with adding_to(self.path):
             self.check_owner(run)
             if (known := self.find(result)) is not None:
                 return known

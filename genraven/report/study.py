@@ -19,7 +19,7 @@ from typing import Any
 from genraven.bounded import parse_json, read_text
 from genraven.errors import InputError, shown
 from genraven.files import appears_whole, writable_folder
-from genraven.locks import locked
+from genraven.locks import adding_to
 from genraven.report.evaluation import VERSION as SCORED_VERSION
 from genraven.report.record import Record
 from genraven.run_folder import STUDY_TABLES
@@ -29,7 +29,6 @@ CALIBRATIONS = "calibrations.jsonl"
 VERSION = 1
 RUN, OWN = "run", ("run", "study_version", "evaluation_version", "evaluated", "config")
 """Columns of ``runs.jsonl`` that are not of summary.json."""
-LOCK_S = 600.0
 
 
 def is_study(folder: Path) -> bool:
@@ -78,7 +77,7 @@ def add_to_study(folder: Path, runs: Mapping[str, Record]) -> list[str]:
         InputError: a run is there with other content, or cannot stand in the tables.
     """
     writable_folder(folder, "the study")
-    with locked(folder / f".{RUNS}.lock", lambda holder: LOCK_S):
+    with adding_to(folder / RUNS):
         known = read_study(folder) if is_study(folder) else {}
         for name, files in runs.items():
             _check(name, files)
