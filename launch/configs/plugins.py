@@ -29,10 +29,20 @@ def take_plugins(arguments: Sequence[str]) -> list[str]:
                 f"expected a module after {OPTION}, got {name or 'nothing'}: name one, such as my_networks."
             )
         named.append(name)
-    _named[:] = dict.fromkeys(named)
-    for name in _named:
-        _import(name)
+    _named.clear()
+    import_plugins(named)
     return left
+
+
+def import_plugins(names: Sequence[str]) -> None:
+    """Imports modules whose classes configs and checkpoints may name from now on.
+
+    Raises:
+        InputError: one cannot be imported.
+    """
+    for name in names:
+        _import(name)
+        _named[:] = dict.fromkeys([*_named, name])
 
 
 def named_plugins() -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """What a trained model computes in, wherever it is used: what it was trained in, unless another is asked for."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -39,8 +39,16 @@ class Numerics:
         )
 
     @classmethod
-    def of(cls, checkpoint: dict[str, Any], device: torch.device, precision: str | None = None) -> "Numerics":
+    def of(
+        cls,
+        checkpoint: Mapping[str, Any],
+        device: torch.device,
+        precision: str | None = None,
+        compiled: bool | None = None,
+    ) -> "Numerics":
         """Those of the run that wrote ``checkpoint``, as far as ``device`` has them; float32 where it does not say.
+
+        ``precision`` and ``compiled``, where they are given, count instead.
 
         A CPU multiplies no TF32, and compiles for longer than an evaluation takes.
 
@@ -51,7 +59,8 @@ class Numerics:
         numerics = replace(numerics, precision=precision or numerics.precision)
         if numerics.precision not in PRECISIONS:
             raise InputError(f"expected --precision to be one of {', '.join(PRECISIONS)}, got {numerics.precision}.")
-        return numerics if device.type == "cuda" else replace(numerics, tf32=False, compiled=False)
+        numerics = numerics if device.type == "cuda" else replace(numerics, tf32=False, compiled=False)
+        return numerics if compiled is None else replace(numerics, compiled=compiled)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, from which ``of`` makes the same."""
@@ -65,13 +74,15 @@ class Numerics:
 
     @contextmanager
     def at_work(self, device: torch.device) -> Iterator[None]:
-        """The block computes as Lightning's validation does."""
-        before = torch.get_float32_matmul_precision()
+        """The block computes as Lightning's validation does, whatever autocast or default there is around it."""
+        before, default = torch.get_float32_matmul_precision(), torch.get_default_dtype()
         torch.set_float32_matmul_precision("high" if self.tf32 else "highest")
+        torch.set_default_dtype(torch.float32)
         try:
-            with self._plugin(device).val_step_context():
+            with torch.autocast(device.type, enabled=False), self._plugin(device).val_step_context():
                 yield
         finally:
+            torch.set_default_dtype(default)
             torch.set_float32_matmul_precision(before)
 
     def _plugin(self, device: torch.device) -> Precision:
