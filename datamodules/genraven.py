@@ -282,12 +282,14 @@ class GenRAVENDataModule(L.LightningDataModule):
                     if start < num:
                         yield layout.split_gaps(source.make(rule, start, min(BLOCK, num - start)))[0]
 
-    def evaluation_puzzles(self, split: str) -> tuple[Tensor, Tensor]:
+    def evaluation_puzzles(self, split: str, puzzles_per_rule: int | None = None) -> tuple[Tensor, Tensor]:
         """(N, 3, 9, 9) int8 puzzles of ``split`` (``val`` or ``test``) and their rules (N,) int64, which take turns.
+
+        There are ``puzzles_per_rule`` of each; None for ``eval_puzzles_per_rule``.
 
         A rule is -1 where the file of the puzzles does not state it.
         """
-        n = self.eval_puzzles_per_rule
+        n = puzzles_per_rule or self.eval_puzzles_per_rule
         if self.eval_source is not None:
             return self._evaluation_file.part(split, self.eval_rules, n)
         with ThreadPoolExecutor(self._num_workers) as pool:

@@ -60,20 +60,14 @@ def draw(path: Path) -> None:
     from genraven.puzzles.masks import last_panel_mask
     from genraven.puzzles.render import render_sheet
     from genraven.puzzles.rules import row_rules, rule_names, shared_rules
-    from launch.trained.load import load_run
+    from launch.trained.model import load
 
-    model, data, _ = load_run(path, "cpu")
-    puzzles = data.evaluation_puzzles("test")[0][: 2 * COLUMNS]
+    model = load(path, device="cpu")
+    puzzles = model.data.evaluation_puzzles("test")[0][: 2 * COLUMNS]
     mask = last_panel_mask(len(puzzles))
     sheets = {
-        "samples.png": (
-            model.generate(len(puzzles), None, model.generator_at("generate", "sample", 0, len(puzzles))),
-            None,
-        ),
-        "completed.png": (
-            model.complete(puzzles, mask, model.generator_at("complete", "complete", 0, len(puzzles))),
-            mask,
-        ),
+        "samples.png": (model.generate(len(puzzles)), None),
+        "completed.png": (model.complete(puzzles, mask), mask),
     }
     for name, (sheet, marked) in sheets.items():
         titles = rule_names(shared_rules(row_rules(sheet)))

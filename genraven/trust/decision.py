@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from genraven.errors import InputError
 from genraven.puzzles.spec import NUM_PANELS
-from genraven.trust.calibration import Calibration
+from genraven.trust.calibration import Calibration, Promise
 from genraven.trust.confidence import Writer, confidence, write_candidates
 from genraven.trust.familiarity import familiarity
 from genraven.trust.features import FEATURES, panel_features, written_panels
@@ -47,6 +47,32 @@ class Decided:
     """Whether the puzzles are like those of the calibration, and what that check could have seen, also in words: its
     ``str``."""
 
+    @classmethod
+    def of(
+        cls,
+        calibration: Calibration,
+        promise: Promise,
+        completed: Tensor,
+        mask: Tensor,
+        scores: Tensor,
+        familiarities: Tensor | None,
+    ) -> "Decided":
+        """The decisions on B puzzles, of whose copies one is checked.
+
+        Args:
+            calibration: that holds for them.
+            promise: of it.
+            completed: (B, 3, 9, 9) int8, as they are kept.
+            mask: (B, 9, 9) bool, true where they were written.
+            scores: (B,) float64 of them.
+            familiarities: (B,) float64 of what is given, where the calibration knows those of its own puzzles.
+        """
+        different = first_of_copies(given_cells(completed, mask))
+        check = held_against(calibration, None if familiarities is None else familiarities[different])
+        accepted = torch.from_numpy(promise.accepts(scores.numpy()))
+        probability = torch.from_numpy(calibration.probability(scores.numpy()))
+        return cls(completed, scores, probability, torch.zeros_like(accepted) if check.are_unlike else accepted, check)
+
 
 def decide(
     model: Model,
@@ -77,20 +103,9 @@ def decide(
     candidates = write_candidates(model, puzzles, mask, found.completion["candidates"], generator)
     scores, best = confidence(found.score, model, candidates, mask, generator).max(1)
     every = torch.arange(len(candidates), device=candidates.device)
-    check = held_against(found, _familiarities(model, candidates[:, 0], mask, generator) if found.familiarity else None)
-    accepted = torch.from_numpy(found.promise(max_error).accepts(scores.numpy()))
-    return Decided(
-        candidates[every, best.to(candidates.device)],
-        scores,
-        torch.from_numpy(found.probability(scores.numpy())),
-        torch.zeros_like(accepted) if check.are_unlike else accepted,
-        check,
-    )
-
-
-def _familiarities(model: Model, completed: Tensor, mask: Tensor, generator: torch.Generator | None) -> Tensor:
-    """(N,) of the different ones among ``completed`` puzzles."""
-    return familiarity(model, completed, mask, generator)[first_of_copies(given_cells(completed, mask))]
+    known = familiarity(model, candidates[:, 0], mask, generator) if found.familiarity else None
+    kept = candidates[every, best.to(candidates.device)]
+    return Decided.of(found, found.promise(max_error), kept, mask, scores, known)
 
 
 def check_as_calibrated(

@@ -21,7 +21,7 @@ from genraven.puzzles.spec import RULES
 from genraven.run_folder import RunFiles, home
 from genraven.trust.calibration import MOST_CANDIDATES, Calibration, Promise, check_rate, puzzles_needed
 from genraven.trust.confidence import usable
-from genraven.trust.decision import how_completed, model_digest
+from genraven.trust.decision import how_completed
 from genraven.trust.familiarity import knows_familiarity
 from genraven.trust.fitting import Labelled, calibrated, with_trust
 from genraven.trust.power import ALIKE, NEVER_TRAINED, NOT_CHECKED, NUM_FILES, POOL, Sight, measured_power
@@ -30,10 +30,8 @@ from launch.runs.folder import find_checkpoint
 from launch.trained.calibration_set import calibration_set
 from launch.trained.checkers import Checker, find_checker
 from launch.trained.completions import completions
-from launch.trained.load import load_run
-from launch.trained.numerics import Numerics
 from launch.trained.other_kinds import familiarities, other_kinds
-from launch.trained.sampling import given_sampling, sample_by
+from launch.trained.sampling import opened
 from lightning_modules import PuzzleModule
 
 
@@ -46,9 +44,8 @@ def calibrate(options: argparse.Namespace) -> None:
     outputs = Outputs(overwrite=options.overwrite)
     outputs.add(out, "--out", is_ours=has_keys(("digest", "thresholds", "knots")))
     checker = find_checker(options.rules_from)
-    model, data, checkpoint = load_run(path, options.device)
-    model.seed = options.seed
-    sample_by(model, given_sampling(options))
+    trained = opened(options, path)
+    model, data, checkpoint = trained.module, trained.data, trained.checkpoint
     names = usable(model.method.confidences, options.candidates, options.without)
     total = options.puzzles_to_choose + options.puzzles
     mask = read_mask(options.mask, total) if options.mask else last_panel_mask(total)
@@ -56,9 +53,7 @@ def calibrate(options: argparse.Namespace) -> None:
     for note in used.notes:
         say(f"genraven: {note}", error=True)
     PuzzleModule.check_mask(used.puzzles, mask)
-    numerics = Numerics.of(checkpoint, model.device, options.precision)
-    numerics.prepare(model)
-    with numerics.at_work(model.device):
+    with trained.at_work():
         completion = how_completed(model, options.candidates, mask)
         labelled = label(model, used.puzzles, used.rules, mask, checker, num=options.candidates, names=names,
                          batch_size=options.batch_size)  # fmt: skip
@@ -69,7 +64,7 @@ def calibrate(options: argparse.Namespace) -> None:
             others = familiarities(model, kinds, mask[0], options.batch_size)
     chosen, tested = labelled.split(options.puzzles_to_choose)
     found = calibrated(
-        chosen, tested, model=model_digest(model), completion=completion,
+        chosen, tested, model=trained.digest, completion=completion,
         source=used.source | {"checker": checker.name}, delta=options.delta, per_rule=options.per_rule,
     )  # fmt: skip
     promises = [found.promise(max_error) for max_error in options.max_error]  # or complains, before anything is written
@@ -80,7 +75,7 @@ def calibrate(options: argparse.Namespace) -> None:
     with outputs:
         found.write(outputs[out])
     if options.out is None and files.tensorboard.is_dir():
-        _show(files.tensorboard, checkpoint["global_step"], found, promises, tested)
+        _show(files.tensorboard, trained.step, found, promises, tested)
     say("\n".join([*summary(found), *(said(promise, found) for promise in promises), *sight(found), str(out)]))
 
 
@@ -193,8 +188,3 @@ def said(promise: Promise, found: Calibration) -> str:
     return (f"at most {promise.max_error:.0%} wrong: expects to accept {promise.expected_share:.0%} [{low:.0%}, "
             f"{high:.0%}] of puzzles like those of the calibration, with probability {1 - promise.delta:.0%} over "
             f"calibrations, for {of_what}")  # fmt: skip
-
-
-def calibration_of(path: Path, given: Path | None) -> Path:
-    """Where the calibration of a checkpoint stands."""
-    return given or RunFiles(home(path)).calibration

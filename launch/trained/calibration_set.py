@@ -1,7 +1,7 @@
 """The puzzles that a calibration counts: different ones, that the model was not trained on."""
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ class _Supply:
 
 
 def calibration_set(
-    options: argparse.Namespace, data: GenRAVENDataModule, checkpoint: dict[str, Any], mask: Tensor
+    options: argparse.Namespace, data: GenRAVENDataModule, checkpoint: Mapping[str, Any], mask: Tensor
 ) -> CalibrationSet:
     """Puzzles of ``--source``, or generated ones.
 
@@ -94,7 +94,7 @@ def _of_file(path: Path, total: int, seed: int) -> _Supply:
 
 
 def _independent(
-    supply: _Supply, total: int, mask: Tensor, data: GenRAVENDataModule, checkpoint: dict[str, Any]
+    supply: _Supply, total: int, mask: Tensor, data: GenRAVENDataModule, checkpoint: Mapping[str, Any]
 ) -> CalibrationSet:
     """The first ``total`` puzzles that are copies of none before them and were not trained on."""
     num, training = min(2 * total, supply.num), _Training(data, checkpoint)
@@ -128,7 +128,7 @@ class _Training:
         checkpoint: of the model.
     """
 
-    def __init__(self, data: GenRAVENDataModule, checkpoint: dict[str, Any]) -> None:
+    def __init__(self, data: GenRAVENDataModule, checkpoint: Mapping[str, Any]) -> None:
         self._data, self._num_steps = data, checkpoint["global_step"]
         self.not_known: list[str] = []
         """In words."""

@@ -16,10 +16,10 @@ from genraven.trust.familiarity import are_unlike
 from genraven.trust.independence import first_of_copies, given_cells
 from genraven.trust.power import held_against
 from genraven.trust.risk import trustworthiness
-from launch.trained.calibrate import calibration_of, label
+from launch.trained.calibrate import label
 from launch.trained.checkers import find_checker
-from launch.trained.numerics import Numerics
-from lightning_modules import PuzzleModule
+from launch.trained.load import calibration_of
+from launch.trained.model import TrainedModel
 
 
 @dataclass(frozen=True)
@@ -33,17 +33,17 @@ class Calibrated:
     @classmethod
     def of(cls, checkpoint: Path) -> "Calibrated":
         """That of the run folder. Raises InputError where there is none, or it was edited."""
-        path = calibration_of(checkpoint, None)
+        path = calibration_of(checkpoint)
         found = Calibration.read(path)
         return cls(found, file_digest(path))
 
-    def check(self, model: PuzzleModule, numerics: Numerics) -> None:
-        """Raises InputError unless it is of this model, completing the last panel as it does with these numerics."""
-        with numerics.at_work(model.device):
-            check_as_calibrated(model, last_panel_mask(1), self.calibration)
+    def check(self, model: TrainedModel) -> None:
+        """Raises InputError unless it is of this model, completing the last panel as it does."""
+        with model.at_work():
+            check_as_calibrated(model.module, last_panel_mask(1), self.calibration)
 
     def measure(
-        self, model: PuzzleModule, puzzles: Tensor, rules: Tensor, given: Tensor | None, batch_size: int, *, split: str
+        self, model: TrainedModel, puzzles: Tensor, rules: Tensor, given: Tensor | None, *, split: str
     ) -> dict[str, Any]:
         """Area under risk against coverage, calibration error, and for each promise how many are accepted and wrong.
 
@@ -54,14 +54,14 @@ class Calibrated:
             puzzles: (B, 3, 9, 9) int8, whose last panels are completed.
             rules: (B,) of these.
             given: what the model sees of them instead, such as with spoilt cells.
-            batch_size: completions at a time.
             split: whose draws they are.
         """
         name, candidates = self.calibration.score, self.calibration.completion["candidates"]
         start, mask = time.perf_counter(), last_panel_mask(len(puzzles))
-        of = label(model, puzzles, rules, mask, find_checker(None), num=candidates,
-                   names=(name,), batch_size=batch_size, given=given, split=split,
-                   familiar=bool(self.calibration.familiarity))  # type: ignore[arg-type]  # fmt: skip
+        with model.at_work():
+            of = label(model.module, puzzles, rules, mask, find_checker(None), num=candidates,
+                       names=(name,), batch_size=model.batch_size, given=given, split=split,
+                       familiar=bool(self.calibration.familiarity))  # type: ignore[arg-type]  # fmt: skip
         seconds = time.perf_counter() - start  # what they give is on the CPU: the device is done
         scores, correct = of.scores[name], of.correct[name]
         found = trustworthiness(scores, correct, self.calibration.probability(scores)).as_json()

@@ -42,13 +42,15 @@ def completions(
     batch_size: int,
     split: str,
     familiar: bool = True,
+    progress: bool = True,
 ) -> Iterator[Completed]:
     """Each batch of ``puzzles`` (B, 3, 9, 9) completed ``num`` times under ``mask`` (B, 9, 9).
 
     ``split`` is whose draws they are. ``familiar`` asks as well how likely what is given is.
+    ``progress`` shows a bar.
     """
     size = max(1, batch_size // num)
-    with tqdm(total=len(puzzles), unit="puzzle", desc="complete") as bar:
+    with tqdm(total=len(puzzles), unit="puzzle", desc="complete", disable=not progress) as bar:
         for start in range(0, len(puzzles), size):
             part = slice(start, min(start + size, len(puzzles)))
             given, open_cells = puzzles[part].to(model.device), mask[part].to(model.device)

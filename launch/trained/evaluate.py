@@ -12,22 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-from tqdm import tqdm
 
 from datamodules import GenRAVENDataModule
-from datamodules.batches import EvaluationLoader
 from genraven.errors import InputError
 from genraven.files import writable_folder
-from genraven.metrics.outcomes import BatchOutcomes, Flags, in_order, outcomes
-from genraven.metrics.scores import ScoreResults, Scores
 from genraven.metrics.table import main_names
-from genraven.puzzles.corrupt import Corruption, corrupt
 from genraven.puzzles.spec import NUM_CELLS, RULES
 from genraven.report.evaluation import Evaluation, pack_hits
 from genraven.run_folder import RunFiles, home
 from genraven.timing import SamplingTimer
-from genraven.trust.decision import model_digest
 from launch.errors import explained_exits
 from launch.processes.process_group import ProcessGroup, joined_processes
 from launch.runs.exported import is_export
@@ -35,9 +28,9 @@ from launch.runs.folder import find_checkpoint
 from launch.runs.shards import is_sharded
 from launch.runs.status import named_runs
 from launch.trained.certainty import Calibrated, said
-from launch.trained.load import load_run
-from launch.trained.numerics import Numerics
-from launch.trained.sampling import flag, given_sampling, sample_by
+from launch.trained.model import TrainedModel, load
+from launch.trained.sampling import flag, given_sampling, sampled_by
+from launch.trained.scoring import draws_of, score_model, spoilt_puzzles
 from lightning_modules import PuzzleModule
 
 
@@ -76,6 +69,13 @@ class Request:
         for share in self.given_corruption:
             if not 0 <= share <= 1:
                 raise InputError(f"expected --given-corruption to be shares from 0 to 1, got {share:g}.")
+
+    def opened(self, path: Path, group: ProcessGroup) -> TrainedModel:
+        """The model of a checkpoint, as all ways of sampling share it."""
+        return load(
+            path, device=group.device(self.device), precision=self.precision, seed=self.seed,
+            batch_size=self.batch_size, training_set_gib=self.training_set_gib, progress=True,
+        )  # fmt: skip
 
 
 def evaluate(options: argparse.Namespace) -> int:
@@ -133,47 +133,26 @@ def evaluate_run(
     file = Evaluation(out or RunFiles(home(path)).evaluation)
     with group.together(), explained_exits(file.path.parent):
         writable_folder(file.path.absolute().parent, "--out")
-        model, data, checkpoint = load_run(path, group.device(request.device))
-        data.most_made_bytes = round(request.training_set_gib * 2**30)
-        numerics = Numerics.of(checkpoint, model.device, request.precision)
-        numerics.prepare(model)
-        weights = model_digest(model)  # as they are at work, which calibrations note, too
-        model.seed, data.eval_puzzles_per_rule = request.seed, request.puzzles_per_rule
-        facts = run_facts(model, data)
+        model = request.opened(path, group)
+        facts = run_facts(model.module, model.data)
         file.check_owner(facts)
-        own, results = asdict(model.method.sampling), list[dict[str, Any]]()
-        ways = _ways(request.sampling, model, alone=alone)
-        if request.protocol == "study":
-            ways = [dict(model.method.study_protocol) | way for way in ways]
         calibrated = Calibrated.of(path) if request.trust else None
-        for way in ways:  # all are checked before any is scored
-            sample_by(model, way)
-            if calibrated:
-                calibrated.check(model, numerics)
-    for way, spoilt in itertools.product(ways, request.given_corruption):
-        sample_by(model, way)
-        key = {
-            "checkpoint": path.name,
-            "step": checkpoint["global_step"],
-            "split": request.split,
-            "seed": request.seed,
-            "puzzles_per_rule": request.puzzles_per_rule,
-            "batch_size": request.batch_size,
-            "sampling": asdict(model.sampling),
-            "numerics": numerics.as_json(),
-            "given_corruption": spoilt,
-            "calibration": calibrated and calibrated.digest,
-            "weights": weights,
-            "eval_source": data.eval_source_sha256,
-        }
+        models = [sampled_by(model, way) for way in _ways(request, model.module, alone=alone)]
+        if calibrated:
+            for each in models:  # all are checked before any is scored
+                calibrated.check(each)
+    results, eval_source = list[dict[str, Any]](), model.data.eval_source_sha256
+    for each, spoilt in itertools.product(models, request.given_corruption):
+        key = _key(each, request, spoilt)
+        key |= {"calibration": calibrated and calibrated.digest, "weights": model.digest, "eval_source": eval_source}
         result = group.agreed(partial(file.find, key))
         if result is None:
             plain = group.agreed(partial(file.find, key | {"calibration": None}))
-            with numerics.at_work(model.device):
-                scored = plain or _score(model, data, request, spoilt, group)
-                if calibrated:
-                    measure = partial(_certainty, calibrated, model, data, request, spoilt)
-                    scored = scored | {"certainty": group.agreed(measure)}
+            scored = plain or _score(each, request, spoilt, group)
+            if calibrated:
+                measure = partial(_certainty, calibrated, each, request, spoilt)
+                scored = scored | {"certainty": group.agreed(measure)}
+            own = asdict(model.module.method.sampling)
             scored = scored | key | {"own_sampling": key["sampling"] == own}
             result = group.agreed(partial(file.add, facts, scored))
         results.append(result)
@@ -181,10 +160,26 @@ def evaluate_run(
     return results
 
 
-def _ways(given: Mapping[str, list[Any]], model: PuzzleModule, *, alone: bool) -> list[dict[str, Any]]:
+def _key(model: TrainedModel, request: Request, spoilt: float) -> dict[str, Any]:
+    """What tells a result from the others of a file."""
+    return {
+        "checkpoint": model.path.name,
+        "step": model.step,
+        "split": request.split,
+        "seed": request.seed,
+        "puzzles_per_rule": request.puzzles_per_rule,
+        "batch_size": request.batch_size,
+        "sampling": asdict(model.sampling),
+        "numerics": model.numerics.as_json(),
+        "given_corruption": spoilt,
+    }
+
+
+def _ways(request: Request, model: PuzzleModule, *, alone: bool) -> list[dict[str, Any]]:
     """Each value of each setting with each of the others; beside other runs, one is spared what its method has not."""
-    axes = {name: values for name, values in given.items() if alone or name in asdict(model.method.sampling)}
-    return [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
+    axes = {name: values for name, values in request.sampling.items() if alone or name in asdict(model.method.sampling)}
+    protocol = dict(model.method.study_protocol) if request.protocol == "study" else {}
+    return [protocol | dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
 
 
 def run_facts(model: PuzzleModule, data: GenRAVENDataModule) -> dict[str, Any]:
@@ -204,12 +199,14 @@ def run_facts(model: PuzzleModule, data: GenRAVENDataModule) -> dict[str, Any]:
     }
 
 
-def _score(
-    model: PuzzleModule, data: GenRAVENDataModule, request: Request, spoilt: float, group: ProcessGroup
-) -> dict[str, Any]:
-    start = time.perf_counter()
+def _score(trained: TrainedModel, request: Request, spoilt: float, group: ProcessGroup) -> dict[str, Any]:
+    start, model = time.perf_counter(), trained.module
     model.measured = timer = SamplingTimer(model.device)
-    results, hits = score_model(model, data, request.split, request.batch_size, group, given_corruption=spoilt)
+    with trained.at_work():
+        results, hits = score_model(
+            model, trained.data, request.split, trained.batch_size, group, puzzles_per_rule=request.puzzles_per_rule,
+            given_corruption=spoilt,
+        )  # fmt: skip
     is_cuda = model.device.type == "cuda"
     return {
         "seconds": {**timer.seconds, "all": time.perf_counter() - start},
@@ -221,58 +218,10 @@ def _score(
     }
 
 
-def _certainty(
-    calibrated: Calibrated, model: PuzzleModule, data: GenRAVENDataModule, request: Request, spoilt: float
-) -> dict[str, Any]:
-    puzzles, rules = data.evaluation_puzzles(request.split)
-    given = _spoilt(puzzles, spoilt, model.seed, request.split)
-    return calibrated.measure(model, puzzles, rules, given, request.batch_size, split=draws_of(request.split))
-
-
-def draws_of(split: str) -> str:
-    """The name under which noise is drawn for the evaluation of ``split``: of its own, not that of a validation that
-    may have chosen the checkpoint.
-    """
-    return f"evaluate {split}"
-
-
-def _spoilt(puzzles: Tensor, share: float, seed: int, split: str) -> Tensor | None:
-    """What a model sees of the ``puzzles`` of ``split`` where it is to complete them; None for these themselves."""
-    if not share:
-        return None
-    return corrupt(puzzles, Corruption(cells=share), seed=seed, key=(("val", "test").index(split),))
-
-
-def score_model(
-    model: PuzzleModule,
-    data: GenRAVENDataModule,
-    split: str,
-    batch_size: int,
-    group: ProcessGroup | None = None,
-    *,
-    given_corruption: float = 0.0,
-) -> tuple[ScoreResults, dict[str, Flags]]:
-    """Scores of ``model`` on the evaluation puzzles of ``data``, with as many generated; each puzzle's own outcome.
-
-    Processes score whole batches in turn. What is drawn for a puzzle follows from its place: any number of processes
-    and any size of batches gives the same scores, but for rounding.
-    """
-    group = group or ProcessGroup()
-    with group.together():
-        data.prepare_data()
-        puzzles, rules = data.evaluation_puzzles(split)
-        spoilt = _spoilt(puzzles, given_corruption, model.seed, split)
-        index, parts = data.training_index(), list[BatchOutcomes]()
-        scores = Scores(data.trained, index, model.device, model.method.likelihood)
-        loader = EvaluationLoader(puzzles, rules, batch_size, rank=group.rank, world_size=group.size)
-        for batch in tqdm(loader, unit="batch", desc=f"score {model.family}", disable=group.rank > 0 or None):
-            if len(batch.puzzles):
-                here = batch._replace(puzzles=batch.puzzles.to(model.device), rules=batch.rules.to(model.device))
-                part = slice(batch.start, batch.start + len(batch.puzzles))
-                given = None if spoilt is None else spoilt[part].to(model.device)
-                made = model.score(scores, here, draws_of(split), given=given)
-                parts.append(outcomes(batch.step, made["completed"], here.rules, made["generated"], index))
-    return scores.compute(), in_order(group.gathered(parts))
+def _certainty(calibrated: Calibrated, model: TrainedModel, request: Request, spoilt: float) -> dict[str, Any]:
+    puzzles, rules = model.data.evaluation_puzzles(request.split, request.puzzles_per_rule)
+    given = spoilt_puzzles(puzzles, spoilt, model.seed, request.split)
+    return calibrated.measure(model, puzzles, rules, given, split=draws_of(request.split))
 
 
 def table(metrics: dict[str, Any]) -> str:

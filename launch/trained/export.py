@@ -4,15 +4,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from datamodules import GenRAVENDataModule
 from genraven.console import say
 from genraven.errors import InputError
 from genraven.puzzles.spec import RULES
 from genraven.run_folder import RunFiles, home, read_json, read_summary
 from launch.runs.exported import DESCRIPTION, FORMAT, WEIGHTS, write_export
 from launch.runs.folder import find_checkpoint
-from launch.trained.load import load_run
-from lightning_modules import PuzzleModule
+from launch.trained.model import TrainedModel, load
 
 VALUE, COUNT = "val/", "val_count/"  # of metrics in a summary
 
@@ -23,17 +21,17 @@ def export(options: argparse.Namespace) -> None:
     if path.name == WEIGHTS:
         raise InputError(f"expected a run folder or a checkpoint of one, got {options.run}, exported already: copy it.")
     folder = options.out or RunFiles(home(path)).export
-    model, data, checkpoint = load_run(path, "cpu")
-    description = describe(model, data, checkpoint, home(path))
-    weights = model.state_dict()
-    write_export(folder, description, weights)
+    model = load(path, device="cpu", precision="32-true")  # which leaves the weights as they are
+    description = describe(model)
+    write_export(folder, description, model.module.state_dict())
     say(f"{folder / WEIGHTS}: {description['parameters']} parameters of step {description['step']}")
     say(folder / DESCRIPTION)
 
 
-def describe(model: PuzzleModule, data: GenRAVENDataModule, checkpoint: dict[str, Any], run: Path) -> dict[str, Any]:
-    """What the weights are, what they learned from and how well; ``run`` is the folder of their run."""
-    summary, step = read_summary(run), checkpoint["global_step"]
+def describe(trained: TrainedModel) -> dict[str, Any]:
+    """What the weights are, what they learned from and how well, as their run's folder says."""
+    model, data, checkpoint, run = trained.module, trained.data, trained.checkpoint, home(trained.path)
+    summary, step = read_summary(run), trained.step
     config, process = checkpoint["genraven_config"], getattr(model.method, "process", None)
     return {
         "format": FORMAT,

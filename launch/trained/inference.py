@@ -1,27 +1,23 @@
 """Commands that write puzzles with a trained model: sample, complete."""
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from genraven.console import say
 from genraven.errors import InputError
 from genraven.formats.read import read_mask, read_puzzles
 from genraven.formats.write import save_array
-from genraven.methods.method import num_labels
 from genraven.outputs import PICTURES, Outputs, save_picture, with_suffix
 from genraven.puzzles.masks import last_panel_mask
 from genraven.puzzles.render import render_sheet
 from genraven.puzzles.rules import row_rules, rule_names, shared_rules
-from genraven.puzzles.spec import RULES, resolve_rules
+from genraven.puzzles.spec import resolve_rules
 from genraven.trust.audit import SUFFIX, holds_records, write_records
 from genraven.trust.review import to_html
-from launch.trained.load import load_run
-from launch.trained.numerics import Numerics
-from launch.trained.sampling import given_sampling, sample_by
+from launch.trained.model import TrainedModel
+from launch.trained.sampling import opened
 from launch.trained.trusting import asked_for, complete_trusted, decisions_summary
 from lightning_modules import PuzzleModule
 
@@ -29,16 +25,10 @@ PICTURED = 64
 COLUMNS = 8
 
 
-def _load(options: argparse.Namespace) -> tuple[PuzzleModule, Numerics]:
-    """The run's model with the sampling options applied, and what it computes in."""
+def _opened(options: argparse.Namespace) -> TrainedModel:
     if options.batch_size < 1:
         raise InputError(f"expected --batch-size to be 1 or more, got {options.batch_size}.")
-    model, _, checkpoint = load_run(options.run, options.device)
-    model.seed = options.seed
-    sample_by(model, given_sampling(options))
-    numerics = Numerics.of(checkpoint, model.device, options.precision)
-    numerics.prepare(model)
-    return model, numerics
+    return opened(options)
 
 
 def _rule_ids(named: Sequence[str] | None) -> tuple[int, ...] | None:
@@ -49,22 +39,6 @@ def _rule_ids(named: Sequence[str] | None) -> tuple[int, ...] | None:
     if not ids:
         raise InputError("expected rules to ask for, got an empty selection: name some, or leave out --rules.")
     return ids
-
-
-def _check_trained(model: PuzzleModule, ids: Sequence[int] | None) -> None:
-    """Raises InputError on a rule whose label the model has never read."""
-    if ids is None or not num_labels(model.network):
-        return  # what is told to a network without labels is refused by the model
-    if unknown := [RULES[rule].name for rule in ids if rule not in model.trained]:
-        raise InputError(f"expected rules that the model was trained on, got {', '.join(unknown)}, whose labels it "
-                         "has never read: leave them out.")  # fmt: skip
-
-
-def _slices(total: int, size: int, what: str) -> Iterator[slice]:
-    with tqdm(total=total, unit="puzzle", desc=what) as bar:
-        for start in range(0, total, size):
-            yield slice(start, min(start + size, total))
-            bar.update(min(size, total - start))
 
 
 def _outputs(options: argparse.Namespace) -> Outputs:
@@ -95,17 +69,8 @@ def sample(options: argparse.Namespace) -> None:
     if options.num < 1:
         raise InputError(f"expected --num to be 1 or more, got {options.num}.")
     ids = _rule_ids(options.rules)
-    rules = None if ids is None else torch.tensor(ids).repeat(-(-options.num // len(ids)))[: options.num]
     outputs = _outputs(options)
-    model, numerics = _load(options)
-    _check_trained(model, ids)
-    parts = []
-    with numerics.at_work(model.device):
-        for part in _slices(options.num, options.batch_size, "sample"):
-            labels = rules[part].to(model.device) if rules is not None else None
-            num = part.stop - part.start
-            parts.append(model.generate(num, labels, model.generator_at("generate", "sample", part.start, num)))
-    puzzles = torch.cat(parts).cpu()
+    puzzles = _opened(options).generate(options.num, ids)
     with outputs:
         _save(puzzles, outputs, options)
     shared = shared_rules(row_rules(puzzles))
@@ -137,20 +102,7 @@ def complete(options: argparse.Namespace) -> None:
         say("\n".join([*decisions_summary(records, audit, options.review), _files_summary(completed, options)]))
         return
     outputs.add_stale(audit, "the audit beside --out", is_ours=holds_records)  # of completions that were there before
-    model, numerics = _load(options)
-    _check_trained(model, rule)
-    rules = None if rule is None else torch.tensor(rule, device=model.device).expand(len(puzzles))
-    with numerics.at_work(model.device):
-        parts = [
-            model.complete(
-                puzzles[part].to(model.device),
-                mask[part].to(model.device),
-                model.generator_at("complete", "complete", part.start, part.stop - part.start),
-                None if rules is None else rules[part],
-            ).cpu()
-            for part in _slices(len(puzzles), options.batch_size, "complete")
-        ]
-    completed = torch.cat(parts)
+    completed = _opened(options).complete(puzzles, mask, rule)
     with outputs:
         _save(completed, outputs, options, mask)
     shared = shared_rules(row_rules(completed))

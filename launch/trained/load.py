@@ -7,16 +7,17 @@ import torch
 
 from datamodules import GenRAVENDataModule
 from genraven.errors import InputError
+from genraven.run_folder import RunFiles, home
 from launch.configs.identity import build
 from launch.runs.folder import find_checkpoint, read_checkpoint
+from launch.trained.numerics import Numerics
 from lightning_modules import PuzzleModule
-
-MOST_MADE_BYTES = 1 << 30
-"""Of a training set that is made here to tell what a model repeats of it."""
 
 
 def load_run(run: Path | str, device: str = "auto") -> tuple[PuzzleModule, GenRAVENDataModule, dict[str, Any]]:
-    """Model with its (averaged) weights in evaluation mode, data module, and the checkpoint of ``run``.
+    """Model with its (averaged) weights as they were saved, data module, and the checkpoint of ``run``.
+
+    To use the model, open it with ``launch.trained.model.load``, which makes it ready.
 
     Raises:
         InputError: no checkpoint of genraven, one whose config and weights do not belong together, or no such device.
@@ -29,11 +30,23 @@ def load_run(run: Path | str, device: str = "auto") -> tuple[PuzzleModule, GenRA
             f"expected a checkpoint that `genraven fit` wrote, got {path}, without weights: train it anew."
         )
     model, data = build(checkpoint["genraven_config"], weights)
-    data.most_made_bytes = MOST_MADE_BYTES
     model.on_load_checkpoint(checkpoint)
     model.load_state_dict(checkpoint["state_dict"])
     model.trained = data.trained
     return model.to(find_device(device)).eval(), data, checkpoint
+
+
+def made_ready(module: PuzzleModule, numerics: Numerics, seed: int) -> PuzzleModule:
+    """``module``, on its device, in evaluation mode and with its weights and network as ``numerics`` has them."""
+    module.eval()
+    module.seed = seed
+    numerics.prepare(module)
+    return module
+
+
+def calibration_of(checkpoint: Path, given: Path | str | None = None) -> Path:
+    """Where the calibration of a checkpoint stands: at ``given``, else in its run folder."""
+    return Path(given) if given else RunFiles(home(checkpoint)).calibration
 
 
 def find_device(name: str) -> torch.device:

@@ -3,7 +3,7 @@
 import argparse
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,9 @@ from genraven.puzzles.spec import NUM_RULES, RULES
 from genraven.run_folder import RunFiles, home
 from launch.configs.identity import build
 from launch.runs.folder import find_checkpoint
-from launch.trained.load import load_run
-from launch.trained.numerics import Numerics
-from lightning_modules import PuzzleModule
+from launch.trained.load import made_ready
+from launch.trained.model import TrainedModel
+from launch.trained.sampling import opened
 
 GROUPS = ("trained", "held_out")
 
@@ -68,34 +68,36 @@ def probe(options: argparse.Namespace) -> None:
     outputs.add(out, "--out", is_ours=has_keys(("fit_per_rule", "chance", "layers")))
     picture = options.picture or with_suffix(out, ".png", "--out")
     outputs.add(picture, "--picture", suffixes=PICTURES)
-    model, data, checkpoint = load_run(path, options.device)
-    levels = model.method.reading_levels(options.noise)
-    torch.manual_seed(options.seed)
-    untrained = build(checkpoint["genraven_config"], checkpoint["state_dict"])[0].to(model.device).eval()
-    puzzles = _make_puzzles(data.seed, options.fit_per_rule, options.puzzles_per_rule)
-    numerics = Numerics.of(checkpoint, model.device, options.precision)
-    with numerics.at_work(model.device):
-        for part in (model, untrained):
-            numerics.prepare(part)
-        found, before = (_by_layer(part, puzzles, levels, data.trained, options) for part in (model, untrained))
+    model = opened(options, path)
+    levels = model.module.method.reading_levels(options.noise)
+    puzzles = _make_puzzles(model.data.seed, options.fit_per_rule, options.puzzles_per_rule)
+    found, before = (_by_layer(part, puzzles, levels) for part in (model, untrained(model)))
     result = {
         "checkpoint": str(path),
-        "step": checkpoint["global_step"],
-        "family": model.family,
+        "step": model.step,
+        "family": model.module.family,
         "seed": options.seed,
-        "data_seed": data.seed,
+        "data_seed": model.data.seed,
         "fit_per_rule": options.fit_per_rule,
         "puzzles_per_rule": options.puzzles_per_rule,
         "batch_size": options.batch_size,
-        "numerics": numerics.as_json(),
+        "numerics": model.numerics.as_json(),
         "chance": 1 / NUM_RULES,
-        "trained_rules": [RULES[r].name for r in data.trained],
+        "trained_rules": [RULES[r].name for r in model.data.trained],
         "layers": [_as_json(*pair) for pair in zip(found, before, strict=True)],
     }
     with outputs, plain_texts():
         outputs[out].write_text(json.dumps(result, indent=2) + "\n")
         _draw(found, before, outputs[picture])
     say(f"{table(found, before)}\n{out}\n{picture}")
+
+
+def untrained(model: TrainedModel) -> TrainedModel:
+    """The same model with fresh weights, drawn from its seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(model.seed)
+        module = build(model.checkpoint["genraven_config"], model.checkpoint["state_dict"])[0]
+    return replace(model, module=made_ready(module.to(model.device), model.numerics, model.seed))
 
 
 def _make_puzzles(seed: int, num_fitted: int, num_scored: int) -> Puzzles:
@@ -108,26 +110,20 @@ def _make_puzzles(seed: int, num_fitted: int, num_scored: int) -> Puzzles:
     return Puzzles(torch.cat([puzzles for puzzles, _ in parts]), torch.cat(rules), len(rules[0]))
 
 
-def _by_layer(
-    model: PuzzleModule,
-    puzzles: Puzzles,
-    levels: list[float | None],
-    trained: tuple[int, ...],
-    options: argparse.Namespace,
-) -> list[Found]:
+def _by_layer(model: TrainedModel, puzzles: Puzzles, levels: list[float | None]) -> list[Found]:
     """What can be told from each layer, at each level and in each way."""
-    model.seed = options.seed
-    found: list[Found] = []
+    module, found = model.module, list[Found]()
     for noise in levels:
 
         def pass_through(part: slice, noise: float | None = noise) -> None:
             read = puzzles.puzzles[part].to(model.device)
-            model.pass_through(read, noise, model.generator_at("probe", "probe", part.start, len(read)))
+            module.pass_through(read, noise, module.generator_at("probe", "probe", part.start, len(read)))
 
-        starts = tqdm(range(0, len(puzzles.rules), options.batch_size), unit="batch", desc="read puzzles")
-        slices = (slice(start, start + options.batch_size) for start in starts)
-        features = gather(model.network, pass_through, slices, model.method.pools)
-        found += _classify(features, puzzles, noise, trained)
+        starts = tqdm(range(0, len(puzzles.rules), model.batch_size), unit="batch", desc="read puzzles")
+        slices = (slice(start, start + model.batch_size) for start in starts)
+        with model.at_work():
+            features = gather(module.network, pass_through, slices, module.method.pools)
+            found += _classify(features, puzzles, noise, model.data.trained)
     return found
 
 

@@ -3,13 +3,14 @@
 import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from docstring_parser import parse
 
 from genraven.errors import InputError, suggestion
 from genraven.methods.method import all_methods, choices_of
-from lightning_modules import PuzzleModule
+from launch.trained.model import TrainedModel, load
 
 
 @dataclass(frozen=True)
@@ -97,19 +98,28 @@ def given_sampling(options: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in vars(options).items() if name in sampling_options()}
 
 
-def sample_by(model: PuzzleModule, settings: Mapping[str, Any]) -> None:
-    """Makes ``model`` sample with its own settings but for these.
+def opened(options: argparse.Namespace, path: Path | None = None) -> TrainedModel:
+    """The model that ``options`` of a command name, as they say; ``path`` is its checkpoint where that is known."""
+    model = load(
+        path or options.run, device=options.device, precision=options.precision, seed=options.seed,
+        batch_size=options.batch_size, progress=True,
+    )  # fmt: skip
+    return sampled_by(model, given_sampling(options))
+
+
+def sampled_by(model: TrainedModel, settings: Mapping[str, Any]) -> TrainedModel:
+    """``model`` with its own sampling settings but for these, which errors call by their flags.
 
     Raises:
         InputError: one that the model's method does not have, that is out of range or has no effect.
     """
-    known = asdict(model.method.sampling)
+    known = asdict(model.module.method.sampling)
     for name in settings:
         if name not in known:
-            raise InputError(f"expected {', '.join(map(flag, known))} for {model.architecture}, got {flag(name)}: "
-                             "leave it out.")  # fmt: skip
+            raise InputError(f"expected {', '.join(map(flag, known))} for {model.module.architecture}, got "
+                             f"{flag(name)}: leave it out.")  # fmt: skip
     try:
-        model.sample_by(settings)
+        return model.sampling_by(**settings)
     except InputError as error:
         asked = ", ".join(f"{flag(name)} {value}" for name, value in settings.items())
         raise InputError(f"{asked}: {error}") from None

@@ -17,9 +17,7 @@ from genraven.outputs import Outputs
 from genraven.puzzles import layout
 from genraven.trust.anomaly import ranks_of, spoil_one_cell, suspicion
 from genraven.trust.audit import panel_and_cell
-from launch.runs.folder import find_checkpoint
-from launch.trained.load import load_run
-from launch.trained.numerics import Numerics
+from launch.trained.sampling import opened
 from lightning_modules import PuzzleModule
 
 SHOWN = 5
@@ -32,14 +30,12 @@ def score(options: argparse.Namespace) -> None:
     puzzles = read_puzzles(options.puzzles)
     outputs = Outputs(overwrite=options.overwrite)
     outputs.add(options.out, "--out", suffixes=[".npz"])
-    model, _, checkpoint = load_run(find_checkpoint(options.run), options.device)
-    model.seed = options.seed
+    trained = opened(options)
+    model = trained.module
     if model.method.likelihood is None:
         raise InputError(f"expected a model that knows how likely a puzzle is, got {model.architecture}, which does "
                          "not: use an autoregressive or a masked diffusion model.")  # fmt: skip
-    numerics = Numerics.of(checkpoint, model.device, options.precision)
-    numerics.prepare(model)
-    with numerics.at_work(model.device):
+    with trained.at_work():
         found = scored(model, puzzles, options.batch_size)
         if options.spoil:
             spoilt, cells = spoil_one_cell(puzzles, seed=options.seed)

@@ -19,17 +19,17 @@ from genraven.puzzles.rules import row_rules
 from genraven.trust.audit import Candidate, Record, cells_of, strongest_first
 from genraven.trust.calibration import Calibration, Promise, check_rate
 from genraven.trust.confidence import feature_agreement, usable
-from genraven.trust.decision import check_as_calibrated, check_given, how_completed, model_digest
+from genraven.trust.decision import check_as_calibrated, check_given, how_completed
 from genraven.trust.independence import first_of_copies, given_cells
 from genraven.trust.power import Check, held_against
 from genraven.trust.reason import panel_support
 from launch.runs.folder import find_checkpoint
-from launch.trained.calibrate import calibration_of, said
+from launch.trained.calibrate import said
 from launch.trained.checkers import OUR_RULES, Checker, find_checker
 from launch.trained.completions import Completed, completions, drawn_puzzles
-from launch.trained.load import load_run
-from launch.trained.numerics import Numerics
-from launch.trained.sampling import given_sampling, sample_by
+from launch.trained.load import calibration_of
+from launch.trained.model import TrainedModel
+from launch.trained.sampling import opened
 from lightning_modules import PuzzleModule
 
 CANDIDATES = 8
@@ -40,7 +40,7 @@ STANDS_APART = "had no part in score, threshold, choice and decision"
 class Trusted:
     """A model with what decides on its completions."""
 
-    model: PuzzleModule
+    model: TrainedModel
     score: str
     num_candidates: int
     calibration: Calibration | None
@@ -63,13 +63,13 @@ def complete_trusted(options: argparse.Namespace, puzzles: Tensor, mask: Tensor)
         least = int(name == "batch_size")
         if (value := getattr(options, name)) < least:
             raise InputError(f"expected --{name.replace('_', '-')} to be {least} or more, got {value}.")
-    trusted, numerics = _prepared(options, mask)
+    trusted = _prepared(options, mask)
     if trusted.promise is not None and trusted.calibration is not None:
         say(said(trusted.promise, trusted.calibration))
     kept, records = [], list[Record]()
-    with numerics.at_work(trusted.model.device):
+    with trusted.model.at_work():
         for done in completions(
-            trusted.model, puzzles, mask, num=trusted.num_candidates, names=(trusted.score,),
+            trusted.model.module, puzzles, mask, num=trusted.num_candidates, names=(trusted.score,),
             batch_size=options.batch_size, split="complete",
             familiar=trusted.calibration is not None and bool(trusted.calibration.familiarity),
         ):  # fmt: skip
@@ -109,30 +109,25 @@ def _held_against(check: Check, records: list[Record], *, accept_unlike: bool) -
     return records if accept_unlike else [replace(record, decision="review") for record in records]
 
 
-def _prepared(options: argparse.Namespace, mask: Tensor) -> tuple[Trusted, Numerics]:
-    path = find_checkpoint(options.run)
-    calibration = None
+def _prepared(options: argparse.Namespace, mask: Tensor) -> Trusted:
+    path, calibration = find_checkpoint(options.run), None
     if options.max_error is not None:
         check_rate(options.max_error, "--max-error")
         calibration = Calibration.read(calibration_of(path, options.calibration))
     num = options.candidates or (CANDIDATES if calibration is None else calibration.completion["candidates"])
     checker = find_checker(options.rules_from)
-    model, data, checkpoint = load_run(path, options.device)
-    model.seed = options.seed
-    sample_by(model, given_sampling(options))
-    numerics = Numerics.of(checkpoint, model.device, options.precision)
-    numerics.prepare(model)
-    with numerics.at_work(model.device):
-        how = how_completed(model, num, None if calibration is None else mask)
+    model = opened(options, path)
+    with model.at_work():
+        how = how_completed(model.module, num, None if calibration is None else mask)
         if calibration is not None:
-            check_as_calibrated(model, mask, calibration, num_candidates=num)
+            check_as_calibrated(model.module, mask, calibration, num_candidates=num)
     promise = None if calibration is None else calibration.promise(options.max_error)
-    score = calibration.score if calibration else usable(model.method.confidences, num, options.without)[0]
-    made_by = {"model": model_digest(model), "checkpoint": path.name, "step": checkpoint["global_step"],
-               "seed": options.seed, "puzzles": options.puzzles.name, "device": str(model.device),
+    score = calibration.score if calibration else usable(model.module.method.confidences, num, options.without)[0]
+    made_by = {"model": model.digest, "checkpoint": model.path.name, "step": model.step, "seed": model.seed,
+               "puzzles": options.puzzles.name, "device": str(model.device),
                "versions": _versions(), **how}  # fmt: skip
-    others = drawn_puzzles(data.trained, options.exchanges, options.seed)[0]
-    return Trusted(model, score, num, calibration, promise, made_by, checker, others), numerics
+    others = drawn_puzzles(model.data.trained, options.exchanges, options.seed)[0]
+    return Trusted(model, score, num, calibration, promise, made_by, checker, others)
 
 
 def _versions() -> dict[str, str]:
@@ -149,7 +144,7 @@ def _records(
     trusted: Trusted, done: Completed, completed: Tensor, mask: Tensor, options: argparse.Namespace
 ) -> Iterator[Record]:
     """Those of one batch, of the ``completed`` puzzles that were kept."""
-    model, scores = trusted.model, done.scores[trusted.score]
+    model, scores = trusted.model.module, done.scores[trusted.score]
     agreements, best = feature_agreement(done.candidates, mask), done.best(trusted.score)
     changes = None
     if len(trusted.others):

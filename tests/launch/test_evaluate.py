@@ -232,7 +232,7 @@ def test_an_error_of_one_process_reaches_all(kind: str, code: int, runs: Path, t
     script = tmp_path / "failing.py"
     script.write_text(f"""
 import os, sys
-import launch.trained.evaluate
+import launch.trained.scoring
 from genraven.errors import InputError
 from genraven.report.evaluation import Evaluation
 from launch.cli import main
@@ -242,8 +242,8 @@ def fail(*arguments):
         raise {kind}("too large")
     return score(*arguments)
 
-score = launch.trained.evaluate.EvaluationLoader.__iter__
-launch.trained.evaluate.EvaluationLoader.__iter__ = fail
+score = launch.trained.scoring.EvaluationLoader.__iter__
+launch.trained.scoring.EvaluationLoader.__iter__ = fail
 sys.exit(main(sys.argv[1:]))
 """)
     with socket.socket() as free:

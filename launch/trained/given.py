@@ -1,0 +1,90 @@
+"""What users give in Python, as tensors of ours: puzzles, masks and rules, refused in one line where they are none."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from genraven.errors import InputError
+from genraven.puzzles.layout import PUZZLE_SHAPE
+from genraven.puzzles.masks import last_panel_mask
+from genraven.puzzles.spec import GRID, RULES, resolve_rules
+
+Rules = str | int | Sequence[str | int] | NDArray[Any] | Tensor
+"""One rule or several: ids 0 to 39, names such as ``position.xor``, attributes."""
+WHOLE = (torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64)
+SHAPE = ", ".join(map(str, PUZZLE_SHAPE))
+
+
+def puzzles_of(puzzles: ArrayLike) -> Tensor:
+    """(B, 3, 9, 9) int8 on the CPU, of a tensor or an array of whole numbers.
+
+    Raises:
+        InputError: another type or shape, none at all, or a number that int8 does not hold.
+    """
+    found = _tensor(puzzles)
+    is_whole = found is not None and found.dtype in WHOLE
+    if found is None or not is_whole or found.shape[1:] != PUZZLE_SHAPE or not len(found):
+        raise InputError(f"expected puzzles as whole numbers (B, {SHAPE}), B of 1 or more, got {_said(puzzles)}: give "
+                         "a torch tensor or a numpy array, of a single puzzle puzzle[None].")  # fmt: skip
+    limits = torch.iinfo(torch.int8)
+    if found.dtype != torch.int8 and ((found < limits.min) | (found > limits.max)).any():
+        raise InputError(f"expected puzzles whose cells are -1 (empty) or small whole numbers, got {int(found.min())} "
+                         f"to {int(found.max())}.")  # fmt: skip
+    return found.to(torch.int8)
+
+
+def masks_of(mask: ArrayLike | None, num: int) -> Tensor:
+    """(num, 9, 9) bool on the CPU, of one mask for all or one for each; None opens the last panel.
+
+    Raises:
+        InputError: another type or shape.
+    """
+    if mask is None:
+        return last_panel_mask(num)
+    found = _tensor(mask)
+    if found is None or found.dtype != torch.bool or found.shape not in ((GRID, GRID), (num, GRID, GRID)):
+        raise InputError(f"expected a bool mask ({GRID}, {GRID}) or ({num}, {GRID}, {GRID}), got {_said(mask)}: true "
+                         "is a cell to write.")  # fmt: skip
+    return found.expand(num, GRID, GRID)
+
+
+def rule_ids(rules: Rules, num: int | None = None) -> tuple[int, ...]:
+    """Ids of ``rules`` in ascending order; with ``num``, of so many puzzles in theirs: one rule of all, or of each.
+
+    Raises:
+        InputError: no rule, an unknown one, or another number than ``num``.
+    """
+    named: list[Any] = [rules] if isinstance(rules, (str, int)) else np.asarray(rules, object).reshape(-1).tolist()
+    if num is None:
+        if not (ids := resolve_rules(named)):
+            raise InputError("expected rules to ask for, got an empty selection: name some, or leave rules out.")
+        return ids
+    named = named * num if len(named) == 1 else named
+    each = {rule: resolve_rules([rule]) for rule in dict.fromkeys(named)}
+    if several := [(rule, ids) for rule, ids in each.items() if len(ids) != 1]:
+        rule, ids = several[0]
+        raise InputError(f"expected one rule of each puzzle, got {rule}, which names {len(ids)}: "
+                         f"name one, such as {RULES[0].name}.")  # fmt: skip
+    if len(named) != num:
+        raise InputError(f"expected one rule of all {num} puzzles, or one of each, got {len(named)}.")
+    return tuple(each[rule][0] for rule in named)
+
+
+def _tensor(value: Any) -> Tensor | None:
+    """On the CPU; None of what is neither a tensor nor an array of numbers."""
+    if isinstance(value, Tensor):
+        return value.detach().cpu()
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        return torch.from_numpy(
+            value.astype(np.int64 if value.dtype.kind in "iu" else value.dtype)
+        )  # a copy of its own
+    return None
+
+
+def _said(value: Any) -> str:
+    known = isinstance(value, (Tensor, np.ndarray))
+    return f"{value.dtype} of {tuple(value.shape)}" if known else type(value).__name__

@@ -1,0 +1,308 @@
+"""A trained model, opened once with all that its results depend on: no order of calls is left to remember.
+
+B puzzles (B, 3, 9, 9) int8, masks (B, 9, 9) bool, true where the model writes. Both are taken as torch tensors, on any
+device, or as numpy arrays; what is made of them are torch tensors on the CPU, of which ``.numpy()`` makes arrays.
+"""
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+from tqdm import tqdm
+
+from datamodules import GenRAVENDataModule
+from genraven.errors import InputError
+from genraven.methods.draws import PlacedGenerator
+from genraven.methods.method import Sampling, num_labels
+from genraven.metrics.scores import ScoreResults
+from genraven.puzzles.spec import RULES
+from genraven.trust.calibration import Calibration
+from genraven.trust.decision import Decided, check_as_calibrated, model_digest
+from genraven.trust.decision import check_given as check_objects
+from launch.configs.plugins import import_plugins
+from launch.runs.folder import find_checkpoint
+from launch.trained.completions import completions
+from launch.trained.given import Rules, masks_of, puzzles_of, rule_ids
+from launch.trained.load import calibration_of, load_run, made_ready
+from launch.trained.numerics import Numerics
+from launch.trained.scoring import score_model
+from lightning_modules import PuzzleModule
+from lightning_modules.base import Purpose
+from lightning_modules.given import check_given
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedModel:
+    """A trained model that is ready for use, as ``load`` opens it.
+
+    Weights, device, precision, seed and sampling are settled when it is opened, and stay: ``sampling_by`` gives another
+    model with the same weights. The same call gives the same puzzles: what is drawn for a puzzle follows from the seed
+    and the puzzle's place, not from earlier calls or the size of batches. So ``generate`` and ``complete`` give the
+    puzzles that ``genraven sample`` and ``genraven complete`` write with the same options.
+    """
+
+    path: Path
+    """The checkpoint, or the weights of an exported model."""
+    module: PuzzleModule
+    """Network and method, in evaluation mode, with weights in the precision that they compute in. Use it within
+    ``at_work``."""
+    data: GenRAVENDataModule
+    """What it was trained on and is evaluated on."""
+    checkpoint: Mapping[str, Any]
+    """As it was read: ``genraven_config``, ``global_step`` and so on."""
+    numerics: Numerics
+    """What it computes in."""
+    batch_size: int
+    """Puzzles at once."""
+    progress: bool = False
+    """Does it show a bar on the standard error while it computes?"""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.module.device
+
+    @property
+    def seed(self) -> int:
+        """Of all that it draws."""
+        return self.module.seed
+
+    @property
+    def sampling(self) -> Sampling:
+        """How it writes; the settings are those of its method."""
+        return self.module.sampling
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps that it was trained for."""
+        return int(self.checkpoint["global_step"])
+
+    @cached_property
+    def digest(self) -> str:
+        """64 hex digits of the method, the network and its weights as they are at work; calibrations note them."""
+        return model_digest(self.module)
+
+    def at_work(self) -> AbstractContextManager[None]:
+        """A context in which ``module`` computes in the model's own numerics. All methods here enter it themselves."""
+        return self.numerics.at_work(self.device)
+
+    def sampling_by(self, **settings: Any) -> "TrainedModel":
+        """The same model, writing with its method's own settings but for these, such as ``temperature=0.5``.
+
+        Raises:
+            InputError: one that the method does not have, that is out of range or has no effect.
+        """
+        module = copy.copy(self.module)  # shares the network
+        module.sample_by(settings)
+        return replace(self, module=module)
+
+    # What it makes -----------------------------------------------------------------------------------------------
+
+    def generate(self, num: int, rules: Rules | None = None, *, start: int = 0) -> Tensor:
+        """(num, 3, 9, 9) int8 puzzles from nothing.
+
+        Args:
+            num: of puzzles.
+            rules: to ask a network with labels for, in turn: ids, names such as ``position.xor``, or attributes. The
+                puzzle at place i gets the (i modulo K)th of the K ids in ascending order.
+            start: place of the first one. ``generate(8, start=8)`` gives the second half of ``generate(16)``.
+
+        Raises:
+            InputError: no puzzle to make, an unknown rule, one that was not trained, or a network without labels.
+        """
+        if num < 1 or start < 0:
+            raise InputError(f"expected num of 1 or more from a start of 0 or more, got {num} from {start}.")
+        ids = None if rules is None else rule_ids(rules)
+        self._check_trained(ids)
+        labels = None if ids is None else torch.tensor(ids)[torch.arange(start, start + num) % len(ids)]
+        parts = []
+        with self.at_work():
+            for part in self._slices(num, "sample"):
+                told = None if labels is None else labels[part].to(self.device)
+                at = self._generator("generate", "sample", part, start)
+                parts.append(self.module.generate(part.stop - part.start, told, at).cpu())
+        return torch.cat(parts)
+
+    def complete(
+        self, puzzles: ArrayLike, mask: ArrayLike | None = None, rules: Rules | None = None, *, start: int = 0
+    ) -> Tensor:
+        """(B, 3, 9, 9) int8: ``puzzles`` with the cells under ``mask`` written anew, the others as given.
+
+        Args:
+            puzzles: (B, 3, 9, 9) whole numbers; what stands under the mask is not looked at.
+            mask: (9, 9) of all, or (B, 9, 9), bool; None opens the last panel.
+            rules: of the puzzles, where they are known, for a network with labels: the one of all, or one for each.
+            start: place of the first one, from which its draws follow.
+
+        Raises:
+            InputError: another shape or type, a given cell that holds no value, a mask that leaves nothing to write or
+                all, or a rule that the model cannot be told.
+        """
+        given, open_cells = self._given(puzzles, mask)
+        labels = None if rules is None else torch.tensor(rule_ids(rules, len(given)))
+        self._check_trained(None if labels is None else labels.tolist())
+        with self.at_work():
+            parts = [
+                self.module.complete(
+                    given[part].to(self.device),
+                    open_cells[part].to(self.device),
+                    self._generator("complete", "complete", part, start),
+                    None if labels is None else labels[part].to(self.device),
+                ).cpu()
+                for part in self._slices(len(given), "complete")
+            ]
+        return torch.cat(parts)
+
+    def decide(
+        self,
+        puzzles: ArrayLike,
+        mask: ArrayLike | None = None,
+        *,
+        max_error: float,
+        calibration: Calibration | Path | str | None = None,
+    ) -> Decided:
+        """Completes ``puzzles`` as they were calibrated, and accepts those of which a share of errors is promised.
+
+        The decisions are those of ``genraven complete --max-error``.
+
+        Args:
+            puzzles: (B, 3, 9, 9) whole numbers, all that are to be judged together, with objects in every given panel.
+            mask: (9, 9) or (B, 9, 9) bool, as in the calibration; None opens the last panel.
+            max_error: share of wrong ones among the accepted that is promised, between 0 and 1.
+            calibration: that ``genraven calibrate`` wrote, or its path; None for the run's own.
+
+        Raises:
+            InputError: as ``complete``; a calibration that is missing, changed, of another model, mask, way of
+                completing or precision, or too small; given panels that are empty.
+        """
+        given, open_cells = self._given(puzzles, mask)
+        check_objects(given, open_cells)
+        found = calibration
+        if not isinstance(found, Calibration):
+            found = Calibration.read(calibration_of(self.path, found))
+        promise = found.promise(max_error)
+        kept, scores, known = [], [], []
+        with self.at_work():
+            check_as_calibrated(self.module, open_cells, found)
+            for done in completions(
+                self.module, given, open_cells, num=found.completion["candidates"], names=(found.score,),
+                batch_size=self.batch_size, split="complete", familiar=bool(found.familiarity), progress=self.progress,
+            ):  # fmt: skip
+                best = done.best(found.score)
+                every = torch.arange(len(best))
+                kept.append(done.candidates[every, best])
+                scores.append(done.scores[found.score][every, best])
+                known += [] if done.familiarity is None else [done.familiarity]
+        familiarities = torch.cat(known) if known else None
+        return Decided.of(found, promise, torch.cat(kept), open_cells, torch.cat(scores), familiarities)
+
+    def evaluate(
+        self, split: str = "test", puzzles_per_rule: int = 100, *, given_corruption: float = 0.0
+    ) -> ScoreResults:
+        """All scores on ``puzzles_per_rule`` puzzles of each rule, with as many generated, as ``genraven evaluate``.
+
+        Nothing is written. ``results.rates["completion"].value`` is a share, ``.interval()`` its 95% interval;
+        ``results.as_json()`` has all of them as plain numbers.
+
+        Args:
+            split: ``test``, or ``val``, on whose puzzles the run was validated.
+            puzzles_per_rule: to complete, of each of the rules that the run is evaluated on.
+            given_corruption: share of the cells given for completion whose content is replaced by another.
+
+        Raises:
+            InputError: another split, no puzzle, no share, or training data that is not there any more.
+        """
+        if split not in ("val", "test"):
+            raise InputError(f"expected split to be val or test, got {split!r}.")
+        if puzzles_per_rule < 1:
+            raise InputError(f"expected puzzles_per_rule to be 1 or more, got {puzzles_per_rule}.")
+        if not 0 <= given_corruption <= 1:
+            raise InputError(f"expected given_corruption to be a share from 0 to 1, got {given_corruption:g}.")
+        with self.at_work():
+            return score_model(
+                self.module, self.data, split, self.batch_size, puzzles_per_rule=puzzles_per_rule,
+                given_corruption=given_corruption, progress=self.progress,
+            )[0]  # fmt: skip
+
+    def _given(self, puzzles: ArrayLike, mask: ArrayLike | None) -> tuple[Tensor, Tensor]:
+        """Both on the CPU, checked."""
+        given = puzzles_of(puzzles)
+        open_cells = masks_of(mask, len(given))
+        PuzzleModule.check_mask(given, open_cells)
+        if not self.module.method.reads_numbers:
+            check_given(given, open_cells)
+        return given, open_cells
+
+    def _check_trained(self, ids: Sequence[int] | None) -> None:
+        """Raises InputError on a rule whose label the model has never read."""
+        if ids is None or not num_labels(self.module.network):
+            return  # what is told to a network without labels is refused by the model
+        if unknown := [RULES[rule].name for rule in dict.fromkeys(ids) if rule not in self.module.trained]:
+            raise InputError(f"expected rules that the model was trained on, got {', '.join(unknown)}, whose labels it "
+                             "has never read: leave them out.")  # fmt: skip
+
+    def _generator(self, purpose: Purpose, split: str, part: slice, start: int) -> PlacedGenerator:
+        return self.module.generator_at(purpose, split, start + part.start, part.stop - part.start)
+
+    def _slices(self, total: int, what: str) -> Iterator[slice]:
+        with tqdm(total=total, unit="puzzle", desc=what, disable=not self.progress) as bar:
+            for start in range(0, total, self.batch_size):
+                yield slice(start, min(start + self.batch_size, total))
+                bar.update(min(self.batch_size, total - start))
+
+
+def load(
+    run: Path | str,
+    *,
+    device: str = "auto",
+    precision: str | None = None,
+    compiled: bool | None = None,
+    seed: int = 0,
+    batch_size: int = 250,
+    sampling: Mapping[str, Any] | None = None,
+    plugins: Sequence[str] = (),
+    training_set_gib: float = 1.0,
+    progress: bool = False,
+) -> TrainedModel:
+    """A trained model, ready to generate, complete, decide and be evaluated.
+
+    Args:
+        run: run folder, whose newest whole checkpoint is taken; a checkpoint; or what ``genraven export`` wrote.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ...; ``auto`` takes a GPU where there is one.
+        precision: to compute in, such as ``32-true`` or ``bf16-mixed``; None for what the run was trained in.
+        compiled: is the network compiled? None compiles on a GPU where the run was compiled.
+        seed: of all that is drawn.
+        batch_size: puzzles at once; it changes no draw.
+        sampling: settings of the method to write with instead of the model's own, such as ``{"num_steps": 50}``.
+        plugins: modules of your own to import, whose classes the run's config may name.
+        training_set_gib: of a training set that may be made here, to tell in an evaluation what the model repeats.
+        progress: shows a bar on the standard error while it computes.
+
+    Raises:
+        InputError: no checkpoint of genraven, one whose config and weights do not belong together, no such device or
+            precision, or a setting that the method does not have.
+    """
+    if batch_size < 1:
+        raise InputError(f"expected batch_size to be 1 or more, got {batch_size}.")
+    import_plugins(plugins)
+    path = find_checkpoint(run)
+    module, data, checkpoint = load_run(path, device)
+    data.most_made_bytes = round(training_set_gib * 2**30)
+    numerics = Numerics.of(checkpoint, module.device, precision, compiled)
+    model = TrainedModel(
+        path=path,
+        module=made_ready(module, numerics, seed),
+        data=data,
+        checkpoint=checkpoint,
+        numerics=numerics,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    return model.sampling_by(**sampling) if sampling else model

@@ -1,0 +1,71 @@
+"""The scores of a model on evaluation puzzles, by one process or several."""
+
+from torch import Tensor
+from tqdm import tqdm
+
+from datamodules import GenRAVENDataModule
+from datamodules.batches import EvaluationLoader
+from genraven.metrics.outcomes import BatchOutcomes, Flags, in_order, outcomes
+from genraven.metrics.scores import ScoreResults, Scores
+from genraven.puzzles.corrupt import Corruption, corrupt
+from launch.processes.process_group import ProcessGroup
+from lightning_modules import PuzzleModule
+
+
+def draws_of(split: str) -> str:
+    """The name under which noise is drawn for the evaluation of ``split``: of its own, not that of a validation that
+    may have chosen the checkpoint.
+    """
+    return f"evaluate {split}"
+
+
+def spoilt_puzzles(puzzles: Tensor, share: float, seed: int, split: str) -> Tensor | None:
+    """What a model sees of the ``puzzles`` of ``split`` where it is to complete them; None for these themselves."""
+    if not share:
+        return None
+    return corrupt(puzzles, Corruption(cells=share), seed=seed, key=(("val", "test").index(split),))
+
+
+def score_model(
+    model: PuzzleModule,
+    data: GenRAVENDataModule,
+    split: str,
+    batch_size: int,
+    group: ProcessGroup | None = None,
+    *,
+    puzzles_per_rule: int | None = None,
+    given_corruption: float = 0.0,
+    progress: bool = True,
+) -> tuple[ScoreResults, dict[str, Flags]]:
+    """Scores of ``model`` on the evaluation puzzles of ``data``, with as many generated; each puzzle's own outcome.
+
+    Processes score whole batches in turn. What is drawn for a puzzle follows from its place: any number of processes
+    and any size of batches gives the same scores, but for rounding.
+
+    Args:
+        model: as it is to be used, within the contexts that it is to be used in.
+        data: that it was trained with.
+        split: ``val`` or ``test``.
+        batch_size: puzzles at once.
+        group: the processes at work; None for this one alone.
+        puzzles_per_rule: to complete; None for as many as ``data`` has.
+        given_corruption: share of the cells given for completion whose content is replaced by another.
+        progress: shows a bar.
+    """
+    group = group or ProcessGroup()
+    with group.together():
+        data.prepare_data()
+        puzzles, rules = data.evaluation_puzzles(split, puzzles_per_rule)
+        spoilt = spoilt_puzzles(puzzles, given_corruption, model.seed, split)
+        index, parts = data.training_index(), list[BatchOutcomes]()
+        scores = Scores(data.trained, index, model.device, model.method.likelihood)
+        loader = EvaluationLoader(puzzles, rules, batch_size, rank=group.rank, world_size=group.size)
+        hidden = True if group.rank > 0 or not progress else None  # None: where nobody looks
+        for batch in tqdm(loader, unit="batch", desc=f"score {model.family}", disable=hidden):
+            if len(batch.puzzles):
+                here = batch._replace(puzzles=batch.puzzles.to(model.device), rules=batch.rules.to(model.device))
+                part = slice(batch.start, batch.start + len(batch.puzzles))
+                given = None if spoilt is None else spoilt[part].to(model.device)
+                made = model.score(scores, here, draws_of(split), given=given)
+                parts.append(outcomes(batch.step, made["completed"], here.rules, made["generated"], index))
+    return scores.compute(), in_order(group.gathered(parts))
