@@ -1,10 +1,12 @@
 """From an untrained model to decisions: calibrate, complete with a promise, score, and what they refuse."""
 
 import json
+import re
 import shutil
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import TINY, fit
 
+import genraven
 from genraven.errors import InputError
 from genraven.puzzles import layout
 from genraven.puzzles.generate import generate
@@ -27,6 +30,7 @@ from launch.trained.load import load_run
 from launch.trained.numerics import Numerics
 
 torch.set_num_threads(1)
+ROOT = Path(__file__).parents[2]
 FEW = ["--puzzles", "60", "--puzzles-to-choose", "30", "--candidates", "3", "--device", "cpu"]
 CHECKERS = """
 import numpy as np
@@ -99,6 +103,12 @@ def test_from_calibration_to_decision(
         assert record.promise is not None and record.promise["max_error"] == 0.05
     assert main(["complete", run, "p.npy", *options, "--out", "again.npy"]) == 0
     assert Path("again.audit.jsonl").read_text() == Path("done.audit.jsonl").read_text()
+    model = genraven.load(run, device="cpu", batch_size=6)  # two puzzles at once
+    decided = model.decide(np.load("p.npy"), max_error=0.05, calibration="c.json")
+    assert torch.equal(decided.completed, done) and decided.accepted.all()
+    chosen = [record.candidates[record.chosen].score for record in records]
+    assert decided.scores.tolist() == pytest.approx(chosen, abs=1e-6)
+    assert str(decided.check) == records[0].promise["check"]["in_words"]  # type: ignore[index]
 
 
 def test_an_evaluation_says_how_far_a_model_knows(
@@ -380,23 +390,40 @@ def test_puzzles_of_a_calibration_are_independent_draws_that_no_training_saw() -
         assert not (puzzles[rules == 10][:, None] == generate(10, 0, 50, split=split)).flatten(2).all(-1).any()
 
 
-def test_the_lines_of_the_readme(runs: dict[str, Path], here: Path) -> None:
+@pytest.mark.parametrize("page", ["README.md", "docs/decide.md", "docs/trust.md"])
+def test_the_lines_of_a_page(page: str, runs: dict[str, Path], here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As they are written, with a run and puzzles where a page says that they are."""
+    (block,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / page).read_text(), re.M | re.S)
+    assert main(["calibrate", str(runs["gpt2"]), *FEW, "--rules-from", "checkers:right", "--out", "c.json"]) == 0
+    for name in ("X", "gpt2"):
+        shutil.copytree(runs["gpt2"], f"runs/{name}")
+        shutil.copy("c.json", f"runs/{name}/calibration.json")
+    np.save("puzzles.npy", generate(3, 0, 4).numpy())
+    capsys.readouterr()
+    found: dict[str, Any] = {}
+    exec(block, found)
+    made = [found[name] for name in ("completed", "surely") if name in found]
+    assert made and all(len(puzzles) in (4, 16) and puzzles.shape[1:] == (3, 9, 9) for puzzles in made)
+    assert not re.search(r"(sample|complete|score \w+): ", capsys.readouterr().err)  # bars, which a command shows
+
+
+def test_a_decision_is_of_the_calibrated_weights_and_mask(runs: dict[str, Path], here: Path) -> None:
     assert main(["calibrate", str(runs["mdm"]), *FEW, "--rules-from", "checkers:right", "--out", "c.json"]) == 0
-    model, puzzles = load_run(runs["mdm"], "cpu")[0], generate(3, 0, 4)
-    decided = decide(model, puzzles, last_panel_mask(4), "c.json", max_error=0.05)
+    model, puzzles = genraven.load(runs["mdm"], device="cpu"), generate(3, 0, 4)
+    decided = model.decide(puzzles, max_error=0.05, calibration="c.json")
     assert decided.accepted.all() and decided.completed.shape == (4, 3, 9, 9)
     assert ((decided.probability > 0.9) & (decided.probability < 1)).all()
     mask = last_panel_mask(4)
     mask[:, 0, 0] = True
     with pytest.raises(InputError, match="as they were calibrated, with mask"):
-        decide(model, puzzles, mask, "c.json", max_error=0.05)
+        model.decide(puzzles, mask, max_error=0.05, calibration="c.json")
     mask[0, 0, 0] = False
     with pytest.raises(InputError, match="one mask for all puzzles"):
-        decide(model, puzzles, mask, "c.json", max_error=0.05)
+        model.decide(puzzles, mask, max_error=0.05, calibration="c.json")
     with torch.no_grad():
-        next(model.network.parameters()).add_(1)
+        next(model.module.network.parameters()).add_(1)
     with pytest.raises(InputError, match="of this model, got one of another"):
-        decide(model, puzzles, last_panel_mask(4), "c.json", max_error=0.05)
+        model.decide(puzzles, max_error=0.05, calibration="c.json")
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true"])
@@ -428,6 +455,28 @@ def test_decisions_in_python_are_computed_as_calibrated_or_refused(
     model.network.train()
     with pytest.raises(InputError, match="in evaluation mode, got one that is training.*call model.eval"):
         decided(numerics[precision].at_work(model.device))
+
+
+def test_an_opened_model_decides_in_its_own_precision_whatever_stands_around_it(
+    runs: dict[str, Path], here: Path
+) -> None:
+    """A calibration in bf16-true is of weights of bf16: those that evaluate and decide compute with."""
+    run = Path(shutil.copytree(runs["gpt2"], here / "gpt2"))
+    precision = ["--precision", "bf16-true"]
+    assert main(["calibrate", str(run), *FEW, "--rules-from", "checkers:right", *precision]) == 0
+    assert main(["evaluate", str(run), "--puzzles-per-rule", "1", "--device", "cpu", "--trust", *precision]) == 0
+    model, puzzles = genraven.load(run, device="cpu", precision="bf16-true"), generate(3, 0, 4)
+    decided = model.decide(puzzles, max_error=0.05)
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(model.decide(puzzles, max_error=0.05).completed, decided.completed)
+            with pytest.raises(InputError, match="of this model"):
+                genraven.load(run, device="cpu").decide(puzzles, max_error=0.05)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    with pytest.raises(InputError, match="with numerics .*bf16-true.*, got .*32-true and bf16-true"):
+        decide(model.module, puzzles, last_panel_mask(4), run / "calibration.json", max_error=0.05)
 
 
 def test_a_calibration_of_another_kind_of_device_is_refused(runs: dict[str, Path], here: Path) -> None:
