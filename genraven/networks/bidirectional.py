@@ -3,6 +3,8 @@
 B batch, L cells, A attributes, D width, V states of a cell.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -12,48 +14,45 @@ from genraven.networks.dropout import dropout
 from genraven.networks.transformer import RESIDUAL, Block
 
 
-class BidirectionalTransformer(MaskedCellNetwork):
-    """Logits of every cell's state from the cells that are not masked, by blocks of GPT-2 without a causal mask.
+class Encoder(MaskedCellNetwork):
+    """Logits of every cell's state from embedded cells, blocks that read them all, and a head.
 
     No time is read: which cells are masked says it (Ou et al. 2024, arXiv 2406.03736). A position is the sum of its
     row's, its panel's and its cell's embedding.
 
     Args:
-        width: D, divisible by ``num_heads``, and by the number of attributes where embeddings are separate.
+        make_block: makes a block that is called as ``Block`` is.
+        width: D.
         depth: number of blocks.
-        num_heads: attention heads.
         embedding: of a cell: ``separate``, ``combined`` or ``joint``, as in CellNetwork.
         symbols: number of symbols of each attribute.
         shape: rows, panels of a row and cells of a panel; L is their product.
         num_labels: classes of the optional label; 0 makes an unconditional network.
-        dropout: on embeddings, attention weights and residual branches.
+        dropout: on embeddings.
     """
 
     without_decay = ("positions",)
 
     def __init__(
         self,
+        make_block: Callable[[], nn.Module],
         *,
-        width: int = 384,
-        depth: int = 12,
-        num_heads: int = 6,
-        embedding: Embedding = "combined",
-        symbols: tuple[int, ...] = (8, 11, 11),
-        shape: tuple[int, int, int] = (3, 3, 9),
-        num_labels: int = 0,
-        dropout: float = 0.0,
+        width: int,
+        depth: int,
+        embedding: Embedding,
+        symbols: tuple[int, ...],
+        shape: tuple[int, int, int],
+        num_labels: int,
+        dropout: float,
     ) -> None:
         super().__init__()
-        if width % num_heads or (embedding == "separate" and width % len(symbols)):
-            raise InputError(f"expected width divisible by num_heads, and by {len(symbols)} with separate embeddings, "
-                             f"got width {width} and {num_heads} heads.")  # fmt: skip
         self.width, self.num_labels, self.dropout = width, num_labels, dropout
         self.symbols, self.embedding = symbols, embedding
         self.embeddings = make_embeddings(width, embedding, symbols)
         self.masked = nn.Parameter(torch.empty(width))
         self.positions = nn.ParameterList(torch.empty(n, width) for n in shape)
         self.label = nn.Embedding(num_labels + 1, width)
-        self.blocks = nn.ModuleList(Block(width, num_heads, dropout, causal=False) for _ in range(depth))
+        self.blocks = nn.ModuleList(make_block() for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.head = SummedHead(width, symbols)
         self._initialise(depth)
@@ -92,3 +91,44 @@ class BidirectionalTransformer(MaskedCellNetwork):
             x = block(x)
         x = last(x, places=places) if places is not None else last(x)  # its other outputs would be read by nobody
         return self.head(self.norm(x))
+
+
+class BidirectionalTransformer(Encoder):
+    """Logits of every cell's state from the cells that are not masked, by blocks of GPT-2 without a causal mask.
+
+    Args:
+        width: D, divisible by ``num_heads``, and by the number of attributes where embeddings are separate.
+        depth: number of blocks.
+        num_heads: attention heads.
+        embedding: of a cell: ``separate``, ``combined`` or ``joint``, as in CellNetwork.
+        symbols: number of symbols of each attribute.
+        shape: rows, panels of a row and cells of a panel; L is their product.
+        num_labels: classes of the optional label; 0 makes an unconditional network.
+        dropout: on embeddings, attention weights and residual branches.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int = 384,
+        depth: int = 12,
+        num_heads: int = 6,
+        embedding: Embedding = "combined",
+        symbols: tuple[int, ...] = (8, 11, 11),
+        shape: tuple[int, int, int] = (3, 3, 9),
+        num_labels: int = 0,
+        dropout: float = 0.0,
+    ) -> None:
+        if width % num_heads or (embedding == "separate" and width % len(symbols)):
+            raise InputError(f"expected width divisible by num_heads, and by {len(symbols)} with separate embeddings, "
+                             f"got width {width} and {num_heads} heads.")  # fmt: skip
+        super().__init__(
+            lambda: Block(width, num_heads, dropout, causal=False),
+            width=width,
+            depth=depth,
+            embedding=embedding,
+            symbols=symbols,
+            shape=shape,
+            num_labels=num_labels,
+            dropout=dropout,
+        )

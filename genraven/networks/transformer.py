@@ -4,6 +4,7 @@ B batch, L positions, D width, H heads.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -134,44 +135,37 @@ class Block(nn.Module):
         )
 
 
-class Transformer(CellNetwork):
-    """Logits of each next cell, by attention to all cells before it.
+class Decoder(CellNetwork):
+    """Logits of each next cell from embedded cells, blocks that read those before each, and heads.
 
     Args:
-        width: D, divisible by ``num_heads`` and by the number of attributes.
+        make_block: makes a block that is called as ``Block`` is.
+        width: D.
         depth: number of blocks.
-        num_heads: H.
-        head: ``separate`` or ``joint``, as in CellNetwork.
-        embedding: ``separate``, ``combined`` or ``joint``, as in CellNetwork.
-        symbols: number of symbols of each attribute.
-        num_states: number of symbols of the joint head.
+        num_heads: of keys and values in the cache.
+        head, embedding, symbols, num_states, num_labels, reads_unknown: as in CellNetwork.
         num_cells: cells of a sequence.
-        num_labels: classes of the optional label; 0 makes an unconditional network.
-        dropout: on embeddings, attention weights and residual branches.
-        reads_unknown: does it read which cells are unknown? Null is no; `genraven fit` makes it yes where the data can
-            have gaps.
+        dropout: on embeddings.
     """
 
     without_decay = ("positions",)
 
     def __init__(
         self,
+        make_block: Callable[[], nn.Module],
         *,
-        width: int = 384,
-        depth: int = 12,
-        num_heads: int = 6,
-        head: Head = "separate",
-        embedding: Embedding = "separate",
-        symbols: tuple[int, ...] = (8, 11, 11),
-        num_states: int = 701,
-        num_cells: int = 81,
-        num_labels: int = 0,
-        dropout: float = 0.0,
-        reads_unknown: bool | None = None,
+        width: int,
+        depth: int,
+        num_heads: int,
+        head: Head,
+        embedding: Embedding,
+        symbols: tuple[int, ...],
+        num_states: int,
+        num_cells: int,
+        num_labels: int,
+        dropout: float,
+        reads_unknown: bool | None,
     ) -> None:
-        if width % num_heads or width % len(symbols):
-            raise InputError(f"expected width divisible by num_heads and by {len(symbols)}, "
-                             f"got width {width} and {num_heads} heads.")  # fmt: skip
         super().__init__(
             width=width,
             head=head,
@@ -183,7 +177,7 @@ class Transformer(CellNetwork):
         )
         self.num_heads, self.dropout = num_heads, dropout
         self.positions = nn.Parameter(torch.empty(num_cells, width))
-        self.blocks = nn.ModuleList(Block(width, num_heads, dropout) for _ in range(depth))
+        self.blocks = nn.ModuleList(make_block() for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.heads = self.make_heads()
         self._initialise(depth)
@@ -219,3 +213,55 @@ class Transformer(CellNetwork):
         if cache is not None:
             cache.advance(x.shape[1])
         return self.norm(x)
+
+
+class Transformer(Decoder):
+    """Logits of each next cell, by attention to all cells before it.
+
+    Args:
+        width: D, divisible by ``num_heads`` and by the number of attributes.
+        depth: number of blocks.
+        num_heads: H.
+        head: ``separate`` or ``joint``, as in CellNetwork.
+        embedding: ``separate``, ``combined`` or ``joint``, as in CellNetwork.
+        symbols: number of symbols of each attribute.
+        num_states: number of symbols of the joint head.
+        num_cells: cells of a sequence.
+        num_labels: classes of the optional label; 0 makes an unconditional network.
+        dropout: on embeddings, attention weights and residual branches.
+        reads_unknown: does it read which cells are unknown? Null is no; `genraven fit` makes it yes where the data can
+            have gaps.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int = 384,
+        depth: int = 12,
+        num_heads: int = 6,
+        head: Head = "separate",
+        embedding: Embedding = "separate",
+        symbols: tuple[int, ...] = (8, 11, 11),
+        num_states: int = 701,
+        num_cells: int = 81,
+        num_labels: int = 0,
+        dropout: float = 0.0,
+        reads_unknown: bool | None = None,
+    ) -> None:
+        if width % num_heads or width % len(symbols):
+            raise InputError(f"expected width divisible by num_heads and by {len(symbols)}, "
+                             f"got width {width} and {num_heads} heads.")  # fmt: skip
+        super().__init__(
+            lambda: Block(width, num_heads, dropout),
+            width=width,
+            depth=depth,
+            num_heads=num_heads,
+            head=head,
+            embedding=embedding,
+            symbols=symbols,
+            num_states=num_states,
+            num_cells=num_cells,
+            num_labels=num_labels,
+            dropout=dropout,
+            reads_unknown=reads_unknown,
+        )

@@ -7,9 +7,9 @@ from typing import Any
 TEMPLATE = "answer.txt.jinja"
 
 
-def say(sentence: str, **values: Any) -> str:
-    """The sentence of this name with its values, in one line."""
-    return " ".join(str(getattr(_sentences(), sentence)(**values)).split())
+def sentence(name: str, /, **values: Any) -> str:
+    """The sentence called ``name`` with its values, in one line."""
+    return " ".join(str(getattr(_sentences(), name)(**values)).split())
 
 
 @functools.cache

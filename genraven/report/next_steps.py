@@ -8,7 +8,7 @@ from scipy.special import stdtrit
 
 from genraven.metrics.table import direction
 from genraven.report.contest import Choice, Field, ahead, can_decide, lead
-from genraven.report.english import say
+from genraven.report.english import sentence
 from genraven.report.evidence import Evidence
 from genraven.report.points import Point
 from genraven.report.progress import End
@@ -23,10 +23,10 @@ def next_steps(evidence: Evidence, fields: Sequence[Field], ends: Mapping[str, E
     """The cheapest that would change the answer first."""
     question, found = evidence.question, []
     if len(evidence.names) < 2:
-        return [Finding(say("another_family", name=next(iter(evidence.names), None)))]
+        return [Finding(sentence("another_family", name=next(iter(evidence.names), None)))]
     if not fields:
         missing = [name for name in evidence.names if not _surrounds(evidence.measured(name), question.examples)]
-        text = say("on_both_sides", names=missing or evidence.names, examples=f"{question.examples:,}")
+        text = sentence("on_both_sides", names=missing or evidence.names, examples=f"{question.examples:,}")
         return [Finding(text)]
     for one in fields:
         few = [choice for choice in one.values() if len(choice.point.runs) < MIN_REPEATS]
@@ -35,16 +35,16 @@ def next_steps(evidence: Evidence, fields: Sequence[Field], ends: Mapping[str, E
             found += _until_sure(one, question)
     ended = {trend: [name for name, end in ends.items() if end.trend == trend] for trend in ("gains", "unknown")}
     if ended["gains"]:
-        found.append(Finding(say("train_longer", names=ended["gains"], is_up=direction(question.metric) > 0)))
+        found.append(Finding(sentence("train_longer", names=ended["gains"], is_up=direction(question.metric) > 0)))
     if ended["unknown"]:
-        found.append(Finding(say("score_earlier", names=ended["unknown"])))
+        found.append(Finding(sentence("score_earlier", names=ended["unknown"])))
     if any(choice.num_others and not choice.by_validation for one in fields for choice in one.values()):
-        found.append(Finding(say("score_validation")))
+        found.append(Finding(sentence("score_validation")))
     unsure = {name: end.change for name, end in ends.items() if end.trend == "unclear" and end.change}
     unclear = [name for name, change in unsure.items() if direction(question.metric) * change.value > 0]
     if unclear and not found:
-        found.append(Finding(say("not_level", names=unclear)))
-    return found or [Finding(say("nothing_next"))]
+        found.append(Finding(sentence("not_level", names=unclear)))
+    return found or [Finding(sentence("nothing_next"))]
 
 
 def _surrounds(sizes: Sequence[int], examples: float) -> bool:
@@ -54,7 +54,9 @@ def _surrounds(sizes: Sequence[int], examples: float) -> bool:
 def _more_repeats(choice: Choice) -> Finding:
     missing, spent = MIN_REPEATS - len(choice.point.runs), choice.point.spent("device_hours")
     each = None if spent is None else hours(spent)
-    return Finding(say("more_repeats", num=missing, model=choice.label, samples=f"{choice.point.samples:,}", each=each))
+    return Finding(
+        sentence("more_repeats", num=missing, model=choice.label, samples=f"{choice.point.samples:,}", each=each)
+    )
 
 
 def _until_sure(field: Field, question: Question) -> list[Finding]:
@@ -67,9 +69,9 @@ def _until_sure(field: Field, question: Question) -> list[Finding]:
     num_recipes = field[first].num_recipes
     enough, alone = (_enough(spread, gap.value, num) for num in (num_recipes, 1))
     have = min(len(field[name].point.runs) for name in (first, second))
-    text = say("until_sure", first=first, second=second, samples=f"{field[first].point.samples:,}",
-               repeats=None if enough and enough <= have else _about(enough),
-               alone=None if num_recipes == 1 else _about(alone))  # fmt: skip
+    text = sentence("until_sure", first=first, second=second, samples=f"{field[first].point.samples:,}",
+                    repeats=None if enough and enough <= have else _about(enough),
+                    alone=None if num_recipes == 1 else _about(alone))  # fmt: skip
     return [Finding(text, names(field[first].point, field[second].point))]
 
 
@@ -82,7 +84,7 @@ def _enough(spread: float, gap: float, num_recipes: int) -> int | None:
 
 
 def _about(repeats: int | None) -> str:
-    return say("about", num=repeats, most=MAX_REPEATS)
+    return sentence("about", num=repeats, most=MAX_REPEATS)
 
 
 def _variance(point: Point, metric: str) -> float:

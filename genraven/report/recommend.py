@@ -13,7 +13,7 @@ from typing import Literal
 from genraven.metrics.table import direction
 from genraven.report import sentences
 from genraven.report.contest import Choice, Duel, Field, ahead, better, duels
-from genraven.report.english import say
+from genraven.report.english import sentence
 from genraven.report.evidence import Evidence, gather
 from genraven.report.forecast import overtaking
 from genraven.report.next_steps import next_steps
@@ -141,7 +141,7 @@ def _foreseen(evidence: Evidence, duel: Duel) -> list[Finding]:
     if at is None:
         return []
     middle, low, high = (f"{examples:,.0f}" for examples in at)
-    text = say("foreseen", behind=behind, front=front, at=middle, low=low, high=high)
+    text = sentence("foreseen", behind=behind, front=front, at=middle, low=low, high=high)
     return [Finding(text + sentences.year_note(at[0], evidence.question))]
 
 
@@ -170,9 +170,9 @@ def _later(evidence: Evidence, future: int) -> list[Finding]:
         if one.is_shown and one.line:
             at = one.line.at(future)
             value, low, high = (f"{end:.2f}" for end in (at.value, at.low, at.high))
-            text = say("forecast", future=f"{future:,}", name=name, value=value, low=low, high=high)
+            text = sentence("forecast", future=f"{future:,}", name=name, value=value, low=low, high=high)
         else:
-            text = say("no_forecast", name=name, future=f"{future:,}", reason=one.refusal)
+            text = sentence("no_forecast", name=name, future=f"{future:,}", reason=one.refusal)
         found.append(Finding(text))
     return found
 
@@ -191,14 +191,14 @@ def _smaller(evidence: Evidence, family: str, choice: Choice) -> list[Finding]:
              if variant.first.family == family and choice.point.samples in variant.points]  # fmt: skip
     sizes = {point.first.parameters for _, point in peers}
     if len(sizes) < 2:
-        return [Finding(say("only_size"))]
+        return [Finding(sentence("only_size"))]
     metric, own = evidence.question.metric, choice.point.first.parameters or math.inf
     for label, point in sorted(peers, key=lambda peer: peer[1].first.parameters or math.inf):
         is_smaller = (point.first.parameters or math.inf) < own
         gap = compare(choice.point, point, metric, recipes=(choice.num_recipes, 1)) if is_smaller else None
         if gap and direction(metric) * gap.sign <= 0:
-            return [Finding(say("smaller_will_do", model=label, gap=gap), names(point))]
-    return [Finding(say("smaller_is_worse", num=len(sizes), model=choice.label))]
+            return [Finding(sentence("smaller_will_do", model=label, gap=gap), names(point))]
+    return [Finding(sentence("smaller_is_worse", num=len(sizes), model=choice.label))]
 
 
 def _budget_notes(evidence: Evidence) -> list[Finding]:
@@ -209,15 +209,17 @@ def _budget_notes(evidence: Evidence) -> list[Finding]:
     unknown = [point for point in points if question.affords(point) is None]
     found = []
     if over:
-        text = say("over_budget", num=len(over), num_points=len(points), budget=f"{question.budget:g}",
-                   unit=question.unit)  # fmt: skip
+        text = sentence("over_budget", num=len(over), num_points=len(points), budget=f"{question.budget:g}",
+                        unit=question.unit)  # fmt: skip
         found.append(Finding(text, names(*over)))
     if unknown:
-        found.append(Finding(say("of_unknown_cost", num=len(unknown), unit=question.unit), names(*unknown)))
+        found.append(Finding(sentence("of_unknown_cost", num=len(unknown), unit=question.unit), names(*unknown)))
     return found
 
 
 def _scope(evidence: Evidence) -> Finding:
     runs = [run for variant in evidence.variants for run in variant.runs]
     sizes = [run.samples_per_rule for run in runs if run.samples_per_rule]
-    return Finding(say("scope", num_runs=len(runs), num_variants=len(evidence.variants), span=sentences.span(sizes)))
+    return Finding(
+        sentence("scope", num_runs=len(runs), num_variants=len(evidence.variants), span=sentences.span(sizes))
+    )

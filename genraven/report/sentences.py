@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from genraven.metrics.table import direction, label
 from genraven.report.contest import Choice, Duel, Field, ahead, can_decide, lead
-from genraven.report.english import say
+from genraven.report.english import sentence
 from genraven.report.points import Point
 from genraven.report.progress import End
 from genraven.report.question import Question
@@ -29,13 +29,13 @@ def names(*points: Point) -> tuple[str, ...]:
 def repeats(point: Point) -> str:
     """How many, and of what kind."""
     known = {run.seeds.data for run in point.runs}
-    return say("repeats", num=len(point.runs), are_of_one_set=len(known) == 1 and None not in known)
+    return sentence("repeats", num=len(point.runs), are_of_one_set=len(known) == 1 and None not in known)
 
 
 def within(point: Point) -> str:
     """The budget that a score is about; empty where it is not known."""
     spent, step = point.spent("device_hours"), point.first.step
-    return say(
+    return sentence(
         "within", device_hours=None if spent is None else hours(spent), step=None if step is None else f"{step:,}"
     )
 
@@ -49,7 +49,7 @@ def standing(family: str, choice: Choice, question: Question) -> Finding:
     """How good a family is at a measured number of examples."""
     interval = choice.point.interval(question.metric)
     assert interval is not None
-    text = say(
+    text = sentence(
         "standing",
         samples=f"{choice.point.samples:,}",
         name=family,
@@ -66,7 +66,7 @@ def standing(family: str, choice: Choice, question: Question) -> Finding:
 def chosen(choice: Choice) -> str:
     """Why this one stands for its family; empty where it is the only one."""
     num = choice.num_others + 1
-    return say("chosen", num=num, by_validation=choice.by_validation, num_recipes=choice.num_recipes)
+    return sentence("chosen", num=num, by_validation=choice.by_validation, num_recipes=choice.num_recipes)
 
 
 def not_measured(
@@ -74,10 +74,10 @@ def not_measured(
 ) -> Finding:
     """Why a family's score is not known; ``uncounted`` are its runs that have it, from unknown numbers of examples."""
     if measured:
-        return Finding(say("measured_elsewhere", name=family, span=span(measured), examples=f"{examples:,.0f}"))
+        return Finding(sentence("measured_elsewhere", name=family, span=span(measured), examples=f"{examples:,.0f}"))
     if uncounted:
-        return Finding(say("without_numbers", name=family, num=len(uncounted)), tuple(uncounted))
-    return Finding(say("without_score", name=family, score=label(question.metric)))
+        return Finding(sentence("without_numbers", name=family, num=len(uncounted)), tuple(uncounted))
+    return Finding(sentence("without_score", name=family, score=label(question.metric)))
 
 
 def span(numbers: Sequence[float]) -> str:
@@ -93,16 +93,16 @@ def how_sure(fields: Sequence[Field], family: str | None, question: Question) ->
         first, second, *_ = ahead(one, question.metric)
         values = [f"{one[name].point.value(question.metric):.2f}" for name in (first, second)]
         samples = f"{one[first].point.samples:,}" if len(fields) > 1 else None
-        told.append(say("against", first=first, first_value=values[0], second=second, second_value=values[1],
-                        samples=samples, gap=lead(one[first], one[second], question.metric)))  # fmt: skip
+        told.append(sentence("against", first=first, first_value=values[0], second=second, second_value=values[1],
+                             samples=samples, gap=lead(one[first], one[second], question.metric)))  # fmt: skip
         runs += [one[first].point, one[second].point]
     numbers = sorted({len(point.runs) for point in runs})
     leaders = {ahead(one, question.metric)[0] for one in fields}
-    text = say(
+    text = sentence(
         "how_sure",
         score=first_upper(label(question.metric)),
         told=told,
-        over=say("over", span=span(numbers), is_one_seed=max(numbers) == 1),
+        over=sentence("over", span=span(numbers), is_one_seed=max(numbers) == 1),
         recipes=_of_recipes(fields),
         is_sure=family is not None,
         can_decide=all(can_decide(*one.values()) for one in fields),
@@ -125,7 +125,7 @@ def first_upper(text: str) -> str:
 def _of_recipes(fields: Sequence[Field]) -> str:
     """For what choice the differences are corrected; empty where nothing was chosen."""
     most = {name: max(one[name].num_recipes for one in fields if name in one) for one in fields for name in one}
-    return "" if max(most.values()) == 1 else say("of_recipes", numbers=most)
+    return "" if max(most.values()) == 1 else sentence("of_recipes", numbers=most)
 
 
 def trained(ends: Mapping[str, End], choices: Field, metric: str) -> Finding:
@@ -135,7 +135,7 @@ def trained(ends: Mapping[str, End], choices: Field, metric: str) -> Finding:
         by_trend.setdefault(end.trend, []).append(name)
     spent = [spent for name in ends if (spent := choices[name].training.spent("device_hours")) is not None]
     budgets = " to ".join(dict.fromkeys(f"{hours:.2g}" for hours in (min(spent), max(spent)))) if spent else ""
-    text = say(
+    text = sentence(
         "trained",
         by_trend=by_trend,
         is_up=direction(metric) > 0,
@@ -149,10 +149,10 @@ def trained(ends: Mapping[str, End], choices: Field, metric: str) -> Finding:
 def data_finding(family: str, sizes: Sequence[int], enough: int, rises: bool, question: Question) -> Finding:
     """How many examples are worth having."""
     if len(sizes) == 1:
-        return Finding(say("target_unknown", enough=f"{enough:,}"))
+        return Finding(sentence("target_unknown", enough=f"{enough:,}"))
     if rises:
-        return Finding(say("target_beyond", name=family, enough=f"{enough:,}"))
-    return Finding(say("target", name=family, enough=f"{enough:,}", most=f"{max(sizes):,}"))
+        return Finding(sentence("target_beyond", name=family, enough=f"{enough:,}"))
+    return Finding(sentence("target", name=family, enough=f"{enough:,}", most=f"{max(sizes):,}"))
 
 
 AXES = {
@@ -167,22 +167,24 @@ def crossing_sentence(duel: Duel, axis: str) -> str:
     """Where the lead changes, or why that is not known."""
     unit, it = AXES[axis], duel.crossing
     if not duel.values:
-        return say("no_point", first=duel.first, second=duel.second, min_repeats=MIN_REPEATS)
+        return sentence("no_point", first=duel.first, second=duel.second, min_repeats=MIN_REPEATS)
     ends = dict.fromkeys(_amount(value) for value in (duel.values[0], duel.values[-1]))
     measured = f"{' to '.join(ends)} {unit}"
     if it.is_sure and it.low is not None and it.high is not None:
-        return say("overtakes", ahead=duel.name(it.after), behind=duel.name(it.before), low=_amount(it.low),
-                   high=_amount(it.high), unit=unit)  # fmt: skip
+        return sentence("overtakes", ahead=duel.name(it.after), behind=duel.name(it.before), low=_amount(it.low),
+                        high=_amount(it.high), unit=unit)  # fmt: skip
     if not it.before or it.low is None:
-        return say("no_lead", first=duel.first, second=duel.second, measured=measured)
+        return sentence("no_lead", first=duel.first, second=duel.second, measured=measured)
     leader, last, first = duel.name(it.before), _amount(it.low), it.since or duel.values[0]
     below = _amount(first) if first > duel.values[0] else None
-    where = say("if_they_cross", first=below, last=last, unit=unit)
+    where = sentence("if_they_cross", first=below, last=last, unit=unit)
     if it.low >= duel.values[-1]:
-        return say("always_ahead", measured=measured, leader=leader, where=where)
+        return sentence("always_ahead", measured=measured, leader=leader, where=where)
     since = last if first == it.low else _amount(first)
-    return say("ahead_between", measured=measured, leader=leader, first=since, last=last, num_points=len(duel.values),
-               where=where)  # fmt: skip
+    return sentence(
+        "ahead_between", measured=measured, leader=leader, first=since, last=last, num_points=len(duel.values),
+        where=where,
+    )  # fmt: skip
 
 
 def _amount(value: float) -> str:
@@ -203,7 +205,7 @@ def year_note(crossing: float, question: Question) -> str:
         return ""
     years = math.log(crossing / question.examples) / math.log(question.growth)
     when = f"{years:.1f} years" if years >= 1.5 else f"{max(1, round(12 * years))} months"
-    return f" {say('year_note', growth=f'{question.growth:g}', when=when)}"
+    return f" {sentence('year_note', growth=f'{question.growth:g}', when=when)}"
 
 
 def headline(
@@ -216,14 +218,14 @@ def headline(
 ) -> str:
     """The answer in one sentence; ``between`` these numbers of examples the family of ``later`` overtakes."""
     low, high = (f"{end:,.0f}" for end in between) if between else (None, None)
-    return say("headline", name=family, model=choice.label, goal=question.goal, examples=f"{question.examples:,}",
-               within=within(choice.training), future=None if question.growth == 1 else f"{future:,}", later=later,
-               low=low, high=high)  # fmt: skip
+    return sentence("headline", name=family, model=choice.label, goal=question.goal, examples=f"{question.examples:,}",
+                    within=within(choice.training), future=None if question.growth == 1 else f"{future:,}", later=later,
+                    low=low, high=high)  # fmt: skip
 
 
 def unclear_headline(later: str | None, future: int, is_measured: bool, question: Question) -> str:
     """The same, where there is none."""
     if not is_measured:
-        return say("no_scores", score=label(question.metric))
-    return say("unclear", goal=question.goal, examples=f"{question.examples:,}", later=later,
-               future=None if question.growth == 1 else f"{future:,}")  # fmt: skip
+        return sentence("no_scores", score=label(question.metric))
+    return sentence("unclear", goal=question.goal, examples=f"{question.examples:,}", later=later,
+                    future=None if question.growth == 1 else f"{future:,}")  # fmt: skip

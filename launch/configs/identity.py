@@ -51,30 +51,31 @@ def refuse_other(before: dict[str, Any], now: dict[str, Any], path: Path) -> Non
     An option that ``path`` is too old to know has the default that it has now; the seed of its weights, what its source
     held, and options of the trainer that it does not note, are taken to be those given.
     """
+    for key, old, new in _differences(before, now):
+        raise InputError(
+            f"expected {path} to be of this config, got a run with {key} {shown(old)} instead of {shown(new)}: choose "
+            "another --run_dir, or give the old config to go on with that run."
+        )
+
+
+def is_same_run(before: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Is the run of ``before`` that of ``now``, as ``refuse_other`` tells?"""
+    old, new = _distinguishing(_with_notes(before, now)), _distinguishing(now)
+    if any(old[name] != new[name] for name in old.keys() & new.keys()):
+        return False  # without defaults, for which a parser is built: one of many runs is looked for
+    return not _differences(before, now)
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    """The options that tell the two runs apart, by name, each with both values."""
     before = _with_notes(before, now)
     if _distinguishing(before) == _distinguishing(now):
-        return
+        return []
     with suppress(InputError):  # one that is not known today: then all is compared as it was written
         before, now = with_defaults(before), with_defaults(now)
     old, new = _distinguishing(before), _distinguishing(now)
-    for key in sorted(old.keys() | new.keys()):
-        if old.get(key) != new.get(key):
-            raise InputError(
-                f"expected {path} to be of this config, got a run with {key} {shown(old.get(key))} instead of "
-                f"{shown(new.get(key))}: choose another --run_dir, or give the old config to go on with that run."
-            )
-
-
-def is_same_run(before: dict[str, Any], now: dict[str, Any], path: Path) -> bool:
-    """Is the config of ``path``, ``before``, of the run that ``now`` is of, as ``refuse_other`` tells?"""
-    old, new = _distinguishing(_with_notes(before, now)), _distinguishing(now)
-    if any(old[name] != new[name] for name in old.keys() & new.keys()):
-        return False  # without building a parser for each of many
-    try:
-        refuse_other(before, now, path)
-    except InputError:
-        return False
-    return True
+    names = sorted(old.keys() | new.keys())
+    return [(name, old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)]
 
 
 def _with_notes(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:

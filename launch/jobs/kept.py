@@ -38,7 +38,7 @@ class KeptRuns:
         """Is there a run of this resolved ``config``, of any name, that took as many steps as it asks for?"""
         wanted = (config.get("trainer") or {}).get("max_steps")
         alike = [files for files in self.runs if files.summary.get("max_steps") == wanted]
-        return any(is_same_run(dict(files.config), dict(config), files.place) for files in alike)
+        return any(is_same_run(dict(files.config), dict(config)) for files in alike)
 
 
 def _status(files: Record) -> RunStatus:

@@ -14,6 +14,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from datamodules import GenRAVENDataModule
 from genraven.errors import InputError
+from launch.configs.registry import classes
 from launch.configs.shipped import expand_configs
 from launch.errors import refused_by_constructors, unwrapped_errors
 from launch.runs.folder import RunFolder, given_checkpoint
@@ -36,6 +37,7 @@ class TrainingParser(CommandLine):
     """
 
     def __init__(self, arguments: list[str]) -> None:
+        classes()  # a class is known by its short name once it is imported
         super().__init__(
             PuzzleModule,
             GenRAVENDataModule,

@@ -28,7 +28,7 @@ from genraven.networks.mamba import Mamba
 from genraven.networks.relational_ar import RelationalAR
 from genraven.networks.relational_masked import RelationalMasked
 from genraven.networks.relational_soft import RelationalSoft
-from genraven.networks.transformer import Transformer
+from genraven.networks.transformer import Decoder, Transformer
 from genraven.networks.unet import UNet
 from genraven.puzzles import layout
 from genraven.puzzles.generate import generate
@@ -96,7 +96,7 @@ def seen_by(module: PuzzleModule, work: Callable[[], object]) -> float:
         with FlopCounterMode(display=False) as count:
             work()
         return count.get_total_flops() / whole.forward
-    if isinstance(network, AxialTransformer | Transformer | Mamba):
+    if isinstance(network, Decoder | Mamba):
         trunk = network.trunk
 
         def positions(x: torch.Tensor, cache: Any) -> torch.Tensor:

@@ -59,7 +59,8 @@ def test_a_cell_changes_what_comes_after_it_and_nothing_before(changed: int) -> 
 def test_each_head_reads_the_cells_of_its_group(group: int, first: int) -> None:
     """Before cell 40, the fifth of the fifth panel; by one block: more of them pass on what they have read."""
     network = causal(depth=1)
-    network.mask[:] = network.mask[group]
+    (block,) = network.blocks
+    block.reads[:] = block.reads[group]
     before = network(CELLS[:, :80])[:, 40]
     reads = []
     for cell in range(80):
