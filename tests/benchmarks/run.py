@@ -17,7 +17,7 @@ from harness import HEADER, machine
 
 from launch.training.precision import default_precision
 
-PARTS = ("data", "training", "sampling", "fitting", "tiny", "startup")
+PARTS = ("data", "training", "sampling", "relational", "fitting", "tiny", "startup")
 
 
 def main() -> None:

@@ -1,12 +1,12 @@
 """Training steps, ours against those that the study ran: eager, float32, from the libraries it took them from."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import peers
 import torch
 import torch.nn.functional as F
 from harness import DEVICE, Row
+from steps import Draws, puzzles_of, step
 from torch import Tensor, nn
 
 from genraven.methods import decoding
@@ -22,54 +22,8 @@ from genraven.networks.mamba import Block
 from genraven.networks.transformer import Transformer
 from genraven.networks.unet import UNet
 from genraven.puzzles import layout
-from genraven.puzzles.generate import generate
-from genraven.puzzles.spec import NUM_RULES
 from launch.training.precision import default_precision
 from lightning_modules import AutoregressiveModule, DiffusionModule
-
-Loss = Callable[[], Tensor]
-
-
-def puzzles_of(num: int) -> Tensor:
-    """(num, 3, 9, 9) puzzles of all rules."""
-    puzzles = torch.cat([generate(rule, 0, -(-num // NUM_RULES)) for rule in range(NUM_RULES)])[:num]
-    return puzzles.contiguous().to(DEVICE)
-
-
-def step(module: nn.Module, loss: Loss, num: int, *, fused: bool, precision: str = "32-true") -> Callable[[], float]:
-    """Steps of AdamW on ``num`` puzzles each, as a run with that ``trainer.precision`` takes them.
-
-    A GPU takes several before it is waited for, as in a run; on a CPU one is long enough to time.
-    """
-    module.to(DEVICE)
-    optimizer = torch.optim.AdamW(module.parameters(), lr=1e-4, fused=fused or None)
-    num_steps = 20 if DEVICE.type == "cuda" else 1
-
-    def work() -> float:
-        for _ in range(num_steps):
-            with torch.autocast(DEVICE.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
-                value = loss()
-            value.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-        return num_steps * num
-
-    return work
-
-
-@dataclass(frozen=True)
-class Draws:
-    """Noise, times and masks of a whole batch."""
-
-    num: int
-
-    def __call__(self, distribution: Callable[..., Tensor], *shape: int) -> Tensor:
-        """(num, *shape) draws."""
-        return distribution((self.num, *shape), device=DEVICE)
-
-    def spread(self) -> Tensor:
-        """(num,) draws, one in each of as many equal parts."""
-        return (torch.arange(self.num, device=DEVICE) + torch.rand(self.num, device=DEVICE)) / self.num
 
 
 def goal(with_units: float, without: float | None, precision: str) -> float | None:
