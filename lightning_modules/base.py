@@ -24,7 +24,17 @@ from genraven.errors import InputError
 from genraven.formats.puzzles import UNKNOWN_RULE
 from genraven.methods.draws import PlacedGenerator
 from genraven.methods.gradients import outside_inference_mode
-from genraven.methods.method import Draw, Family, LogProbability, Method, Sampling, Task, check_share, num_labels
+from genraven.methods.method import (
+    Draw,
+    Family,
+    LogProbability,
+    Method,
+    Sampling,
+    Task,
+    check_reads_puzzles,
+    check_share,
+    num_labels,
+)
 from genraven.metrics.memorization import TrainingIndex
 from genraven.metrics.scores import ScoreResults, Scores
 from genraven.metrics.table import SCORES
@@ -120,6 +130,7 @@ class PuzzleModule(L.LightningModule, ABC):
             raise InputError(f"expected a method of the {self.family} family, got {type(self.method).__name__}, of the "
                              f"{self.method.family} one: use the other module.")  # fmt: skip
         self.method.check_network(self.network)
+        check_reads_puzzles(self.network)
         prior_of(self.network)
         self.method.check_sampling(self.network, self.method.sampling)
 

@@ -17,10 +17,18 @@ import torch
 from torch import Tensor, nn
 
 from genraven.errors import InputError, suggestion
+from genraven.puzzles import layout
+from genraven.puzzles.spec import NUM_CELLS, NUM_PANELS, NUM_ROWS, TOKENS_PER_PUZZLE
 
 Family = Literal["autoregressive", "diffusion"]
 Pool = Literal["mean", "last"]
 Task = Literal["generate", "complete"]
+PUZZLE_SIZES: Mapping[str, int | tuple[int, ...]] = {
+    "symbols": layout.SYMBOLS,
+    "shape": (NUM_ROWS, NUM_PANELS, NUM_CELLS),
+    "num_cells": TOKENS_PER_PUZZLE,
+}
+"""What a network may say of what it reads, as attributes, and what is true of puzzles."""
 
 
 class Draw(Protocol):
@@ -221,6 +229,15 @@ def check_reads_unknown(network: nn.Module) -> None:
         raise InputError("expected a network that reads which cells are unknown for a training set with such, got "
                          f"{type(network).__name__} with reads_unknown false: set model.network.reads_unknown to true "
                          "or null, or take these puzzles out.")  # fmt: skip
+
+
+def check_reads_puzzles(network: nn.Module) -> None:
+    """Raises InputError where the symbols or cells that ``network`` says it reads are not those of puzzles."""
+    for name, wanted in PUZZLE_SIZES.items():
+        found = getattr(network, name, wanted)
+        if (tuple(found) if isinstance(found, list) else found) != wanted:
+            raise InputError(f"expected a network of puzzles, {name} {wanted}, got {type(network).__name__} of "
+                             f"{name} {found}: leave its sizes at their defaults.")  # fmt: skip
 
 
 def check_share(name: str, share: float) -> None:

@@ -150,6 +150,7 @@ class AxialTransformer(Decoder):
             symbols=symbols, num_states=num_states, num_cells=math.prod(shape), num_labels=num_labels, dropout=dropout,
             reads_unknown=reads_unknown,
         )  # fmt: skip
+        self.shape = shape
 
 
 class AxialMasked(Encoder):

@@ -47,7 +47,7 @@ class Encoder(MaskedCellNetwork):
     ) -> None:
         super().__init__()
         self.width, self.num_labels, self.dropout = width, num_labels, dropout
-        self.symbols, self.embedding = symbols, embedding
+        self.symbols, self.shape, self.embedding = symbols, shape, embedding
         self.embeddings = make_embeddings(width, embedding, symbols)
         self.masked = nn.Parameter(torch.empty(width))
         self.positions = nn.ParameterList(torch.empty(n, width) for n in shape)

@@ -175,7 +175,7 @@ class Decoder(CellNetwork):
             num_labels=num_labels,
             reads_unknown=reads_unknown,
         )
-        self.num_heads, self.dropout = num_heads, dropout
+        self.num_heads, self.num_cells, self.dropout = num_heads, num_cells, dropout
         self.positions = nn.Parameter(torch.empty(num_cells, width))
         self.blocks = nn.ModuleList(make_block() for _ in range(depth))
         self.norm = nn.LayerNorm(width)

@@ -25,8 +25,12 @@ from genraven.methods.gaussian.ddpm import Ddpm
 from genraven.methods.gaussian.edm import Edm
 from genraven.methods.gaussian.flow import Flow
 from genraven.methods.gaussian.process import Process
+from genraven.methods.masked import MaskedDiffusion
 from genraven.metrics.scores import Scores
+from genraven.networks.axial import AxialTransformer
+from genraven.networks.bidirectional import BidirectionalTransformer
 from genraven.networks.dit import DiT
+from genraven.networks.relational_ar import RelationalAR
 from genraven.networks.transformer import Transformer
 from genraven.puzzles import layout
 from genraven.puzzles.generate import generate
@@ -65,6 +69,7 @@ def autoregressive(**kwargs: Any) -> AutoregressiveModule:
     return AutoregressiveModule(network, optimizer=OPTIMIZER, warmup_steps=2, **kwargs)
 
 
+TINY: dict[str, Any] = {"width": 36, "depth": 1, "num_heads": 3}
 FAMILIES = pytest.mark.parametrize("make", [diffusion, autoregressive])
 
 
@@ -479,6 +484,22 @@ def test_settings_of_sampling_that_make_no_sense(
 ) -> None:
     with pytest.raises(InputError, match=says):
         diffusion(process(), **settings)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: AutoregressiveModule(Transformer(**TINY, symbols=(8, 11, 10))), r"symbols \(8, 11, 11\), got Trans"),
+        (lambda: AutoregressiveModule(Transformer(**TINY, num_cells=80)), "num_cells 81, got Transformer of num_c"),
+        (lambda: AutoregressiveModule(RelationalAR(symbols=(8, 11, 10))), r"symbols \(8, 11, 11\), got RelationalAR"),
+        (lambda: AutoregressiveModule(RelationalAR(shape=(3, 3, 8))), r"shape \(3, 3, 9\), got RelationalAR of shape"),
+        (lambda: AutoregressiveModule(AxialTransformer(**TINY, shape=(9, 3, 3))), r"shape \(3, 3, 9\), got Axial"),
+        (lambda: DiffusionModule(BidirectionalTransformer(**TINY, shape=(9, 3, 3)), MaskedDiffusion()), "shape"),
+    ],
+)
+def test_a_network_of_other_sizes_than_those_of_puzzles_is_refused(make: Callable[[], PuzzleModule], says: str) -> None:
+    with pytest.raises(InputError, match=f"expected a network of puzzles, .*{says}"):
+        make()
 
 
 @FAMILIES
