@@ -12,6 +12,7 @@ COPY constraints.txt ./
 RUN pip install --no-cache-dir --constraint constraints.txt --index-url "$TORCH_INDEX" \
     --extra-index-url https://pypi.org/simple torch
 COPY pyproject.toml README.md LICENSE ./
+COPY docs/study docs/study
 COPY genraven genraven
 COPY datamodules datamodules
 COPY lightning_modules lightning_modules

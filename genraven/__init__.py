@@ -1,20 +1,25 @@
-"""Rules, data, metrics, networks and samplers of GenRAVEN, which need no Lightning; and the door to trained models.
+"""Rules, data, metrics, networks and samplers of GenRAVEN, which need no Lightning; and the door to what uses them.
 
-``genraven.load`` opens a trained model. It is looked up when it is first asked for, so that importing this package
-imports nothing else.
+``genraven.load`` opens a trained model, ``genraven.advise`` asks the committed studies. They are looked up when they
+are first asked for, so that importing this package imports nothing else.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from launch.advice.answer import Answer, advise
     from launch.trained.model import TrainedModel, load
 
-__all__ = ["TrainedModel", "load"]
+__all__ = ["Answer", "TrainedModel", "advise", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from launch.trained import model
+    if name in ("Answer", "advise"):
+        from launch.advice import answer
 
-    return getattr(model, name)
+        return getattr(answer, name)
+    if name in ("TrainedModel", "load"):
+        from launch.trained import model
+
+        return getattr(model, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -26,7 +26,7 @@ TRAINING_COMMANDS = {
     "test": "score a model on the test puzzles, with fit's options",
     "predict": "complete the test puzzles, with fit's options",
 }
-PRINTING = ("rules", "configs", "describe", "status")
+PRINTING = ("rules", "configs", "describe", "status", "advise")
 """Commands whose work is what they print."""
 LAYOUTS = ["puzzles", "npz", "published", "folder", "split"]
 EPILOG = """training commands (`genraven fit --help` lists their options; config names are files or shipped configs):
@@ -76,6 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_file_commands(command)
 
     add_model_commands(command)
+    _add_advise_command(command)
 
     sub = command("launch", "processes.launcher:launch", "train, or evaluate, on many devices of this machine: "
                   "genraven launch --devices 8 -- fit -c trainer/node.yaml ...")  # fmt: skip
@@ -136,6 +137,22 @@ def _add_cluster_commands(command: AddCommand) -> None:
     sub.add_argument("folder", type=path, help="folder of runs")
     sub.add_argument("--watch", type=float, nargs="?", const=5.0, metavar="SECONDS", help="renew the table every so "
                      "many seconds, 5 unless told, until Ctrl-C")  # fmt: skip
+
+
+def _add_advise_command(command: AddCommand) -> None:
+    sub = command("advise", "advice.command:advise_command", "say which family to train before anything is trained: "
+                  "what the committed studies say to so many examples")  # fmt: skip
+    sub.add_argument("--goal", choices=["completion", "generation"], default="completion", help="what the model is for")
+    sub.add_argument("--examples", type=int, help="examples you have of each rule")
+    sub.add_argument("--growth", type=float, default=1.0, help="times as many examples you will have in a year; 1: as "
+                     "many as now")  # fmt: skip
+    sub.add_argument("--held-out", action="store_true", help="complete puzzles of rules that were not trained")
+    sub.add_argument("--rules", type=int, help="how many rules there are to learn; default: any number")
+    sub.add_argument("--prior", choices=["general", "structured"], help="of the networks; default: either")
+    sub.add_argument("--budget", type=float, help="device-hours that a training may take")
+    sub.add_argument("--evidence", type=path, metavar="FOLDER", help="runs of your own, or a study, to be added")
+    sub.add_argument("--out", type=path, help="page to write, the Markdown beside it; default: none")
+    add_overwrite(sub)
 
 
 def _leave_reason(error: InputError) -> None:

@@ -46,6 +46,7 @@ ROOMS = [  # from the bottom up
     "launch.trained",
     "launch.training",
     "launch.jobs",
+    "launch.advice",
     "launch.cli",
     "launch.demo",
     "genraven.__main__",

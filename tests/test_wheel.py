@@ -49,6 +49,9 @@ def test_what_is_in_it(wheel: Path) -> None:
     files = {path for package in PACKAGES for kind in ("*.py", *DATA) for path in (ROOT / package).rglob(kind)}
     assert {path.relative_to(ROOT).as_posix() for path in files} <= there
     assert {f"{package}/py.typed" for package in PACKAGES} <= there
+    studies = ROOT / "docs" / "study"
+    tables = {path.relative_to(studies) for kind in ("*/*.jsonl", "*/*.csv") for path in studies.glob(kind)}
+    assert {f"genraven/studies/{path}" for path in tables} == {name for name in there if "/studies/" in name}
     assert {name.split("/")[0] for name in there if ".dist-info/" not in name} == {*PACKAGES}
 
 
@@ -74,3 +77,4 @@ def test_it_works_outside_the_checkout(installed: Path, in_tmp_path: Path) -> No
     assert {path.name for path in in_tmp_path.iterdir()} == {"puzzles.npy", "three.png"}
     page = run(installed / "python", "-c", "from genraven.report.published import TABLE; print(TABLE)", cwd=in_tmp_path)
     assert Path(page.strip()).is_file()
+    assert "trainings of little_data" in run(installed / "genraven", "advise", "--examples", "400", cwd=in_tmp_path)

@@ -40,6 +40,8 @@ GOALS: dict[str, Goal] = {
     for goal in (
         Goal("completion", "completion", "completes {} of puzzles by their rule", "complete", "completion",
              is_reviewed=True),
+        Goal("held-out-completion", "completion_held_out", "completes {} of puzzles of rules never trained", "complete",
+             "completion"),
         Goal("generation", "different_novel_c3", "generates a new, consistent and different puzzle {} of the time",
              "generate", "c3",
              stand_in=StandIn(

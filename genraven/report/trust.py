@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from genraven.errors import InputError
-from genraven.trust.calibration import Calibration
-from genraven.trust.power import NOT_CHECKED, Sight
 
 MAX_ERRORS = (0.05, 0.1)
 MAX_ERROR = MAX_ERRORS[0]
@@ -63,6 +61,9 @@ def read_trust(text: str, place: Path, max_errors: tuple[float, ...] = MAX_ERROR
     Raises:
         InputError: it was edited, or is of another version.
     """
+    from genraven.trust.calibration import Calibration  # which needs torch: seconds that most reports can do without
+    from genraven.trust.power import NOT_CHECKED, Sight
+
     found, digest = Calibration.parse(text, place), text_digest(text.encode())
     accepted = {}
     for max_error in max_errors:

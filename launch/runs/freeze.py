@@ -17,6 +17,8 @@ from genraven.installation import CODE as ROOT
 from genraven.installation import PACKAGES
 from genraven.run_folder import JobFiles
 
+NO_CODE = shutil.ignore_patterns("__pycache__", "studies")
+
 
 def git_state() -> tuple[str, str] | None:
     """Commit of this code and what was changed since; None where it is not the checkout of a repository."""
@@ -37,7 +39,7 @@ def freeze_code(folder: Path) -> None:
     """Copies the packages to ``folder/code`` and notes their commit and changes."""
     files = JobFiles(folder)
     for package in PACKAGES:
-        shutil.copytree(ROOT / package, files.code / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / package, files.code / package, ignore=NO_CODE)
     for path in (files.code, *files.code.rglob("*")):
         path.chmod(
             path.stat().st_mode | stat.S_IRUSR | stat.S_IWUSR

@@ -1,7 +1,7 @@
 """``genraven report``: a folder of runs as one page that begins with what to do."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,13 +11,10 @@ from genraven.outputs import COMMENT, Outputs, has_mark, with_suffix
 from genraven.report.content import compose, default_examples
 from genraven.report.page import Facts, Section, to_html, to_markdown
 from genraven.report.question import Question
-from genraven.report.reading import read_run, run_of
-from genraven.report.record import Record
 from genraven.report.runs import Run
 from genraven.report.spending import Prices
-from genraven.run_folder import SUMMARY_KINDS, of_kinds
-from launch.runs.status import noted_jobs, noted_status, read_status, runs_and_studies
-from launch.schedulers.known import queue_if_up
+from launch.runs.reading import read_runs
+from launch.runs.status import runs_and_studies
 
 
 def report(options: argparse.Namespace) -> None:
@@ -59,22 +56,6 @@ def _question(options: argparse.Namespace) -> Question:
     prices = Prices(options.price, options.puzzles_per_year, options.review_price)
     return Question(options.goal, options.examples or 1, options.growth, options.budget,
                     in_money=options.price is not None, prices=prices)  # fmt: skip
-
-
-def read_runs(
-    folders: Mapping[str, Path], kept: Mapping[str, Record], price: float | None
-) -> tuple[list[Run], list[str]]:
-    """All runs in ``folders`` and those ``kept`` in studies, and what is passed over; ``price`` overrides theirs."""
-    jobs = queue_if_up(noted_jobs(folders.values()))
-    found = []
-    for name, files in kept.items():
-        status = noted_status(of_kinds(files.summary, SUMMARY_KINDS))
-        found.append(run_of(name, files, status.state, status.message))
-    for name, path in folders.items():
-        status = read_status(path, jobs)
-        found.append(read_run(name, path, status.state, status.message))
-    runs = [run if price is None else replace(run, price=price) for run, _ in found]
-    return runs, [note for _, notes in found for note in notes]
 
 
 def _plain(section: Section) -> str:

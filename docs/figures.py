@@ -1,4 +1,4 @@
-"""``python docs/study/figures.py`` draws the README's figures and prints the tables of RESULTS.md, from these runs."""
+"""``python docs/figures.py`` draws the README's figures and prints the tables of RESULTS.md, from these runs."""
 
 from collections.abc import Sequence
 from fnmatch import fnmatch
@@ -11,7 +11,7 @@ from genraven.report.reading import run_of
 from genraven.report.runs import Run
 from genraven.report.study import read_study
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent / "study"
 MODELS = {  # end of a run's name -> its name in a figure, and in a table
     "gpt2": ("GPT-2", "GPT-2, joint head"),
     "gpt2_separate": ("GPT-2, separate", "GPT-2, separate heads"),

@@ -1,0 +1,139 @@
+"""A question put to the evidence that is there: which body of it answers, and what it says."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from genraven.errors import InputError
+from genraven.networks.prior import Prior
+from genraven.report.contest import Choice, can_decide
+from genraven.report.recommend import Advice, Verdict, recommend
+from genraven.report.runs import Run
+from launch.advice import commands, words
+from launch.advice.asked import Asked
+from launch.advice.near import Near, doublings, nearest
+from launch.advice.studies import Put, own_runs, shipped, with_own
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the evidence says; ``str`` of it is the text that the command prints."""
+
+    verdict: Verdict
+    headline: str
+    family: str | None
+    """To train now; None where the evidence does not say."""
+    later: str | None
+    """The winner with the examples of a year from now."""
+    rests_on: tuple[str, ...]
+    """Which evidence, and how it differs from what was asked."""
+    sure: tuple[str, ...]
+    switching: tuple[str, ...]
+    """From how many examples on another family pays."""
+    cost: tuple[str, ...]
+    nearest: tuple[Near, ...]
+    commands: tuple[str, ...]
+    """To run next."""
+    advice: Advice = field(repr=False)
+    """All that the report's machinery says of the body of evidence."""
+
+    @property
+    def parts(self) -> list[tuple[str, tuple[str, ...]]]:
+        """What follows the headline: sentences under a word each, without parts that are empty."""
+        nearest = tuple(str(one) for one in self.nearest)
+        parts = {"rests_on": self.rests_on, "sure": self.sure, "switching": self.switching, "nearest": nearest,
+                 "cost": self.cost, "next": self.commands}  # fmt: skip
+        return [(words.said("part", name=name), found) for name, found in parts.items() if found]
+
+    def __str__(self) -> str:
+        return "\n".join([self.headline, *(f"{word}: {one}" for word, found in self.parts for one in found)])
+
+
+def advise(
+    goal: str = "completion",
+    *,
+    examples: int,
+    growth: float = 1.0,
+    held_out: bool = False,
+    rules: int | None = None,
+    prior: Prior | None = None,
+    budget: float | None = None,
+    evidence: Path | str | None = None,
+) -> Answer:
+    """What the committed studies, and the runs in the folder ``evidence``, say: which family, how sure, what next.
+
+    Args:
+        goal: as ``genraven report`` has it: completion or generation.
+        examples: that you have of each rule.
+        growth: times as many in a year.
+        held_out: completion of rules that were not trained.
+        rules: how many there are to learn; None where that does not matter.
+        prior: general or structured networks; None for either.
+        budget: device-hours that a training may take.
+        evidence: a folder of your own runs, or of a study.
+
+    Raises:
+        InputError: the question is beyond the evidence, or a value is out of its range.
+    """
+    asked, bodies, own = Asked(goal, examples, growth, held_out, rules, prior, budget), [*shipped()], list[Run]()
+    if evidence is not None:
+        own = own_runs(Path(evidence))
+        bodies = with_own(bodies, own, Path(evidence).name)
+    return answer([body.put(asked.question) for body in bodies], asked, own)
+
+
+def answer(found: Sequence[Put], asked: Asked, own: Sequence[Run] = ()) -> Answer:
+    """The answer of the body of evidence that is nearest to the question.
+
+    Args:
+        found: the evidence, to which the question was put.
+        asked: the question.
+        own: runs of the user's, by whose speed the cost is told.
+
+    Raises:
+        InputError: it is beyond the evidence.
+    """
+    chosen = _nearest_body(found, asked)
+    advice = recommend(chosen.body.runs, asked.question)
+    around = chosen.evidence.around(asked.examples)
+    size = min(around, key=lambda n: abs(math.log(n / asked.examples)))
+    leaders = chosen.evidence.fields[size]
+    choices = {advice.family: leaders[advice.family]} if advice.family else dict(leaders)
+    return Answer(
+        advice.verdict,
+        advice.headline,
+        advice.family,
+        advice.later,
+        tuple(words.rests_on(chosen, asked, around)),
+        tuple(finding.text for finding in advice.sure),
+        tuple(finding.text for finding in advice.switching),
+        (*(finding.text for finding in advice.cost), *words.here(choices, own)),
+        tuple(nearest(found, asked)),
+        tuple(_commands(chosen, choices, asked, advice)),
+        advice,
+    )
+
+
+def _commands(chosen: Put, choices: Mapping[str, Choice], asked: Asked, advice: Advice) -> list[str]:
+    """Where a family wins, its training on as many examples as were asked for; else one more repeat of each family."""
+    if advice.family:
+        return commands.train(chosen.body, choices[advice.family], asked.examples)
+    return commands.more_repeats(chosen.body, list(choices.values()), asked.command)
+
+
+def _nearest_body(found: Sequence[Put], asked: Asked) -> Put:
+    """Of those that cover the question: the nearest in rules, that can decide, of the most rules and runs."""
+    of_prior = [put for put in found if put.sizes and asked.prior in (None, put.body.prior)]
+    numbers = [put.body.num_rules for put in of_prior if put.body.num_rules]
+    is_within = asked.rules is None or (bool(numbers) and min(numbers) <= asked.rules <= max(numbers))
+    covering = [put for put in of_prior if put.covers(asked.examples)] if is_within else []
+    if not covering:
+        raise InputError(words.beyond(found, asked))
+    return min(covering, key=lambda put: (doublings(put.body.num_rules, asked.rules), not _decides(put, asked),
+                                          -(put.body.num_rules or 0), -len(put.body.runs)))  # fmt: skip
+
+
+def _decides(put: Put, asked: Asked) -> bool:
+    """Are there repeats enough for a verdict?"""
+    return all(can_decide(*put.evidence.fields[size].values()) for size in put.evidence.around(asked.examples))

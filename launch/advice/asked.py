@@ -1,0 +1,56 @@
+"""The question that somebody asks who has not trained anything yet."""
+
+import shlex
+from dataclasses import dataclass
+from typing import get_args
+
+from genraven.errors import InputError
+from genraven.networks.prior import Prior
+from genraven.report.question import Question
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What somebody with examples wants to know.
+
+    Raises:
+        InputError: a number out of its range, no such goal or prior, or held-out rules of something but completion.
+    """
+
+    goal: str
+    examples: int
+    """Of each rule."""
+    growth: float = 1.0
+    """Times as many examples in a year."""
+    held_out: bool = False
+    """Is it rules that were not trained that are to be completed?"""
+    rules: int | None = None
+    """How many there are to learn; None: of any number of them."""
+    prior: Prior | None = None
+    """Of the networks; None: of either."""
+    budget: float | None = None
+    """Device-hours that a training may take."""
+
+    def __post_init__(self) -> None:
+        if self.held_out and self.goal != "completion":
+            raise InputError(f"expected --held-out with --goal completion, got {self.goal}: leave one out.")
+        if self.rules is not None and self.rules < 1:
+            raise InputError(f"expected --rules of 1 or more, got {self.rules}.")
+        if self.prior is not None and self.prior not in get_args(Prior):
+            raise InputError(f"expected --prior to be {' or '.join(get_args(Prior))}, got {self.prior!r}.")
+        _ = self.question
+
+    @property
+    def question(self) -> Question:
+        """As the report takes it."""
+        return Question("held-out-completion" if self.held_out else self.goal, self.examples, self.growth, self.budget)
+
+    @property
+    def command(self) -> str:
+        """That asks it of the command line."""
+        words = ["genraven", "advise", "--goal", self.goal, "--examples", str(self.examples)]
+        words += [] if self.growth == 1 else ["--growth", f"{self.growth:g}"]
+        words += ["--held-out"] if self.held_out else []
+        words += [] if self.rules is None else ["--rules", str(self.rules)]
+        words += [] if self.prior is None else ["--prior", self.prior]
+        return shlex.join(words if self.budget is None else [*words, "--budget", f"{self.budget:g}"])

@@ -1,0 +1,93 @@
+"""What to run next: commands that work as they stand, with the recipe of the runs that the answer rests on."""
+
+import functools
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from genraven.report.contest import Choice
+from genraven.report.runs import Run
+from genraven.run_folder import RunFiles
+from launch.advice.studies import Body
+from launch.configs.shipped import CONFIGS, find_config
+from launch.jobs.sweep import SEEDS, Point, read_grid
+
+FOLDER = "runs/advised"
+SMALLEST = "sweep/example.yaml"
+"""A grid of both families that any machine trains."""
+
+
+def train(body: Body, choice: Choice, examples: int) -> list[str]:
+    """The chosen recipe on so many examples of each rule; a grid of both families where its recipe is not shipped."""
+    words = recipe(body, choice.point.first)
+    if words is None:
+        return _grid()
+    name = _name(choice.point.first)
+    place = f"{FOLDER}/{name}-{examples}"
+    return [_command(words, {"data.samples_per_rule": examples, "run_dir": place}), f"genraven evaluate {FOLDER}"]
+
+
+def more_repeats(body: Body, choices: Sequence[Choice], ask: str) -> list[str]:
+    """One more repeat of each choice, with other seeds than all that were measured, and the command ``ask`` again."""
+    found = []
+    for choice in choices:
+        words, run = recipe(body, choice.point.first), choice.point.first
+        if words is None:
+            return _grid()
+        seeds = [one.seeds.data for one in body.runs if one.seeds.data is not None]
+        seed = max(seeds, default=0) + 1
+        place = f"{FOLDER}/{_name(run)}-{choice.point.samples}-r{seed}"
+        found.append(_command(words, {**dict.fromkeys(SEEDS["repeat"], seed), "run_dir": place}))
+    return [*found, f"genraven evaluate {FOLDER}", f"{ask} --evidence {FOLDER}"]
+
+
+def recipe(body: Body, run: Run) -> list[str] | None:
+    """Words of the command that trained ``run``: of the grid that it is of, or its own config; None where neither is.
+
+    A run of a study is named as a grid names it, and of such a grid as many steps are asked as it took.
+    """
+    if run.path is not None:
+        return ["genraven", "fit", "-c", str(RunFiles(run.path).config)]
+    name, own = run.name.removeprefix(f"{body.study}/"), f"sweep/{body.study}.yaml"
+    grids = sorted((path.relative_to(CONFIGS).as_posix() for path in CONFIGS.glob("sweep/*.yaml")),
+                   key=lambda grid: (grid != own, not grid.startswith(own.removesuffix(".yaml")), grid))  # fmt: skip
+    for grid in grids:
+        point = _points(grid).get(name)
+        if point and _option(point, "--trainer.max_steps") == str(run.max_steps):
+            return ["genraven", *point.arguments]
+    return None
+
+
+def _command(words: Sequence[str], options: Mapping[str, object]) -> str:
+    """``words`` with these options instead of what they have of them."""
+    new = [f"--{name}={value}" for name, value in options.items()]
+    begun = tuple(f"--{name}=" for name in options)
+    return shlex.join([*(word for word in words if not word.startswith(begun)), *new])
+
+
+@functools.cache
+def _points(grid: str) -> dict[str, Point]:
+    return {point.name: point for point in read_grid(Path(find_config(grid)))}
+
+
+def _option(point: Point, name: str) -> str | None:
+    """The last value of an option, written as two words or as one."""
+    words, found = point.arguments, None
+    for word, after in zip(words, (*words[1:], ""), strict=True):
+        option, equals, value = word.partition("=")
+        if option == name:
+            found = value if equals else after
+    return found
+
+
+def _grid() -> list[str]:
+    place = "runs/example"
+    return [
+        f"genraven sweep {SMALLEST} --local 1",
+        f"genraven evaluate {place}",
+        f"genraven report {place}",
+    ]
+
+
+def _name(run: Run) -> str:
+    return (run.architecture or "model").lower().replace(" ", "-")

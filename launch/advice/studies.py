@@ -1,0 +1,119 @@
+"""The evidence that an answer rests on: studies that ship with genraven, and folders that a user adds."""
+
+import functools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from genraven.errors import InputError
+from genraven.installation import CODE
+from genraven.networks.prior import Prior
+from genraven.report.dataset import CLEAN, CORRUPTION
+from genraven.report.evidence import Evidence, gather
+from genraven.report.question import Question
+from genraven.report.reading import INIT
+from genraven.report.runs import Run
+from genraven.report.study import read_study
+from launch.runs.reading import read_runs
+from launch.runs.status import find_studies, runs_and_studies
+
+STUDIES = CODE / "genraven" / "studies"
+"""A folder of tables for each study; in a checkout a link to ``docs/study``."""
+
+
+@dataclass(frozen=True)
+class Body:
+    """Finished runs that may be compared: of one study, one data set and one prior. None of them began elsewhere."""
+
+    study: str
+    runs: tuple[Run, ...]
+
+    @property
+    def first(self) -> Run:
+        """A run of it, for what all have in common."""
+        return self.runs[0]
+
+    @property
+    def num_rules(self) -> int | None:
+        """That were trained."""
+        return self.first.num_rules
+
+    @property
+    def prior(self) -> Prior:
+        """Of its networks."""
+        return self.first.prior
+
+    def put(self, question: Question) -> "Put":
+        """A question put to it."""
+        asked = question.of(self.runs)
+        return Put(self, gather(self.runs, asked))
+
+
+@dataclass(frozen=True)
+class Put:
+    """A body of evidence to which a question was put."""
+
+    body: Body
+    evidence: Evidence
+
+    @cached_property
+    def sizes(self) -> list[int]:
+        """Numbers of examples per rule at which all its families have the score; empty where it has one family."""
+        names, fields = self.evidence.names, self.evidence.fields
+        return [size for size, field in fields.items() if len(names) > 1 and all(name in field for name in names)]
+
+    def covers(self, examples: int) -> bool:
+        """Were both families measured with as many examples per rule, or on both sides of that?"""
+        return bool(self.sizes) and bool(self.evidence.around(examples))
+
+
+@functools.cache
+def shipped() -> tuple[Body, ...]:
+    """The bodies of evidence of all studies that ship with genraven."""
+    return tuple(body for study in find_studies(STUDIES) for body in _bodies(study.name, _of_study(study)))
+
+
+def _of_study(folder: Path) -> list[Run]:
+    return _named(read_runs({}, read_study(folder))[0], folder.name)
+
+
+def _named(runs: Iterable[Run], study: str) -> list[Run]:
+    """By their study and their names in it."""
+    return [replace(run, name=f"{study}/{run.name}") for run in runs]
+
+
+def own_runs(folder: Path) -> list[Run]:
+    """The runs of a user's folder, which holds run folders, studies or both.
+
+    Raises:
+        InputError: it holds no finished run with scores, or a table that is broken or of another version.
+    """
+    folders, kept = runs_and_studies(folder)
+    runs = [run for run in _named(read_runs(folders, kept)[0], folder.name) if run.is_evidence]
+    if not runs:
+        raise InputError(f"expected --evidence to hold finished runs with scores, got {folder} without: run "
+                         f"`genraven evaluate {folder}` first.")  # fmt: skip
+    return runs
+
+
+def with_own(bodies: Sequence[Body], own: Iterable[Run], name: str) -> list[Body]:
+    """``bodies`` with a user's runs: each body is joined by those of its data set and prior; others are new bodies."""
+    added = _bodies(name, own)
+    of_contest = {_key(body.first): body.runs for body in added}
+    joined = [Body(body.study, (*body.runs, *of_contest.get(_key(body.first), ()))) for body in bodies]
+    known = {_key(body.first) for body in bodies}
+    return joined + [body for body in added if _key(body.first) not in known]
+
+
+def _bodies(study: str, runs: Iterable[Run]) -> list[Body]:
+    """Of whole data, as the user's are taken to be, and of trainings from nothing."""
+    found: dict[object, list[Run]] = {}
+    for run in runs:
+        if run.is_evidence and run.dataset.get(CORRUPTION, CLEAN) == CLEAN and INIT not in run.settings:
+            found.setdefault(_key(run), []).append(run)
+    return [Body(study, tuple(group)) for group in found.values()]
+
+
+def _key(run: Run) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(run.contest.items()))

@@ -1,0 +1,100 @@
+"""The sentences of an answer that the report's own template does not have; their English is ``advice.txt.jinja``."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from genraven.report.contest import Choice
+from genraven.report.english import filled
+from genraven.report.runs import Run
+from genraven.report.sentences import hours, short, span
+from launch.advice.asked import Asked
+from launch.advice.studies import Put
+
+TEMPLATE = Path(__file__).with_name("advice.txt.jinja")
+SECONDS_PER_HOUR = 3600
+
+
+def said(name: str, /, **values: Any) -> str:
+    """The sentence of this name."""
+    return filled(TEMPLATE, name, **values)
+
+
+def rests_on(chosen: Put, asked: Asked, around: Sequence[int]) -> list[str]:
+    """Which evidence answers, and how it differs from what was asked."""
+    body, found = chosen.body, []
+    runs = [run for variant in chosen.evidence.variants for run in variant.runs]
+    num_own = len(runs) - sum(run.name.startswith(f"{body.study}/") for run in runs)
+    found.append(
+        said(
+            "rests_on",
+            study=body.study,
+            num_runs=len(runs) - num_own,
+            num_own=num_own,
+            num_rules=body.num_rules,
+            prior=body.prior,
+            span=span(chosen.sizes),
+            devices=sorted({run.device for run in runs if run.device}),
+        )
+    )
+    if asked.rules not in (None, body.num_rules):
+        apart_in_rules = times(body.num_rules or 0, asked.rules or 0, "rules")
+        found.append(said("other_rules", asked=asked.rules, apart=apart_in_rules))
+    if asked.examples not in around:
+        found.append(said("other_examples", examples=f"{asked.examples:,}", around=[f"{n:,}" for n in around]))
+    return found
+
+
+def apart(examples: int, num_rules: int | None, prior: str, device_hours: float | None, asked: Asked) -> str:
+    """How far a measured point is from the question."""
+    told = [times(examples, asked.examples, "examples")]
+    told += [times(num_rules, asked.rules, "rules")] if asked.rules and num_rules else []
+    told += [times(device_hours, asked.budget, "device-hours")] if asked.budget and device_hours else []
+    told += [said("other_prior", prior=prior)] if asked.prior not in (None, prior) else []
+    return "; ".join(told)
+
+
+def times(measured: float, asked: float, what: str) -> str:
+    """As many, or how many times more or fewer were measured."""
+    ratio = max(measured, asked) / min(measured, asked)
+    return said("times", ratio=f"{ratio:.2g}" if ratio < 100 else f"{ratio:,.0f}", is_same=measured == asked,
+                is_more=measured > asked, what=what)  # fmt: skip
+
+
+def here(choices: Mapping[str, Choice], own: Sequence[Run]) -> list[str]:
+    """What a training of each choice computes, and what that takes at the speed of the user's own runs."""
+    found = []
+    for name, choice in choices.items():
+        flops = choice.training.spent("flops")
+        if flops is None:
+            continue
+        speed = _speed(run for run in own if run.architecture == choice.point.first.architecture)
+        found.append(said("here", name=name, flops=with_unit(flops, "FLOP"), speed=speed and with_unit(speed, "FLOP/s"),
+                          hours=None if speed is None else hours(flops / speed / SECONDS_PER_HOUR)))  # fmt: skip
+    return found
+
+
+def with_unit(value: float, unit: str) -> str:
+    """``13.1 TFLOP``."""
+    text = short(value)
+    return f"{text[:-1]} {text[-1]}{unit}" if text[-1].isalpha() else f"{text} {unit}"
+
+
+def _speed(runs: Iterable[Run]) -> float | None:
+    """FLOP a device-second, of all of them together; None where none says."""
+    known = [(run.flops, run.device_hours) for run in runs if run.flops and run.device_hours]
+    seconds = math.fsum(time for _, time in known) * SECONDS_PER_HOUR
+    return math.fsum(flops for flops, _ in known) / seconds if known else None
+
+
+def beyond(found: Sequence[Put], asked: Asked) -> str:
+    """Why the question is refused, and what the evidence covers."""
+    ranges: dict[tuple[int, str], set[int]] = {}
+    for put in found:
+        if put.sizes and put.body.num_rules:
+            ranges.setdefault((put.body.num_rules, put.body.prior), set()).update(put.sizes)
+    covered = [said("range", num_rules=rules, prior=prior, span=span(sorted(sizes)))
+               for (rules, prior), sizes in sorted(ranges.items())]  # fmt: skip
+    return said("beyond", goal=asked.question.goal, examples=f"{asked.examples:,}", rules=asked.rules,
+                prior=asked.prior, covered=covered)  # fmt: skip

@@ -1,0 +1,171 @@
+"""``genraven advise``: what the committed studies say to somebody who has not trained anything."""
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_up import make_run, make_sweep
+
+import genraven
+from genraven.errors import InputError
+from genraven.report.question import Question
+from genraven.report.recommend import recommend
+from launch.advice import words
+from launch.advice.answer import advise
+from launch.advice.studies import STUDIES, shipped
+from launch.cli import main
+from launch.training.resolve import Resolver
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two families on four rules, whose curves cross between 4 000 and 40 000 examples; to be read alone."""
+    return make_sweep(tmp_path_factory.mktemp("sweep"))
+
+
+def test_what_ships_is_what_is_committed() -> None:
+    assert {path.parent.name for path in STUDIES.glob("*/runs.jsonl")} == {
+        path.parent.name for path in (ROOT / "docs" / "study").glob("*/runs.jsonl")
+    }
+    assert {"little_data", "whole_task"} <= {body.study for body in shipped()}
+    assert {run.dataset["corruption"] for body in shipped() for run in body.runs} == {"none"}
+
+
+def test_the_answer_is_the_reports_own() -> None:
+    (body,) = [body for body in shipped() if body.study == "little_data"]
+    for examples in (400, 2000):
+        told, found = recommend(body.runs, Question("completion", examples)), advise(examples=examples)
+        assert (found.verdict, found.headline, found.family) == (told.verdict, told.headline, told.family)
+        assert found.sure == tuple(finding.text for finding in told.sure)
+    assert advise(examples=400).family == "autoregressive"
+    assert advise(examples=2000).family is None
+
+
+def test_how_far_the_nearest_points_are() -> None:
+    near = advise(examples=2000, rules=6, budget=1.0).nearest
+    assert (near[0].study, near[0].examples, near[0].num_rules) == ("little_data", 1600, 3)
+    assert near[0].apart.startswith("1.2 times fewer examples than your question; 2 times fewer rules than")
+    assert "times fewer device-hours" in near[0].apart
+    assert [one.distance for one in near] == sorted(one.distance for one in near)
+    assert near[0].scores.keys() == {"autoregressive", "diffusion"}
+
+
+def test_a_question_of_other_rules_is_told_so() -> None:
+    found = advise(examples=400, rules=6)
+    assert any("Your question is of 6 rules" in text and "not known" in text for text in found.rests_on)
+    assert not any("carries over" in text for text in advise(examples=400, rules=3).rests_on)
+    assert "35 rules" in advise(examples=4000, rules=35).rests_on[0]
+    assert "35 rules" in advise(examples=4000, held_out=True).rests_on[0]
+
+
+def fit_commands(found: genraven.Answer) -> list[list[str]]:
+    return [shlex.split(line)[1:] for line in found.commands if line.startswith("genraven fit")]
+
+
+def test_the_commands_to_run_next_work() -> None:
+    """As written they resolve to a run, of the recipe that won; where nobody did, of both and with new seeds."""
+    (train,) = fit_commands(advise(examples=400))
+    repeats = fit_commands(advise(examples=2000))
+    resolver = Resolver(train)
+    config = resolver.resolve(train)
+    assert config["data"]["samples_per_rule"] == 400
+    assert config["model"]["init_args"]["network"]["init_args"]["dropout"] == 0.1
+    configs = [resolver.resolve(words) for words in repeats]
+    assert [one["data"]["samples_per_rule"] for one in configs] == [1600, 1600]
+    assert [one["data"]["seed"] for one in configs] == [3, 3]
+    assert len({one["model"]["class_path"] for one in configs}) == 2
+    again = advise(examples=2000, growth=5).commands[-1]
+    assert again == "genraven advise --goal completion --examples 2000 --growth 5 --evidence runs/advised"
+
+
+def test_runs_of_ones_own(sweep: Path) -> None:
+    """They answer where they are nearest, switch where they cross, and tell what a training takes here."""
+    found = advise(examples=4000, rules=4, growth=10, evidence=sweep)
+    assert (found.verdict, found.family, found.later) == ("train, then switch", "autoregressive", "diffusion")
+    assert any("overtakes the autoregressive family between 4,000 and 40,000" in text for text in found.switching)
+    assert any("at the 4.17 TFLOP/s of your own runs of that network it takes 0.2 device-" in c for c in found.cost)
+    (words, *_) = fit_commands(found)
+    assert Path(words[words.index("-c") + 1]).is_relative_to(sweep)
+
+
+def test_repeats_of_ones_own_join_a_study(tmp_path: Path) -> None:
+    """A run of the data of little_data counts beside it."""
+    lines = (STUDIES / "little_data" / "runs.jsonl").read_text().splitlines()
+    row: dict[str, Any] = next(row for row in map(json.loads, lines) if row["run"] == "1600-r0-gpt2")
+    for name in ("outcomes.jsonl", "curves.csv"):
+        text = (STUDIES / "little_data" / name).read_text().splitlines(keepends=True)
+        tmp_path.joinpath(name).write_text("".join(x for x in text if "1600-r0-gpt2" in x or x.startswith("run,")))
+    row["config"]["seed_everything"] = row["config"]["data"]["seed"] = row["config"]["model"]["init_args"]["seed"] = 9
+    tmp_path.joinpath("runs.jsonl").write_text(f"{json.dumps(row)}\n")
+    found = advise(examples=1600, evidence=tmp_path)
+    assert found.rests_on[0].startswith("60 trainings of little_data and 1 of your own, on 3 rules")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "expected --examples, how many you have of each rule"),
+        (["--examples", "0"], "expected --examples above 0, got 0"),
+        (["--examples", "400", "--growth", "-1"], "expected --growth above 0"),
+        (["--examples", "400", "--rules", "0"], "expected --rules of 1 or more"),
+        (["--examples", "400", "--held-out", "--goal", "generation"], "expected --held-out with --goal completion"),
+        (["--examples", "99"], "100 to 25,600 examples of each of 3 rules (general prior)"),
+        (["--examples", "1000000"], "got 1,000,000 examples: ask within it, or add runs of your own with --evidence."),
+        (["--examples", "400", "--rules", "900"], "got 400 examples of each of 900 rules"),
+        (["--examples", "400", "--held-out"], "4,000 examples of each of 35 rules (general prior), got 400 examples"),
+        (["--examples", "400", "--evidence", "nowhere"], "expected a folder of runs, got nowhere"),
+        (["--examples", "400", "--evidence", "unscored"], "expected --evidence to hold finished runs with scores"),
+        (["--examples", "400", "--evidence", "old"], "expected a study of version 1"),
+    ],
+)  # fmt: skip
+def test_what_is_refused_in_one_line(
+    options: list[str], said: str, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(in_tmp_path / "unscored" / "run", "diffusion", 400)
+    shutil.copytree(STUDIES / "structured", "old")
+    table = in_tmp_path / "old" / "runs.jsonl"
+    table.write_text(table.read_text().replace('"study_version": 1', '"study_version": 99'))
+    assert main(["advise", *options]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
+def test_the_page(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["advise", "--examples", "400", "--out", "answer.html"]) == 0
+    printed, twin = capsys.readouterr().out, Path("answer.md").read_text()
+    found = genraven.advise(examples=400)
+    assert printed == f"{found}\nanswer.html\nanswer.md\n"
+    assert f"<h2>{found.headline}</h2>" in Path("answer.html").read_text()
+    for word, _ in found.parts:
+        assert f"**{word}**" in twin
+
+
+def test_it_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from launch.cli import main; main(['advise', '--examples', '400'])\n"
+        "print({'torch', 'lightning', 'matplotlib'} & sys.modules.keys())"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert shown.startswith("Train the autoregressive family")
+    assert shown.endswith("set()\n")
+
+
+def test_each_sentence_is_there_and_asked_for() -> None:
+    template, folder = words.TEMPLATE.read_text(), words.TEMPLATE.parent
+    there = re.findall(r"macro (\w+)\(", template)
+    asked = {name for file in folder.glob("*.py") for name in re.findall(r"\bsaid\(\s*\"(\w+)", file.read_text())}
+    within = {name for name in there if re.search(rf"\{{\{{[^}}]*\b{name}\(", template)}
+    assert set(there) == asked | within
+
+
+def test_values_in_python_are_checked() -> None:
+    with pytest.raises(InputError, match="expected --prior to be general or structured, got 'some'"):
+        advise(examples=400, prior="some")  # type: ignore[arg-type]
