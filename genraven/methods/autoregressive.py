@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genraven.errors import InputError
 from genraven.methods import decoding
-from genraven.methods.draws import at_least_float32, finest, uniform_draws
+from genraven.methods.draws import finest, uniform_draws
 from genraven.methods.method import (
     Draw,
     LogProbability,
@@ -67,6 +66,9 @@ class Autoregressive(Method):
         masked_share: of training puzzles, of whose cells the last panel's alone are learned, for the network to
             complete it sooner: what masks are to diffusion. Validation is always over all cells.
         sampling: of generation and completion.
+        input_masking: share of the cells that are read in training as unknown, each drawn by itself, while all are
+            learned: the noise on inputs that masked diffusion trains with, in the order of autoregression (Gao et al.
+            2025, arXiv 2510.04071). Above 0 the network reads unknown cells (network.reads_unknown).
 
     Raises:
         InputError: a share out of range.
@@ -82,10 +84,13 @@ class Autoregressive(Method):
     }  # it completes greedily
     pools = ("mean", "last")
 
-    def __init__(self, masked_share: float = 0.0, sampling: AutoregressiveSampling | None = None) -> None:
+    def __init__(
+        self, masked_share: float = 0.0, sampling: AutoregressiveSampling | None = None, input_masking: float = 0.0
+    ) -> None:
         super().__init__(sampling)
         check_share("masked_share", masked_share)
-        self.masked_share = masked_share
+        check_share("input_masking", input_masking, below=1)
+        self.masked_share, self.input_masking = masked_share, input_masking
 
     def architecture(self, network: nn.Module) -> str:
         """``GPT-2``, ``Mamba``, ``Relational AR`` or ``Axial AR``."""
@@ -93,11 +98,16 @@ class Autoregressive(Method):
         return ARCHITECTURES.get(name, name)
 
     def check_network(self, network: nn.Module) -> None:
-        """Raises InputError unless it reads cells in order."""
+        """Raises InputError unless it reads cells in order, and where inputs are masked, unknown ones."""
         if not isinstance(network, NextCellNetwork):
             raise InputError("expected a network that predicts each next cell, such as "
                              "genraven.networks.transformer.Transformer, for an autoregressive model, got "
                              f"{type(network).__name__}: give it to DiffusionModule.")  # fmt: skip
+        if self.input_masking and isinstance(network, LearnsCells):
+            raise InputError("expected input_masking 0 for a network with a training loss of its own, which does not "
+                             f"learn what it does not read, got {type(network).__name__}: leave it out.")  # fmt: skip
+        if self.input_masking:
+            check_reads_unknown(network, "input_masking above 0", "set input_masking to 0")
 
     def check_sampling(self, network: nn.Module, sampling: Sampling, given: Collection[str] = ()) -> None:
         """Raises InputError where particles would all be the same."""
@@ -113,7 +123,7 @@ class Autoregressive(Method):
     def losses(
         self, network: nn.Module, puzzles: Tensor, labels: Tensor | None, draw: Draw, unknown: Tensor | None = None
     ) -> Tensor:
-        """(B,) cross-entropy in nats per known cell, summed over the heads; drawn is which puzzles are masked."""
+        """(B,) cross-entropy in nats per known cell, summed over the heads; drawn is what is masked."""
         gaps = None if unknown is None else layout.mask_to_tokens(unknown)
         tokens = layout.puzzles_to_tokens(puzzles if unknown is None else without(puzzles, unknown))
         learned = None if gaps is None else ~gaps
@@ -123,14 +133,13 @@ class Autoregressive(Method):
             learned = learned if gaps is None else known_within(learned, gaps)
         if network.training and isinstance(network, LearnsCells):
             return network.training_losses(tokens.long() + 1, labels, learned, gaps, draw(torch.rand))
-        read = {} if gaps is None else {"unknown": gaps[:, :-1]}
-        logits, sizes = network(tokens[:, :-1].long() + 1, labels, **read), network.head_sizes
-        targets = decoding.to_symbols(tokens, sizes)  # type: ignore[arg-type]
-        parts = zip(logits.split(sizes, -1), targets.unbind(-1), strict=True)
-        nats = [
-            F.cross_entropy(at_least_float32(part.flatten(0, 1)), y.flatten(), reduction="none") for part, y in parts
-        ]
-        of_cell = torch.stack(nats).sum(0).view(targets.shape[:2])
+        hidden = gaps
+        if self.input_masking and network.training:
+            hidden = draw(torch.rand, TOKENS_PER_PUZZLE) < self.input_masking
+            hidden = hidden if gaps is None else hidden | gaps
+        read = {} if hidden is None else {"unknown": hidden[:, :-1]}
+        logits = network(tokens[:, :-1].long() + 1, labels, **read)
+        of_cell = decoding.symbol_nats(logits, network.head_sizes, tokens)  # type: ignore[arg-type]
         return of_cell.mean(1) if learned is None else mean_within(of_cell, learned)
 
     def nats_per_cell(self, network: nn.Module, puzzles: Tensor, labels: Tensor | None, draw: Draw) -> Tensor:
@@ -165,7 +174,7 @@ class Autoregressive(Method):
         """``puzzles`` with the cells under ``mask`` written in order; with particles those after them count."""
         tokens, open_cells = layout.puzzles_to_tokens(puzzles), layout.mask_to_tokens(mask.cpu())
         order = _order(network, layout.mask_to_tokens(mask))
-        tokens, open_cells = _taken(tokens, order), open_cells.gather(1, _order(network, open_cells))
+        tokens, open_cells = decoding.in_order(tokens, order), open_cells.gather(1, _order(network, open_cells))
         temperature, top_k = sampling.when_completing, sampling.top_k
         given_after = (open_cells.cummax(1).values & ~open_cells).any()
         if sampling.num_particles > 1 and given_after:
@@ -181,7 +190,7 @@ class Autoregressive(Method):
             )
         else:
             decoded = _decoded(network, tokens, open_cells, labels, temperature, top_k, generator)
-        completed = layout.tokens_to_puzzles(_taken(decoded, order.argsort(1)))
+        completed = layout.tokens_to_puzzles(decoding.in_order(decoded, order.argsort(1)))
         return completed.where(mask.unsqueeze(1), puzzles)
 
     def evaluations(
@@ -202,7 +211,7 @@ class Autoregressive(Method):
         """
         tokens, written = layout.puzzles_to_tokens(puzzles), layout.mask_to_tokens(mask)
         order = _order(network, written)
-        tokens, back = _taken(tokens, order), order.argsort(1)
+        tokens, back = decoding.in_order(tokens, order), order.argsort(1)
         logits, sizes = network(tokens[:, :-1].long() + 1), network.head_sizes
         cells = decoding.cell_log_likelihood(logits, sizes, tokens).gather(1, back)  # type: ignore[arg-type]
         entropy = decoding.cell_entropy(logits, sizes).gather(1, back)  # type: ignore[arg-type]
@@ -242,8 +251,3 @@ def _order(network: nn.Module, open_cells: Tensor) -> Tensor:
     num_open = by_row.sum(2) if network.rows_exchangeable else torch.zeros_like(by_row[..., 0], dtype=torch.int64)
     rows, places = num_open.argsort(dim=1, stable=True), torch.arange(by_row.shape[2], device=open_cells.device)
     return (rows.unsqueeze(2) * len(places) + places).flatten(1)
-
-
-def _taken(tokens: Tensor, order: Tensor) -> Tensor:
-    """``tokens`` (B, L, A) in the ``order`` (B, L)."""
-    return tokens.gather(1, order.unsqueeze(2).expand_as(tokens))

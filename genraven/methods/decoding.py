@@ -7,6 +7,7 @@ B batch, L = 81 cells, A attributes. Symbols are the network's integers: an attr
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from genraven.methods.draws import at_least_float32, finest, uniform_draws
@@ -51,6 +52,11 @@ def from_symbols(symbols: Tensor) -> Tensor:
     if symbols.shape[-1] == 1:
         return layout.states_to_tokens(symbols.squeeze(-1))
     return layout.canonical((symbols - 1).to(torch.int8))
+
+
+def in_order(tokens: Tensor, order: Tensor) -> Tensor:
+    """``tokens`` (B, L, A) in the ``order`` (B, L)."""
+    return tokens.gather(1, order.unsqueeze(2).expand_as(tokens))
 
 
 def _tempered(part: Tensor, temperature: float, top_k: int | None = None) -> Tensor:
@@ -123,6 +129,14 @@ def _log_empty(parts: list[Tensor]) -> Tensor:
     return torch.stack(events).logsumexp(0)
 
 
+def symbol_nats(logits: Tensor, head_sizes: tuple[int, ...], tokens: Tensor) -> Tensor:
+    """(B, L) cross-entropy in nats of the symbols of ``tokens`` (B, L, A), summed over the heads: what is trained."""
+    targets = to_symbols(tokens, head_sizes)
+    parts = zip(logits.split(head_sizes, -1), targets.unbind(-1), strict=True)
+    nats = [F.cross_entropy(at_least_float32(part.flatten(0, 1)), y.flatten(), reduction="none") for part, y in parts]
+    return torch.stack(nats).sum(0).view(targets.shape[:2])
+
+
 def cell_entropy(logits: Tensor, head_sizes: tuple[int, ...]) -> Tensor:
     """(...) entropy in nats of the cells that symbols drawn from ``logits`` (..., sum of head_sizes) stand for.
 
@@ -147,6 +161,7 @@ def decode(
     labels: Tensor | None = None,
     temperature: float = 1.0,
     top_k: int | None = None,
+    cache: Any = None,
 ) -> Tensor:
     """(B, L, A) int8 tokens: the open cells sampled in order, each given all cells before it; the others as given.
 
@@ -156,11 +171,13 @@ def decode(
             not read from the device.
         uniform: (B, L, number of heads) draws on [0, 1).
         labels: (B,) int64 or None.
+        cache: an empty one of the network, perhaps in an order of its own, in which the cells stand here; None makes
+            one.
     """
     tokens, first, open_cells = tokens.clone(), _first_open(open_cells), open_cells.to(tokens.device)
     if first is None:
         return tokens
-    cache = network.new_cache(len(tokens))
+    cache = network.new_cache(len(tokens)) if cache is None else cache
     logits = network(tokens[:, :first].long() + 1, labels, cache, last_only=True)[:, -1].clone()
     at_work = AtWork(tokens, open_cells, uniform, torch.full((1,), first, device=tokens.device), logits)
     softmax = Softmax(temperature, top_k)

@@ -23,6 +23,7 @@ from genraven.puzzles.spec import NUM_CELLS, NUM_PANELS, NUM_ROWS, TOKENS_PER_PU
 Family = Literal["autoregressive", "diffusion"]
 Pool = Literal["mean", "last"]
 Task = Literal["generate", "complete"]
+Likelihood = tuple[Literal["exact", "bound"], int]
 PUZZLE_SIZES: Mapping[str, int | tuple[int, ...]] = {
     "symbols": layout.SYMBOLS,
     "shape": (NUM_ROWS, NUM_PANELS, NUM_CELLS),
@@ -115,9 +116,9 @@ class Method(ABC):
     """What a user chooses between."""
     settings: ClassVar[type[Sampling]]
     """The class of ``sampling``."""
-    likelihood: ClassVar[tuple[Literal["exact", "bound"], int] | None] = None
+    likelihood: Likelihood | None = None
     """What ``nats_per_cell`` is, the negative log-likelihood or a number that is not below it in expectation, and in
-    how many draws; None where there is none."""
+    how many draws; None where there is none. A method whose settings decide says it of itself."""
     study_protocol: ClassVar[Mapping[str, Any]] = {}
     """Sampling settings in which arXiv 2411.07873 scores this method, where they are known and not the usual ones."""
     confidences: ClassVar[tuple[str, ...]] = ("agreement", "strongest")
@@ -223,12 +224,14 @@ class Method(ABC):
         raise NotImplementedError
 
 
-def check_reads_unknown(network: nn.Module) -> None:
-    """Raises InputError unless ``network`` reads which cells are unknown."""
+def check_reads_unknown(
+    network: nn.Module, purpose: str = "a training set with such", instead: str = "take these puzzles out"
+) -> None:
+    """Raises InputError, with what it was for and what else to do, unless ``network`` reads which cells are unknown."""
     if not getattr(network, "reads_unknown", False):
-        raise InputError("expected a network that reads which cells are unknown for a training set with such, got "
+        raise InputError(f"expected a network that reads which cells are unknown for {purpose}, got "
                          f"{type(network).__name__} with reads_unknown false: set model.network.reads_unknown to true "
-                         "or null, or take these puzzles out.")  # fmt: skip
+                         f"or null, or {instead}.")  # fmt: skip
 
 
 def check_reads_puzzles(network: nn.Module) -> None:
@@ -240,8 +243,10 @@ def check_reads_puzzles(network: nn.Module) -> None:
                              f"{name} {found}: leave its sizes at their defaults.")  # fmt: skip
 
 
-def check_share(name: str, share: float) -> None:
-    """Raises InputError unless ``share``, of that ``name``, is one."""
+def check_share(name: str, share: float, *, below: float | None = None) -> None:
+    """Raises InputError unless ``share``, of that ``name``, is one, and less than ``below`` where that is given."""
+    if below is not None and not 0 <= share < below:
+        raise InputError(f"expected {name} from 0 to below {below:g}, got {share}.")
     if not 0 <= share <= 1:
         raise InputError(f"expected {name} between 0 and 1, got {share}.")
 

@@ -22,6 +22,7 @@ from lightning_modules.lightning_internals import writes_folders
 
 PATHS = ("run_dir", "init_from", "ckpt_path", "data.source", "data.eval_source", "data.cache_dir")
 READS_UNKNOWN = "model.init_args.network.init_args.reads_unknown"
+INPUT_MASKING = "model.init_args.method.init_args.input_masking"
 OF_IDENTITY = ("init_from", "ckpt_path", "data.source")
 """Those that have to mean the same from another folder."""
 FINDERS = {
@@ -58,7 +59,8 @@ def add_options(parser: LightningArgumentParser) -> None:
 def settle_options(options: Any) -> None:
     """Makes paths in ``options``, of one command, those that a user means, and notes what the source holds.
 
-    A network that can read which cells are unknown does so where the data can have gaps, unless somebody has said.
+    A network that can read which cells are unknown does so where the data can have gaps or training makes some, unless
+    somebody has said.
 
     Raises:
         InputError: an option is out of range, a path is none, or the source is no file of puzzles.
@@ -74,7 +76,9 @@ def settle_options(options: Any) -> None:
         data.source_sha256 = content_digest(Path(data.source), data.source_split)
     if READS_UNKNOWN in options and options[READS_UNKNOWN] is None:
         corruption = Corruption(**dict(data.corruption or {}))
-        if can_leave_gaps(data.source, corruption, lambda: open_puzzles(Path(data.source), split=data.source_split)):
+        if options.get(INPUT_MASKING) or can_leave_gaps(
+            data.source, corruption, lambda: open_puzzles(Path(data.source), split=data.source_split)
+        ):
             options[READS_UNKNOWN] = True
     for name in FROM_1:
         value = options[name]

@@ -11,6 +11,7 @@ from genraven.signals import REQUEUE
 from launch.cli import main
 from launch.configs.identity import build, refuse_other
 from launch.trained.load import load_run
+from launch.training.resolve import resolve
 
 GAPS = ["--data.corruption.missing", "0.3"]
 SHORT = ["--trainer.max_steps", "4", "--trainer.val_check_interval", "4"]
@@ -104,3 +105,13 @@ def test_first_weights_are_of_a_network_that_reads_gaps_too(tmp_path: Path, caps
     assert main(fit(tmp_path / "gaps", *SHORT, *GAPS, "--init_from", str(reading))) == 0
     said_so = ["--model.network.reads_unknown", "false"]
     assert main(fit(tmp_path / "same", *SHORT, *said_so, "--init_from", str(whole))) == 0
+
+
+def test_masked_inputs_make_a_network_read_unknown_cells() -> None:
+    """And a recipe that regularises leaves the rate of the model as it is."""
+    method = ["--model.method", "genraven.methods.autoregressive.Autoregressive", "--model.method.input_masking", "0.1"]
+    configs = ["-c", "model/gpt2_tiny.yaml", "-c", "data/demo.yaml", "-c", "recipe/regularised.yaml"]
+    model = resolve(["fit", *configs, *method]).config["model"]["init_args"]
+    assert model["network"]["init_args"]["reads_unknown"] is True
+    optimizer = model["optimizer"]["init_args"]
+    assert (optimizer["lr"], optimizer["weight_decay"], model["network"]["init_args"]["dropout"]) == (0.005, 3.0, 0.1)

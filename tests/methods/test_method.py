@@ -275,3 +275,42 @@ def test_of_masked_puzzles_an_autoregressive_network_learns_the_last_panel_alone
     assert torch.allclose(validated, of_all, atol=1e-5)
     with pytest.raises(InputError, match="expected masked_share between 0 and 1, got 1.5"):
         Autoregressive(1.5)
+
+
+def test_masked_inputs_are_not_read_in_training_and_all_cells_are_learned() -> None:
+    puzzles, uniform = generate(3, 0, 2), torch.rand(2, 81, generator=torch.Generator().manual_seed(0))
+    network = Transformer(width=24, depth=1, num_heads=2, head="joint", reads_unknown=True)
+    torch.nn.init.normal_(network.unknown)  # type: ignore[arg-type]
+    method, asked = Autoregressive(input_masking=0.3), []
+    tokens = layout.puzzles_to_tokens(puzzles)
+
+    def draw(distribution: Any, *shape: int) -> torch.Tensor:
+        asked.append(shape)
+        return uniform
+
+    def nats(masked: torch.Tensor) -> torch.Tensor:
+        logits = network(tokens[:, :-1].long() + 1, unknown=masked[:, :-1]).transpose(1, 2)
+        return torch.nn.functional.cross_entropy(logits, layout.tokens_to_states(tokens), reduction="none").mean(1)
+
+    masked = uniform < 0.3
+    losses = method.losses(network.train(), puzzles, None, draw)  # type: ignore[arg-type]
+    torch.testing.assert_close(losses, nats(masked))
+    gap = torch.zeros(2, 9, 9, dtype=torch.bool)
+    gap[:, 0, 0] = True
+    with_gap = method.losses(network, puzzles, None, draw, gap)  # type: ignore[arg-type]
+    other = method.losses(network, puzzles.flip(0).where(gap.unsqueeze(1), puzzles), None, draw, gap)  # type: ignore[arg-type]
+    assert torch.equal(with_gap, other)
+    torch.testing.assert_close(method.losses(network.eval(), puzzles, None, draw), nats(masked & False))  # type: ignore[arg-type]
+    Autoregressive().losses(network.train(), puzzles, None, draw)  # type: ignore[arg-type]
+    assert asked == [(81,)] * 3, "in training alone, and only where it is asked for"
+
+
+def test_input_masking_needs_a_share_and_a_network_that_can() -> None:
+    for share in (1.0, -0.1, float("nan")):
+        with pytest.raises(InputError, match=f"expected input_masking from 0 to below 1, got {share}"):
+            Autoregressive(input_masking=share)
+    method = Autoregressive(input_masking=0.1)
+    with pytest.raises(InputError, match="cells are unknown for input_masking above 0.*or set input_masking to 0"):
+        AutoregressiveModule(Transformer(width=24, depth=1, num_heads=2), method)
+    with pytest.raises(InputError, match="input_masking 0 for a network with a training loss of its own.*RelationalAR"):
+        AutoregressiveModule(RelationalAR(reads_unknown=True), method)
