@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from genraven.puzzles.spec import NUM_CELLS
+
 
 @dataclass(frozen=True)
 class Order:
@@ -18,6 +20,8 @@ class Order:
     """(B, L) scores from (B, L) uniform draws; the network is then asked about the chosen cells alone."""
     after: Callable[[Tensor, Tensor], Tensor] | None = None
     """(B, L) scores from log-probabilities (B, L, V), and the states (B, L) that were drawn by them."""
+    is_fixed: bool = False
+    """Is it one order, whatever is drawn?"""
 
     def __post_init__(self) -> None:
         assert (self.before is None) != (self.after is None)
@@ -36,13 +40,48 @@ def _margin(log_p: Tensor, drawn: Tensor) -> Tensor:
     return likeliest[..., 0] - likeliest[..., 1]
 
 
+def _left_to_right(uniform: Tensor) -> Tensor:
+    return -torch.arange(uniform.shape[1], device=uniform.device).expand(uniform.shape)
+
+
+def _panels(uniform: Tensor) -> Tensor:
+    return uniform + _left_to_right(uniform).div(NUM_CELLS, rounding_mode="trunc")
+
+
 ORDERS: dict[str, Order] = {
     "random": Order(before=lambda uniform: uniform),
+    "left_to_right": Order(before=_left_to_right, is_fixed=True),
+    "panels": Order(before=_panels),
     "confidence": Order(after=_confidence),
     "entropy": Order(after=_entropy),
     "margin": Order(after=_margin),
 }
-"""By name. A new one is an entry, also of a plugin."""
+"""By name. Panels are those of the puzzle, one after the other, the cells of each in random order. A new one is an
+entry, also of a plugin."""
+
+
+def known_before() -> tuple[str, ...]:
+    """Names of the orders that do not wait for what the network says."""
+    return tuple(name for name, order in ORDERS.items() if order.before is not None)
+
+
+def places_in_order(name: str, uniform: Tensor, groups: Tensor | None = None) -> Tensor:
+    """(B, L) int64: the place of the first cell of each puzzle, of the second, ...
+
+    Args:
+        name: of an order that does not wait for the network.
+        uniform: (B, L) draws on [0, 1).
+        groups: (B, L) integers; those cells come first whose number is lowest. None for one group.
+    """
+    before = ORDERS[name].before
+    assert before is not None
+    return sorted_by_group(before(uniform), groups)
+
+
+def sorted_by_group(scores: Tensor, groups: Tensor | None) -> Tensor:
+    """(B, L) int64 places by falling ``scores`` (B, L), within ``groups`` (B, L) from the lowest on."""
+    places = scores.argsort(dim=1, descending=True, stable=True)
+    return places if groups is None else places.gather(1, groups.gather(1, places).argsort(dim=1, stable=True))
 
 
 def first_places(scores: Tensor, masked: Tensor, num: Tensor, at_once: int) -> tuple[Tensor, Tensor]:

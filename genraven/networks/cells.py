@@ -105,6 +105,34 @@ class NextCellNetwork(nn.Module, ABC):
         """
 
 
+class AnyOrderNetwork(NextCellNetwork):
+    """A network that is told of each cell that it reads where it stands, and where it writes next.
+
+    So it writes cells in any order. Cells, as they are handed to ``forward``, stand in the order of writing; without
+    one that is the order of tokens, in which it is a network of next cells like any other.
+    """
+
+    @abstractmethod
+    def new_cache(self, batch_size: int, order: Tensor | None = None) -> Any:
+        """An empty cache for sequences in ``order``, which holds for all that is read with it."""
+
+    @abstractmethod
+    def forward(
+        self,
+        cells: Tensor,
+        labels: Tensor | None = None,
+        cache: Any = None,
+        *,
+        last_only: bool = False,
+        unknown: Tensor | None = None,
+        order: Tensor | None = None,
+    ) -> Tensor:
+        """As ``NextCellNetwork`` says; ``order`` is (B, 81) int64, where the first, second, ... cell stands.
+
+        It is left out with a cache, which knows it.
+        """
+
+
 @runtime_checkable
 class LearnsCells(Protocol):
     """A network with a training loss of its own, which need not make the logits of all states."""
@@ -232,6 +260,10 @@ class CellNetwork(NextCellNetwork):
         unknown: Tensor | None = None,
     ) -> Tensor:
         """Logits (B, positions read, sum of ``head_sizes``), as ``NextCellNetwork`` says."""
+        return self.logits(self.trunk(self.embedded(cells, labels, cache, unknown), cache), last_only=last_only)
+
+    def embedded(self, cells: Tensor, labels: Tensor | None, cache: Any, unknown: Tensor | None) -> Tensor:
+        """(B, positions read, D): the cells, after the start token where nothing was read before."""
         if self.unknown is not None:
             gaps = torch.zeros_like(cells[..., 0], dtype=torch.bool) if unknown is None else unknown
             cells = cells.masked_fill(gaps.unsqueeze(-1), 0)
@@ -242,6 +274,9 @@ class CellNetwork(NextCellNetwork):
             if labels is None:
                 labels = cells.new_full((len(cells),), self.num_labels)
             x = torch.cat([self.start(labels).unsqueeze(1), x], 1)
-        x = self.trunk(x, cache)
+        return x
+
+    def logits(self, x: Tensor, *, last_only: bool) -> Tensor:
+        """(B, positions, sum of ``head_sizes``) from what the trunk says, (B, positions, D)."""
         parts = (x[:, -1:] if last_only else x).chunk(len(self.head_sizes), -1)
         return torch.cat([head(part) for head, part in zip(self.heads, parts, strict=True)], -1)

@@ -148,7 +148,7 @@ class Decoder(CellNetwork):
         dropout: on embeddings.
     """
 
-    without_decay = ("positions",)
+    without_decay: tuple[str, ...] = ("positions",)
 
     def __init__(
         self,
@@ -206,7 +206,11 @@ class Decoder(CellNetwork):
         else:
             done = cache.length if cache is not None else 0
             positions = self.positions[done : done + x.shape[1]]
-        x = dropout(x + positions, self.dropout, self.training)
+        return self.read(x + positions, cache)
+
+    def read(self, x: Tensor, cache: KeyValueCache | None) -> Tensor:
+        """(B, L, D), normalised, from positions (B, L, D) that know where they are."""
+        x = dropout(x, self.dropout, self.training)
         for layer, block in enumerate(self.blocks):
             # With a cache as it was written: compiled it would be compiled anew for each length and layer.
             x = block(x, cache, layer) if cache is None else block.forward(x, cache, layer)

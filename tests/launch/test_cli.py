@@ -85,7 +85,9 @@ def num_parameters(path: Path) -> int:
     [
         name
         for name in config_names()
-        if name.startswith(("model/dit", "model/sit", "model/edm", "model/mdm", "model/relational"))
+        if name.startswith(
+            ("model/any", "model/block", "model/dit", "model/sit", "model/edm", "model/mdm", "model/relational")
+        )
     ],
 )
 def test_presets_have_the_parameters_that_they_say(name: str) -> None:

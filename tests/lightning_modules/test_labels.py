@@ -12,12 +12,14 @@ import torch
 from datamodules import GenRAVENDataModule
 from datamodules.batches import Batch
 from genraven.errors import InputError
+from genraven.methods.any_order import AnyOrder
 from genraven.methods.autoregressive import Autoregressive, AutoregressiveSampling
 from genraven.methods.gaussian import GaussianDiffusion, GaussianSampling
 from genraven.methods.gaussian.ddpm import Ddpm
 from genraven.methods.gaussian.flow import Flow
 from genraven.methods.masked import MaskedDiffusion
 from genraven.metrics.scores import Scores
+from genraven.networks.any_order import AnyOrderTransformer
 from genraven.networks.bidirectional import BidirectionalTransformer
 from genraven.networks.dit import DiT
 from genraven.networks.transformer import Transformer
@@ -42,6 +44,7 @@ def fields(process: Any, **sampling: Any) -> PuzzleModule:
 MODELS: dict[str, Callable[[], PuzzleModule]] = {
     "gpt2": cells,
     "particles": lambda: cells(num_particles=2),
+    "any order": lambda: AutoregressiveModule(AnyOrderTransformer(**SIZE, head="joint"), AnyOrder()),
     "mdm": lambda: DiffusionModule(BidirectionalTransformer(**SIZE), MaskedDiffusion()),
     "sit": lambda: fields(Flow()),
     "guidance": lambda: fields(Flow(), completion="guidance"),

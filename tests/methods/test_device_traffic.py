@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from genraven.methods.any_order import AnyOrder
 from genraven.methods.autoregressive import Autoregressive
 from genraven.methods.gaussian import GaussianDiffusion
 from genraven.methods.gaussian.method import Completion
@@ -32,6 +33,8 @@ from lightning_modules import PuzzleModule
 ROOT = Path(__file__).parents[2]
 META = torch.device("meta")
 TINY = sorted(path.stem for path in (CONFIGS / "model").glob("*_tiny.yaml"))
+WITHOUT_CHANNEL = ("any_order", "block", "mdm", "axial_mdm", "relational_mdm")
+"""Whose methods see no unknown cell."""
 NUM = 2
 COPIES = {"aten._to_copy", "aten.copy_"}
 LITERALS = {torch.tensor, torch.as_tensor, torch.asarray, Tensor.new_tensor}  # which fill a tensor on the host first
@@ -139,7 +142,9 @@ def steady(traffic: Callable[[], Traffic], work: Callable[[], object]) -> Traffi
 @pytest.mark.parametrize("gaps", [False, True])
 @pytest.mark.parametrize("preset", TINY)
 def test_a_training_step_neither_waits_nor_copies(preset: str, gaps: bool) -> None:
-    model = module(preset, **({"reads_unknown": True} if gaps and "mdm" not in preset else {})).train()
+    model = module(
+        preset, **({"reads_unknown": True} if gaps and not preset.startswith(WITHOUT_CHANNEL) else {})
+    ).train()
     unknown = torch.zeros(NUM, 9, 9, dtype=torch.bool, device=META) if gaps else None
     found = steady(Traffic, lambda: model.losses(puzzles(), None, MetaDraw(), unknown).mean().backward())
     assert found.copied == []
@@ -160,6 +165,8 @@ def ways() -> list[Any]:
         elif isinstance(model.method, MaskedDiffusion):
             some = [{"order": "entropy", "num_steps": 9}, {"completion_order": "margin"}]
             some += [{"remasking": 0.1, "num_steps": 9}]
+        elif isinstance(model.method, AnyOrder):
+            some = [{"order": "panels"}, {"completion_order": "left_to_right"}]
         else:
             some = [{"num_particles": 2}]
         found += [pytest.param(preset, one, id=f"{preset}-{'-'.join(map(str, one.values()))}") for one in some]
@@ -171,7 +178,7 @@ def test_sampling_reads_at_most_twice_and_copies_at_most_twice(preset: str, samp
     """However many steps it takes: to check a mask, and to see where it is open; the mask of cells in order."""
     model, scattered = module(preset), torch.zeros(NUM, 9, 9, dtype=torch.bool)
     scattered[:, 7, 3] = scattered[:, 8, 8] = True
-    if not isinstance(model.method, Autoregressive):
+    if not isinstance(model.method, Autoregressive | AnyOrder):
         sampling = {"num_steps": 3} | sampling
     model.sample_by(sampling)
     mask = scattered.to(META)

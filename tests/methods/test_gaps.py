@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from datamodules.batches import Batch
 from genraven.errors import InputError
+from genraven.methods.any_order import AnyOrder
 from genraven.methods.autoregressive import Autoregressive
 from genraven.methods.gaussian import GaussianDiffusion
 from genraven.methods.gaussian.ddpm import Ddpm
@@ -19,6 +20,7 @@ from genraven.methods.gaussian.method import CodeName
 from genraven.methods.gaussian.process import Process
 from genraven.methods.masked import MaskedDiffusion
 from genraven.methods.method import Method
+from genraven.networks.any_order import AnyOrderTransformer
 from genraven.networks.bidirectional import BidirectionalTransformer
 from genraven.networks.cells import Embedding, Head
 from genraven.networks.dit import DiT
@@ -52,6 +54,11 @@ def mamba(embedding: Embedding, **settings: Any) -> PuzzleModule:
 
 def masked(share: float, **settings: Any) -> PuzzleModule:
     return DiffusionModule(BidirectionalTransformer(width=24, depth=2, num_heads=2, **settings), MaskedDiffusion(share))
+
+
+def any_order(left_to_right: float, share: float) -> PuzzleModule:
+    network = AnyOrderTransformer(width=24, depth=2, num_heads=2, head="joint")
+    return AutoregressiveModule(network, AnyOrder(left_to_right, share))
 
 
 def gaussian(
@@ -102,6 +109,8 @@ AUTOREGRESSIVE_RELATIONAL = {name for name in READING if name.startswith("relati
 """Which read how much is unknown of a row, and of a panel's row; soft ones read of each cell how much it says."""
 MODELS: dict[str, Callable[[], PuzzleModule]] = {
     **{name: lambda make=make: make(reads_unknown=True) for name, make in READING.items()},  # type: ignore[misc]
+    "any order": lambda: any_order(0.0, 0.0),
+    "any order within parts": lambda: any_order(0.5, 1.0),
     "mdm": lambda: masked(0.0),
     "mdm within parts": lambda: masked(1.0),
     "relational masked": lambda: DiffusionModule(RelationalMasked(**RELATIONAL), MaskedDiffusion(0.5)),

@@ -160,10 +160,8 @@ def test_no_cell_open_is_left_as_it_is() -> None:
 
 def test_a_new_order_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Found by generation, by completion, by the options and by the errors; each step asks about its cells alone."""
-    forwards = Order(
-        before=lambda uniform: -torch.arange(uniform.shape[1], device=uniform.device).expand(uniform.shape)
-    )
-    monkeypatch.setitem(ORDERS, "left_to_right", forwards)
+    outwards = Order(before=lambda uniform: torch.arange(uniform.shape[1], device=uniform.device).expand(uniform.shape))
+    monkeypatch.setitem(ORDERS, "outwards", outwards)
     asked: list[Tensor] = []
 
     def predict(states: Tensor, masked: Tensor, places: Tensor | None) -> Tensor:
@@ -172,16 +170,16 @@ def test_a_new_order_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
         return torch.zeros(*places.shape, 3)
 
     blank = torch.zeros(2, 6, dtype=torch.int64)
-    write_masked(predict, blank, torch.ones_like(blank, dtype=torch.bool), Writing(num_steps=3, order="left_to_right"))
-    assert [places.tolist() for places in asked] == [[0, 1], [2, 3], [4, 5]]
-    assert sampling_options()["order"].choices[-1] == "left_to_right"
+    write_masked(predict, blank, torch.ones_like(blank, dtype=torch.bool), Writing(num_steps=3, order="outwards"))
+    assert [places.tolist() for places in asked] == [[5, 4], [3, 2], [1, 0]]
+    assert sampling_options()["order"].choices[-1] == "outwards"
     assert sampling_options()["completion_order"].choices == tuple(ORDERS)
-    model = module(MaskedSampling(num_steps=3, order="left_to_right", completion_steps=2)).eval()
+    model = module(MaskedSampling(num_steps=3, order="outwards", completion_steps=2)).eval()
     assert (model.generate(2) != -2).all()
-    with pytest.raises(InputError, match="margin, left_to_right, got left_to_rigth: did you mean left_to_right?"):
-        model.sample_by({"order": "left_to_rigth"})
-    with pytest.raises(InputError, match="above 0 to generate in left_to_right order"):
-        model.sample_by({"order": "left_to_right", "temperature": 0.0})
+    with pytest.raises(InputError, match="margin, outwards, got outward: did you mean outwards?"):
+        model.sample_by({"order": "outward"})
+    with pytest.raises(InputError, match="above 0 to generate in outwards order"):
+        model.sample_by({"order": "outwards", "temperature": 0.0})
 
 
 # The method -----------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from genraven.errors import InputError
 from genraven.flops import count_flops
+from genraven.methods.any_order import AnyOrder
 from genraven.methods.autoregressive import Autoregressive, AutoregressiveSampling
 from genraven.methods.gaussian import GaussianDiffusion, GaussianSampling
 from genraven.methods.gaussian.ddpm import Ddpm
@@ -22,6 +23,7 @@ from genraven.methods.gaussian.process import Process
 from genraven.methods.gaussian.samplers import SAMPLERS
 from genraven.methods.masked import MaskedDiffusion, MaskedSampling
 from genraven.methods.method import Method, all_methods
+from genraven.networks.any_order import AnyOrderTransformer
 from genraven.networks.axial import AxialMasked, AxialTransformer
 from genraven.networks.dit import DiT
 from genraven.networks.mamba import Mamba
@@ -57,6 +59,9 @@ AXIAL: dict[str, Any] = {"width": 36, "depth": 2, "num_heads": 3, "num_labels": 
 RELATIONAL = {"num_labels": NUM_RULES}
 MODELS: dict[str, Callable[[], PuzzleModule]] = {
     "gpt2": cells,
+    "any order": lambda: AutoregressiveModule(
+        AnyOrderTransformer(width=24, depth=1, num_heads=2, num_labels=NUM_RULES), AnyOrder()
+    ),
     "axial": lambda: AutoregressiveModule(AxialTransformer(**AXIAL), Autoregressive()),
     "axial masked": lambda: DiffusionModule(
         AxialMasked(**AXIAL), MaskedDiffusion(sampling=MaskedSampling(num_steps=7, guidance_scale=2.0))
@@ -97,15 +102,16 @@ def seen_by(module: PuzzleModule, work: Callable[[], object]) -> float:
             work()
         return count.get_total_flops() / whole.forward
     if isinstance(network, Decoder | Mamba):
-        trunk = network.trunk
+        name = "read" if isinstance(network, Decoder) else "trunk"
+        read = getattr(network, name)
 
         def positions(x: torch.Tensor, cache: Any) -> torch.Tensor:
             seen.append(len(x) * x.shape[1] / TOKENS_PER_PUZZLE)
-            return trunk(x, cache)
+            return read(x, cache)
 
-        network.trunk = positions  # type: ignore[method-assign]
+        setattr(network, name, positions)
         work()
-        network.trunk = trunk  # type: ignore[method-assign]
+        setattr(network, name, read)
         return sum(seen)
     hook = network.register_forward_hook(lambda network, inputs, output: seen.append(len(output)))
     work()
@@ -149,7 +155,7 @@ def test_the_effort_of_completion_is_what_the_flop_counter_finds(name: str) -> N
     assert spent.flops == pytest.approx(said, rel=0.12)
 
 
-@pytest.mark.parametrize("name", ["gpt2", "flow euler", "ddpm", "edm", "relational soft"])
+@pytest.mark.parametrize("name", ["gpt2", "any order", "flow euler", "ddpm", "edm", "relational soft"])
 def test_a_training_step_is_one_pass_through_the_network(name: str) -> None:
     module = MODELS[name]()
     generator = torch.Generator().manual_seed(0)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 import genraven
 from datamodules.batches import Batch
+from genraven.methods.any_order import AnyOrder
 from genraven.methods.autoregressive import Autoregressive, AutoregressiveSampling
 from genraven.methods.draws import uniform_draws
 from genraven.methods.gaussian import GaussianDiffusion, GaussianSampling
@@ -23,6 +24,7 @@ from genraven.methods.gaussian.edm import Edm
 from genraven.methods.gaussian.flow import Flow
 from genraven.methods.masked import MaskedDiffusion, MaskedSampling
 from genraven.metrics.scores import Scores
+from genraven.networks.any_order import AnyOrderTransformer
 from genraven.networks.bidirectional import BidirectionalTransformer
 from genraven.networks.dit import DiT
 from genraven.networks.mamba import Mamba
@@ -72,6 +74,7 @@ MODELS: dict[str, Callable[[], PuzzleModule]] = {
     "gpt2 particles": lambda: cells(Transformer(**SIZE), num_particles=2),
     "mamba": lambda: cells(Mamba(width=24, depth=1, state_size=4)),
     "relational": lambda: cells(RelationalAR(**RELATIONAL)),
+    "any order": lambda: AutoregressiveModule(AnyOrderTransformer(**SIZE, head="joint"), AnyOrder(0.5, 0.5)),
     "mdm": lambda: masked(0.5),
     "mdm relational": lambda: masked(0.5, RelationalMasked(**RELATIONAL)),
     "mdm margin": lambda: masked(order="margin"),

@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 import torch
 
+from genraven.methods.any_order import AnyOrder
 from genraven.methods.autoregressive import Autoregressive, AutoregressiveSampling
 from genraven.methods.gaussian import GaussianDiffusion, GaussianSampling
 from genraven.methods.gaussian.edm import Edm
 from genraven.methods.gaussian.flow import Flow
 from genraven.methods.gaussian.process import Process
 from genraven.methods.masked import MaskedDiffusion, MaskedSampling
+from genraven.networks.any_order import AnyOrderTransformer
 from genraven.networks.bidirectional import BidirectionalTransformer
 from genraven.networks.cells import NextCellNetwork
 from genraven.networks.dit import DiT
@@ -54,6 +56,7 @@ MODELS: dict[str, Callable[[], PuzzleModule]] = {
     "gpt2 joint particles": lambda: cells(gpt2(head="joint"), num_particles=2),
     "mamba particles": lambda: cells(Mamba(width=24, depth=1, state_size=4), num_particles=2),
     "relational particles": lambda: cells(RelationalAR(**RELATIONAL), num_particles=2),
+    "any order": lambda: AutoregressiveModule(AnyOrderTransformer(width=24, depth=1, num_heads=2), AnyOrder()),
     "mdm": lambda: masked(),
     "mdm relational": lambda: masked(RelationalMasked(**RELATIONAL)),
     "mdm margin": lambda: masked(order="margin"),
