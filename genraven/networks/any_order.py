@@ -77,7 +77,7 @@ class AnyOrderTransformer(Transformer, AnyOrderNetwork):
             num_labels=num_labels,
             dropout=dropout,
         )
-        self.num_cells = math.prod(shape)
+        self.shape, self.num_cells = shape, math.prod(shape)
         self.positions = None  # type: ignore[assignment]  # of a network in one order
         self.places, self.next_places = (
             nn.ParameterList(nn.init.normal_(torch.empty(n, width), std=0.02) for n in shape) for _ in range(2)
