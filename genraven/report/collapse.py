@@ -2,8 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from genraven.metrics.table import label
+from genraven.report.english import count, headings, sentence
+from genraven.report.page import Block, Table, Text
 from genraven.report.points import Point, Variant
 
 WATCHED = ("novel_c3", "completion")
@@ -15,11 +18,20 @@ class Collapse:
 
     label: str
     point: Point
-    kind: str
-    """``falls`` below half of what more examples give, ``memorises`` (half of C3 or more is not new), ``repeats
-    itself`` (half of novel C3 or more is of puzzles that it wrote before), or, of a run, a signal that crossed its
+    kind: Literal["falls", "memorises", "repeats", "signal"]
+    """``falls`` below half of what more examples give, ``memorises`` (half of C3 or more is not new), ``repeats``
+    itself (half of novel C3 or more is of puzzles that it wrote before), or, of a run, a ``signal`` that crossed its
     threshold while training."""
     detail: str
+
+
+def collapsed(variants: Sequence[Variant]) -> list[Block]:
+    """The page's part: a table, or that there was none."""
+    if not variants:
+        return []
+    rows = [[one.label, count(one.point.samples), sentence("collapse_kind", name=one.kind), one.detail]
+            for one in collapses(variants)]  # fmt: skip
+    return [Table(headings("collapses"), rows, sentence("collapses")) if rows else Text(sentence("no_collapse"))]
 
 
 def collapses(variants: Iterable[Variant]) -> list[Collapse]:
@@ -31,11 +43,11 @@ def collapses(variants: Iterable[Variant]) -> list[Collapse]:
         for point in points:
             c3, novel = point.interval("c3"), point.interval("novel_c3")
             if c3 and novel and novel.high < 0.5 * c3.low:
-                found.append(Collapse(variant.label, point, "memorises", f"C3 {c3}, of which new only {novel}"))
+                found.append(Collapse(variant.label, point, "memorises", sentence("memorised", c3=c3, novel=novel)))
             different = point.interval("different_novel_c3")
             if novel and different and different.high < 0.5 * novel.low:
-                detail = f"novel C3 {novel}, of which different only {different}"
-                found.append(Collapse(variant.label, point, "repeats itself", detail))
+                detail = sentence("repeated", novel=novel, different=different)
+                found.append(Collapse(variant.label, point, "repeats", detail))
             found += _signals(variant.label, point)
     return found
 
@@ -48,7 +60,7 @@ def _falls(name: str, points: Sequence[Point], metric: str) -> list[Collapse]:
         above = [(other, interval) for other, interval in more if own and own.high < 0.5 * interval.low]
         if own and above:
             other, interval = above[-1]
-            detail = f"{label(metric)} {own}, with {other.samples:,} examples {interval}"
+            detail = sentence("fell", score=label(metric), own=own, more=other.samples, of_more=interval)
             found.append(Collapse(name, point, "falls", detail))
     return found
 
@@ -57,12 +69,11 @@ def _signals(name: str, point: Point) -> list[Collapse]:
     crossed: dict[str, list[str]] = {}
     for run in point.runs:
         for signal, crossing in run.collapse.items():
-            crossed.setdefault(signal, []).append(
-                f"{_brief(crossing.get('value'))} crossed {_brief(crossing.get('threshold'))} at step "
-                f"{crossing.get('step')}"
-            )
+            value, threshold = (_brief(crossing.get(key)) for key in ("value", "threshold"))
+            told = sentence("crossed", value=value, threshold=threshold, step=crossing.get("step"))
+            crossed.setdefault(signal, []).append(told)
     return [
-        Collapse(name, point, "while training", f"{signal} in {len(told)} of {len(point.runs)} runs: {'; '.join(told)}")
+        Collapse(name, point, "signal", sentence("signals", name=signal, num_runs=len(point.runs), told=told))
         for signal, told in crossed.items()
     ]
 

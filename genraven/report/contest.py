@@ -9,6 +9,7 @@ import numpy as np
 
 from genraven.metrics.intervals import CONFIDENCE, Interval
 from genraven.metrics.table import direction
+from genraven.report.english import sentence
 from genraven.report.points import SAME_BUDGET, Point, Variant, best_checkpoints, compare
 from genraven.report.statistics import MIN_REPEATS, Crossing, crossing, per_point
 from genraven.run_folder import BEST
@@ -107,7 +108,7 @@ def by_examples(
             if name and point and not _is_superseded(variant, variants, size):
                 candidates[name].append(Candidate(variant.label, point, end := variant.points[size]))
                 if point is end and (best := best_checkpoints(point, metric)):
-                    candidates[name].append(Candidate(f"{variant.label}, best checkpoint", best, end, True))
+                    candidates[name].append(Candidate(sentence("at_best", model=variant.label), best, end, True))
         fields[size] = _field(candidates, metric)
     return {size: field for size, field in fields.items() if field}
 

@@ -10,11 +10,11 @@ from genraven.report.runs import Json
 from genraven.run_folder import is_number
 
 CORRUPTION, CLEAN = "corruption", "none"  # of a data set, and its word where nothing was spoilt
-RULES_ASKED, FILE_ASKED = "evaluated on", "evaluation file"
+RULES_ASKED, FILE_ASKED = "evaluated_on", "evaluation_file"
 
 
 def dataset_of(options: Json, facts: Json, evaluations: list[Any]) -> dict[str, str]:
-    """What is learned and asked, in words; what is not known is absent.
+    """What is learned and asked, by names of which the template has the words; what is not known is absent.
 
     Args:
         options: of the config, by their whole names.
@@ -26,12 +26,12 @@ def dataset_of(options: Json, facts: Json, evaluations: list[Any]) -> dict[str, 
     digest = facts.get("data_source") or options.get("data.source_sha256")  # a file may lie in several places
     file = next((r["eval_source"] for r in reversed(evaluations) if isinstance(r, dict) and r.get("eval_source")), None)
     known = {
-        "trained on": trained,
-        "held out": held_out,
+        "trained_on": trained,
+        "held_out": held_out,
         RULES_ASKED: _rule_names(asked or options.get("data.eval_rules")),
         FILE_ASKED: file or facts.get("eval_source") or options.get("data.eval_source"),
         "source": None if digest else options.get("data.source"),
-        "digest of the source": digest,
+        "digest_of_source": digest,
     }
     corruption = {
         name.removeprefix("data.corruption."): value

@@ -15,7 +15,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 from genraven.escaping import plain_texts, visible
 from genraven.metrics.intervals import Interval
-from genraven.report.sentences import short
+from genraven.report.english import sentence, short
 
 # Told apart with any colour vision (after Okabe and Ito 2008), dark enough for text.
 COLORS = ("#b34700", "#0072b2", "#00734f", "#a3336f", "#7a6a00", "#5b3fa0", "#8a1f1f", "#33555f")
@@ -49,6 +49,11 @@ class Line:
 def looks(names: Iterable[str]) -> dict[str, tuple[str, str]]:
     """Colour and mark of each name."""
     return {name: (COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)]) for i, name in enumerate(sorted(set(names)))}
+
+
+def in_words(points: Mapping[float, Interval], write: Callable[[float], str]) -> str:
+    """The values of ``points``, for whoever cannot see the picture."""
+    return ", ".join(sentence("at", value=f"{one.value:.2f}", place=write(x)) for x, one in points.items())
 
 
 @contextmanager
@@ -157,7 +162,8 @@ def _decade_ticks(axes: Axes, values: Iterable[float]) -> None:
 def per_rule(shares: Mapping[str, tuple[float, float]], look: tuple[str, str]) -> str:
     """Completion of each rule against how often it is generated."""
     color, mark = look
-    with _panel("share of generated puzzles (C3 of the rule)", "completion of the rule", log=False) as (axes, svg):
+    xlabel, ylabel = (sentence("axis", name=name) for name in ("generated", "completed"))
+    with _panel(xlabel, ylabel, log=False) as (axes, svg):
         xs, ys = ([share[i] for share in shares.values()] for i in (0, 1))
         axes.plot(xs, ys, mark, color=color, alpha=0.8)
         widest = max(*xs, 0.01)

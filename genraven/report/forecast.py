@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit, stdtrit
 
 from genraven.metrics.intervals import Interval
+from genraven.report.english import sentence
 
 CONFIDENCE, WIDEST, MIN_SIZES = 0.8, 0.3, 4
 EDGE = 0.002  # log odds are taken of scores this far from 0 and 1 at least
@@ -85,19 +86,22 @@ class Forecast:
 def forecast(scores: Mapping[int, float], errors: Mapping[int, float]) -> Forecast:
     """Of the scores, with their standard errors, at ascending numbers of examples."""
     if len(scores) < MIN_SIZES:
-        measured = f"{len(scores)} {'was' if len(scores) == 1 else 'were'} measured"
-        return Forecast(scores, None, f"it takes {MIN_SIZES} numbers of examples, and {measured}")
+        return Forecast(scores, None, sentence("forecast_needs", min_sizes=MIN_SIZES, num=len(scores)))
     *before, last = scores
     hidden, truth = Line.fit({size: scores[size] for size in before}, errors).at(last), scores[last]
-    width, line = hidden.high - hidden.low, Line.fit(scores, errors)
-    told = f"with {last:,} examples hidden it gives {hidden.value:.2f} ({hidden.low:.2f} to {hidden.high:.2f})"
-    if width >= WIDEST:
-        return Forecast(scores, line, f"{told}, an interval wider than {WIDEST}")
-    if not hidden.low <= truth <= hidden.high:
-        return Forecast(scores, line, f"{told}, which misses the {truth:.2f} that was measured")
-    if abs(hidden.value - truth) >= abs(scores[before[-1]] - truth):
-        return Forecast(scores, line, f'{told}, no nearer to the {truth:.2f} measured than "the same as the last"')
-    return Forecast(scores, line)
+    line, failure = Line.fit(scores, errors), ""
+    if hidden.high - hidden.low >= WIDEST:
+        failure = "wide"
+    elif not hidden.low <= truth <= hidden.high:
+        failure = "missed"
+    elif abs(hidden.value - truth) >= abs(scores[before[-1]] - truth):
+        failure = "no_nearer"
+    else:
+        return Forecast(scores, line)
+    value, low, high = (f"{end:.2f}" for end in (hidden.value, hidden.low, hidden.high))
+    told = sentence("forecast_failed", hidden=last, value=value, low=low, high=high, failure=failure, widest=WIDEST,
+                    truth=f"{truth:.2f}")  # fmt: skip
+    return Forecast(scores, line, told)
 
 
 def overtaking(

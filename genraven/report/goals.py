@@ -8,10 +8,10 @@ class StandIn:
     """A score that is taken where the goal's own was not counted in all runs."""
 
     score: str
-    does: str
+    does: str = ""
     """As ``Goal.does``."""
-    caution: str
-    """What is then said."""
+    caution: str = ""
+    """What is then said; empty where the template has it."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Goal:
     name: str
     """As ``--goal`` has it."""
     score: str
-    does: str
-    """What a family does, with a place for the value of the score."""
+    does: str = ""
+    """What a family does, with a place for the value of the score; empty where the template has it."""
     task: str | None = None
     """What of an evaluation is timed: ``complete`` or ``generate``; None where nothing is written for it."""
     times: str | None = None
@@ -38,17 +38,8 @@ class Goal:
 GOALS: dict[str, Goal] = {
     goal.name: goal
     for goal in (
-        Goal("completion", "completion", "completes {} of puzzles by their rule", "complete", "completion",
-             is_reviewed=True),
-        Goal("held-out-completion", "completion_held_out", "completes {} of puzzles of rules never trained", "complete",
-             "completion"),
-        Goal("generation", "different_novel_c3", "generates a new, consistent and different puzzle {} of the time",
-             "generate", "c3",
-             stand_in=StandIn(
-                 "novel_c3",
-                 "generates a new consistent puzzle, or one that it wrote before, {} of the time",
-                 "How many of the puzzles are different was not counted in all of these runs, and novel C3 counts one "
-                 "that is written again as a new one: `genraven evaluate` counts both.",
-             )),
+        Goal("completion", "completion", task="complete", times="completion", is_reviewed=True),
+        Goal("held-out-completion", "completion_held_out", task="complete", times="completion"),
+        Goal("generation", "different_novel_c3", task="generate", times="c3", stand_in=StandIn("novel_c3")),
     )
-}  # fmt: skip
+}

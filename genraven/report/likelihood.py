@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from itertools import combinations
 
 from genraven.metrics.intervals import CONFIDENCE
+from genraven.report.english import DASH, headings, sentence, shown
 from genraven.report.page import Block, Item, Items, Table
 from genraven.report.points import Variant
-from genraven.report.quality import DASH, mean, shown
+from genraven.report.quality import mean
 from genraven.report.statistics import MIN_REPEATS, difference_of_values, of_values
 
 
@@ -18,7 +19,7 @@ def likelihood(variants: Sequence[Variant], samples: int) -> list[Block]:
         return []
     rows = [
         [variant.label, variant.first.family or DASH, f"{mean(values):.4f}", shown(of_values(values)),
-         "bound from above" if _is_bound(variant, samples) else "exact", str(len(values))]
+         sentence("likelihood_kind", is_bound=_is_bound(variant, samples)), str(len(values))]
         for variant, values in having
     ]  # fmt: skip
     pairs = [
@@ -27,10 +28,8 @@ def likelihood(variants: Sequence[Variant], samples: int) -> list[Block]:
         if a.first.family != b.first.family and a.first.prior == b.first.prior
     ]
     told = [Item(decided(a, b, samples, len(pairs))) for a, b in pairs]
-    caption = f"Of held-back puzzles at {samples:,} examples per rule; lower is better."
-    caption += f" Differences are corrected for {len(pairs)} pairs." if len(pairs) > 1 else ""
-    table = Table(["model", "family", "nats per cell", "95% interval over runs", "kind", "runs"], rows, caption)
-    return [table, *([Items(told)] if told else [])]
+    caption = sentence("likelihood", samples=samples, num_pairs=len(pairs))
+    return [Table(headings("likelihood"), rows, caption), *([Items(told)] if told else [])]
 
 
 def _nats(variant: Variant, samples: int) -> list[float]:
@@ -50,17 +49,17 @@ def decided(a: Variant, b: Variant, samples: int, num_pairs: int = 1) -> str:
     Of ``num_pairs`` that are compared, one is decided falsely in at most 5% of the trials.
     """
     values, bounds = [_nats(one, samples) for one in (a, b)], [_is_bound(one, samples) for one in (a, b)]
-    pair = f"{a.label} and {b.label}"
-    if all(bounds):
-        return f"{pair}: two bounds decide nothing."
     gap = difference_of_values(values[0], values[1], 1 - (1 - CONFIDENCE) / num_pairs)
-    if gap is None or min(map(len, values)) < MIN_REPEATS:
-        return f"{pair}: no verdict, as it takes {MIN_REPEATS} repeats or more of each."
-    a_is_lower = gap.sign < 0
-    lower, (is_bound, higher_is_bound) = (a, bounds) if a_is_lower else (b, bounds[::-1])
-    if not gap.sign:
-        return f"{pair}: no sure difference ({gap})."
-    if higher_is_bound:
-        return f"{pair}: the bound lies above the other's exact value, which decides nothing."
-    how = "even its bound lies below the other's exact value" if is_bound else "both are exact"
-    return f"{pair}: {lower.label} has the higher likelihood; {how} (a difference of {gap})."
+    lower, (is_bound, higher_is_bound) = (a, bounds) if gap and gap.sign < 0 else (b, bounds[::-1])
+    if all(bounds):
+        decision = "bounds"
+    elif gap is None or min(map(len, values)) < MIN_REPEATS:
+        decision = "few"
+    elif not gap.sign:
+        decision = "unsure"
+    elif higher_is_bound:
+        decision = "above"
+    else:
+        decision = "below" if is_bound else "exact"
+    return sentence("likelihoods", first=a.label, second=b.label, decision=decision, gap=gap, lower=lower.label,
+                    min_repeats=MIN_REPEATS)  # fmt: skip

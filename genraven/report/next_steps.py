@@ -8,12 +8,11 @@ from scipy.special import stdtrit
 
 from genraven.metrics.table import direction
 from genraven.report.contest import Choice, Field, ahead, can_decide, lead
-from genraven.report.english import sentence
-from genraven.report.evidence import Evidence
+from genraven.report.english import hours, sentence
 from genraven.report.points import Point
 from genraven.report.progress import End
-from genraven.report.question import Question
-from genraven.report.sentences import Finding, hours, names
+from genraven.report.question import Evidence, Question
+from genraven.report.sentences import Finding, names
 from genraven.report.statistics import MIN_REPEATS
 
 MAX_REPEATS = 30

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from genraven.escaping import address, file_stem, markdown, templates
 from genraven.outputs import COMMENT, MARK
+from genraven.report.english import counted
 
 HERE = Path(__file__).parent
 WIDE = 48  # characters of a cell that may break its line
@@ -140,7 +141,7 @@ def to_markdown(page: Page, pictures: str) -> str:
 
 def _render(template: str, **values: object) -> str:
     environment = templates(HERE, in_markdown=".md" in template)
-    environment.filters |= {"cell": _markdown_cell, "address": address}
+    environment.filters |= {"cell": _markdown_cell, "address": address, "counted": counted}
     return environment.get_template(template).render(values)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from genraven.metrics.intervals import CONFIDENCE, Interval
 from genraven.metrics.table import COMPLETED, SCORES, direction
+from genraven.report.english import sentence, span
 from genraven.report.forecast import Forecast, forecast
 from genraven.report.runs import PRIOR, Result, Run
 from genraven.report.statistics import Repeats, difference
@@ -147,7 +148,7 @@ def foretell(points: Mapping[int, Point], metric: str) -> Forecast:
     known = {size: repeats for size, point in points.items() if (repeats := point.repeats(metric))}
     means = {size: float(repeats.means.mean()) for size, repeats in known.items()}
     if SCORES[metric].kind != "share":
-        return Forecast(means, None, "only shares are forecast")
+        return Forecast(means, None, sentence("forecast_of_no_share"))
     return forecast(means, {size: float(repeats.standard_error) for size, repeats in known.items()})
 
 
@@ -303,8 +304,8 @@ def _cut(runs: Sequence[Run]) -> dict[str, str]:
     if not runs[0].is_cut:
         return {}
     lengths = [run.length for run in runs]
-    ends = dict.fromkeys(f"{step:,}" for step in (min(lengths), max(lengths)))
-    return {"stopped": f"at step {' to '.join(ends)}"}
+    steps = span([f"{step:,}" for step in (min(lengths), max(lengths))])
+    return {"stopped": sentence("stopped_at", steps=steps, planned=None)}
 
 
 def _is_told_by_others(name: str, values: Collection[str], differing: Sequence[str]) -> bool:
@@ -346,7 +347,12 @@ def _kinds(groups: Sequence[Sequence[Run]]) -> list[dict[str, str]]:
 
 
 def size(parameters: int | None) -> str:
-    """Parameters in words."""
+    """In words."""
+    return sentence("size", amount=amount(parameters))
+
+
+def amount(parameters: int | None) -> str:
+    """The number alone; empty where it is not known."""
     if parameters is None:
-        return "size not known"
-    return f"{parameters / 1e3:.3g} k parameters" if parameters < 1e6 else f"{parameters / 1e6:.3g} M parameters"
+        return ""
+    return f"{parameters / 1e3:.3g} k" if parameters < 1e6 else f"{parameters / 1e6:.3g} M"

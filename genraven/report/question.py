@@ -1,14 +1,38 @@
-"""The question put to the runs."""
+"""The question put to the runs, and what bears on it."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from genraven.errors import InputError
+from genraven.metrics.table import label
+from genraven.report.contest import Field, by_examples, groups, winner
+from genraven.report.english import sentence
+from genraven.report.forecast import Forecast
 from genraven.report.goals import GOALS, Goal, StandIn
-from genraven.report.points import Point
+from genraven.report.points import Point, Variant, foretell, variants
 from genraven.report.runs import Run
-from genraven.report.spending import Prices
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What is bought, and what it costs. None is not known, and left out.
+
+    Raises:
+        InputError: a number out of its range.
+    """
+
+    device_hour: float | None = None
+    puzzles_per_year: int | None = None
+    review_price: float | None = None
+    """Of one puzzle, by a person."""
+
+    def __post_init__(self) -> None:
+        named = {"price": self.device_hour, "puzzles-per-year": self.puzzles_per_year,
+                 "review-price": self.review_price}  # fmt: skip
+        for name, value in named.items():
+            if value is not None and not 0 <= value < math.inf:
+                raise InputError(f"expected --{name} of 0 or more, got {value}.")
 
 
 @dataclass(frozen=True)
@@ -54,10 +78,11 @@ class Question:
         """The score that the goal is measured by."""
         return (self.stand_in or self.asked).score
 
-    @property
-    def does(self) -> str:
-        """What a family does, with a place for the value of the score."""
-        return (self.stand_in or self.asked).does
+    def does(self, value: str) -> str:
+        """What a family does whose score is ``value``."""
+        words = (self.stand_in or self.asked).does
+        return words.format(value) if words else sentence(
+            "does", score=self.metric, value=value, label=label(self.metric))  # fmt: skip
 
     def of(self, runs: Iterable[Run]) -> "Question":
         """The same, put to ``runs``: by a score that all of them have which have the goal's or its stand-in."""
@@ -66,12 +91,62 @@ class Question:
         missing = other and any(one.measured(other.score) and not one.measured(self.asked.score) for one in results)
         return replace(self, by_stand_in=bool(missing))
 
-    @property
-    def unit(self) -> str:
-        """Of the budget."""
-        return "of money" if self.in_money else "device-hours"
-
     def affords(self, point: Point) -> bool | None:
         """Is the training within the budget? None where its cost is not known."""
         cost = point.spent("money" if self.in_money else "device_hours")
         return True if self.budget is None else None if cost is None else cost <= self.budget
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What bears on a question: the points that stand for each family, within the budget, by number of examples."""
+
+    variants: Sequence[Variant]
+    names: Sequence[str]
+    """Of all families that have a run, finished or not."""
+    fields: Mapping[int, Field]
+    question: Question
+
+    def around(self, examples: float) -> list[int]:
+        """The number of examples itself, or the two on both sides, at which all families were measured; else none."""
+        whole = [size for size, field in self.fields.items() if all(name in field for name in self.names)]
+        if examples in whole:
+            return [int(examples)]
+        left, right = [size for size in whole if size < examples], [size for size in whole if size > examples]
+        return [max(left), min(right)] if left and right else []
+
+    def winner(self, examples: float) -> str | None:
+        """The family that wins there: where only both sides were measured, on both."""
+        found = {winner(self.fields[size], self.names, self.question.metric) for size in self.around(examples)}
+        return found.pop() if len(found) == 1 else None
+
+    def measured(self, family: str) -> list[int]:
+        """Numbers of examples."""
+        return [size for size, field in self.fields.items() if family in field]
+
+    def uncounted(self, family: str) -> list[str]:
+        """Names of runs that have the score, from a number of examples that is not known."""
+        runs = [run for variant in self.variants for run in variant.runs]
+        return [run.name for run in runs if run.family == family and not run.samples_per_rule
+                and run.final and run.final.measured(self.question.metric)]  # fmt: skip
+
+    def forecast(self, family: str) -> Forecast:
+        """Of its score."""
+        return foretell({size: self.fields[size][family].point for size in self.measured(family)}, self.question.metric)
+
+
+def gather(runs: Sequence[Run], question: Question) -> Evidence:
+    """The evidence of ``runs``, all of one data set."""
+    found = variants(runs)
+    all_names = sorted({*groups(found), *(run.family for run in runs if run.family)})
+    fields = by_examples(found, question.metric, lambda variant, samples: _affordable(variant, samples, question))
+    return Evidence(found, all_names, fields, question)
+
+
+def _affordable(variant: Variant, samples: int, question: Question) -> Point | None:
+    """The end of its training, or of a steady one the last checkpoint within the budget."""
+    end = variant.points.get(samples)
+    if end is None or question.affords(end):
+        return end
+    along = variant.along(samples, question.metric) if variant.is_steady else []
+    return next((point for point in reversed(along) if question.affords(point)), None)

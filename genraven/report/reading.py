@@ -11,6 +11,7 @@ from genraven.escaping import plain
 from genraven.metrics.table import OF_A_PUZZLE, SCORES
 from genraven.networks.prior import Prior, prior_by_name
 from genraven.report.dataset import asks, dataset_of, examples_per_rule, flat, in_words, is_stream
+from genraven.report.english import sentence
 from genraven.report.evaluation import unpack_hits
 from genraven.report.record import Record, read_record
 from genraven.report.runs import EVIDENCE, PRIOR, Json, Number, Result, Run, Seeds, Share
@@ -51,7 +52,7 @@ def run_of(name: str, record: Record, state: str, message: str = "") -> tuple[Ru
     try:
         return _read(name, record, state, message, notes), notes
     except BROKEN as error:
-        notes.append(f"{name} is passed over: its files hold what genraven does not write ({plain(error)}).")
+        notes.append(sentence("foreign", name=name, error=plain(error)))
         return Run(name, state, message=message), notes
 
 
@@ -63,16 +64,15 @@ def _read(name: str, record: Record, state: str, message: str, notes: list[str])
     rules, dataset = facts.get("trained"), dataset_of(options, facts, evaluations)
     asked = [found for found in evaluations if asks(found, dataset, options)]
     if len(asked) < len(evaluations):
-        notes.append(f"{name}: {len(evaluations) - len(asked)} results are of other evaluation rules, or of another "
-                     "evaluation file, and passed over.")  # fmt: skip
+        notes.append(sentence("other_evaluations", name=name, num=len(evaluations) - len(asked)))
     results = list(_results(asked, facts, options, f"{name}: {RunFiles(record.place).evaluation.name}", notes))
     if results and summary.get("step") not in (None, *(result.step for result in results)):
-        notes.append(f"{name}: evaluated at step {results[-1].step}, trained to step {summary['step']}.")
+        notes.append(sentence("trained_on", name=name, evaluated=results[-1].step, trained=summary["step"]))
     results += _validations(record, summary, notes)
     num_rules, seen, streams = len(rules) if rules else None, _seen(summary), is_stream(options, facts)
     samples = examples_per_rule(options, facts, seen / num_rules if streams and seen and num_rules else None)
     if results and samples is None and state in EVIDENCE:
-        notes.append(f"{name}: from how many examples per rule it learned is not known, so it is in no comparison.")
+        notes.append(sentence("unknown_examples", name=name))
     return Run(
         name=name,
         state=state,
@@ -133,13 +133,11 @@ def _trust(record: Record, results: Sequence[Result], notes: list[str]) -> Trust
     try:
         found = read_trust(record.calibration, place)
     except BROKEN as error:
-        notes.append(f"{place} is passed over: {error}")
+        notes.append(sentence("passed_over", place=place, reason=error))
         return None
     scored = {result.weights for result in results if result.weights}
     if found.weights not in scored:
-        reason = "it is of other weights than those that were scored" if scored else (
-            "whether it is of the weights that were scored is not known: `genraven evaluate` notes them")  # fmt: skip
-        notes.append(f"{place} is passed over: {reason}.")
+        notes.append(sentence("calibration_of_others", place=place, are_known=bool(scored)))
         return None
     timed = [result.certainty for result in results if result.calibration == found.digest]
     known = [one for one in timed if is_number(one.get("seconds")) and is_number(one.get("count")) and one["count"] > 0]
@@ -152,7 +150,8 @@ def _results(evaluations: list[Any], facts: Json, options: Json, place: str, not
         try:
             yield _result(found, facts, options)
         except BROKEN as error:
-            notes.append(f"{place}: result {number} is broken, and passed over ({type(error).__name__}: {error}).")
+            told = f"{type(error).__name__}: {error}"
+            notes.append(sentence("broken_result", place=place, number=number, error=told))
 
 
 def _result(found: Json, facts: Json, options: Json) -> Result:
@@ -245,7 +244,7 @@ def _validations(record: Record, summary: Json, notes: list[str]) -> list[Result
     try:
         rows += [(int(float(row["step"])), {k: float(v) for k, v in row.items() if v and k}) for row in record.curve]
     except BROKEN:
-        notes.append(f"{RunFiles(record.place).curve} is broken, and passed over.")
+        notes.append(sentence("broken", place=RunFiles(record.place).curve))
     results = {}
     for step, metrics in reversed(rows):
         scores, numbers = {}, {}
@@ -296,8 +295,8 @@ def _settings(options: Json, facts: Json) -> dict[str, str]:
         if name.startswith(SETTINGS) and not name.startswith(LEFT_OUT)
     }
     begun = facts.get("init_from")  # not the path, which repeats have each of their own
-    step = f" of step {begun['step']}" if isinstance(begun, dict) and "step" in begun else ""
-    return kept | ({INIT: f"trained weights{step}"} if begun or options.get(INIT) else {})
+    step = begun.get("step") if isinstance(begun, dict) else None
+    return kept | ({INIT: sentence("trained_weights", step=step)} if begun or options.get(INIT) else {})
 
 
 def _seeds(options: Json, facts: Json) -> Seeds:

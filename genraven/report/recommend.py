@@ -14,16 +14,14 @@ from genraven.metrics.table import direction
 from genraven.report import sentences
 from genraven.report.contest import Choice, Duel, Field, ahead, better, duels
 from genraven.report.english import sentence
-from genraven.report.evidence import Evidence, gather
 from genraven.report.forecast import overtaking
 from genraven.report.next_steps import next_steps
-from genraven.report.paying import to_pay
 from genraven.report.points import compare
 from genraven.report.progress import End, end_of
-from genraven.report.question import Question
+from genraven.report.question import Evidence, Question, gather
 from genraven.report.runs import Run
 from genraven.report.sentences import Finding, names
-from genraven.report.spending import bill
+from genraven.report.spending import bill, to_pay
 
 Verdict = Literal["train", "train, then switch", "not enough evidence"]
 HORIZON = 100
@@ -210,10 +208,11 @@ def _budget_notes(evidence: Evidence) -> list[Finding]:
     found = []
     if over:
         text = sentence("over_budget", num=len(over), num_points=len(points), budget=f"{question.budget:g}",
-                        unit=question.unit)  # fmt: skip
+                        in_money=question.in_money)  # fmt: skip
         found.append(Finding(text, names(*over)))
     if unknown:
-        found.append(Finding(sentence("of_unknown_cost", num=len(unknown), unit=question.unit), names(*unknown)))
+        text = sentence("of_unknown_cost", num=len(unknown), in_money=question.in_money)
+        found.append(Finding(text, names(*unknown)))
     return found
 
 
@@ -221,5 +220,5 @@ def _scope(evidence: Evidence) -> Finding:
     runs = [run for variant in evidence.variants for run in variant.runs]
     sizes = [run.samples_per_rule for run in runs if run.samples_per_rule]
     return Finding(
-        sentence("scope", num_runs=len(runs), num_variants=len(evidence.variants), span=sentences.span(sizes))
+        sentence("scope", num_runs=len(runs), num_variants=len(evidence.variants), span=sentences.span_of(sizes))
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from genraven.bounded import read_json, read_text, read_yaml
 from genraven.errors import InputError
+from genraven.report.english import sentence
 from genraven.report.evaluation import Evaluation
 from genraven.run_folder import RunFiles
 
@@ -53,7 +54,7 @@ def _read_object(path: Path, notes: list[str]) -> dict[str, Any]:
         found = None
     if isinstance(found, dict):
         return found
-    notes.append(f"{path} is broken, and passed over.")
+    notes.append(sentence("broken", place=path))
     return {}
 
 
@@ -61,7 +62,7 @@ def _read_evaluation(path: Path, notes: list[str]) -> tuple[Json, list[Any]]:
     try:
         return Evaluation(path).run(), Evaluation(path).results()
     except InputError as error:
-        notes.append(f"{path} is passed over: {error}")
+        notes.append(sentence("passed_over", place=path, reason=error))
         return {}, []
 
 
@@ -72,7 +73,7 @@ def _read_curve(path: Path, notes: list[str]) -> tuple[Mapping[str, str], ...]:
     except FileNotFoundError:
         return ()
     except (OSError, ValueError, csv.Error):
-        notes.append(f"{path} is broken, and passed over.")
+        notes.append(sentence("broken", place=path))
         return ()
 
 
@@ -82,5 +83,5 @@ def _read_calibration(path: Path, notes: list[str]) -> str | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        notes.append(f"{path} is passed over: {error}")
+        notes.append(sentence("passed_over", place=path, reason=error))
         return None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from genraven.metrics.table import direction, label
 from genraven.report.contest import Choice, Duel, Field, ahead, can_decide, lead
-from genraven.report.english import sentence
+from genraven.report.english import first_upper, hours, sentence, short, span
 from genraven.report.points import Point
 from genraven.report.progress import End
 from genraven.report.question import Question
@@ -40,11 +40,6 @@ def within(point: Point) -> str:
     )
 
 
-def hours(device_hours: float) -> str:
-    """Device-hours in words."""
-    return f"{device_hours:.2g} device-hours" if device_hours < 10 else f"{device_hours:,.0f} device-hours"
-
-
 def standing(family: str, choice: Choice, question: Question) -> Finding:
     """How good a family is at a measured number of examples."""
     interval = choice.point.interval(question.metric)
@@ -54,7 +49,7 @@ def standing(family: str, choice: Choice, question: Question) -> Finding:
         samples=f"{choice.point.samples:,}",
         name=family,
         model=choice.label,
-        does=question.does.format(f"{interval.value:.3f}"),
+        does=question.does(f"{interval.value:.3f}"),
         low=f"{interval.low:.3f}" if interval.is_known else None,
         high=f"{interval.high:.3f}",
         repeats=repeats(choice.point),
@@ -74,16 +69,15 @@ def not_measured(
 ) -> Finding:
     """Why a family's score is not known; ``uncounted`` are its runs that have it, from unknown numbers of examples."""
     if measured:
-        return Finding(sentence("measured_elsewhere", name=family, span=span(measured), examples=f"{examples:,.0f}"))
+        return Finding(sentence("measured_elsewhere", name=family, span=span_of(measured), examples=f"{examples:,.0f}"))
     if uncounted:
         return Finding(sentence("without_numbers", name=family, num=len(uncounted)), tuple(uncounted))
     return Finding(sentence("without_score", name=family, score=label(question.metric)))
 
 
-def span(numbers: Sequence[float]) -> str:
+def span_of(numbers: Sequence[float]) -> str:
     """From the least to the most."""
-    ends = dict.fromkeys(f"{number:,.0f}" for number in (min(numbers), max(numbers)))
-    return " to ".join(ends)
+    return span([f"{number:,.0f}" for number in (min(numbers), max(numbers))])
 
 
 def how_sure(fields: Sequence[Field], family: str | None, question: Question) -> Finding:
@@ -102,7 +96,7 @@ def how_sure(fields: Sequence[Field], family: str | None, question: Question) ->
         "how_sure",
         score=first_upper(label(question.metric)),
         told=told,
-        over=sentence("over", span=span(numbers), is_one_seed=max(numbers) == 1),
+        over=sentence("over", span=span_of(numbers), is_one_seed=max(numbers) == 1),
         recipes=_of_recipes(fields),
         is_sure=family is not None,
         can_decide=all(can_decide(*one.values()) for one in fields),
@@ -114,12 +108,8 @@ def how_sure(fields: Sequence[Field], family: str | None, question: Question) ->
 
 def caution(question: Question) -> list[Finding]:
     """What a score says less than the goal asks, where it stands in."""
-    return [Finding(question.stand_in.caution)] if question.stand_in else []
-
-
-def first_upper(text: str) -> str:
-    """``text`` as the beginning of a sentence."""
-    return text[:1].upper() + text[1:]
+    one = question.stand_in
+    return [Finding(one.caution or sentence("caution", score=one.score, label=label(one.score)))] if one else []
 
 
 def _of_recipes(fields: Sequence[Field]) -> str:
@@ -134,7 +124,7 @@ def trained(ends: Mapping[str, End], choices: Field, metric: str) -> Finding:
     for name, end in ends.items():
         by_trend.setdefault(end.trend, []).append(name)
     spent = [spent for name in ends if (spent := choices[name].training.spent("device_hours")) is not None]
-    budgets = " to ".join(dict.fromkeys(f"{hours:.2g}" for hours in (min(spent), max(spent)))) if spent else ""
+    budgets = span([f"{hours:.2g}" for hours in (min(spent), max(spent))]) if spent else ""
     text = sentence(
         "trained",
         by_trend=by_trend,
@@ -155,35 +145,26 @@ def data_finding(family: str, sizes: Sequence[int], enough: int, rises: bool, qu
     return Finding(sentence("target", name=family, enough=f"{enough:,}", most=f"{max(sizes):,}"))
 
 
-AXES = {
-    "examples": "examples per rule",
-    "epochs": "epochs",
-    "flops": "FLOPs of training",
-    "device_hours": "device-hours of training",
-}
-
-
 def crossing_sentence(duel: Duel, axis: str) -> str:
     """Where the lead changes, or why that is not known."""
-    unit, it = AXES[axis], duel.crossing
+    it = duel.crossing
     if not duel.values:
         return sentence("no_point", first=duel.first, second=duel.second, min_repeats=MIN_REPEATS)
-    ends = dict.fromkeys(_amount(value) for value in (duel.values[0], duel.values[-1]))
-    measured = f"{' to '.join(ends)} {unit}"
+    measured = span([_amount(value) for value in (duel.values[0], duel.values[-1])])
     if it.is_sure and it.low is not None and it.high is not None:
         return sentence("overtakes", ahead=duel.name(it.after), behind=duel.name(it.before), low=_amount(it.low),
-                        high=_amount(it.high), unit=unit)  # fmt: skip
+                        high=_amount(it.high), axis=axis)  # fmt: skip
     if not it.before or it.low is None:
-        return sentence("no_lead", first=duel.first, second=duel.second, measured=measured)
+        return sentence("no_lead", first=duel.first, second=duel.second, measured=measured, axis=axis)
     leader, last, first = duel.name(it.before), _amount(it.low), it.since or duel.values[0]
     below = _amount(first) if first > duel.values[0] else None
-    where = sentence("if_they_cross", first=below, last=last, unit=unit)
+    where = sentence("if_they_cross", first=below, last=last, axis=axis)
     if it.low >= duel.values[-1]:
-        return sentence("always_ahead", measured=measured, leader=leader, where=where)
+        return sentence("always_ahead", measured=measured, axis=axis, leader=leader, where=where)
     since = last if first == it.low else _amount(first)
     return sentence(
-        "ahead_between", measured=measured, leader=leader, first=since, last=last, num_points=len(duel.values),
-        where=where,
+        "ahead_between", measured=measured, axis=axis, leader=leader, first=since, last=last,
+        num_points=len(duel.values), where=where,
     )  # fmt: skip
 
 
@@ -191,21 +172,14 @@ def _amount(value: float) -> str:
     return f"{value:,.0f}" if 100 <= value < 1e6 else short(value)
 
 
-def short(value: float) -> str:
-    """``400``, ``10k``, ``1.2M``; small numbers with two digits."""
-    for factor, letter in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= factor:
-            return f"{value / factor:.3g}{letter}"
-    return f"{value:.2g}" if value < 100 else f"{value:.0f}"
-
-
 def year_note(crossing: float, question: Question) -> str:
     """When a number of examples is reached, after a blank; empty where that is not to be expected."""
     if question.growth <= 1 or crossing <= question.examples:
         return ""
     years = math.log(crossing / question.examples) / math.log(question.growth)
-    when = f"{years:.1f} years" if years >= 1.5 else f"{max(1, round(12 * years))} months"
-    return f" {sentence('year_note', growth=f'{question.growth:g}', when=when)}"
+    told = f"{years:.1f}" if years >= 1.5 else None
+    text = sentence("year_note", growth=f"{question.growth:g}", years=told, months=max(1, round(12 * years)))
+    return f" {text}"
 
 
 def headline(

@@ -47,13 +47,6 @@ class Trust:
         span = self.random_area - self.best_area
         return None if span <= 0 else (self.random_area - self.area) / span
 
-    def said(self, max_error: float) -> str:
-        """In words."""
-        share = self.accepted.get(max_error)
-        if share is None:
-            return f"too few calibration puzzles to promise {max_error:.0%} error"
-        return f"of puzzles like its own accepts {share:.0%} at {max_error:.0%} error, leaves {1 - share:.0%} to review"
-
 
 def read_trust(text: str, place: Path, max_errors: tuple[float, ...] = MAX_ERRORS) -> Trust:
     """Of the ``text`` of a calibration's file, which stands in ``place``.
@@ -110,20 +103,3 @@ def seconds_to_write(trusts: Sequence[Trust | None]) -> float | None:
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known and len(known) == len(values) else None
-
-
-HEADINGS = ("confidence", "area under risk against coverage", "knows", "calibration error",
-            *(f"accepted at {max_error:.0%} error" for max_error in MAX_ERRORS))  # fmt: skip
-
-
-def trust_cells(trust: Trust) -> list[str]:
-    """Under ``HEADINGS``: the score, area with its interval, knowledge, calibration error, shares accepted."""
-    (low, high), known = trust.interval, trust.knowledge
-    accepted = (trust.accepted.get(max_error) for max_error in MAX_ERRORS)
-    return [
-        trust.score,
-        f"{trust.area:.3f} [{low:.3f}, {high:.3f}]",
-        "-" if known is None else f"{known:.2f}",
-        f"{trust.calibration_error:.3f}",
-        *("-" if share is None else f"{share:.0%}" for share in accepted),
-    ]

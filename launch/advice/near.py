@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from genraven.metrics.intervals import Interval
 from genraven.networks.prior import Prior
 from genraven.report.contest import winner
-from genraven.report.sentences import hours
+from genraven.report.english import hours
 from launch.advice import words
 from launch.advice.asked import Asked
 from launch.advice.studies import Put

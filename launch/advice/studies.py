@@ -10,8 +10,7 @@ from genraven.errors import InputError
 from genraven.installation import CODE
 from genraven.networks.prior import Prior
 from genraven.report.dataset import CLEAN, CORRUPTION
-from genraven.report.evidence import Evidence, gather
-from genraven.report.question import Question
+from genraven.report.question import Evidence, Question, gather
 from genraven.report.reading import INIT
 from genraven.report.runs import Run
 from genraven.report.study import read_study

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from genraven.report.contest import Choice
-from genraven.report.english import filled
+from genraven.report.english import filled, hours, short
 from genraven.report.runs import Run
-from genraven.report.sentences import hours, short, span
+from genraven.report.sentences import span_of
 from launch.advice.asked import Asked
 from launch.advice.studies import Put
 
@@ -34,7 +34,7 @@ def rests_on(chosen: Put, asked: Asked, around: Sequence[int]) -> list[str]:
             num_own=num_own,
             num_rules=body.num_rules,
             prior=body.prior,
-            span=span(chosen.sizes),
+            span=span_of(chosen.sizes),
             devices=sorted({run.device for run in runs if run.device}),
         )
     )
@@ -94,7 +94,7 @@ def beyond(found: Sequence[Put], asked: Asked) -> str:
     for put in found:
         if put.sizes and put.body.num_rules:
             ranges.setdefault((put.body.num_rules, put.body.prior), set()).update(put.sizes)
-    covered = [said("range", num_rules=rules, prior=prior, span=span(sorted(sizes)))
+    covered = [said("range", num_rules=rules, prior=prior, span=span_of(sorted(sizes)))
                for (rules, prior), sizes in sorted(ranges.items())]  # fmt: skip
     return said("beyond", goal=asked.question.goal, examples=f"{asked.examples:,}", rules=asked.rules,
                 prior=asked.prior, covered=covered)  # fmt: skip

@@ -10,9 +10,8 @@ from genraven.errors import InputError
 from genraven.outputs import COMMENT, Outputs, has_mark, with_suffix
 from genraven.report.content import compose, default_examples
 from genraven.report.page import Facts, Section, to_html, to_markdown
-from genraven.report.question import Question
+from genraven.report.question import Prices, Question
 from genraven.report.runs import Run
-from genraven.report.spending import Prices
 from launch.runs.reading import read_runs
 from launch.runs.status import runs_and_studies
 

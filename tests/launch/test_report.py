@@ -79,7 +79,7 @@ def test_a_year_of_puzzles_and_reviews_is_reckoned(tmp_path: Path, capsys: pytes
     assert main([*command, "--puzzles-per-year", "1440000", "--review-price", "0.5"]) == 0
     printed = capsys.readouterr().out
     assert "Training took 0.2 device-hours, 2.00 of money" in printed
-    assert "Writing 1,440,000 puzzles a year takes 1 device-hours, 10.00 of money." in printed  # 1 s for 400
+    assert "Writing 1,440,000 puzzles a year takes 1 device-hour, 10.00 of money." in printed  # 1 s for 400
     assert "is not known until `genraven calibrate` has seen these runs" in printed
     assert "12.00" in printed
 

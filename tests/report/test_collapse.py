@@ -22,12 +22,12 @@ def test_consistent_puzzles_that_are_not_new_are_memory() -> None:
 
 
 def test_new_puzzles_that_are_written_again_are_repetition() -> None:
-    assert kinds(repeats("diffusion", 100, 0.5, scores={"different_novel_c3": 0.01})) == [(100, "repeats itself")]
+    assert kinds(repeats("diffusion", 100, 0.5, scores={"different_novel_c3": 0.01})) == [(100, "repeats")]
     assert kinds(repeats("diffusion", 100, 0.5, scores={"different_novel_c3": 0.4})) == []
 
 
 def test_signals_of_training_are_told_briefly() -> None:
     signal = {"loss_gap": {"step": 3000, "value": 2.5088493824005127, "threshold": 2.0328482151031495}}
     (told,) = collapses(variants(repeats("diffusion", 100, 0.5, collapse=signal)))
-    assert told.kind == "while training"
+    assert told.kind == "signal"
     assert told.detail.startswith("loss_gap in 3 of 3 runs: 2.51 crossed 2.03 at step 3000; ")

@@ -151,7 +151,7 @@ def test_the_evaluation_file_is_told_by_what_it_holds(tmp_path: Path) -> None:
     assert a.dataset == b.dataset != c.dataset
     assert a.final.puzzles == b.final.puzzles != c.final.puzzles
     generated, _ = read_run("a", folder(tmp_path / "g", [of_file(None)], settings()), "finished")
-    assert a.dataset != generated.dataset and "evaluation file" not in generated.dataset
+    assert a.dataset != generated.dataset and "evaluation_file" not in generated.dataset
     validated, _ = on_a_file(tmp_path / "v", eval_source="aa")
     assert validated.dataset == a.dataset
 
@@ -161,7 +161,7 @@ def test_of_a_file_that_changed_the_newest_counts(tmp_path: Path) -> None:
     for name, before in (("known", of_file("aa")), ("unknown", of_file(None))):
         run, notes = on_a_file(tmp_path / name, before, of_file("cc", **low))
         assert [result.scores["completion"].hits for result in run.results] == [1]
-        assert notes == ["a: 1 results are of other evaluation rules, or of another evaluation file, and passed over."]
+        assert notes == ["a: 1 result is of other evaluation rules, or of another evaluation file, and passed over."]
     run, notes = on_a_file(tmp_path / "old", of_file(None))  # of a file of which nothing but the path was noted
     assert (run.final.puzzles, notes) == (None, [])
 
@@ -202,7 +202,7 @@ def test_results_of_other_evaluation_rules_are_no_results_of_these(tmp_path: Pat
         "a", folder(tmp_path, [OLD | {"eval_rules": [0]}, OLD | other], settings(), step=200), "finished"
     )
     assert [result.step for result in run.results] == [100]
-    assert notes[0] == "a: 1 results are of other evaluation rules, or of another evaluation file, and passed over."
+    assert notes[0] == "a: 1 result is of other evaluation rules, or of another evaluation file, and passed over."
 
 
 def test_seeds_and_places_are_no_settings(tmp_path: Path) -> None:

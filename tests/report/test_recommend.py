@@ -9,10 +9,9 @@ import pytest
 from tables import CROSSING, STEADY, repeats, result, run, table, validated
 
 from genraven.errors import InputError
-from genraven.report.question import Question
+from genraven.report.question import Prices, Question
 from genraven.report.recommend import Advice, recommend
 from genraven.report.runs import Run
-from genraven.report.spending import Prices
 from genraven.report.trust import Trust
 
 
@@ -26,7 +25,7 @@ def test_crossing_curves_few_examples() -> None:
     assert (advice.verdict, advice.family) == ("train", "autoregressive")
     assert advice.headline == (
         "Train the autoregressive family (GPT-2, 10 M parameters) for completion with 400 examples per rule, "
-        "within 1 device-hours of training."
+        "within 1 device-hour of training."
     )
     assert {"GPT-2-10000000-400-s0", "SiT-10000000-400-s2"} <= set(advice.sure[0].runs)
     assert "autoregressive 0.40 against diffusion 0.05: a difference of 0.350" in text_of(advice)
@@ -238,7 +237,7 @@ def test_a_verdict_between_curves_that_still_rise_names_its_budget() -> None:
     advice = recommend(runs, Question("completion", 400))
     assert advice.family == "autoregressive"
     assert "diffusion still rising at the end" in text_of(advice)
-    assert "So this is about 1 device-hours of training." in text_of(advice)
+    assert "So this is about 1 device-hour of training." in text_of(advice)
     assert "Train the diffusion family longer" in text_of(advice)
 
 
@@ -260,7 +259,7 @@ def test_a_budget_leaves_out_what_is_dearer_or_of_unknown_cost() -> None:
     advice = recommend(runs, Question("completion", 400, budget=10))
     assert advice.family == "autoregressive"
     assert "1 of 4 points took more than 10 device-hours" in text_of(advice)
-    assert "Of 1 points the cost in device-hours is not known" in text_of(advice)
+    assert "Of 1 point the cost in device-hours is not known" in text_of(advice)
 
 
 def test_a_steady_training_counts_at_the_checkpoint_within_the_budget() -> None:
@@ -290,8 +289,8 @@ def test_the_total_cost_leaves_review_out_and_says_so() -> None:
     prices = Prices(device_hour=2.0, puzzles_per_year=100_000, review_price=0.5)
     advice = recommend(runs, Question("completion", 400, prices=prices))
     told = " ".join(finding.text for finding in advice.cost)
-    assert "Training took 1 device-hours, 2.00 of money" in told
-    assert "Writing 100,000 puzzles a year takes 1 device-hours, 2.00 of money." in told  # 0.036 s each
+    assert "Training took 1 device-hour, 2.00 of money" in told
+    assert "Writing 100,000 puzzles a year takes 1 device-hour, 2.00 of money." in told  # 0.036 s each
     assert "what share would be sent to it is not known until `genraven calibrate` has seen these runs" in told
     assert "(all of them: 50,000)" in told
     assert "for the first year without review: 4.00" in told
@@ -319,7 +318,7 @@ def test_the_total_cost_with_the_reviews_that_a_calibration_asks_for() -> None:
     assert "In all, for the first year: 10,022.00." in told
     told = told_of_reviews("generation", TRUST, timed)
     assert "accepts" not in told
-    assert "Writing 100,000 puzzles a year takes 1 device-hours" in told
+    assert "Writing 100,000 puzzles a year takes 1 device-hour" in told
 
 
 def test_a_share_to_review_never_stands_beside_the_time_of_one_bare_completion() -> None:
@@ -331,7 +330,7 @@ def test_a_share_to_review_never_stands_beside_the_time_of_one_bare_completion()
 
 def test_a_calibration_of_other_weights_counts_for_nothing() -> None:
     told = told_of_reviews("completion", TRUST, {"complete": 36.0}, weights="other")
-    assert "Writing 100,000 puzzles a year takes 1 device-hours" in told
+    assert "Writing 100,000 puzzles a year takes 1 device-hour" in told
     assert "what share would be sent to it is not known" in told
 
 

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from genraven.report.certainty import trust_cells
 from genraven.report.reading import read_run
-from genraven.report.trust import Trust, file_digest, read_trust, share_to_review, trust_cells
+from genraven.report.trust import Trust, file_digest, read_trust, share_to_review
 from genraven.run_folder import RunFiles
 from genraven.trust.fitting import Labelled, calibrated, with_trust
 
@@ -33,7 +34,6 @@ def test_runs_side_by_side(tmp_path: Path) -> None:
     assert knows.knowledge == pytest.approx(1)
     assert guesses.knowledge == pytest.approx(0, abs=0.25)
     assert knows.accepted[0.05] > 0.7
-    assert guesses.said(0.05) == "of puzzles like its own accepts 0% at 5% error, leaves 100% to review"
     assert trust_cells(knows)[2] == "1.00"
     assert trust_cells(guesses)[4] == "0%"
     assert share_to_review([knows, guesses]) == pytest.approx(1 - knows.accepted[0.05] / 2)
@@ -45,7 +45,6 @@ def test_what_cannot_be_said_is_absent(tmp_path: Path) -> None:
     write(tmp_path / "few", 2.0, 60)  # 40 tested
     few = trust_of(tmp_path / "few")
     assert set(few.accepted) == {0.1}
-    assert few.said(0.05) == "too few calibration puzzles to promise 5% error"
     assert trust_cells(few)[4] == "-"
     assert share_to_review([few]) is None
 

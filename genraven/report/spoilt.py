@@ -1,12 +1,12 @@
-"""The page's part on data sets that are spoilt in different ways: what that costs each model against clean data."""
+"""The page's parts on what is spoilt: data sets, against clean ones, and the cells given for completion."""
 
 from collections.abc import Mapping, Sequence
 
 from genraven.metrics.table import label
 from genraven.report.dataset import CLEAN, CORRUPTION
+from genraven.report.english import DASH, headings, sentence, shown
 from genraven.report.page import Block, Table
-from genraven.report.points import Point, compare, variants
-from genraven.report.quality import DASH, shown
+from genraven.report.points import Point, Variant, compare, variants
 from genraven.report.runs import Run
 
 SCORES = ("completion", "c3")
@@ -18,7 +18,8 @@ def against_clean(datasets: Sequence[tuple[Mapping[str, str], Sequence[Run]]]) -
     blocks: list[Block] = []
     for words, runs in datasets:
         rows = _rows(runs, [(of, other[CORRUPTION]) for other, of in spoilt if {**other, CORRUPTION: CLEAN} == words])
-        blocks += [_table(rows)] if rows else []
+        columns = [[label(score)] for score in SCORES]
+        blocks += [Table(headings("spoilt_data", *columns), rows, sentence("spoilt_data"))] if rows else []
     return blocks
 
 
@@ -44,10 +45,24 @@ def _row(model: str, samples: int, name: str, point: Point, clean: Point | None)
     return [*cells, f"{len(point.runs)}"]
 
 
-def _table(rows: Sequence[Sequence[str]]) -> Table:
-    headings = ["model", "examples per rule", CORRUPTION]
-    headings += [word for score in SCORES for word in (label(score), "change")]
-    caption = ("What spoilt training data cost: the same models and recipes, scored on whole puzzles. Change: the "
-               "difference from clean data, paired by the seed of the training puzzles, with its 95% interval; unsure "
-               "where that holds 0, and wide with two repeats.")  # fmt: skip
-    return Table([*headings, "runs"], rows, caption)
+def spoilt_givens(variants: Sequence[Variant]) -> list[Block]:
+    """Completion by the share of given cells that were spoilt, where that was asked."""
+    points = [(variant.label, n, point) for variant in variants for n, point in variant.points.items()]
+    asked = sorted({r.given_corruption for _, _, point in points for run in point.runs for r in run.results})
+    if asked in ([], [0.0]):
+        return []
+    rows = [[name, f"{n:,}", *(_completion_of(point, share) for share in asked)] for name, n, point in points]
+    columns = [sentence("spoilt", part=f"{share:.1%}") for share in asked]
+    return [Table(headings("spoilt_givens", columns), rows, sentence("spoilt_givens"))]
+
+
+def _completion_of(point: Point, share: float) -> str:
+    """The mean over repeats, each at its last step by its own decoding; a dash where one lacks it."""
+    found = {
+        run.name: one
+        for run, final in zip(point.runs, point.results, strict=True)
+        for one in run.results
+        if (one.given_corruption, one.split, one.step, one.decoding) == (share, final.split, final.step, final.decoding)
+    }
+    at = point.at(found)
+    return DASH if at is None else shown(at.interval("completion"))

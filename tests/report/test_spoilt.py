@@ -3,9 +3,9 @@
 from tables import repeats
 
 from genraven.report.page import Table
-from genraven.report.spoilt_data import against_clean
+from genraven.report.spoilt import against_clean
 
-CLEAN = {"trained on": "color.constant", "corruption": "none"}
+CLEAN = {"trained_on": "color.constant", "corruption": "none"}
 GAPS = {**CLEAN, "corruption": "missing 0.3"}
 
 
@@ -22,7 +22,7 @@ def test_a_model_is_held_against_itself_on_clean_data() -> None:
 
 
 def test_data_sets_that_differ_in_more_are_not_held_against_each_other() -> None:
-    others = {**GAPS, "held out": "size.constant"}
+    others = {**GAPS, "held_out": "size.constant"}
     runs = repeats("diffusion", 400, 0.7)
     assert against_clean([(CLEAN, runs), (others, runs)]) == []
     assert against_clean([(GAPS, runs), ({**CLEAN, "corruption": "cells 0.1"}, runs)]) == []
