@@ -1,6 +1,5 @@
 """Exponential moving average of the weights, on Lightning's ``WeightAveraging``."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import lightning as L
@@ -22,30 +21,39 @@ class ExponentialMovingAverage(ExchangedWeights):
     """
 
     def __init__(self, decay: float) -> None:
-        super().__init__(use_buffers=False, multi_avg_fn=self._average)
+        super().__init__(use_buffers=False)
         self.decay = decay
-        self._step = 0
+        self._is_first = True
         self._raw: list[Tensor] | None = None  # the weights in training, while the averages stand in their places
 
-    def _average(self, averaged: Sequence[Tensor], current: Sequence[Tensor], num_averaged: Any) -> None:
-        decay = min(self.decay, (1 + self._step) / (10 + self._step))
-        torch._foreach_lerp_(list(averaged), [c.to(a.dtype) for a, c in zip(averaged, current, strict=True)], 1 - decay)
-
-    def _average_one(self, averaged: Tensor, current: Tensor, num_averaged: Any) -> Tensor:
-        self._average([averaged], [current], num_averaged)
-        return averaged
-
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Looks in what precision is trained."""
+        """Looks whether there are averages to go on with."""
         super().on_train_start(trainer, pl_module)
-        self.average_one_by_one(pl_module, self._average_one)
+        self._is_first = int(self.num_averaged()) == 0
+
+    def on_train_batch_end(  # type: ignore[override]
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Averages after each optimizer step.
+
+        ``AveragedModel`` would read its counter, for which the host waits until the device has done all before.
+        """
+        if not self.is_new(trainer.global_step):
+            return
+        step = trainer.global_step - 1
+        decay = 0.0 if self._is_first else min(self.decay, (1 + step) / (10 + step))
+        averages = self.averages()
+        weights = [
+            weight.detach().to(average.dtype)
+            for average, weight in zip(averages, pl_module.parameters(), strict=True)
+        ]
+        torch._foreach_lerp_(averages, weights, 1 - decay)
+        self.num_averaged().add_(1)
+        self._is_first = False
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
-        """True after each optimizer step."""
-        if step_idx is None:
-            return False
-        self._step = step_idx
-        return True
+        """False: nothing is averaged besides."""
+        return False
 
     def exchange(self, module: L.LightningModule) -> None:
         """Puts the averages in the weights' places, and the next time the weights back.

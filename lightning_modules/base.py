@@ -315,9 +315,8 @@ class PuzzleModule(L.LightningModule, ABC):
         if not part:
             forget_metrics(self.trainer, *OF_A_STEP)
         self._window_loss = loss.detach() + (self._window_loss if part else 0.0)
-        if part + 1 == accumulate:
-            if self._is_reported:
-                self.log("train/loss", self._mean_loss(accumulate), prog_bar=True)
+        if part + 1 == accumulate and self._is_reported:  # Lightning copies to the device what is logged
+            self.log("train/loss", self._mean_loss(accumulate), prog_bar=True)
             # Lightning's LearningRateMonitor would log every accumulated batch, at the same step.
             self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"])
         return loss

@@ -128,17 +128,20 @@ class ExchangedWeights(WeightAveraging):
         """Copies the averages to the weights of ``module``."""
         self._copy_average_to_current(module)
 
-    def average_one_by_one(self, module: L.LightningModule, average: Callable[[Tensor, Tensor, Any], Tensor]) -> None:
-        """Averages weight by weight where those of ``module`` are of another type than the averages.
+    def averages(self) -> list[Tensor]:
+        """Of the weights, in the order of a module's parameters."""
+        assert self._average_model is not None
+        return [weight.detach() for weight in self._average_model.parameters()]
 
-        Torch 2.11 raises on such when it is given all together.
-        """
-        averages = self._average_model
-        if averages is None:
-            return
-        pairs = zip(averages.parameters(), module.parameters(), strict=True)
-        if any(averaged.dtype != weight.dtype for averaged, weight in pairs):
-            averages.multi_avg_fn, averages.avg_fn = None, average
+    def num_averaged(self) -> Tensor:
+        """Over how many steps they are averages, a number that is saved with them."""
+        assert self._average_model is not None
+        return self._average_model.n_averaged
+
+    def is_new(self, step: int) -> bool:
+        """Is ``step`` one that they do not hold yet? From now on they are said to."""
+        before, self._latest_update_step = self._latest_update_step, max(step, self._latest_update_step)
+        return step > before
 
     def exchange(self, module: L.LightningModule) -> None:
         """Called before and after a validation."""
