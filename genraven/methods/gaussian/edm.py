@@ -25,7 +25,7 @@ class Edm(Process):
     Args:
         sigma_data: standard deviation of the data; ``data`` is that of the code of puzzles that the process is given:
             0.98 of numbers, 0.60 of the one-hot code. With the study's 0.5 inputs and targets have up to 3.8 times the
-            variance, and the error of denoised numbers is 45% larger at sigma 0.1, 36% at 0.3 (BENCHMARKS.md).
+            variance, and the error of denoised numbers is 45% larger at sigma 0.1, 36% at 0.3 (docs/lab/samplers.md).
         p_mean, p_std: of ln(sigma) in training.
         sigma_min, sigma_max: ends of the sampling grid; it starts from ``sigma_max`` times noise.
         rho: how much of the grid is near ``sigma_min``.
