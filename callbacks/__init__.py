@@ -9,6 +9,7 @@ from callbacks.loggers import LoggerIds
 from callbacks.origin import InitialWeights, KeepConfig
 from callbacks.pictures import PictureOptions, Pictures
 from callbacks.progress import ProgressLines
+from callbacks.stopping import StopAt
 from callbacks.summary import RunSummary
 from callbacks.tensorboard import TensorBoardOverview
 
@@ -28,6 +29,7 @@ __all__ = [
     "RunGuard",
     "RunSummary",
     "StepCheckpoint",
+    "StopAt",
     "TensorBoardOverview",
     "WholeCheckpointIO",
 ]

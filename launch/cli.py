@@ -127,6 +127,14 @@ def _add_cluster_commands(command: AddCommand) -> None:
     sub.add_argument("--dry-run", action="store_true", help="list the runs to start, and write nothing")
     sub.excludes([*add_cluster_arguments(sub), "--max-parallel"], beside=["--local"])
 
+    sub = command("tune", "jobs.tune.command:tune", "look for the best settings of each family, with the same budget "
+                  "for each (Optuna)")  # fmt: skip
+    sub.add_argument("search", help="YAML file of ranges and a budget, or the name of a shipped one: "
+                     "tune/structured.yaml")  # fmt: skip
+    sub.add_argument("--local", type=int, default=1, metavar="N", help="trials at a time; any number of such commands, "
+                     "also of a cluster's jobs, work on one search together")  # fmt: skip
+    sub.add_argument("--out", type=path, help="folder of the trials; default runs/tune-<name of the search>")
+
     sub = command("study", "runs.keeping:add", "keep finished runs in a few tables, for version control: "
                   "genraven study add runs/grid docs/study/grid")  # fmt: skip
     sub.add_argument("action", choices=["add"], help="add runs to a study, all or none")

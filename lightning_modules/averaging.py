@@ -44,8 +44,7 @@ class ExponentialMovingAverage(ExchangedWeights):
         decay = 0.0 if self._is_first else min(self.decay, (1 + step) / (10 + step))
         averages = self.averages()
         weights = [
-            weight.detach().to(average.dtype)
-            for average, weight in zip(averages, pl_module.parameters(), strict=True)
+            weight.detach().to(average.dtype) for average, weight in zip(averages, pl_module.parameters(), strict=True)
         ]
         torch._foreach_lerp_(averages, weights, 1 - decay)
         self.num_averaged().add_(1)

@@ -27,6 +27,7 @@ LEFT_OUT = (  # what is said elsewhere, or changes nothing that is learned
     "data.corruption", "data.eval_", "model.init_args.network.init_args.reads_unknown",
 )  # fmt: skip
 SECONDS_PER_HOUR = 3600
+TUNED = ("trials", "puzzles")
 INIT, NETWORK = "init_from", "model.init_args.network.class_path"
 RESULT_KINDS: Mapping[str, Kind] = {
     **dict.fromkeys(("split", "checkpoint", "weights", "eval_source", "calibration"), "text"),
@@ -97,9 +98,15 @@ def _read(name: str, record: Record, state: str, message: str, notes: list[str])
         settings=_settings(options, facts),
         seeds=_seeds(options, facts),
         device=facts.get("processor") or facts.get("device"),
+        tuning=_tuning(options),
         trust=_trust(record, results, notes),
         message=message,
     )
+
+
+def _tuning(options: Json) -> dict[str, float]:
+    """What ``genraven tune`` noted in the config."""
+    return {name: _amount(options[f"tuned.{name}"]) for name in TUNED if options.get(f"tuned.{name}") is not None}
 
 
 def _prior(options: Json, facts: Json) -> Prior:

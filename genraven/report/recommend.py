@@ -70,7 +70,7 @@ def recommend(runs: Sequence[Run], question: Question) -> Advice:
     sure = [sentences.how_sure(fields, family, question)] if fields else []
     sure += [sentences.trained(ends, nearest, question.metric)] if ends else []
     standings = _standings(evidence, question.examples)
-    sure = [*(sure or standings), *sentences.caution(question)]
+    sure = [*(sure or standings), *sentences.tuning(fields), *sentences.caution(question)]
     findings = [*(standings if fields else []), *_budget_notes(evidence), *_later(evidence, future)]
     switching = tuple(_switching(evidence, found))
     steps = tuple(next_steps(evidence, fields, ends))

@@ -152,6 +152,8 @@ class Run:
     """All else that was set, but for seeds: runs that agree in it are repeats."""
     seeds: Seeds = Seeds()
     device: str | None = None
+    tuning: Mapping[str, float] = field(default_factory=dict)
+    """What its settings were chosen by, where that was noted: ``trials``, and ``puzzles`` that all of them saw."""
     trust: Trust | None = None
     """How far it knows when it is wrong, where it was calibrated."""
     path: Path | None = None

@@ -106,6 +106,21 @@ def how_sure(fields: Sequence[Field], family: str | None, question: Question) ->
     return Finding(text, names(*runs))
 
 
+def tuning(fields: Sequence[Field]) -> list[Finding]:
+    """What the settings of each family were chosen by, and whether that was the same; nothing where none says."""
+    found: dict[str, set[tuple[float, float]]] = {}
+    for field in fields:
+        for name, choice in field.items():
+            budgets = {(run.tuning.get("trials", 0), run.tuning.get("puzzles", 0)) for run in choice.point.runs}
+            found.setdefault(name, set()).update(budgets)
+    if not any(trials for budgets in found.values() for trials, _ in budgets):
+        return []
+    told = {name: [(f"{trials:,.0f}", short(puzzles)) for trials, puzzles in sorted(budgets) if trials]
+            for name, budgets in found.items()}  # fmt: skip
+    are_equal = len({frozenset(budgets) for budgets in found.values()}) == 1
+    return [Finding(sentence("tuning", told=told, are_equal=are_equal))]
+
+
 def caution(question: Question) -> list[Finding]:
     """What a score says less than the goal asks, where it stands in."""
     one = question.stand_in

@@ -19,6 +19,7 @@ from typing import Any
 from genraven.bounded import parse_json, read_text
 from genraven.errors import InputError, shown
 from genraven.files import appears_whole, writable_folder
+from genraven.installation import CODE
 from genraven.locks import adding_to
 from genraven.report.evaluation import VERSION as SCORED_VERSION
 from genraven.report.record import Record
@@ -26,6 +27,8 @@ from genraven.run_folder import STUDY_TABLES
 
 RUNS, OUTCOMES, CURVES = STUDY_TABLES
 CALIBRATIONS = "calibrations.jsonl"
+SHIPPED = CODE / "genraven" / "studies"
+"""Those that ship with genraven: a folder of tables each; in a checkout a link to ``docs/study``."""
 VERSION = 1
 RUN, OWN = "run", ("run", "study_version", "evaluation_version", "evaluated", "config")
 """Columns of ``runs.jsonl`` that are not of summary.json."""

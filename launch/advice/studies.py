@@ -7,18 +7,14 @@ from functools import cached_property
 from pathlib import Path
 
 from genraven.errors import InputError
-from genraven.installation import CODE
 from genraven.networks.prior import Prior
 from genraven.report.dataset import CLEAN, CORRUPTION
 from genraven.report.question import Evidence, Question, gather
 from genraven.report.reading import INIT
 from genraven.report.runs import Run
-from genraven.report.study import read_study
+from genraven.report.study import SHIPPED, read_study
 from launch.runs.reading import read_runs
 from launch.runs.status import find_studies, runs_and_studies
-
-STUDIES = CODE / "genraven" / "studies"
-"""A folder of tables for each study; in a checkout a link to ``docs/study``."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +66,7 @@ class Put:
 @functools.cache
 def shipped() -> tuple[Body, ...]:
     """The bodies of evidence of all studies that ship with genraven."""
-    return tuple(body for study in find_studies(STUDIES) for body in _bodies(study.name, _of_study(study)))
+    return tuple(body for study in find_studies(SHIPPED) for body in _bodies(study.name, _of_study(study)))
 
 
 def _of_study(folder: Path) -> list[Run]:

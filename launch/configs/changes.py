@@ -15,7 +15,7 @@ DERIVED = ("prior",)
 MAY_CHANGE = (
     *STARTS, *PLACES, *DERIVED,
     # what is kept, watched and shown
-    "checkpoint_every_n_steps", "best_by", "pictures", "collapse", "cost", "trainer.logger",
+    "checkpoint_every_n_steps", "best_by", "tuned", "pictures", "collapse", "cost", "trainer.logger",
     "trainer.log_every_n_steps",
     "trainer.enable_checkpointing", "trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.profiler",
     "trainer.enable_autolog_hparams", "trainer.model_registry", "trainer.default_root_dir", "trainer.barebones",

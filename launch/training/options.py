@@ -52,6 +52,8 @@ def add_options(parser: LightningArgumentParser) -> None:
                         "answer ends the others.")  # fmt: skip
     parser.add_argument("--prior", type=Prior | None, default=None, help="What the network is given of puzzles before "
                         "it learns: noted in the config of a run; follows from the network.")  # fmt: skip
+    parser.add_argument("--tuned", type=dict[str, int] | None, default=None, help="What its settings were chosen by: "
+                        "trials, and puzzles that they saw, as `genraven tune` notes.")  # fmt: skip
     for name, options in MONITORING.items():
         parser.add_class_arguments(options, name)
 

@@ -16,9 +16,10 @@ import genraven
 from genraven.errors import InputError
 from genraven.report.question import Question
 from genraven.report.recommend import recommend
+from genraven.report.study import SHIPPED
 from launch.advice import words
 from launch.advice.answer import advise
-from launch.advice.studies import STUDIES, shipped
+from launch.advice.studies import shipped
 from launch.cli import main
 from launch.training.resolve import Resolver
 
@@ -32,7 +33,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_what_ships_is_what_is_committed() -> None:
-    assert {path.parent.name for path in STUDIES.glob("*/runs.jsonl")} == {
+    assert {path.parent.name for path in SHIPPED.glob("*/runs.jsonl")} == {
         path.parent.name for path in (ROOT / "docs" / "study").glob("*/runs.jsonl")
     }
     assert {"little_data", "whole_task"} <= {body.study for body in shipped()}
@@ -98,10 +99,10 @@ def test_runs_of_ones_own(sweep: Path) -> None:
 
 def test_repeats_of_ones_own_join_a_study(tmp_path: Path) -> None:
     """A run of the data of little_data counts beside it."""
-    lines = (STUDIES / "little_data" / "runs.jsonl").read_text().splitlines()
+    lines = (SHIPPED / "little_data" / "runs.jsonl").read_text().splitlines()
     row: dict[str, Any] = next(row for row in map(json.loads, lines) if row["run"] == "1600-r0-gpt2")
     for name in ("outcomes.jsonl", "curves.csv"):
-        text = (STUDIES / "little_data" / name).read_text().splitlines(keepends=True)
+        text = (SHIPPED / "little_data" / name).read_text().splitlines(keepends=True)
         tmp_path.joinpath(name).write_text("".join(x for x in text if "1600-r0-gpt2" in x or x.startswith("run,")))
     row["config"]["seed_everything"] = row["config"]["data"]["seed"] = row["config"]["model"]["init_args"]["seed"] = 9
     tmp_path.joinpath("runs.jsonl").write_text(f"{json.dumps(row)}\n")
@@ -130,7 +131,7 @@ def test_what_is_refused_in_one_line(
     options: list[str], said: str, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_run(in_tmp_path / "unscored" / "run", "diffusion", 400)
-    shutil.copytree(STUDIES / "structured", "old")
+    shutil.copytree(SHIPPED / "structured", "old")
     table = in_tmp_path / "old" / "runs.jsonl"
     table.write_text(table.read_text().replace('"study_version": 1', '"study_version": 99'))
     assert main(["advise", *options]) == 2

@@ -1,0 +1,49 @@
+"""``genraven tune``: a search from its file to its result."""
+
+import argparse
+import importlib.util
+from pathlib import Path
+
+from genraven.bounded import parse_json, read_text
+from genraven.console import say
+from genraven.errors import InputError
+from genraven.report.study import SHIPPED
+from genraven.run_folder import STUDY_TABLES
+from launch.configs.shipped import find_config
+from launch.jobs.tune.search import Search, read_search
+
+
+def tune(options: argparse.Namespace) -> None:
+    """Searches until all is done, or what is left is at work elsewhere; then writes the result."""
+    path = Path(find_config(options.search))
+    search = read_search(path)
+    if options.local < 1:
+        raise InputError(f"expected --local to be 1 or more, got {options.local}.")
+    check_seeds(search)
+    if importlib.util.find_spec("optuna") is None:
+        raise InputError("expected Optuna, which searches, got a Python without it: pip install 'genraven[tune]'.")
+    out = (options.out or Path("runs") / f"tune-{path.stem}").absolute()
+
+    from launch.jobs.tune.result import write_result
+    from launch.jobs.tune.storage import Memory
+    from launch.jobs.tune.worker import Worker
+    from launch.training.resolve import Resolver
+
+    resolver = Resolver(list(search.families[0].arguments))
+    for family in search.families:  # all that can be refused is, before anything is written
+        search.budget.steps(int(resolver.resolve(list(family.arguments))["data"]["global_batch_size"]))
+    worker = Worker(search, out, Memory(out, search), resolver, options.local)
+    worker.work()
+    say("\n".join(write_result(worker)))
+
+
+def check_seeds(search: Search, studies: Path = SHIPPED) -> None:
+    """Raises InputError where a study that ships with genraven was trained, or scored, on the search's puzzles."""
+    for table in sorted(studies.glob(f"*/{STUDY_TABLES[0]}")):
+        for line in read_text(table).splitlines():
+            data = (parse_json(line).get("config") or {}).get("data") or {}
+            for name, option in (("data", "seed"), ("evaluation", "eval_seed")):
+                used = data.get(option, data.get("seed"))
+                if used == search.seeds[name]:
+                    raise InputError(f"expected seeds.{name} of no study, got {search.seeds[name]}, that of "
+                                     f"{table.parent.name}: take another.")  # fmt: skip

@@ -1,0 +1,123 @@
+"""What a search found: the best config of each family, a table of all trials, Optuna's pictures."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from genraven.errors import InputError
+from genraven.files import appears_whole
+from genraven.metrics.table import label
+from launch.jobs.tune.search import Family
+from launch.jobs.tune.storage import draw, reason
+from launch.jobs.tune.trials import Plan, trial_folder
+from launch.jobs.tune.worker import Worker
+
+KEPT = {"data": ("global_batch_size",), "trainer": ("gradient_clip_val",)}
+"""Of the best config, beside its model and what was searched."""
+TABLE = "tuning.md"
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A trial and how it ended."""
+
+    number: int
+    values: Mapping[str, Any]
+    scores: Sequence[float]
+    """At the ends of the rungs that it passed."""
+    end: str
+    """In words."""
+    puzzles: int
+    """That it saw."""
+    is_whole: bool
+
+
+def tried(worker: Worker, family: Family) -> list[Tried]:
+    """All trials of a family."""
+    found = []
+    for trial in worker.memory.trials(family):
+        steps = sorted(trial.intermediate_values)
+        batch = worker.plan_of(family, trial.number, trial.params).batch if steps else 0
+        words = {"complete": "whole", "pruned": "dropped", "fail": f"failed: {reason(trial)}"}
+        end = trial.state.name.lower()
+        found.append(Tried(trial.number, trial.params, [trial.intermediate_values[step] for step in steps],
+                           words.get(end, end), steps[-1] * batch if steps else 0, end == "complete"))  # fmt: skip
+    return found
+
+
+def write_result(worker: Worker) -> list[str]:
+    """Writes all into the search's folder.
+
+    Returns:
+        Lines that say where it is.
+
+    Raises:
+        InputError: no trial of a family got to the end.
+    """
+    said, rows = [], []
+    of_all = {family.name: tried(worker, family) for family in worker.search.families}
+    best = {}
+    for family in worker.search.families:
+        whole = [one for one in of_all[family.name] if one.is_whole]
+        if not whole:
+            ends = [one.end for one in of_all[family.name] if one.end.startswith("failed")]
+            raise InputError(f"expected a trial of {family.name} that gets to its end, got none of "
+                             f"{worker.search.budget.trials} ({ends[0] if ends else 'none was trained'}): see "
+                             f"`genraven status {worker.out}`, and try other ranges.")  # fmt: skip
+        sign = 1 if worker.search.is_up else -1
+        best[family.name] = max(whole, key=lambda one: (sign * one.scores[-1], -one.number))
+    for family in worker.search.families:
+        one, seen = best[family.name], sum(trial.puzzles for trial in of_all[family.name])
+        path = worker.out / f"best-{family.name}.yaml"
+        plan = worker.plan_of(family, one.number, one.values)
+        _write(path, _best(worker, family, one, plan, seen))
+        said.append(f"{family.name}: {label(worker.search.score)} {one.scores[-1]:.3f} on validation puzzles, trial "
+                    f"{one.number} of {worker.search.budget.trials}, {seen:,} puzzles seen in all: {path}")  # fmt: skip
+        for name, picture in worker.memory.pictures(family).items():
+            place = worker.out / f"{family.name}-{name}.png"
+            said += [str(place)] if draw(picture, place) else [f"no {place.name}: too few trials tell"]
+        rows += [_row(family, trial) for trial in of_all[family.name]]
+    _write(worker.out / TABLE, _table(rows, worker))
+    return [*said, str(worker.out / TABLE)]
+
+
+def _write(path: Path, text: str) -> None:
+    with appears_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _best(worker: Worker, family: Family, one: Tried, plan: Plan, seen: int) -> str:
+    """A config of the model, and of what else was searched; what it was tuned with goes along."""
+    found: dict[str, Any] = {"model": plan.config["model"]}
+    names = [name.partition(".") for name in one.values]
+    for part, kept in KEPT.items():
+        options = [*kept, *(rest for first, _, rest in names if first == part)]
+        known = {name: plan.config[part][name] for name in options if plan.config[part].get(name) is not None}
+        found |= {part: known} if known else {}
+    found["tuned"] = {"trials": worker.search.budget.trials, "puzzles": seen}
+    values = ", ".join(f"{name} {value}" for name, value in one.values.items())
+    return (f"# {family.name}, tuned: {worker.search.score} {one.scores[-1]:.3f} on validation puzzles; {values}\n"
+            f"# of {trial_folder(worker.out, family, one.number).name}, by genraven tune\n"
+            f"{yaml.safe_dump(found, sort_keys=False)}")  # fmt: skip
+
+
+def _row(family: Family, one: Tried) -> list[str]:
+    values = ", ".join(f"{name.rpartition('.')[2]} {_short(value)}" for name, value in one.values.items())
+    marks = ", ".join(f"{score:.3f}" for score in one.scores)
+    return [family.name, str(one.number), values, one.end, marks, f"{one.puzzles:,}"]
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _table(rows: Sequence[Sequence[str]], worker: Worker) -> str:
+    budget = worker.search.budget
+    headings = ["family", "trial", "values", "end", f"{label(worker.search.score)} at each rung", "puzzles"]
+    lines = [headings, ["---"] * len(headings), *rows]
+    return (f"Each family: {budget.trials} trials, {budget.at_once} at a time, {budget.rungs} rungs, "
+            f"{budget.puzzles:,} puzzles of a trial that is never dropped.\n\n"
+            + "".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |\n" for line in lines))  # fmt: skip

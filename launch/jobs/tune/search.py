@@ -1,0 +1,195 @@
+"""What is searched: the ranges of each family, and the budget that all of them have. Pure but for the reading.
+
+A family has T trials, suggested G at a time. G trials are halved in R rungs: all of them train on a part of the
+budget's puzzles, the better half goes on to twice as many, and so on; the last rung is the whole. That is successive
+halving (Jamieson and Talwalkar 2016) in step: who goes on does not depend on which trial ended first, so that any
+number of processes, killed at any time, search the same.
+"""
+
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from genraven.bounded import read_yaml
+from genraven.errors import InputError, shown, suggestion
+from genraven.metrics.table import SCORES, direction
+from genraven.run_folder import is_number
+
+SEEDS = {"data": 7001, "evaluation": 7002}
+"""Of the puzzles to train on and to be scored by, unless the file has others: of no study."""
+PARTS = ("base", "score", "budget", "seeds", "families")
+FACTOR = 2
+"""Of the puzzles from rung to rung; one of so many trials goes on."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """Values of one option."""
+
+    choices: tuple[Any, ...] = ()
+    """Those to choose from; empty where it is a range of numbers."""
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    """Are its numbers tried evenly in their logarithm?"""
+
+    @property
+    def is_whole(self) -> bool:
+        """Of whole numbers?"""
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Of each family."""
+
+    trials: int
+    at_once: int
+    """Trials that are suggested, and halved, together."""
+    rungs: int
+    puzzles: int
+    """That a trial sees which is never dropped."""
+
+    def rung_sizes(self) -> list[int]:
+        """How many of the trials that are halved together reach each rung."""
+        return [max(self.at_once // FACTOR**rung, 1) for rung in range(self.rungs)]
+
+    def steps(self, batch: int) -> list[int]:
+        """At the end of each rung; validations are so many apart as the first has.
+
+        Raises:
+            InputError: the first rung has none.
+        """
+        whole = self.puzzles // batch // FACTOR ** (self.rungs - 1)
+        if whole < 1:
+            least = batch * FACTOR ** (self.rungs - 1)
+            raise InputError(f"expected budget.puzzles of {least:,} or more, so that the first of {self.rungs} rungs "
+                             f"has a step of {batch}, got {self.puzzles:,}: raise it, or lower rungs.")  # fmt: skip
+        return [whole * FACTOR**rung for rung in range(self.rungs)]
+
+
+@dataclass(frozen=True)
+class Family:
+    """What is tried of one."""
+
+    name: str
+    arguments: tuple[str, ...]
+    """Of ``fit``, that word first: the search's and the family's base."""
+    ranges: Mapping[str, Range]
+    """By option."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """A whole file."""
+
+    families: tuple[Family, ...]
+    budget: Budget
+    score: str
+    seeds: Mapping[str, int]
+    content: Mapping[str, Any]
+    """The file's, by which one search is told from another."""
+
+    @property
+    def metric(self) -> str:
+        """As a curve has it."""
+        return f"val/{self.score}"
+
+    @property
+    def is_up(self) -> bool:
+        """Is more of it better?"""
+        return direction(self.score) > 0
+
+
+def read_search(path: Path) -> Search:
+    """The search that a YAML file asks for.
+
+    Raises:
+        InputError: no such file, or something else in it.
+    """
+    try:
+        found = read_yaml(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"expected a YAML file of a search, got {path}: {' '.join(str(error).split())}") from None
+    _only(found, PARTS, str(path))
+    base, score, families = found.get("base") or "", found.get("score", "completion"), found.get("families")
+    if not isinstance(base, str):
+        raise InputError(f"expected base in {path} to be options of fit in one text, got {shown(base)}: write it so.")
+    known = [name for name, one in SCORES.items() if one.higher_is_better is not None]
+    if score not in known:
+        raise InputError(f"expected score in {path} to be a score, got {shown(score)}: "
+                         f"{suggestion(str(score), known, 'such as completion.')}")  # fmt: skip
+    if not isinstance(families, dict) or len(families) < 1:
+        raise InputError(f"expected families in {path}, each with base and ranges, got {shown(families)}: see "
+                         "tune/structured.yaml.")  # fmt: skip
+    return Search(
+        tuple(_family(str(name), one, base, path) for name, one in families.items()),
+        _budget(found.get("budget"), path),
+        str(score),
+        _seeds(found.get("seeds"), path),
+        found,
+    )
+
+
+def _only(found: Any, names: Sequence[str], place: str) -> None:
+    if not isinstance(found, dict) or (wrong := [name for name in found if name not in names]):
+        got = shown(wrong[0]) if isinstance(found, dict) else shown(found)
+        raise InputError(f"expected {', '.join(names)} in {place}, got {got}: see tune/structured.yaml.")
+
+
+def _family(name: str, found: Any, base: str, path: Path) -> Family:
+    place = f"{name} of {path}"
+    _only(found, ("base", "ranges"), place)
+    own, ranges = found.get("base") or "", found.get("ranges")
+    if not isinstance(own, str) or not name.replace("_", "").isalnum():
+        raise InputError(f"expected a name of letters, and options of fit in one text as base, got {place}: write so.")
+    if not isinstance(ranges, dict) or not ranges:
+        raise InputError(f"expected ranges of {place}, by option, got {shown(ranges)}: write some.")
+    read = {str(option): _range(values, f"{option} of {place}") for option, values in ranges.items()}
+    return Family(name, ("fit", *shlex.split(own), *shlex.split(base)), read)
+
+
+def _range(found: Any, place: str) -> Range:
+    """A list of values, or ``low``, ``high`` and ``log``."""
+    if isinstance(found, list) and len(found) > 1 and all(isinstance(x, str | bool | int | float) for x in found):
+        return Range(tuple(found))
+    if isinstance(found, dict) and found.keys() <= {"low", "high", "log"}:
+        low, high, log = found.get("low"), found.get("high"), found.get("log", False)
+        if _is_number(low) and _is_number(high) and isinstance(log, bool) and low < high and (low > 0 or not log):
+            return Range(low=low, high=high, log=log)
+    raise InputError(f"expected a range for {place}, {{low: 1.0e-4, high: 1.0e-2, log: true}} or a list of two values "
+                     f"or more, got {shown(found)}: mend it.")  # fmt: skip
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return bool(is_number(value))
+
+
+def _budget(found: Any, path: Path) -> Budget:
+    _only(found, ("trials", "at_once", "rungs", "puzzles"), f"budget of {path}")
+    values = {"at_once": found.get("trials"), "rungs": 1, **found}
+    for name in ("trials", "at_once", "rungs", "puzzles"):
+        value = values.get(name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise InputError(f"expected a whole number above 0 for budget.{name} in {path}, got {shown(value)}.")
+    budget = Budget(values["trials"], values["at_once"], values["rungs"], values["puzzles"])
+    if budget.trials % budget.at_once:
+        raise InputError(f"expected budget.trials in {path} to be a multiple of at_once, got {budget.trials} and "
+                         f"{budget.at_once}: change one.")  # fmt: skip
+    if budget.at_once < FACTOR ** (budget.rungs - 1):
+        most = int(math.log2(budget.at_once)) + 1
+        raise InputError(f"expected at most {most} rungs for {budget.at_once} trials at once in {path}, got "
+                         f"{budget.rungs}: halving leaves none.")  # fmt: skip
+    return budget
+
+
+def _seeds(found: Any, path: Path) -> Mapping[str, int]:
+    _only(found or {}, tuple(SEEDS), f"seeds of {path}")
+    seeds = {**SEEDS, **(found or {})}
+    for name, value in seeds.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise InputError(f"expected a whole number for seeds.{name} in {path}, got {shown(value)}.")
+    return seeds

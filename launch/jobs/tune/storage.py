@@ -1,0 +1,167 @@
+"""The search's memory: Optuna's journal, a file in its folder, which any number of processes read and add to.
+
+It needs Optuna, which is optional: this module is imported by those who have it.
+"""
+
+import json
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import optuna
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from genraven.errors import InputError
+from genraven.locks import adding_to
+from launch.jobs.tune.search import Family, Range, Search
+
+JOURNAL = "optuna.journal"
+CONTENT, REASON = "search", "reason"
+
+
+class Lock:
+    """Ours, which ends with the process that holds it: Optuna's own stays behind where one is killed.
+
+    Args:
+        journal: the file that is locked.
+    """
+
+    def __init__(self, journal: Path) -> None:
+        self._journal, self._stack = journal, ExitStack()
+
+    def acquire(self) -> bool:
+        """Waits for it."""
+        self._stack.enter_context(adding_to(self._journal))
+        return True
+
+    def release(self) -> None:
+        """Gives it back."""
+        self._stack.pop_all().close()
+
+
+class Memory:
+    """What is known of all trials.
+
+    Args:
+        folder: of the search, made where it is missing.
+        search: whose memory it is.
+
+    Raises:
+        InputError: another search's stands there.
+    """
+
+    def __init__(self, folder: Path, search: Search) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._place, self._search = folder / JOURNAL, search
+        try:
+            lock: Any = Lock(self._place)
+            self._storage = JournalStorage(JournalFileBackend(str(self._place), lock_obj=lock))
+            with self.alone():
+                self._studies = {family.name: self._study(family) for family in search.families}
+        except InputError:
+            raise
+        except (KeyError, TypeError, ValueError, json.JSONDecodeError) as error:
+            raise InputError(f"expected the journal of a search in {self._place}, got what cannot be read "
+                             f"({type(error).__name__}): move it away.") from None  # fmt: skip
+
+    def _study(self, family: Family) -> optuna.Study:
+        way: Literal["maximize", "minimize"] = "maximize" if self._search.is_up else "minimize"
+        content = json.dumps(self._search.content, sort_keys=True)
+        study = optuna.create_study(study_name=family.name, storage=self._storage, direction=way, load_if_exists=True)
+        if study.user_attrs.get(CONTENT, content) != content:
+            raise InputError(f"expected {self._place} to be of this search, got one of other ranges or another budget: "
+                             "choose another --out, or the file that it was begun with.")  # fmt: skip
+        study.set_user_attr(CONTENT, content)
+        return study
+
+    @contextmanager
+    def alone(self) -> Any:
+        """Within the block no other process suggests or decides."""
+        with adding_to(self._place.with_name("deciding")):
+            yield
+
+    def trials(self, family: Family) -> list[FrozenTrial]:
+        """All that were suggested, by number."""
+        return self._studies[family.name].get_trials(deepcopy=False)
+
+    def suggest(self, family: Family) -> FrozenTrial:
+        """One more, from what is known of those that have ended; the draws depend on its number alone."""
+        study = self._studies[family.name]
+        budget = self._search.budget
+        study.sampler = optuna.samplers.TPESampler(
+            seed=len(self.trials(family)), n_startup_trials=budget.at_once, multivariate=True
+        )
+        study.ask({name: _distribution(values) for name, values in family.ranges.items()})
+        return self.trials(family)[-1]
+
+    def note(self, family: Family, trial: FrozenTrial, scores: Mapping[int, float]) -> None:
+        """Adds scores by step."""
+        for step, score in scores.items():
+            if step not in trial.intermediate_values:
+                self._storage.set_trial_intermediate_value(self._id(family, trial.number), step, score)
+
+    def end(self, family: Family, number: int, score: float | None, *, is_whole: bool, reason: str = "") -> None:
+        """A trial's last word, once: it reached the last rung, was dropped, or failed without a ``score``."""
+        study = self._studies[family.name]
+        trial = self.trials(family)[number]
+        if trial.state.is_finished():
+            return
+        if reason:
+            self._storage.set_trial_user_attr(self._id(family, number), REASON, reason)
+        state = TrialState.FAIL if score is None else TrialState.COMPLETE if is_whole else TrialState.PRUNED
+        study.tell(number, score if is_whole else None, state=state)
+
+    def _id(self, family: Family, number: int) -> int:
+        study = self._storage.get_study_id_from_name(family.name)
+        return self._storage.get_trial_id_from_study_id_trial_number(study, number)
+
+    def pictures(self, family: Family) -> Mapping[str, Callable[[], Any]]:
+        """Optuna's pictures by name: axes to be drawn on."""
+        from optuna.importance import PedAnovaImportanceEvaluator
+        from optuna.visualization.matplotlib import plot_optimization_history, plot_param_importances
+
+        study = self._studies[family.name]
+        return {
+            "history": lambda: plot_optimization_history(study),
+            "importance": lambda: plot_param_importances(study, evaluator=PedAnovaImportanceEvaluator()),
+        }
+
+
+def reason(trial: FrozenTrial) -> str:
+    """Why it failed; empty where it did not, or nobody said."""
+    return str(trial.user_attrs.get(REASON, ""))
+
+
+def has_failed(trial: FrozenTrial) -> bool:
+    """Does nobody try it again?"""
+    return bool(trial.state == TrialState.FAIL)
+
+
+def draw(picture: Callable[[], Any], path: Path) -> bool:
+    """Draws one of Optuna's pictures; False where there is too little to draw."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    with suppress(ValueError, RuntimeError, ZeroDivisionError):
+        axes = picture()
+        axes.figure.savefig(path, dpi=120, bbox_inches="tight")
+        plt.close(axes.figure)
+        return True
+    return False
+
+
+def _distribution(values: Range) -> Any:
+    if values.choices:
+        return CategoricalDistribution(values.choices)
+    if values.is_whole:
+        return IntDistribution(int(values.low), int(values.high), log=values.log)
+    return FloatDistribution(values.low, values.high, log=values.log)

@@ -1,0 +1,182 @@
+"""A search that is killed, or that several processes work on, ends as one that ran through. Its runs train nothing."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from genraven.errors import InputError
+from genraven.run_folder import RunFiles
+from launch.cli import main
+from launch.jobs.tune.search import Search, read_search
+
+pytest.importorskip("optuna", reason="the extra tune is not installed")
+
+from launch.jobs.tune import worker
+from launch.jobs.tune.result import write_result
+from launch.jobs.tune.storage import Memory
+from launch.jobs.tune.worker import Worker
+
+SEARCH = """
+budget: {trials: 6, at_once: 3, rungs: 2, puzzles: 160}
+families:
+  autoregressive:
+    base: -c model/gpt2_tiny.yaml
+    ranges:
+      model.lr: {low: 1.0e-4, high: 1.0e-2, log: true}
+      model.head: [joint, separate]
+  diffusion:
+    ranges:
+      model.lr: {low: 1.0e-4, high: 1.0e-2, log: true}
+"""
+
+
+class Resolver:
+    """Takes options as they are."""
+
+    def resolve(self, arguments: list[str]) -> dict[str, Any]:
+        options = dict(word.removeprefix("--").split("=") for word in arguments if word.startswith("--"))
+        if options.get("model.head") == "separate" and float(options["model.lr"]) > 5e-3:
+            raise InputError("expected a smaller rate")
+        model = {name.removeprefix("model."): value for name, value in options.items() if name.startswith("model.")}
+        return {"model": model, "data": {"global_batch_size": 8}, "trainer": {}}
+
+
+def train(folder: Path) -> None:
+    """What a run leaves: a curve up to where it stops."""
+    config = yaml.safe_load(RunFiles(folder).job.config.read_text())
+    trainer = config["trainer"]
+    stops = [one["init_args"]["step"] for one in trainer.get("callbacks", [])]
+    end = min([*stops, trainer["max_steps"]])
+    rate = float(config["model"]["lr"])
+    at = range(trainer["val_check_interval"], end + 1, trainer["val_check_interval"])
+    rows = [f"{step},{1 - abs(rate - 2e-3) * 50 + step / 1e4}\n" for step in at]
+    RunFiles(folder).curve.write_text("step,val/completion\n" + "".join(rows))
+    state = "finished" if end == trainer["max_steps"] else "stopped"
+    RunFiles(folder).summary.write_text(json.dumps({"state": state, "step": end, "max_steps": trainer["max_steps"]}))
+
+
+@pytest.fixture
+def search(tmp_path: Path) -> Search:
+    path = tmp_path / "search.yaml"
+    path.write_text(SEARCH)
+    return read_search(path)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "freeze_code", lambda folder: None)
+    monkeypatch.setattr(worker, "POLL_S", 0.0)
+    _trains(monkeypatch, train)
+
+
+def _trains(monkeypatch: pytest.MonkeyPatch, each: Callable[[Path], None]) -> None:
+    monkeypatch.setattr(worker, "run_queue", lambda folders, code, num: [each(folder) for folder in folders])
+
+
+def begin(search: Search, out: Path, num: int = 1) -> Worker:
+    return Worker(search, out, Memory(out, search), Resolver(), num)
+
+
+def outcome(search: Search, out: Path) -> dict[str, Any]:
+    memory = Memory(out, search)
+    return {
+        family.name: [(t.number, t.state.name, t.params, t.intermediate_values) for t in memory.trials(family)]
+        for family in search.families
+    }
+
+
+@pytest.fixture
+def whole(search: Search, tmp_path: Path) -> Mapping[str, Any]:
+    begin(search, tmp_path / "whole").work()
+    return outcome(search, tmp_path / "whole")
+
+
+def test_all_trials_end(whole: Mapping[str, Any]) -> None:
+    for trials in whole.values():
+        assert len(trials) == 6
+        assert {state for _, state, _, _ in trials} <= {"COMPLETE", "PRUNED", "FAIL"}
+    assert [state for _, state, _, _ in whole["diffusion"]].count("COMPLETE") == 2
+
+
+def test_killed_five_times_it_ends_the_same(
+    whole: Mapping[str, Any], search: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = 5
+
+    def killed(folder: Path) -> None:
+        nonlocal left
+        if left and len(list((tmp_path / "killed").glob("*/curve.csv"))) >= 2 * (5 - left):
+            left -= 1
+            raise KeyboardInterrupt
+        train(folder)
+
+    _trains(monkeypatch, killed)
+    for _ in range(6):
+        try:
+            begin(search, tmp_path / "killed").work()
+        except KeyboardInterrupt:
+            continue
+    assert left == 0
+    assert outcome(search, tmp_path / "killed") == whole
+
+
+def test_several_processes_find_the_same(whole: Mapping[str, Any], search: Search, tmp_path: Path) -> None:
+    out = tmp_path / "shared"
+    workers = [begin(search, out, num) for num in (1, 2)]
+    for turn in range(100):
+        one = workers[turn % 2]
+        waiting, _ = one.look()
+        if not waiting:
+            break
+        for family, stage in waiting[-one.num_at_once :]:  # another order than alone
+            train(one._prepare(family, stage))
+    assert outcome(search, out) == whole
+
+
+def test_the_result(search: Search, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    one = begin(search, out, 2)
+    one.work()
+    said = write_result(one)
+    best = yaml.safe_load((out / "best-diffusion.yaml").read_text())
+    assert best["tuned"] == {"trials": 6, "puzzles": 2 * (3 * 80 + 80)}
+    assert abs(float(best["model"]["lr"]) - 2e-3) < 2e-3
+    table = (out / "tuning.md").read_text().splitlines()
+    assert len([line for line in table if line.startswith(("| autoregressive", "| diffusion"))]) == 12
+    assert (out / "diffusion-history.png").stat().st_size > 1000
+    assert any("640 puzzles seen in all" in line for line in said)
+
+
+def test_a_family_without_a_trial_that_ends(search: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(folder: Path) -> None:
+        RunFiles(folder).summary.write_text(json.dumps({"state": "failed", "reason": "the loss is not finite"}))
+
+    _trains(monkeypatch, lambda folder: fails(folder) if folder.name.startswith("diffusion") else train(folder))
+    one = begin(search, tmp_path / "out")
+    one.work()
+    with pytest.raises(InputError, match="expected a trial of diffusion .* got none of 6 .failed: the loss is not fin"):
+        write_result(one)
+
+
+def test_the_memory_of_another_search(search: Search, tmp_path: Path) -> None:
+    Memory(tmp_path / "out", search)
+    path = tmp_path / "other.yaml"
+    path.write_text(SEARCH.replace("1.0e-2", "1.0e-1"))
+    with pytest.raises(InputError, match="got one of other ranges or another budget: choose another --out"):
+        Memory(tmp_path / "out", read_search(path))
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "torn" / "optuna.journal").write_text("[1]\n")
+    with pytest.raises(InputError, match="expected the journal of a search"):
+        Memory(tmp_path / "torn", search)
+
+
+def test_without_optuna(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    path = tmp_path / "search.yaml"
+    path.write_text(SEARCH)
+    assert main(["tune", str(path)]) == 2
+    assert "expected Optuna, which searches, got a Python without it" in capsys.readouterr().err
