@@ -18,6 +18,7 @@ from genraven.errors import InputError
 from genraven.methods.draws import at_least_float32, uniform_draws
 from genraven.methods.method import (
     Draw,
+    Likelihood,
     LogProbability,
     Method,
     Sampling,
@@ -86,7 +87,7 @@ class MaskedDiffusion(Method):
 
     family = "diffusion"
     settings = MaskedSampling
-    likelihood = ("bound", 8)
+    likelihood: Likelihood = ("bound", 8)
     confidences = ("agreement", "strongest", "log_probability", "stability")
 
     def __init__(

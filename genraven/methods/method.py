@@ -127,6 +127,8 @@ class Method(ABC):
     pools: ClassVar[tuple[Pool, ...]] = ("mean",)
     """How hidden states of all positions become one vector that means something."""
 
+    training_passes: float = 1.0
+    """Passes of a whole puzzle, there and back, that a training step takes the work of; 1 is what a network reads."""
     reads_numbers: bool = False
     """Does it compute with the numbers of a puzzle themselves, so that those out of their ranges mean something?"""
 

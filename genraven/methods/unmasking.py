@@ -63,6 +63,7 @@ def write_masked(
     *,
     generator: torch.Generator | None = None,
     step: Callable[..., None] | None = None,
+    on_device: Tensor | None = None,
 ) -> Tensor:
     """(B, L) states with all masked cells written.
 
@@ -77,9 +78,10 @@ def write_masked(
         writing: number of steps, order, temperature.
         generator: of all draws.
         step: ``write_some`` compiled whole; None takes it as it is.
+        on_device: ``masked`` where the states are; None copies it.
     """
     device, most = states.device, int(masked.cpu().sum(1).max())
-    open_cells = masked.to(device)
+    open_cells = masked.to(device) if on_device is None else on_device
     cells = Cells(states.masked_fill(open_cells, 0), open_cells.clone(), open_cells)
     if step is not None:
         stay(*cells)

@@ -79,18 +79,22 @@ class Encoder(MaskedCellNetwork):
         self, cells: Tensor, masked: Tensor, labels: Tensor | None = None, places: Tensor | None = None
     ) -> Tensor:
         """(B, P, V) logits of the states of cells, as ``MaskedCellNetwork`` says."""
-        known = embed_cells(self.embeddings, cells.masked_fill(masked.unsqueeze(-1), 0), self.embedding, self.symbols)
-        row, panel, cell = self.positions
-        where = (row[:, None, None] + panel[:, None] + cell).flatten(0, 2)
-        x = torch.where(masked.unsqueeze(-1), self.masked, known) + where
-        if labels is None:
-            labels = cells.new_full((len(cells),), self.num_labels)
-        x = dropout(x + self.label(labels).unsqueeze(1), self.dropout, self.training)
+        x = dropout(self.embedded(cells, masked, labels), self.dropout, self.training)
         *before, last = self.blocks
         for block in before:
             x = block(x)
         x = last(x, places=places) if places is not None else last(x)  # its other outputs would be read by nobody
         return self.head(self.norm(x))
+
+    def embedded(self, cells: Tensor, masked: Tensor, labels: Tensor | None, first: int = 0) -> Tensor:
+        """(B, L, D) of the cells from place ``first`` on."""
+        known = embed_cells(self.embeddings, cells.masked_fill(masked.unsqueeze(-1), 0), self.embedding, self.symbols)
+        row, panel, cell = self.positions
+        where = (row[:, None, None] + panel[:, None] + cell).flatten(0, 2)[first : first + cells.shape[1]]
+        x = torch.where(masked.unsqueeze(-1), self.masked, known) + where
+        if labels is None:
+            labels = cells.new_full((len(cells),), self.num_labels)
+        return x + self.label(labels).unsqueeze(1)
 
 
 class BidirectionalTransformer(Encoder):

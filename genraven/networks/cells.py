@@ -179,6 +179,51 @@ class MaskedCellNetwork(nn.Module, ABC):
         """
 
 
+class BlockNetwork(MaskedCellNetwork):
+    """A network of masked cells that can also read a puzzle in blocks of as many cells, one after the other.
+
+    The masked cells of a block are then told from the others of it and from the whole blocks before it, of which
+    nothing is masked: what block diffusion asks of a network. As a network of masked cells it reads one block of all.
+    """
+
+    @abstractmethod
+    def all_blocks(
+        self,
+        cells: Tensor,
+        masked: Tensor,
+        labels: Tensor | None = None,
+        *,
+        block_size: int,
+        unknown: Tensor | None = None,
+    ) -> Tensor:
+        """(B, L, V) logits of the cells of all blocks at once, what training asks for.
+
+        Args:
+            cells: (B, L, A) int64 symbols of whole puzzles.
+            masked: (B, L) bool, what a block does not read of itself. Later blocks read it.
+            labels: (B,) int64 or None.
+            block_size: cells of a block, which divide L.
+            unknown: (B, L) bool, cells that no block reads; None for none.
+        """
+
+    @abstractmethod
+    def new_cache(self, batch_size: int) -> Any:
+        """An empty cache of whole blocks, for ``batch_size`` puzzles."""
+
+    @abstractmethod
+    def next_block(
+        self, cells: Tensor, masked: Tensor, labels: Tensor | None, places: Tensor | None, cache: Any
+    ) -> Tensor:
+        """(B, P, V) logits of the block (B, n, A) that follows those in the cache, which stays as it is.
+
+        ``masked`` (B, n) and ``places`` (B, P) are of its cells, as ``MaskedCellNetwork`` says.
+        """
+
+    @abstractmethod
+    def keep(self, cells: Tensor, labels: Tensor | None, cache: Any, *, block_size: int) -> None:
+        """Reads whole blocks (B, m, A) that follow those in the cache, and adds them to it."""
+
+
 @runtime_checkable
 class LearnsMaskedCells(Protocol):
     """A network of masked cells with a training loss of its own."""

@@ -104,9 +104,17 @@ class Block(nn.Module):
         self.mlp_out = nn.Linear(4 * width, width)
 
     def forward(
-        self, x: Tensor, cache: KeyValueCache | None = None, layer: int = 0, places: Tensor | None = None
+        self,
+        x: Tensor,
+        cache: KeyValueCache | None = None,
+        layer: int = 0,
+        places: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
-        """(B, L, D) from (B, L, D), or (B, P, D) of the positions ``places`` (B, P) alone, which read all."""
+        """(B, L, D) from (B, L, D), or (B, P, D) of the positions ``places`` (B, P) alone.
+
+        They read all that they may: ``mask`` (L or P, positions known) says what, where causality does not.
+        """
         h = self.norm1(x)
         if places is None:
             q, k, v = self._by_heads(self.qkv(h))
@@ -119,11 +127,12 @@ class Block(nn.Module):
             k, v = cache.extend(layer, k, v)
         dropped = self.dropout if self.training else 0.0
         read, known = q.shape[2], k.shape[2]
-        mask = cache.mask(read, known) if cache is not None else None
-        if mask is None:
-            attended = attend(q, k, v, causal=self.causal and 1 < read == known, dropout=dropped)
+        of_cache = cache.mask(read, known) if cache is not None and self.causal else None
+        if of_cache is None:
+            causal = self.causal and mask is None and 1 < read == known
+            attended = attend(q, k, v, causal=causal, mask=mask, dropout=dropped)
         else:
-            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropped)
+            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=of_cache, dropout_p=dropped)
         x = x + dropout(self.attention_out(attended.transpose(1, 2).flatten(2)), dropped)
         hidden = F.gelu(self.mlp_in(self.norm2(x)), approximate="tanh")
         return x + dropout(self.mlp_out(hidden), dropped)

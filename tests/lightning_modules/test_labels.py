@@ -14,6 +14,7 @@ from datamodules.batches import Batch
 from genraven.errors import InputError
 from genraven.methods.any_order import AnyOrder
 from genraven.methods.autoregressive import Autoregressive, AutoregressiveSampling
+from genraven.methods.block import BlockDiffusion
 from genraven.methods.gaussian import GaussianDiffusion, GaussianSampling
 from genraven.methods.gaussian.ddpm import Ddpm
 from genraven.methods.gaussian.flow import Flow
@@ -21,6 +22,7 @@ from genraven.methods.masked import MaskedDiffusion
 from genraven.metrics.scores import Scores
 from genraven.networks.any_order import AnyOrderTransformer
 from genraven.networks.bidirectional import BidirectionalTransformer
+from genraven.networks.block import BlockTransformer
 from genraven.networks.dit import DiT
 from genraven.networks.transformer import Transformer
 from genraven.puzzles.generate import generate
@@ -45,6 +47,7 @@ MODELS: dict[str, Callable[[], PuzzleModule]] = {
     "gpt2": cells,
     "particles": lambda: cells(num_particles=2),
     "any order": lambda: AutoregressiveModule(AnyOrderTransformer(**SIZE, head="joint"), AnyOrder()),
+    "blocks": lambda: DiffusionModule(BlockTransformer(**SIZE), BlockDiffusion()),
     "mdm": lambda: DiffusionModule(BidirectionalTransformer(**SIZE), MaskedDiffusion()),
     "sit": lambda: fields(Flow()),
     "guidance": lambda: fields(Flow(), completion="guidance"),

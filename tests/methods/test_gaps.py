@@ -12,6 +12,7 @@ from datamodules.batches import Batch
 from genraven.errors import InputError
 from genraven.methods.any_order import AnyOrder
 from genraven.methods.autoregressive import Autoregressive
+from genraven.methods.block import BlockDiffusion
 from genraven.methods.gaussian import GaussianDiffusion
 from genraven.methods.gaussian.ddpm import Ddpm
 from genraven.methods.gaussian.edm import Edm
@@ -22,6 +23,7 @@ from genraven.methods.masked import MaskedDiffusion
 from genraven.methods.method import Method
 from genraven.networks.any_order import AnyOrderTransformer
 from genraven.networks.bidirectional import BidirectionalTransformer
+from genraven.networks.block import BlockTransformer
 from genraven.networks.cells import Embedding, Head
 from genraven.networks.dit import DiT
 from genraven.networks.mamba import Mamba
@@ -111,6 +113,12 @@ MODELS: dict[str, Callable[[], PuzzleModule]] = {
     **{name: lambda make=make: make(reads_unknown=True) for name, make in READING.items()},  # type: ignore[misc]
     "any order": lambda: any_order(0.0, 0.0),
     "any order within parts": lambda: any_order(0.5, 1.0),
+    **{
+        f"blocks of {size}": lambda size=size, share=share: DiffusionModule(  # type: ignore[misc]
+            BlockTransformer(width=24, depth=2, num_heads=2), BlockDiffusion(size, share)
+        )
+        for size, share in ((1, 0.0), (9, 0.5))
+    },
     "mdm": lambda: masked(0.0),
     "mdm within parts": lambda: masked(1.0),
     "relational masked": lambda: DiffusionModule(RelationalMasked(**RELATIONAL), MaskedDiffusion(0.5)),

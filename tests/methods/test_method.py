@@ -14,6 +14,7 @@ from genraven.errors import InputError
 from genraven.flops import count_flops
 from genraven.methods.any_order import AnyOrder
 from genraven.methods.autoregressive import Autoregressive, AutoregressiveSampling
+from genraven.methods.block import BlockDiffusion, BlockSampling
 from genraven.methods.gaussian import GaussianDiffusion, GaussianSampling
 from genraven.methods.gaussian.ddpm import Ddpm
 from genraven.methods.gaussian.edm import Edm
@@ -25,6 +26,7 @@ from genraven.methods.masked import MaskedDiffusion, MaskedSampling
 from genraven.methods.method import Method, all_methods
 from genraven.networks.any_order import AnyOrderTransformer
 from genraven.networks.axial import AxialMasked, AxialTransformer
+from genraven.networks.block import BlockTransformer
 from genraven.networks.dit import DiT
 from genraven.networks.mamba import Mamba
 from genraven.networks.relational_ar import RelationalAR
@@ -55,6 +57,11 @@ def cells(**sampling: Any) -> PuzzleModule:
     return AutoregressiveModule(network, Autoregressive(sampling=AutoregressiveSampling(**sampling)))
 
 
+def steps(block_size: int) -> int | None:
+    """Evaluations of a block."""
+    return 4 if block_size == 9 else None
+
+
 AXIAL: dict[str, Any] = {"width": 36, "depth": 2, "num_heads": 3, "num_labels": NUM_RULES}
 RELATIONAL = {"num_labels": NUM_RULES}
 MODELS: dict[str, Callable[[], PuzzleModule]] = {
@@ -62,6 +69,13 @@ MODELS: dict[str, Callable[[], PuzzleModule]] = {
     "any order": lambda: AutoregressiveModule(
         AnyOrderTransformer(width=24, depth=1, num_heads=2, num_labels=NUM_RULES), AnyOrder()
     ),
+    **{
+        f"blocks of {size}": lambda size=size: DiffusionModule(  # type: ignore[misc]
+            BlockTransformer(width=24, depth=1, num_heads=2, num_labels=NUM_RULES),
+            BlockDiffusion(size, sampling=BlockSampling(num_steps=steps(size), guidance_scale=2.0)),
+        )
+        for size in (1, 9, 81)
+    },
     "axial": lambda: AutoregressiveModule(AxialTransformer(**AXIAL), Autoregressive()),
     "axial masked": lambda: DiffusionModule(
         AxialMasked(**AXIAL), MaskedDiffusion(sampling=MaskedSampling(num_steps=7, guidance_scale=2.0))
@@ -101,13 +115,13 @@ def seen_by(module: PuzzleModule, work: Callable[[], object]) -> float:
         with FlopCounterMode(display=False) as count:
             work()
         return count.get_total_flops() / whole.forward
-    if isinstance(network, Decoder | Mamba):
-        name = "read" if isinstance(network, Decoder) else "trunk"
+    if isinstance(network, Decoder | Mamba | BlockTransformer):
+        name = "trunk" if isinstance(network, Mamba) else "read"
         read = getattr(network, name)
 
-        def positions(x: torch.Tensor, cache: Any) -> torch.Tensor:
+        def positions(x: torch.Tensor, *rest: Any, **settings: Any) -> torch.Tensor:
             seen.append(len(x) * x.shape[1] / TOKENS_PER_PUZZLE)
-            return read(x, cache)
+            return read(x, *rest, **settings)
 
         setattr(network, name, positions)
         work()
@@ -155,15 +169,21 @@ def test_the_effort_of_completion_is_what_the_flop_counter_finds(name: str) -> N
     assert spent.flops == pytest.approx(said, rel=0.12)
 
 
-@pytest.mark.parametrize("name", ["gpt2", "any order", "flow euler", "ddpm", "edm", "relational soft"])
-def test_a_training_step_is_one_pass_through_the_network(name: str) -> None:
+@pytest.mark.parametrize("name", ["gpt2", "any order", "blocks of 9", "flow euler", "ddpm", "edm", "relational soft"])
+def test_a_training_step_is_as_many_passes_as_its_method_says(name: str) -> None:
     module = MODELS[name]()
     generator = torch.Generator().manual_seed(0)
 
-    def draw(distribution: Callable[..., torch.Tensor], *shape: int) -> torch.Tensor:
-        return distribution((5, *shape), generator=generator)
+    class Drawn:
+        def __call__(self, distribution: Callable[..., torch.Tensor], *shape: int) -> torch.Tensor:
+            return distribution((5, *shape), generator=generator)
 
-    assert seen_by(module, lambda: module.losses(generate(0, 0, 5), None, draw)) == 5.0
+        def spread(self) -> torch.Tensor:
+            return self(torch.rand)
+
+    made = seen_by(module, lambda: module.losses(generate(0, 0, 5), None, Drawn()))
+    assert made == pytest.approx(5 * module.method.training_passes)
+    assert module.method.training_passes == (2 if name == "blocks of 9" else 1)
 
 
 @pytest.mark.parametrize("switches", [{}, {"carrier": False}, {"shared_attributes": False}, {"rows_summed": False}])

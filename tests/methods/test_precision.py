@@ -17,6 +17,7 @@ import genraven
 from datamodules.batches import Batch
 from genraven.methods.any_order import AnyOrder
 from genraven.methods.autoregressive import Autoregressive, AutoregressiveSampling
+from genraven.methods.block import BlockDiffusion, BlockSampling
 from genraven.methods.draws import uniform_draws
 from genraven.methods.gaussian import GaussianDiffusion, GaussianSampling
 from genraven.methods.gaussian.ddpm import Ddpm
@@ -26,6 +27,7 @@ from genraven.methods.masked import MaskedDiffusion, MaskedSampling
 from genraven.metrics.scores import Scores
 from genraven.networks.any_order import AnyOrderTransformer
 from genraven.networks.bidirectional import BidirectionalTransformer
+from genraven.networks.block import BlockTransformer
 from genraven.networks.dit import DiT
 from genraven.networks.mamba import Mamba
 from genraven.networks.relational_ar import RelationalAR
@@ -75,6 +77,9 @@ MODELS: dict[str, Callable[[], PuzzleModule]] = {
     "mamba": lambda: cells(Mamba(width=24, depth=1, state_size=4)),
     "relational": lambda: cells(RelationalAR(**RELATIONAL)),
     "any order": lambda: AutoregressiveModule(AnyOrderTransformer(**SIZE, head="joint"), AnyOrder(0.5, 0.5)),
+    "blocks": lambda: DiffusionModule(
+        BlockTransformer(**SIZE), BlockDiffusion(9, 0.5, BlockSampling(num_steps=3, completion_steps=3))
+    ),
     "mdm": lambda: masked(0.5),
     "mdm relational": lambda: masked(0.5, RelationalMasked(**RELATIONAL)),
     "mdm margin": lambda: masked(order="margin"),

@@ -8,6 +8,7 @@ import torch
 
 from genraven.methods.any_order import AnyOrder
 from genraven.methods.autoregressive import Autoregressive, AutoregressiveSampling
+from genraven.methods.block import BlockDiffusion
 from genraven.methods.gaussian import GaussianDiffusion, GaussianSampling
 from genraven.methods.gaussian.edm import Edm
 from genraven.methods.gaussian.flow import Flow
@@ -15,6 +16,7 @@ from genraven.methods.gaussian.process import Process
 from genraven.methods.masked import MaskedDiffusion, MaskedSampling
 from genraven.networks.any_order import AnyOrderTransformer
 from genraven.networks.bidirectional import BidirectionalTransformer
+from genraven.networks.block import BlockTransformer
 from genraven.networks.cells import NextCellNetwork
 from genraven.networks.dit import DiT
 from genraven.networks.mamba import Mamba
@@ -57,6 +59,7 @@ MODELS: dict[str, Callable[[], PuzzleModule]] = {
     "mamba particles": lambda: cells(Mamba(width=24, depth=1, state_size=4), num_particles=2),
     "relational particles": lambda: cells(RelationalAR(**RELATIONAL), num_particles=2),
     "any order": lambda: AutoregressiveModule(AnyOrderTransformer(width=24, depth=1, num_heads=2), AnyOrder()),
+    "blocks": lambda: DiffusionModule(BlockTransformer(width=24, depth=1, num_heads=2), BlockDiffusion(27)),
     "mdm": lambda: masked(),
     "mdm relational": lambda: masked(RelationalMasked(**RELATIONAL)),
     "mdm margin": lambda: masked(order="margin"),
