@@ -119,6 +119,7 @@ def _add_cluster_commands(command: AddCommand) -> None:
     sub = command("sweep", "jobs.sweep:sweep", "train a grid of runs that are missing or failed: as one job array on "
                   "a cluster, or here")  # fmt: skip
     sub.add_argument("grid", help="YAML file of axes, or the name of a shipped one: sweep/study.yaml")
+    sub.add_argument("--tier", help="of a grid that has tiers, this one alone")
     sub.add_argument("--local", type=int, metavar="N", help="train on this machine, N runs at a time")
     sub.add_argument("--max-parallel", type=int, metavar="N", help="runs of the array at the same time")
     sub.add_argument("--out", type=path, help="folder of the runs; default runs/<name of the grid>")

@@ -56,34 +56,28 @@ class Planned:
     config: dict[str, Any]
 
 
-def read_grid(path: Path) -> list[Point]:
+def read_grid(path: Path, tier: str | None = None) -> list[Point]:
     """All points of a grid file, in the order of its axes, the last one fastest.
 
     ``base`` is a command line of ``fit`` without that word. Each of ``axes`` has a list of values and is a kind of
     config (model, data, trainer: names), ``seed`` (of weights, noise and dropout), ``repeat`` (of these and of the
     training puzzles, while the evaluation puzzles stay), or any option of ``fit``. An axis that is no list but names
     with options of ``fit`` each, configs among them, is of variants; what it is called is for the reader alone.
+    Instead of axes a grid may have ``tiers``, by name, each with axes and perhaps a base that follows the grid's own:
+    what is trained first comes first.
+
+    Args:
+        path: of the file.
+        tier: that alone; None takes all.
 
     Raises:
-        InputError: no such file, or something else in it.
+        InputError: no such file, no such tier, or something else in it.
     """
     try:
         grid = read_yaml(path)
     except (OSError, ValueError) as error:
         raise InputError(f"expected a YAML file of a grid, got {path}: {' '.join(str(error).split())}") from None
-    if not isinstance(grid, dict) or not grid.keys() <= {"base", "axes"} or not isinstance(grid.get("axes"), dict):
-        found = ", ".join(map(str, grid)) if isinstance(grid, dict) else type(grid).__name__
-        raise InputError(f"expected `axes`, and `base` if you like, in {path}, got {found}: see sweep/study.yaml.")
-    base, axes = grid.get("base") or "", grid["axes"]
-    if not isinstance(base, str):
-        raise InputError(f"expected base in {path} to be options of fit in one text, got {base!r}: write it so.")
-    for axis, values in axes.items():
-        if isinstance(values, dict) and not all(isinstance(options, str) and options for options in values.values()):
-            raise InputError(f"expected options of fit in one text for each name of {axis} in {path}, got {values!r}: "
-                             "write name: --option value.")  # fmt: skip
-        if not isinstance(values, list | dict) or not values:
-            raise InputError(f"expected a list of values for {axis} in {path}, got {values!r}: write [{values}].")
-    points = [_point(base, axes, chosen) for chosen in itertools.product(*axes.values())]
+    points = [point for base, axes in _tiers(grid, path, tier) for point in _points(base, axes, path)]
     names = [point.name for point in points]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise InputError(f"expected runs with different names in {path}, got two of {twice}: is a value there twice?")
@@ -92,7 +86,48 @@ def read_grid(path: Path) -> list[Point]:
     return points
 
 
-def _point(base: str, axes: dict[str, list[Any] | dict[str, str]], chosen: tuple[Any, ...]) -> Point:
+Axes = dict[str, list[Any] | dict[str, str]]
+
+
+def _tiers(grid: Any, path: Path, tier: str | None) -> list[tuple[str, Axes]]:
+    """The base and the axes of each part of a grid."""
+    if isinstance(grid, dict) and grid.keys() <= {"base", "tiers"} and isinstance(grid.get("tiers"), dict):
+        tiers = grid["tiers"]
+        if tier is not None and tier not in tiers:
+            raise InputError(f"expected a tier of {path}, {', '.join(map(str, tiers))}, got {tier}.")
+        parts = [_part(tiers[name], path) for name in tiers if tier in (None, name)]
+        own = _base(grid, path)
+        return [(f"{own} {base}", axes) for base, axes in parts]
+    if tier is not None:
+        raise InputError(f"expected a grid with tiers for --tier {tier}, got {path} without: leave that out.")
+    return [_part(grid, path)]
+
+
+def _part(grid: Any, path: Path) -> tuple[str, Axes]:
+    if not isinstance(grid, dict) or not grid.keys() <= {"base", "axes"} or not isinstance(grid.get("axes"), dict):
+        found = ", ".join(map(str, grid)) if isinstance(grid, dict) else type(grid).__name__
+        raise InputError(f"expected `axes`, and `base` if you like, in {path}, got {found}: see sweep/study.yaml.")
+    return _base(grid, path), grid["axes"]
+
+
+def _base(grid: dict[str, Any], path: Path) -> str:
+    base = grid.get("base") or ""
+    if not isinstance(base, str):
+        raise InputError(f"expected base in {path} to be options of fit in one text, got {base!r}: write it so.")
+    return base
+
+
+def _points(base: str, axes: Axes, path: Path) -> list[Point]:
+    for axis, values in axes.items():
+        if isinstance(values, dict) and not all(isinstance(options, str) and options for options in values.values()):
+            raise InputError(f"expected options of fit in one text for each name of {axis} in {path}, got {values!r}: "
+                             "write name: --option value.")  # fmt: skip
+        if not isinstance(values, list | dict) or not values:
+            raise InputError(f"expected a list of values for {axis} in {path}, got {values!r}: write [{values}].")
+    return [_point(base, axes, chosen) for chosen in itertools.product(*axes.values())]
+
+
+def _point(base: str, axes: Axes, chosen: tuple[Any, ...]) -> Point:
     """The run with one value, or one name, of each axis."""
     configs, options, name = [], [], []
     for (axis, values), value in zip(axes.items(), chosen, strict=True):
@@ -180,7 +215,7 @@ def _tell_others(others: dict[str, dict[str, list[Any]]]) -> None:
 def sweep(options: argparse.Namespace) -> int:
     """Starts what is missing of a grid: as a job array, or with --local here; 1 when a local run did not finish."""
     grid = Path(find_config(options.grid))
-    points, cluster = read_grid(grid), None if options.local else read_cluster(options)
+    points, cluster = read_grid(grid, options.tier), None if options.local else read_cluster(options)
     for name in ("local", "max_parallel"):
         if (value := getattr(options, name)) is not None and value < 1:
             raise InputError(f"expected --{name.replace('_', '-')} to be 1 or more, got {value}.")

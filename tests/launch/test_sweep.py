@@ -19,6 +19,7 @@ from launch.cli import main
 from launch.configs.shipped import CONFIGS
 from launch.jobs.local_queue import surroundings, visible_gpus
 from launch.jobs.sweep import plan, read_grid
+from launch.training.resolve import Resolver
 
 ROOT = Path(__file__).parents[2]
 Fake = Callable[..., Path]
@@ -278,3 +279,31 @@ def wait_for(condition: Callable[[], bool], timeout_s: float = 120) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+def test_tiers_come_in_their_order(grid: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    grid.write_text("base: --trainer.max_steps 4\ntiers:\n  first: {axes: {model: [gpt2_tiny], seed: [0, 1]}}\n"
+                    "  more: {base: --trainer.max_steps 8, axes: {model: [mdm_tiny]}}\n")  # fmt: skip
+    points = read_grid(grid)
+    assert [point.name for point in points] == ["gpt2_tiny-s0", "gpt2_tiny-s1", "mdm_tiny"]
+    assert points[2].arguments[-4:] == ("--trainer.max_steps", "4", "--trainer.max_steps", "8")
+    assert [point.name for point in read_grid(grid, "more")] == ["mdm_tiny"]
+    assert main(["sweep", str(grid), "--local", "1", "--tier", "last"]) == 2
+    grid.write_text("axes: {model: [gpt2_tiny]}")
+    assert main(["sweep", str(grid), "--local", "1", "--tier", "more"]) == 2
+    refused = capsys.readouterr().err
+    assert "first, more, got last" in refused
+    assert "expected a grid with tiers for --tier more" in refused
+
+
+def test_the_whole_study_gives_both_families_as_many_puzzles() -> None:
+    points = read_grid(CONFIGS / "sweep" / "whole.yaml")
+    assert len(points) == 18 + 6 + 18 + 9 + 6 + 18
+    resolver = Resolver(list(points[0].arguments))
+    last = {point.name.split("-")[-1]: point for point in points}  # one of each recipe
+    seen = {}
+    for name, point in last.items():
+        config = resolver.resolve([*point.arguments, "--run_dir", "x"])
+        seen[name] = config["trainer"]["max_steps"] * config["data"]["global_batch_size"]
+    assert seen.pop("ar_double") == seen.pop("mdm_double") == 1_600_000
+    assert set(seen.values()) == {800_000}
