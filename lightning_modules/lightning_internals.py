@@ -10,8 +10,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import jsonargparse._typehints
 import lightning as L
 from jsonargparse._common import parsing_settings
+from jsonargparse._util import NestedArg
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.strategies import (
@@ -152,6 +154,25 @@ class ExchangedWeights(WeightAveraging):
 
 
 # Command line ----------------------------------------------------------------------------------------------------
+
+
+def _keep_nested_nulls() -> None:
+    """A null for an option within a class within a class stays one: ``--model.method.process.last_time null``.
+
+    The parser reads each value before it hands it on to the parser of the inner class, as text, where null has become
+    ``None``, the word.
+    """
+    read: Callable[..., tuple[Any, Any]] = jsonargparse._typehints.parse_value_or_config
+
+    def read_but_nested_nulls(value: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        found, path = read(value, *args, **kwargs)
+        is_null = isinstance(found, NestedArg) and found.val is None and isinstance(value.val, str)
+        return (value if is_null else found), path
+
+    _replace(jsonargparse._typehints, "parse_value_or_config", read_but_nested_nulls)
+
+
+_keep_nested_nulls()
 
 
 class CommandLine(LightningCLI):

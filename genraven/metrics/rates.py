@@ -35,8 +35,8 @@ class Rate(NamedTuple):
 
         It is total / (each * r) with r the variance of puzzles' shares as a part of its largest, p (1 - p): 1 where all
         of a puzzle are alike, 1 / each where they are independent (the design effect of clusters, Kish 1965). Few hits
-        tell little of r: one puzzle's worth of r = 1 is added to what was seen. docs/lab/trust.md has how often intervals
-        then hold the truth.
+        tell little of r: one puzzle's worth of r = 1 is added to what was seen. How often intervals then hold the truth
+        is in docs/lab/trust.md.
         """
         puzzles, p = self.total.cpu().double() / self.each, self.value
         if self.each == 1 or self.squares is None:

@@ -21,6 +21,7 @@ CALLABLE = r"Type typing\.Callable\[.*\] expects a function or a callable class:
 CLASS_AS_CALLABLE = re.compile(
     rf"^([ -]*){CALLABLE}(.+)\. Got value: (?:Namespace\(class_path=')?([\w.]+).*$", re.MULTILINE
 )
+OPTION_OF_NOTHING = re.compile(r"NestedArg\(key='([^']+)'")
 CLASS_PATH = "dot import path"
 CONFIGS_HINT = "`genraven configs` lists configs to take or copy."
 NOTHING = ("None", "none", "NULL", "nil")  # as other languages write null
@@ -54,6 +55,10 @@ def one_line(complaint: str, command: str, options: Iterable[str]) -> str:
         example = "give a config, such as -c model/sit_tiny.yaml"
         return f"expected {' and '.join(missing)}, got none: {example}; {CONFIGS_HINT}"
     key = ".".join(place)
+    if (found := OPTION_OF_NOTHING.search(text)) and place:
+        example = "Autoregressive" if place[-1] == "method" else "CLASS"
+        return (f"expected a class for {key} before an option of it, got {key}.{found[1]} alone: write "
+                f"--{key} {example} before it.")  # fmt: skip
     if found := CLASS.search(text):
         path, reason = found.groups()
         module, _, name = path.rpartition(".")

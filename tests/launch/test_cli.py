@@ -26,6 +26,7 @@ from launch.configs.shipped import CONFIGS, config_names
 from launch.jobs import sweep
 from launch.jobs.sweep import Point, read_grid
 from launch.trained.load import load_run
+from launch.training.resolve import TrainingParser
 
 TINY = ["--model.network.width", "24", "--model.network.depth", "1", "--model.network.num_heads", "2"]
 QUICK = [
@@ -294,6 +295,12 @@ FIT = ["fit", "-c", "model/gpt2_tiny.yaml", *TINY, *QUICK, "--run_dir", "r"]
         ([*FIT, "--data.samples_per_rule", "None"], "to be int or null, got None: write null."),
         ([*FIT, "--data.samples_per_rule", "nonetype"], "got nonetype: see `genraven fit --help`."),
         ([*FIT, "--model.schedule", "cosin"], "be constant, linear or cosine, got cosin: did you mean cosine?"),
+        ([*FIT, "--model.network.width", "null"], "expected model.network.width to be int, got None"),
+        (
+            [*FIT, "--model.method.masked_share", "0.5"],
+            "expected a class for model.method before an option of it, got model.method.masked_share alone: "
+            "write --model.method Autoregressive before it.",
+        ),
         ([*FIT, "--model.network.width", "wide"], "expected model.network.width to be int, got wide"),
         ([*FIT, "--model.network.dept", "2"], "an option of Transformer, got model.network.dept: did you mean depth?"),
         ([*FIT, "--model.width", "9"], "option of AutoregressiveModule, got model.width: known are network,"),
@@ -478,3 +485,12 @@ def test_validate_test_and_predict(runs: dict[str, Path], in_tmp_path: Path) -> 
         assert np.load("predictions.npy").shape == (6, *layout.PUZZLE_SHAPE)
         assert {path.name for path in in_tmp_path.iterdir()} == {"predictions.npy"}
         Path("predictions.npy").unlink()
+
+
+def test_a_null_within_classes_within_classes_is_one() -> None:
+    given = ["fit", "--model", "DiffusionModule", "--model.network", "DiT", "--model.method", "GaussianDiffusion",
+             "--model.method.process", "Ddpm", "--model.method.process.last_time", "null",
+             "--model.network.reads_unknown", "null", "--model.method.sampling.sampler", "null"]  # fmt: skip
+    method = TrainingParser([*given, "--data.samples_per_rule", "4"]).config.fit.model.init_args.method.init_args
+    assert method.process.init_args.last_time is None
+    assert method.sampling.sampler is None

@@ -197,7 +197,8 @@ def sample_dpmpp_2m_sde(
 
     Noise there repairs what the network gets wrong; earlier it would only cost accuracy, and a step is
     DPM-Solver++(2M)'s. The steps with noise are SDE-DPM-Solver++(2M)'s (Lu et al. 2022b): the ancestral ones, without
-    learned variance, with the estimate of second order. Where it starts is ours: docs/lab/samplers.md has what it gains.
+    learned variance, with the estimate of second order. Where it starts is ours: docs/lab/samplers.md says what it
+    gains.
     """
     estimate = _extrapolated(process, denoiser)
     for t, s in steps(times):
