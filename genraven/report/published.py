@@ -1,10 +1,17 @@
 """What the study measured: Wang, Shang and Sompolinsky 2024, arXiv 2411.07873."""
 
 import csv
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from genraven.networks.prior import GENERAL, Prior
+from genraven.puzzles.spec import NUM_STUDY_RULES, RULES
+from genraven.report.dataset import CLEAN, CORRUPTION, FILE_ASKED, RULES_ASKED
+
 TABLE = Path(__file__).with_name("published.csv")
+NUM_HELD_OUT = 5
+"""Rules in each of the study's splits."""
 SOURCE = "Wang, Shang and Sompolinsky 2024, arXiv 2411.07873"
 
 
@@ -38,3 +45,22 @@ def published() -> list[Published]:
             )
             for row in csv.DictReader(file)
         ]
+
+
+def beside(dataset: Mapping[str, str], prior: Prior) -> list[Published]:
+    """Those that may stand beside runs of this data set and prior, as ``Run`` has them: what learned the same task.
+
+    Of the 40 rules all are scored, and all were trained or five were held out; with networks that were told nothing of
+    puzzles, on data that nobody spoilt. Empty where something differs.
+    """
+    study = {rule.name for rule in RULES[:NUM_STUDY_RULES]}
+    trained, held_out, asked = (_names(dataset.get(word)) for word in ("trained_on", "held_out", RULES_ASKED))
+    is_clean = dataset.get(CORRUPTION, CLEAN) == CLEAN and FILE_ASKED not in dataset
+    are_rules = asked == study and trained | held_out == study and len(held_out) in (0, NUM_HELD_OUT)
+    if prior != GENERAL or not is_clean or not are_rules:
+        return []
+    return [row for row in published() if row.rules_held_out == bool(held_out)]
+
+
+def _names(words: str | None) -> set[str]:
+    return set() if words in (None, CLEAN) else set(str(words).split(", "))

@@ -14,7 +14,7 @@ from genraven.report.forecast import Forecast
 from genraven.report.goals import GOALS
 from genraven.report.page import Block, Panel, Picture, Table, Text
 from genraven.report.points import Point, Variant, compare, foretell
-from genraven.report.published import SOURCE, Published, published
+from genraven.report.published import SOURCE, Published, beside, published
 from genraven.report.question import Question
 from genraven.report.runs import Result
 
@@ -37,9 +37,9 @@ def looks_of(variants: Sequence[Variant]) -> dict[str, tuple[str, str]]:
     return looks([*groups(variants, "architecture"), *(row.architecture for row in published())])
 
 
-def _is_beside_study(variants: Sequence[Variant]) -> bool:
-    """Are they of the prior that the study's models have?"""
-    return all(variant.first.prior == GENERAL for variant in variants)
+def _beside(variants: Sequence[Variant]) -> list[Published]:
+    """The study's models that learned what these did, which are all of one data set and prior."""
+    return beside(variants[0].first.dataset, variants[0].first.prior) if variants else []
 
 
 def standing_for(fields: Mapping[int, Mapping[str, Choice]], name: str) -> dict[int, Choice]:
@@ -54,7 +54,7 @@ def against_examples(variants: Sequence[Variant], asked: str, prefix: str) -> li
     """Each architecture's curve, all other points and runs as dots, the study's dashed."""
     look, panels, rows, xlabel = looks_of(variants), [], [], sentence("axis", name="examples")
     for metric in main_and(asked):
-        lines = _study_lines(metric, look) if _is_beside_study(variants) else []
+        lines = _study_lines(_beside(variants), metric, look)
         fields, told = by_examples(variants, metric, by="architecture"), []
         for name in groups(variants, "architecture"):
             chosen = {size: choice.point for size, choice in standing_for(fields, name).items()}
@@ -73,7 +73,8 @@ def against_examples(variants: Sequence[Variant], asked: str, prefix: str) -> li
                          point.split])  # fmt: skip
     if not panels:
         return []
-    caption = sentence("examples", beside=SOURCE if _is_beside_study(variants) else None)
+    is_beside, is_general = bool(_beside(variants)), variants[0].first.prior == GENERAL
+    caption = sentence("examples", source=SOURCE, is_beside=is_beside, is_general=is_general)
     table = Table(headings("examples", map(label, main)), rows, sentence("examples_rows"))
     return [Picture(panels, caption, table)]
 
@@ -111,9 +112,9 @@ def _dots(variants: Sequence[Variant], name: str, metric: str, look: tuple[str, 
     ]
 
 
-def _study_lines(metric: str, look: Mapping[str, tuple[str, str]]) -> list[Line]:
+def _study_lines(rows: Iterable[Published], metric: str, look: Mapping[str, tuple[str, str]]) -> list[Line]:
     best: dict[str, dict[float, Interval]] = {}
-    for row in published():
+    for row in rows:
         value = row.scores.get(metric)
         known = best.setdefault(row.architecture, {}).get(row.samples_per_rule)
         if value is not None and (known is None or value > known.value):
@@ -187,7 +188,7 @@ def against_size(variants: Sequence[Variant], samples: int, asked: str, prefix: 
     having = [(variant, variant.points[samples]) for variant in variants if samples in variant.points]
     having = [(variant, point) for variant, point in having if variant.first.parameters]
     for metric in main_and(asked):
-        lines, told = _study_marks(metric, samples, look) if _is_beside_study(variants) else [], []
+        lines, told = _study_marks(_beside(variants), metric, samples, look), []
         for variant, point in having:
             interval, name = point.interval(metric), variant.first.architecture or ""
             if interval:
@@ -199,12 +200,14 @@ def against_size(variants: Sequence[Variant], samples: int, asked: str, prefix: 
     main = main_scores((result for _, point in having for result in point.results), asked)
     for variant, point in having:
         rows.append([variant.label, *(shown(point.interval(metric)) for metric in main), num_runs(point)])
-    caption = sentence("sizes", samples=samples, is_beside_study=_is_beside_study(variants))
+    caption = sentence("sizes", samples=samples, is_beside_study=bool(_beside(variants)))
     return [Picture(panels, caption, Table(headings("sizes", map(label, main)), rows))] if panels else []
 
 
-def _study_marks(metric: str, samples: int, look: Mapping[str, tuple[str, str]]) -> list[Line]:
-    rows: list[Published] = [row for row in published() if row.parameters and metric in row.scores]
+def _study_marks(
+    found: Iterable[Published], metric: str, samples: int, look: Mapping[str, tuple[str, str]]
+) -> list[Line]:
+    rows = [row for row in found if row.parameters and metric in row.scores]
     near = min({row.samples_per_rule for row in rows}, key=lambda n: abs(math.log(n / samples)), default=0)
     return [
         _study_line(row.architecture, {float(row.parameters or 0): Interval(*[row.scores[metric]] * 3)}, look)
@@ -229,7 +232,7 @@ def by_rule(variants: Sequence[Variant], samples: int, metric: str, prefix: str)
         panels.append(Panel(f"{prefix}rules-{name}", figures.per_rule(shares, looks_of(variants)[name]), alt))
         said.append(f"{choice.label}: {_correlations(choice.point)}")
         rows += [[choice.label, rule, f"{c3:.3f}", f"{done:.3f}"] for rule, (c3, done) in shares.items()]
-    caption = sentence("rules", samples=samples, correlations=said, is_beside_study=_is_beside_study(variants))
+    caption = sentence("rules", samples=samples, correlations=said, is_beside_study=bool(_beside(variants)))
     return [Picture(panels, caption, Table(headings("rules"), rows))] if panels else []
 
 
