@@ -214,9 +214,10 @@ class Fixed(BidirectionalTransformer):
         self.seen.append(masked)
         states = layout.tokens_to_states((cells - 1).to(torch.int8))
         agree = ((states.unsqueeze(1) == self.known) | masked.unsqueeze(1)).all(-1).double()  # (B, N)
-        one_hot = torch.nn.functional.one_hot(self.known, 701).double()  # (N, L, 701)
-        p = torch.einsum("bn,nlv->blv", agree / agree.sum(1, keepdim=True).clamp(min=1), one_hot)
-        logits = p.log().clamp(min=-50).float()
+        alike = (self.known.unsqueeze(1) == self.known).double()  # (N, N, L)
+        p = torch.einsum("bm,mnl->bln", agree / agree.sum(1, keepdim=True).clamp(min=1), alike)  # of what each holds
+        known = self.known.T.expand(len(cells), -1, -1)
+        logits = torch.full((*masked.shape, 701), -50.0).scatter(2, known, p.log().clamp(min=-50).float())
         return logits if places is None else logits.gather(1, places.unsqueeze(-1).expand(-1, -1, 701))
 
 
