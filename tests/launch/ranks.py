@@ -1,4 +1,4 @@
-"""Processes of runs, forked from one that has imported all: a start takes a moment instead of many seconds.
+"""Processes of runs, forked from one that has imported and made what all need: a start takes a moment, not seconds.
 
 Run as a script with the beginning of the names of log files; each line of stdin is JSON of [number of processes,
 arguments of genraven, and the name of one of CHANGED, if any], and answered by the list of their exit codes.
@@ -110,7 +110,12 @@ if __name__ == "__main__":
     import launch.training.train
     from datamodules import GenRAVENDataModule
     from genraven.errors import InputError
+    from genraven.puzzles.generate import generate
+    from genraven.puzzles.render import render_sheet
+    from genraven.puzzles.spec import NUM_RULES
     from launch.cli import main
+
+    render_sheet(torch.cat([generate(rule, 0, 8) for rule in range(NUM_RULES)]), 8)  # else each would make its tables
 
     for line in sys.stdin:
         print(json.dumps(start(*json.loads(line))), flush=True)
