@@ -29,7 +29,7 @@ test-here:
 	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -n auto --dist loadfile -m 'not overfit and not slurm' --durations 15
 
 test-slurm:
-	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -m slurm
+	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -m slurm tests/slurm
 
 test-gpu: $(READY)
 	$(RUN)/python -c 'import sys, torch; torch.cuda.is_available() or sys.exit("make test-gpu: torch sees no GPU here")'
