@@ -26,7 +26,7 @@ test: $(READY)  # the tests on a real SLURM mostly wait, so the others go on bes
 	$(MAKE) --no-print-directory -j2 --output-sync=line test-here test-slurm
 
 test-here:
-	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -n auto --dist loadfile -m 'not overfit and not slurm' --durations 15
+	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m 'not overfit and not slurm' --durations 15
 
 test-slurm:
 	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -m slurm tests/slurm
