@@ -1,7 +1,12 @@
 """What all tests share: no test touches the user's cache; a SLURM that only says what it is told to."""
 
 import json
-from collections.abc import Callable
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +18,13 @@ from genraven.report.evaluation import VERSION
 from genraven.report.study import read_study
 
 keep_freed_memory()  # as the command does
+WARM = Path(__file__).parent / "launch" / "warm.py"
+STAND_IN = """#!{python} -S
+import sys
+sys.path.insert(0, {warm!r})
+import warm
+sys.exit(warm.start(__file__, {folder!r}, sys.argv[1:]))
+"""
 SINFO = "gpu*|1-00:00:00|gpu:a100:8(S:0-1)|4\ngpu*|1-00:00:00|gpu:v100:2,gpu:t4:2|2\ncpu|infinite|(null)|10"
 
 
@@ -83,3 +95,28 @@ def study_run() -> Callable[[str, Path], Path]:
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def warm_python() -> Iterator[str]:
+    """What stands for Python, and starts at once."""
+    with tempfile.TemporaryDirectory(prefix="warm-") as folder:
+        python = Path(folder) / "python"
+        python.write_text(STAND_IN.format(python=sys.executable, warm=str(WARM.parent), folder=folder))
+        python.chmod(0o755)
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        server = subprocess.Popen([sys.executable, WARM, "serve", folder], stdin=subprocess.DEVNULL, env=environment)
+        try:
+            while not [*Path(folder).glob("warm-*")]:
+                assert server.poll() is None
+                time.sleep(0.1)
+            yield str(python)
+        finally:
+            server.kill()
+            server.wait()
+
+
+@pytest.fixture
+def at_once(warm_python: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that the test starts need not import the heavy libraries; see warm.py."""
+    monkeypatch.setattr(sys, "executable", warm_python)

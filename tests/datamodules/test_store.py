@@ -170,6 +170,7 @@ def test_a_maker_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     assert visible(tmp_path) == []
 
 
+@pytest.mark.usefixtures("at_once")
 def test_processes_that_open_together_make_each_file_once(tmp_path: Path) -> None:
     folder, log = tmp_path / "cache", tmp_path / "log"
     script = Path(__file__).with_name("open_together.py")

@@ -14,6 +14,7 @@ TINY = """ --trainer.max_steps 2 --trainer.val_check_interval 2 --data.eval_puzz
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("at_once")
 def test_the_demo_trains_scores_draws_and_reports(
     in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

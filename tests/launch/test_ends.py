@@ -148,6 +148,7 @@ def test_a_file_elsewhere_is_named_by_its_name(tmp_path: Path) -> None:
             raise error
 
 
+@pytest.mark.usefixtures("at_once")
 def test_a_full_disk_under_the_log_ends_no_training() -> None:
     """Nor does it say that the run folder is full."""
     words = fit(Path("run"), "--trainer.max_steps", "2", "--trainer.limit_val_batches", "0")

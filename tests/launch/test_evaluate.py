@@ -49,6 +49,7 @@ def results(run: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in result.items() if k not in ("seconds", "device", "devices")} for result in found]
 
 
+@pytest.mark.usefixtures("at_once")
 def test_two_processes_find_what_one_finds(runs: Path, tmp_path: Path) -> None:
     alone = Path(shutil.copytree(runs, tmp_path / "alone"))
     assert main(["evaluate", str(alone), *OPTIONS]) == 0
@@ -226,6 +227,7 @@ for seed in range(int(sys.argv[2]), int(sys.argv[2]) + 10):
     assert sorted(result["seed"] for result in Evaluation(path).results()) == list(range(26))
 
 
+@pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize(("kind", "code"), [("InputError", 2), ("MemoryError", 1)])
 def test_an_error_of_one_process_reaches_all(kind: str, code: int, runs: Path, tmp_path: Path) -> None:
     """None waits for the one that has failed."""

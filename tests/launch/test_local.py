@@ -115,13 +115,19 @@ def summary(run: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_signals_are_handed_on_to_all_processes(tmp_path: Path) -> None:
-    """While they load, in training twice, and Ctrl-C: the processes end, nothing else is left."""
-    run, log = tmp_path / "run", tmp_path / "log"
-    early = Launcher(log, *fit(run, "--data.cache_dir", str(tmp_path / "nothing_made_yet")))
+def test_a_signal_while_processes_load_is_handed_on(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    early = Launcher(tmp_path / "log", *fit(run, "--data.cache_dir", str(tmp_path / "nothing_made_yet")))
     time.sleep(1)
     assert early.signal_at_step(run, 0, signal.SIGUSR1) == REQUEUE
     assert not run.exists()  # they leave before the data is made, and take the new folder back
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("at_once")
+def test_signals_are_handed_on_to_all_processes(tmp_path: Path) -> None:
+    """In training twice, and Ctrl-C: the processes end, nothing else is left."""
+    run, log = tmp_path / "run", tmp_path / "log"
     late = Launcher(log, *fit(run, *fault("Slow", step=0)))
     assert late.signal_at_step(run, 5, signal.SIGTERM, signal.SIGUSR1) == REQUEUE
     assert summary(run)["state"] == "preempted"
@@ -134,6 +140,7 @@ def test_signals_are_handed_on_to_all_processes(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("at_once")
 def test_a_killed_process_is_started_again_while_the_run_makes_progress(tmp_path: Path) -> None:
     """Each start is killed at step 12: the first has saved step 10, the second goes on from there and adds nothing."""
     run = tmp_path / "run"
@@ -147,6 +154,7 @@ def test_a_killed_process_is_started_again_while_the_run_makes_progress(tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("at_once")
 def test_bad_input_is_not_started_again(tmp_path: Path) -> None:
     run = tmp_path / "run"
     launcher = Launcher(tmp_path / "log", *fit(run, "--data.global_batch_size", "7"), restarts=5)

@@ -154,13 +154,15 @@ def test_a_tilde_in_every_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("at_once")
 def test_two_starts_at_once_in_one_folder(tmp_path: Path) -> None:
     """As two terminals do it: one trains, the other is refused."""
-    command = [sys.executable, "-m", "launch.cli", *fit(tmp_path / "run", "--trainer.max_steps", "200")]
+    length = ["--trainer.max_steps", "100", "--trainer.val_check_interval", "100"]
+    command = [sys.executable, "-m", "launch.cli", *fit(tmp_path / "run", *length)]
     processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
                  for _ in range(2)]  # fmt: skip
     errors = [process.communicate(timeout=120)[1] for process in processes]
     assert sorted(process.returncode for process in processes) == [0, 2]
     (refused,) = [error for error in errors if "genraven: error:" in error]
     assert "expected a run that nobody trains" in refused
-    assert steps(tmp_path / "run")[-1] == 200
+    assert steps(tmp_path / "run")[-1] == 100

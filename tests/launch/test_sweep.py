@@ -232,7 +232,7 @@ def test_local_runs_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("no_slurm")
+@pytest.mark.usefixtures("no_slurm", "at_once")
 def test_local_runs(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The second is told a cache folder that is a file."""
     Path("blocked").touch()
@@ -250,6 +250,7 @@ def test_local_runs(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_ctrl_c_or_a_closed_terminal_ends_local_runs(number: signal.Signals, in_tmp_path: Path) -> None:
     base = f"-c model/gpt2_tiny.yaml {BASE} --trainer.accelerator cpu --trainer.max_steps 100000"

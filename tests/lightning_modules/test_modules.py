@@ -5,7 +5,6 @@ Trained by plain gradient descent: Adam makes large steps of gradients that are 
 
 import math
 import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -222,11 +221,11 @@ for make in (autoregressive, diffusion):
 
 
 @pytest.fixture(scope="module")
-def of_two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def of_two_processes(warm_python: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what two processes made of each family."""
     out = tmp_path_factory.mktemp("two")
     script = SCRIPT.format(folder=str(Path(__file__).parent), out=str(out))
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=300)
+    subprocess.run([warm_python, "-c", script], check=True, timeout=300)
     return out
 
 

@@ -7,6 +7,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import pytest
 import torch
 
 from genraven.metrics.memorization import TrainingIndex
@@ -62,6 +63,7 @@ def test_a_loss_that_is_no_number_is_not_left_out() -> None:
     assert math.isnan(scores.compute().values["loss"])
 
 
+@pytest.mark.usefixtures("at_once")
 def test_processes_with_unequal_shares_sum_to_one_process(tmp_path: Path) -> None:
     alone = runpy.run_path(str(SCRIPT))["score"](0, 60)
     assert json.loads(alone)["c3"]["count"] == 60
