@@ -28,9 +28,12 @@ from genraven.ownership import private_folder
 from genraven.puzzles import layout
 from genraven.puzzles.corrupt import Corruption, spoilt
 from genraven.puzzles.generate import BLOCK, Draws, generate
+from genraven.puzzles.permutation import KeyedChoices, KeyedPermutation
 from genraven.puzzles.spec import NUM_ROWS
 
 Augment = Literal["rows"]
+LISTED = 1 << 22
+"""Puzzles of a pool whose order is a list at most. For more a list would take gigabytes, and seconds of each pass."""
 ROW_ORDERS = np.array(list(itertools.permutations(range(NUM_ROWS))))
 PUZZLES_AHEAD = 8_192
 """Gathered at once, since a look-up in the file of each rule costs more than a puzzle: 2 MB."""
@@ -197,6 +200,16 @@ def _remove(paths: Iterable[Path]) -> None:
         path.unlink(missing_ok=True)
 
 
+def order_of(draws: Draws, size: int) -> NDArray[np.int64] | KeyedPermutation:
+    """A uniform order of 0 .. size - 1, to be asked for the numbers at some places."""
+    return draws.permutation(size) if size <= LISTED else KeyedPermutation(draws, size)
+
+
+def choices_of(draws: Draws, size: int) -> NDArray[np.int64] | KeyedChoices:
+    """One of ``ROW_ORDERS`` for each of ``size`` places, to be asked for those of some."""
+    return draws.below(len(ROW_ORDERS), (size,)) if size <= LISTED else KeyedChoices(draws, len(ROW_ORDERS))
+
+
 class GlobalOrder:
     """The training sequence: at position p stands place ``order[p mod size]`` of pass p // size.
 
@@ -209,11 +222,9 @@ class GlobalOrder:
     def __init__(self, pool: Pool, seed: int, augment: Augment | None = None) -> None:
         self.pool, self.augment = pool, augment
         self._order = lru_cache(maxsize=2)(
-            lambda turn: Draws(seed, "order", turn).permutation(pool.size)
+            lambda turn: order_of(Draws(seed, "order", turn), pool.size)
         )  # the last batch of a pass may reach into the next
-        self._row_orders = lru_cache(maxsize=2)(
-            lambda turn: Draws(seed, "rows", turn).below(len(ROW_ORDERS), (pool.size,))
-        )
+        self._row_orders = lru_cache(maxsize=2)(lambda turn: choices_of(Draws(seed, "rows", turn), pool.size))
 
     def at(self, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Puzzles (n, 3, 9, 9) int8, or with gaps, and rules (n,) int64 at ascending ``positions`` (n,)."""

@@ -162,7 +162,7 @@ def _keep_nested_nulls() -> None:
     The parser reads each value before it hands it on to the parser of the inner class, as text, where null has become
     ``None``, the word.
     """
-    read: Callable[..., tuple[Any, Any]] = jsonargparse._typehints.parse_value_or_config
+    read: Callable[..., tuple[Any, Any]] = jsonargparse._typehints.parse_value_or_config  # type: ignore[attr-defined]
 
     def read_but_nested_nulls(value: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
         found, path = read(value, *args, **kwargs)

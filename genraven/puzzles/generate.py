@@ -103,6 +103,10 @@ class Draws:
         """(size,) int64: a uniform order of 0 .. size - 1."""
         return np.argsort(self._bits.random_raw(size), kind="stable")
 
+    def words(self, num: int) -> Array:
+        """(num,) uint64, all values alike."""
+        return self._bits.random_raw(num)
+
 
 class _Choices:
     """For each key a list of values to choose from uniformly; lists of different lengths, stored end to end."""
