@@ -10,6 +10,7 @@ from genraven.escaping import address
 from genraven.metrics.table import label
 from genraven.networks.prior import STRUCTURED
 from genraven.report import budgets, quality
+from genraven.report.carry_over import laws
 from genraven.report.certainty import certainty
 from genraven.report.collapse import collapsed
 from genraven.report.contest import by_examples, groups
@@ -121,6 +122,7 @@ def _measured(found: Sequence[Variant], samples: int, question: Question, prefix
         (budgets.along_training(found, samples, metric, prefix), "along"),
         (budgets.trained_or_not(found, metric), "trained"),
         (budgets.first_reach(found, samples), "reach"),
+        (laws(found, samples, question), "laws"),
         (quality.against_size(found, samples, metric, prefix), "sizes"),
         (collapsed(found), "collapse"),
         (quality.by_rule(found, samples, metric, prefix), "rules"),

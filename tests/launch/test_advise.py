@@ -43,11 +43,11 @@ def test_what_ships_is_what_is_committed() -> None:
 def test_the_answer_is_the_reports_own() -> None:
     (body,) = [body for body in shipped() if body.study == "little_data"]
     for examples in (400, 2000):
-        told, found = recommend(body.runs, Question("completion", examples)), advise(examples=examples)
+        told, found = recommend(body.runs, Question("completion", examples)), advise(examples=examples, rules=3)
         assert (found.verdict, found.headline, found.family) == (told.verdict, told.headline, told.family)
         assert found.sure == tuple(finding.text for finding in told.sure)
-    assert advise(examples=400).family == "autoregressive"
-    assert advise(examples=2000).family is None
+    assert advise(examples=400, rules=3).family == "autoregressive"
+    assert advise(examples=2000, rules=3).family is None
 
 
 def test_how_far_the_nearest_points_are() -> None:
@@ -73,8 +73,8 @@ def fit_commands(found: genraven.Answer) -> list[list[str]]:
 
 def test_the_commands_to_run_next_work() -> None:
     """As written they resolve to a run, of the recipe that won; where nobody did, of both and with new seeds."""
-    (train,) = fit_commands(advise(examples=400))
-    repeats = fit_commands(advise(examples=2000))
+    (train,) = fit_commands(advise(examples=400, rules=3))
+    repeats = fit_commands(advise(examples=2000, rules=3))
     resolver = Resolver(train)
     config = resolver.resolve(train)
     assert config["data"]["samples_per_rule"] == 400
@@ -83,8 +83,8 @@ def test_the_commands_to_run_next_work() -> None:
     assert [one["data"]["samples_per_rule"] for one in configs] == [1600, 1600]
     assert [one["data"]["seed"] for one in configs] == [3, 3]
     assert len({one["model"]["class_path"] for one in configs}) == 2
-    again = advise(examples=2000, growth=5).commands[-1]
-    assert again == "genraven advise --goal completion --examples 2000 --growth 5 --evidence runs/advised"
+    again = advise(examples=2000, rules=3, growth=5).commands[-1]
+    assert again == "genraven advise --goal completion --examples 2000 --growth 5 --rules 3 --evidence runs/advised"
 
 
 def test_runs_of_ones_own(sweep: Path) -> None:
@@ -106,7 +106,7 @@ def test_repeats_of_ones_own_join_a_study(tmp_path: Path) -> None:
         tmp_path.joinpath(name).write_text("".join(x for x in text if "1600-r0-gpt2" in x or x.startswith("run,")))
     row["config"]["seed_everything"] = row["config"]["data"]["seed"] = row["config"]["model"]["init_args"]["seed"] = 9
     tmp_path.joinpath("runs.jsonl").write_text(f"{json.dumps(row)}\n")
-    found = advise(examples=1600, evidence=tmp_path)
+    found = advise(examples=1600, rules=3, evidence=tmp_path)
     assert found.rests_on[0].startswith("60 trainings of little_data and 1 of your own, on 3 rules")
 
 
@@ -121,7 +121,7 @@ def test_repeats_of_ones_own_join_a_study(tmp_path: Path) -> None:
         (["--examples", "99"], "100 to 25,600 examples of each of 3 rules (general prior)"),
         (["--examples", "1000000"], "got 1,000,000 examples: ask within it, or add runs of your own with --evidence."),
         (["--examples", "400", "--rules", "900"], "got 400 examples of each of 900 rules"),
-        (["--examples", "400", "--held-out"], "4,000 examples of each of 35 rules (general prior), got 400 examples"),
+        (["--examples", "5", "--held-out"], "of each of 35 rules (structured prior), got 5 examples: ask within it"),
         (["--examples", "400", "--evidence", "nowhere"], "expected a folder of runs, got nowhere"),
         (["--examples", "400", "--evidence", "unscored"], "expected --evidence to hold finished runs with scores"),
         (["--examples", "400", "--evidence", "old"], "expected a study of version 1"),
@@ -151,7 +151,7 @@ def test_the_page(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 def test_it_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from launch.cli import main; main(['advise', '--examples', '400'])\n"
+        "import sys; from launch.cli import main; main('advise --examples 400 --rules 3'.split())\n"
         "print({'torch', 'lightning', 'matplotlib'} & sys.modules.keys())"
     )
     shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True).stdout

@@ -1,0 +1,134 @@
+"""The page's part on laws: FLOPs to a score, quality at equal evaluations, the worth of repeated examples."""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+from genraven.metrics.intervals import Interval
+from genraven.metrics.table import SCORES, label
+from genraven.report.contest import Choice, by_examples
+from genraven.report.english import sentence
+from genraven.report.laws import Curve, Seen, Worth, has_proved_itself, ratio, worth
+from genraven.report.page import Block, Item, Items, Text
+from genraven.report.points import Point, Variant, compare
+from genraven.report.question import Question
+
+MIN_CURVE = 4
+"""Points of a curve: three for a line, and one that it has to foretell."""
+EQUAL = 1.1
+"""Numbers of evaluations that differ by less are one."""
+
+
+def laws(variants: Sequence[Variant], samples: int, question: Question) -> list[Block]:
+    """What of the evidence carries over to other numbers of examples; what does not is said, with its reason."""
+    metric, field = question.metric, by_examples(variants, question.metric).get(samples, {})
+    if SCORES[metric].kind != "share" or len(field) < 2:
+        return []
+    ends = {name: _variant(choice, variants, samples) for name, choice in field.items()}
+    items = [Item(_ratio(first, second, ends, samples, metric)) for first, second in combinations(sorted(ends), 2)]
+    items += [Item(text) for first, second in combinations(sorted(field), 2)
+              for text in _at_equal_evaluations(first, second, field, question)]  # fmt: skip
+    items += [Item(_worth(name, ends[name], metric)) for name in sorted(ends)]
+    return [Text(sentence("laws")), Items(items)]
+
+
+def _variant(choice: Choice, variants: Sequence[Variant], samples: int) -> Variant:
+    return next(variant for variant in variants if variant.points.get(samples) is choice.end)
+
+
+# FLOPs to a score ----------------------------------------------------------------------------------------------------
+
+
+def _ratio(first: str, second: str, ends: Mapping[str, Variant], samples: int, metric: str) -> str:
+    names = {"first": first, "second": second, "score": label(metric)}
+    curves = {name: _curves(ends[name], samples, metric) for name in (first, second)}
+    for name, found in curves.items():
+        if not ends[name].is_steady:
+            return sentence("no_ratio", **names, name=name, reason="not_steady", num=MIN_CURVE)
+        if not found or min(map(len, found)) < MIN_CURVE:
+            return sentence("no_ratio", **names, name=name, reason="few_points", num=MIN_CURVE)
+        if not has_proved_itself(found):
+            return sentence("no_ratio", **names, name=name, reason="missed", num=MIN_CURVE)
+    reached = ratio(curves[first], curves[second])
+    if reached is None:
+        return sentence("no_ratio", **names, name=first, reason="no_target", num=MIN_CURVE)
+    times = {name: f"{end:.2f}" for name, end in (("value", reached.times.value), ("low", reached.times.low),
+                                                  ("high", reached.times.high))}  # fmt: skip
+    return sentence("ratio", **names, target=f"{reached.target:g}", **times)
+
+
+def _curves(variant: Variant, samples: int, metric: str) -> list[Curve]:
+    """Of each repeat: the score by FLOPs of training, at the steps that all have."""
+    points = {round(cost): point for point in variant.along(samples, metric) if (cost := point.spent("flops"))}
+    runs = range(len(next(iter(points.values())).runs)) if points else []
+    return [{cost: _value(point, i, metric) for cost, point in points.items()} for i in runs]
+
+
+def _value(point: Point, run: int, metric: str) -> float:
+    measured = point.results[run].measured(metric)
+    assert measured is not None
+    return measured.value
+
+
+# Equal evaluations ---------------------------------------------------------------------------------------------------
+
+
+def _at_equal_evaluations(first: str, second: str, field: Mapping[str, Choice], question: Question) -> list[str]:
+    """The families where both were scored at about as many evaluations of the network a puzzle: the most of them."""
+    task = question.asked.task
+    if task is None:
+        return []
+    ways = [_by_evaluations(field[name].point, task, question.metric) for name in (first, second)]
+    equal = [(a, b) for a in ways[0] for b in ways[1] if max(a, b) / min(a, b) <= EQUAL]
+    if not equal:
+        return [sentence("no_equal", first=first, second=second, own=[_least_to_most(way) for way in ways])]
+    a, b = max(equal)
+    gap = compare(ways[0][a], ways[1][b], question.metric)
+    assert gap is not None
+    values = [f"{way[n].value(question.metric):.3f}" for way, n in zip(ways, (a, b), strict=True)]
+    return [sentence("equal", first=first, second=second, score=label(question.metric), passes=f"{a:,.0f}",
+                     values=values, gap=str(gap))]  # fmt: skip
+
+
+def _by_evaluations(point: Point, task: str, metric: str) -> dict[float, Point]:
+    """The same weights, decoded with other numbers of evaluations of the network a puzzle."""
+    found: dict[float, dict[str, object]] = {}
+    for run, own in zip(point.runs, point.results, strict=True):
+        for one in run.results:
+            is_alike = (one.step, one.split, one.checkpoint) == (own.step, own.split, own.checkpoint)
+            if is_alike and not one.given_corruption and one.passes.get(task) and one.measured(metric):
+                found.setdefault(float(one.passes[task]), {})[run.name] = one
+    points = {passes: point.at(results) for passes, results in found.items()}  # type: ignore[arg-type]
+    return {passes: one for passes, one in points.items() if one}
+
+
+def _least_to_most(ways: Mapping[float, Point]) -> str:
+    return " to ".join(dict.fromkeys(f"{n:,.0f}" for n in (min(ways), max(ways)))) if ways else ""
+
+
+# Repeated examples ---------------------------------------------------------------------------------------------------
+
+
+def _worth(name: str, variant: Variant, metric: str) -> str:
+    found = worth(_seen(variant, metric)) if variant.is_steady else "not_steady"
+    if isinstance(found, Worth):
+        return sentence("worth", name=name, score=label(metric), **_ends(found.repeats))
+    return sentence("no_worth", name=name, reason=found)
+
+
+def _ends(interval: Interval) -> dict[str, str]:
+    return {"value": f"{interval.value:.3g}", "low": f"{interval.low:.3g}", "high": f"{interval.high:.3g}"}
+
+
+def _seen(variant: Variant, metric: str) -> list[list[Seen]]:
+    """Of each repeat: its scores on all numbers of examples, along the trainings."""
+    by_size = {size: variant.along(size, metric) for size in variant.points}
+    by_size = {size: points for size, points in by_size.items() if points and points[-1].first.num_rules}
+    num = min((len(points[-1].runs) for points in by_size.values()), default=0)
+    repeats: list[list[Seen]] = [[] for _ in range(num)]
+    for size, points in by_size.items():
+        unique = float(size * (points[-1].first.num_rules or 1))
+        for point in points:
+            epochs = point.spent("epochs")
+            for i in range(num if epochs else 0):
+                repeats[i].append(Seen(unique, float(epochs or 0), _value(point, i, metric)))
+    return repeats

@@ -1,0 +1,164 @@
+"""Laws that a user can carry over to a number of examples of his own, and whether they have proved themselves.
+
+R repeats; a curve is a score against what its training spent. Each law is fitted to each repeat alone, and its interval
+is a t interval over repeats: what differs between runs is in it, whatever the fit does. A law is shown only where it
+foretells a point that was hidden from it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, logit, stdtrit
+
+from genraven.metrics.intervals import CONFIDENCE, Interval
+from genraven.report.forecast import EDGE, WIDEST, Line, forecast
+from genraven.report.statistics import MIN_REPEATS, difference_of_values, of_values
+
+Curve = Mapping[int, float]
+"""Scores of one run, by what its training had spent."""
+MIN_POINTS = 8
+"""Of each repeat, for the worth of repeated examples."""
+WORTHS = np.geomspace(0.3, 3000, 161)
+"""Of R*, tried. A fit at either end has seen no bend."""
+TARGETS = tuple(round(0.1 * k, 1) for k in range(9, 0, -1))
+
+
+def spent_to(curve: Curve, target: float) -> float | None:
+    """Logarithm of what a run spends until ``target``, by its line in log odds; None where that does not rise."""
+    line = Line.fit(curve, dict.fromkeys(curve, 0.0))
+    if line.slope <= 0:
+        return None
+    return line.middle[0] + (float(logit(target)) - line.middle[1]) / line.slope
+
+
+def has_proved_itself(curves: Sequence[Curve]) -> bool:
+    """Does the line through the means of all points but the last foretell that?"""
+    at = sorted(set.intersection(*(set(curve) for curve in curves)))
+    values = {x: np.array([curve[x] for curve in curves]) for x in at}
+    errors = {x: float(found.std(ddof=1) / np.sqrt(len(found))) for x, found in values.items()}
+    return forecast({x: float(found.mean()) for x, found in values.items()}, errors).is_shown
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times as much the first family spends as the second until both have a score."""
+
+    target: float
+    times: Interval
+
+
+def ratio(first: Sequence[Curve], second: Sequence[Curve]) -> Ratio | None:
+    """To the highest of ``TARGETS`` that every run of both reached; None where there is none, or a line does not rise.
+
+    Args:
+        first: curves of at least three points of each repeat of a family.
+        second: of the other.
+    """
+    reached = min(max(curve.values()) for curve in (*first, *second))
+    begun = max(min(curve.values()) for curve in (*first, *second))
+    target = next((t for t in TARGETS if begun < t <= reached), None)
+    if target is None or min(len(first), len(second)) < MIN_REPEATS:
+        return None
+    logs = [[spent_to(curve, target) for curve in curves] for curves in (first, second)]
+    known = [[one for one in found if one is not None] for found in logs]
+    if [len(found) for found in known] != [len(first), len(second)]:
+        return None
+    times = difference_of_values(known[0], known[1])
+    assert times is not None
+    return Ratio(target, Interval(*(float(np.exp(end)) for end in (times.value, times.low, times.high))))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A measured score of one run."""
+
+    unique: float
+    """Examples that it learned from, in all."""
+    epochs: float
+    """How often it saw each."""
+    score: float
+
+
+@dataclass(frozen=True)
+class Worth:
+    """What repeated examples are worth: U examples seen E times are as good as U + U R* (1 - exp(-(E - 1) / R*)) seen
+    once (Muennighoff et al. 2023, arXiv 2305.16264, eq. 5), so that about R* repeats are nearly as good as new ones.
+    """
+
+    repeats: Interval
+    """R*."""
+
+
+def effective(
+    unique: NDArray[np.float64], epochs: NDArray[np.float64], worth: NDArray[np.float64] | float
+) -> NDArray[np.float64]:
+    """Examples seen once that are as good."""
+    again = np.maximum(epochs - 1, 0)
+    return unique * (np.minimum(epochs, 1) + worth * -np.expm1(-again / worth))
+
+
+def _fit(points: Sequence[Seen]) -> tuple[float, float, float, float]:
+    """R*, intercept and slope of log odds over log effective examples, and the residuals' standard deviation."""
+    unique, epochs, score = (np.array([getattr(p, name) for p in points]) for name in ("unique", "epochs", "score"))
+    x, y = np.log(effective(unique, epochs, WORTHS[:, None])), logit(np.clip(score, EDGE, 1 - EDGE))
+    apart, above = x - x.mean(1, keepdims=True), y - y.mean()
+    slope = (apart * above).sum(1) / (apart**2).sum(1)
+    rest = ((above - slope[:, None] * apart) ** 2).sum(1)
+    best = int(rest.argmin())
+    intercept = y.mean() - slope[best] * x[best].mean()
+    spread = np.sqrt(rest[best] / max(len(points) - 3, 1))
+    return _between(rest, best), float(intercept), float(slope[best]), float(spread)
+
+
+def _between(rest: NDArray[np.float64], best: int) -> float:
+    """R* at the lowest point of a parabola through the best of ``WORTHS`` and its neighbours: else repeats agree by
+    the grid, and their interval has no width.
+    """
+    if best in (0, len(WORTHS) - 1):
+        return float(WORTHS[best])
+    left, middle, right = rest[best - 1 : best + 2]
+    curved = left - 2 * middle + right
+    shift = 0.5 * (left - right) / curved if curved > 0 else 0.0
+    return float(WORTHS[best] * (WORTHS[1] / WORTHS[0]) ** shift)
+
+
+def worth(repeats: Sequence[Sequence[Seen]]) -> Worth | str:
+    """R*, or the name of the reason why it is not known.
+
+    Args:
+        repeats: of each, scores on several numbers of examples at several lengths of training.
+    """
+    if len(repeats) < MIN_REPEATS:
+        return "few_repeats"
+    if any(len(points) < MIN_POINTS for points in repeats):
+        return "few_points"
+    levels = {round(p.unique * p.epochs) for p in repeats[0]}
+    if len({p.unique for p in repeats[0]}) < 3 or len(levels) < 2:
+        return "few_points"
+    fits = [_fit(points) for points in repeats]
+    if any(found in (WORTHS[0], WORTHS[-1]) or slope <= 0 for found, _, slope, _ in fits):
+        return "no_bend"
+    if not _foretells(repeats):
+        return "missed"
+    logs = of_values([float(np.log(found)) for found, *_ in fits])
+    assert logs is not None
+    return Worth(Interval(*(float(np.exp(end)) for end in (logs.value, logs.low, logs.high))))
+
+
+def _foretells(repeats: Sequence[Sequence[Seen]]) -> bool:
+    """Does the fit to the others hold the mean of the most repeated point within its interval?"""
+    told, measured, spreads = [], [], []
+    for points in repeats:
+        most = max(range(len(points)), key=lambda i: points[i].epochs)
+        found, intercept, slope, rest = _fit([p for i, p in enumerate(points) if i != most])
+        hidden = points[most]
+        x = np.log(effective(np.array([hidden.unique]), np.array([hidden.epochs]), found))[0]
+        told.append(intercept + slope * x)
+        measured.append(float(logit(np.clip(hidden.score, EDGE, 1 - EDGE))))
+        spreads.append(rest)
+    gap = np.array(told) - np.array(measured)
+    spread = max(float(gap.std(ddof=1)), float(np.mean(spreads)))
+    half = stdtrit(len(gap) - 1, 0.5 + CONFIDENCE / 2) * spread / np.sqrt(len(gap))
+    return bool(abs(gap.mean()) <= half and abs(expit(np.mean(told)) - expit(np.mean(measured))) < WIDEST / 2)

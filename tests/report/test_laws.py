@@ -1,0 +1,113 @@
+"""The laws on curves of known truth, and when they are absent. `tests/benchmarks/laws.py` counts over many more."""
+
+import importlib.util
+import math
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.special import expit
+from tables import LUCK, STEADY, result, run
+
+from genraven.report.carry_over import laws
+from genraven.report.laws import Seen, Worth, effective, has_proved_itself, ratio, worth
+from genraven.report.page import Items
+from genraven.report.points import variants
+from genraven.report.question import Question
+
+FLOPS = [10**12 * 2**k for k in range(5)]
+
+
+def module(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+@pytest.mark.parametrize(("name", "num"), [("one_ratio", 60), ("one_worth", 30)])
+def test_intervals_hold_the_truth(name: str, num: int) -> None:
+    """In these seeded trials; the benchmark has a thousand."""
+    simulation = module(Path(__file__).parents[1] / "benchmarks" / "laws.py")
+    shown, held = simulation.coverage(getattr(simulation, name), num)
+    assert shown > 0.8
+    assert held >= 0.93
+
+
+def curves(level: float, slope: float = 1.0) -> list[dict[int, float]]:
+    return [{x: float(expit(level + luck + slope * math.log(x / FLOPS[0]))) for x in FLOPS} for luck in LUCK]
+
+
+def test_a_ratio_is_exact_on_exact_lines() -> None:
+    """A family whose log odds are lower by ln 3 takes three times the FLOPs."""
+    found = ratio(curves(-2 - math.log(3)), curves(-2.0))
+    assert found is not None
+    assert found.target == 0.4
+    assert found.times.value == pytest.approx(3, rel=0.01)
+    assert found.times.low < 3 < found.times.high < 3.2
+
+
+def test_what_is_no_line_is_not_shown() -> None:
+    assert has_proved_itself(curves(-2.0))
+    assert not has_proved_itself([{**curve, FLOPS[-1]: 0.2} for curve in curves(-2.0)])
+    assert ratio(curves(-2.0), curves(-2.0)[:2]) is None
+    assert ratio(curves(-2.0, -0.1), curves(-2.0, -0.1)) is None
+
+
+def repeats(true: float, **more: Any) -> list[list[Seen]]:
+    noise = np.random.default_rng(0)
+    return [
+        [
+            Seen(u, t / u, float(expit(0.9 * (np.log(effective(np.array([u]), np.array([t / u]), true))[0] - 10) + e)))
+            for u in (300.0, 1200.0, 4800.0, 19200.0)
+            for t in (12e3, 48e3, 192e3)
+            for e in noise.normal(size=1) * 0.02
+        ]
+        for _ in range(3)
+    ]
+
+
+def test_the_worth_of_repeats() -> None:
+    found = worth(repeats(12.0))
+    assert isinstance(found, Worth)
+    assert found.repeats.low < 12 < found.repeats.high
+    assert 10 < found.repeats.value < 14
+    assert worth(repeats(12.0)[:2]) == "few_repeats"
+    assert worth([points[:3] for points in repeats(12.0)]) == "few_points"
+    assert worth(repeats(1e9)) == "no_bend"
+    broken = [[*points[:2], Seen(300.0, 640.0, 0.05), *points[3:]] for points in repeats(12.0)]
+    assert worth(broken) == "missed"
+
+
+def test_no_repeats_are_worth_more_than_new_examples() -> None:
+    unique, epochs = np.array([100.0, 100.0, 100.0]), np.array([0.5, 1.0, 1e6])
+    assert effective(unique, epochs, 15.0) == pytest.approx([50, 100, 1600])
+
+
+def page(**more: Any) -> list[str]:
+    """Two families on one number of examples, five points along each training."""
+    runs = [
+        run(family, 400, 0.5, seed=seed, settings=STEADY, step=FLOPS[-1] // 10**9, flops=float(FLOPS[-1]),
+            results=tuple(result(curves(level)[seed][x], x // 10**9, puzzles="same", passes={"complete": passes})
+                          for x in FLOPS), **more)
+        for family, level, passes in (("autoregressive", -2.0, 9.0), ("diffusion", -2 - math.log(3), 9.5))
+        for seed in range(3)
+    ]  # fmt: skip
+    blocks = laws(variants(runs), 400, Question("completion", 400))
+    return [item.text for block in blocks if isinstance(block, Items) for item in block.items]
+
+
+def test_the_page_has_them_or_says_why_not() -> None:
+    first, equal, *others = page()
+    assert first.startswith("FLOPs to completion 0.4: the autoregressive family spends 0.33 [")
+    assert equal.startswith("At equal evaluations of the network, about 9 a puzzle: completion of the autoregressive")
+    assert all("absent, since it takes three numbers of examples" in text for text in others)
+    assert len(others) == 2
+
+
+def test_nothing_of_one_family() -> None:
+    runs = [run("diffusion", 400, 0.5, seed=seed) for seed in range(3)]
+    assert laws(variants(runs), 400, Question("completion", 400)) == []
