@@ -157,7 +157,7 @@ def test_every_shipped_grid_and_cluster_makes_jobs(
 ) -> None:
     """Without writing anything: a grid's runs, of which each option is in one at least, or the script of a job."""
     fake_slurm()
-    monkeypatch.setattr(sweep, "read_grid", lambda grid: with_each_option(read_grid(grid)))
+    monkeypatch.setattr(sweep, "read_grid", lambda *of: with_each_option(read_grid(*of)))
     if name.startswith("sweep/"):
         arguments, shown = ["sweep", name, "--local", "1", "--dry-run"], "genraven fit -c "
     else:
@@ -170,7 +170,16 @@ def test_every_shipped_grid_and_cluster_makes_jobs(
 
 def test_every_kind_of_shipped_config_is_run_by_a_test() -> None:
     kinds = {name.split("/")[0] for name in config_names()}
-    assert kinds == {"model", "data", "trainer", "recipe", "sweep", "cluster", "logger"}  # tests/callbacks/test_loggers
+    assert kinds == {
+        "model",
+        "data",
+        "trainer",
+        "recipe",
+        "sweep",
+        "cluster",
+        "logger",
+        "tune",
+    }  # test_loggers, test_tune
 
 
 def test_a_recipe_of_another_family_is_refused(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -337,7 +337,10 @@ def test_labels_are_strengthened_by_the_guidance_scale() -> None:
         ({"num_steps": 82}, "num_steps to be at most 81"),
         ({"completion_steps": 82}, "completion_steps to be at most 81"),
         ({"num_steps": 0}, "num_steps to be 1 or more"),
-        ({"order": "sorted"}, "order to be one of random, confidence, entropy, margin, got sorted"),
+        (
+            {"order": "sorted"},
+            "order to be one of random, left_to_right, panels, confidence, entropy, margin, got sorted",
+        ),
         ({"temperature": 0.0}, "temperature above 0 to generate in random order"),
         ({"remasking": 1.0}, "remasking to be below 1"),
         ({"temperature": math.nan}, "temperature to be 0 or more"),
