@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
@@ -45,13 +45,6 @@ class CostOptions:
             raise InputError(f"expected --cost.price_per_device_hour to be 0 or more, got {price}.")
         if peak is not None and not 0 < peak < math.inf:
             raise InputError(f"expected --cost.peak_tflops to be above 0, got {peak}.")
-
-
-def step_flops(module: PuzzleModule) -> PuzzleFlops | None:
-    """What ``module`` spends on a puzzle: in training as often as its method passes one through the network."""
-    counted = count_flops(module.network)
-    passes = module.method.training_passes
-    return counted and replace(counted, training=round(counted.training * passes))
 
 
 class Cost(L.Callback):
@@ -109,7 +102,9 @@ class Cost(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Counts the operations of a puzzle, and looks up what the device can do."""
-        self._flops = step_flops(pl_module) if isinstance(pl_module, PuzzleModule) else None
+        self._flops = None
+        if isinstance(pl_module, PuzzleModule):
+            self._flops = count_flops(pl_module.network, pl_module.method.training_pass)
         device = pl_module.device
         if self.options.peak_tflops is not None:
             self._peak = TERA * self.options.peak_tflops

@@ -9,11 +9,12 @@ than 3% of Mamba's other work in the study's sizes). Nor is what is computed ane
 import copy
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from genraven.networks.cells import LearnsCells, LearnsMaskedCells
@@ -50,10 +51,15 @@ class PuzzleFlops:
     """What a step does with it: that pass, or a network's own of training, and the way back."""
 
 
-def count_flops(network: nn.Module) -> PuzzleFlops | None:
+def count_flops(network: nn.Module, training_pass: Callable[..., Tensor] | None = None) -> PuzzleFlops | None:
     """Counted by torch on shapes alone, without memory or arithmetic; None for a network that says not what it reads.
 
     On a CPU torch counts attention as nothing; on the meta device it does not.
+
+    Args:
+        network: says by ``example_inputs`` what it reads.
+        training_pass: what a method's step has a network do with that which has no training of its own, as
+            ``Method.training_pass``; None is to read it.
     """
     example_inputs = getattr(network, "example_inputs", None)
     if example_inputs is None:
@@ -67,14 +73,16 @@ def count_flops(network: nn.Module) -> PuzzleFlops | None:
     # A look for nan, where the training has one, needs values, and shapes have none.
     with torch.enable_grad(), torch.autograd.set_detect_anomaly(False):
         with FlopCounterMode(display=False, custom_mapping={backward: _convolution_backward}) as count:
-            output = shapes(*inputs)
-            forward = count.get_total_flops()
-            if not isinstance(shapes, LearnsCells | LearnsMaskedCells):
-                output.backward(torch.empty_like(output))
-                return PuzzleFlops(forward, count.get_total_flops())
-        with FlopCounterMode(display=False) as count:  # of its class: compiled, it would be that of the true weights
-            own: Any = type(shapes).training_losses
-            own(shapes, *shapes.example_training_inputs(TOKENS_PER_PUZZLE, "meta")).sum().backward()
+            shapes(*inputs)
+        forward = count.get_total_flops()
+        with FlopCounterMode(display=False, custom_mapping={backward: _convolution_backward}) as count:
+            if isinstance(shapes, LearnsCells | LearnsMaskedCells):
+                # Of its class: compiled, it would be that of the true weights.
+                own: Any = type(shapes).training_losses
+                output = own(shapes, *shapes.example_training_inputs(TOKENS_PER_PUZZLE, "meta"))
+            else:
+                output = shapes(*inputs) if training_pass is None else training_pass(shapes, *inputs)
+            output.backward(torch.empty_like(output))
         return PuzzleFlops(forward, count.get_total_flops())
 
 

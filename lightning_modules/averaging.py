@@ -38,8 +38,9 @@ class ExponentialMovingAverage(ExchangedWeights):
 
         ``AveragedModel`` would read its counter, for which the host waits until the device has done all before.
         """
-        if not self.is_new(trainer.global_step):
+        if trainer.global_step <= self.last_step:
             return
+        self.last_step = trainer.global_step
         step = trainer.global_step - 1
         decay = 0.0 if self._is_first else min(self.decay, (1 + step) / (10 + step))
         averages = self.averages()

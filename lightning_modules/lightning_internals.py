@@ -140,10 +140,14 @@ class ExchangedWeights(WeightAveraging):
         assert self._average_model is not None
         return self._average_model.n_averaged
 
-    def is_new(self, step: int) -> bool:
-        """Is ``step`` one that they do not hold yet? From now on they are said to."""
-        before, self._latest_update_step = self._latest_update_step, max(step, self._latest_update_step)
-        return step > before
+    @property
+    def last_step(self) -> int:
+        """The optimizer step that was averaged last, counted from 1."""
+        return self._latest_update_step
+
+    @last_step.setter
+    def last_step(self, step: int) -> None:
+        self._latest_update_step = step
 
     def exchange(self, module: L.LightningModule) -> None:
         """Called before and after a validation."""
@@ -156,8 +160,9 @@ class ExchangedWeights(WeightAveraging):
 # Command line ----------------------------------------------------------------------------------------------------
 
 
-def _keep_nested_nulls() -> None:
-    """A null for an option within a class within a class stays one: ``--model.method.process.last_time null``.
+@contextmanager
+def _nested_nulls_kept() -> Iterator[None]:
+    """Within the block a null for an option within a class within a class stays one: ``--model.method.code null``.
 
     The parser reads each value before it hands it on to the parser of the inner class, as text, where null has become
     ``None``, the word.
@@ -170,9 +175,10 @@ def _keep_nested_nulls() -> None:
         return (value if is_null else found), path
 
     _replace(jsonargparse._typehints, "parse_value_or_config", read_but_nested_nulls)
-
-
-_keep_nested_nulls()
+    try:
+        yield
+    finally:
+        _replace(jsonargparse._typehints, "parse_value_or_config", read)
 
 
 class CommandLine(LightningCLI):
@@ -192,6 +198,11 @@ class CommandLine(LightningCLI):
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
         """The command that is given: to make the parsers of the other three takes longer than all the rest."""
         return {name: skipped for name, skipped in LightningCLI.subcommands().items() if name == self._command}
+
+    def parse_arguments(self, parser: Any, args: Any) -> None:
+        """Parses ``args`` into ``config``."""
+        with _nested_nulls_kept():
+            super().parse_arguments(parser, args)
 
     def option_names(self, command: str) -> list[str]:
         """Options of ``command``, such as ``--trainer.max_steps``."""

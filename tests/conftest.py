@@ -17,14 +17,10 @@ from genraven.memory import keep_freed_memory
 from genraven.report.evaluation import VERSION
 from genraven.report.study import read_study
 
-keep_freed_memory()  # as the command does
-WARM = Path(__file__).parent / "launch" / "warm.py"
-STAND_IN = """#!{python} -S
-import sys
-sys.path.insert(0, {warm!r})
+sys.path.insert(0, str(Path(__file__).parent / "launch"))
 import warm
-sys.exit(warm.start(__file__, {folder!r}, sys.argv[1:]))
-"""
+
+keep_freed_memory()  # as the command does
 SINFO = "gpu*|1-00:00:00|gpu:a100:8(S:0-1)|4\ngpu*|1-00:00:00|gpu:v100:2,gpu:t4:2|2\ncpu|infinite|(null)|10"
 
 
@@ -101,16 +97,14 @@ def study_run() -> Callable[[str, Path], Path]:
 def warm_python() -> Iterator[str]:
     """What stands for Python, and starts at once."""
     with tempfile.TemporaryDirectory(prefix="warm-") as folder:
-        python = Path(folder) / "python"
-        python.write_text(STAND_IN.format(python=sys.executable, warm=str(WARM.parent), folder=folder))
-        python.chmod(0o755)
+        python = warm.stand_in(Path(folder))
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        server = subprocess.Popen([sys.executable, WARM, "serve", folder], stdin=subprocess.DEVNULL, env=environment)
+        server = subprocess.Popen([sys.executable, warm.__file__, folder], stdin=subprocess.DEVNULL, env=environment)
         try:
             while not [*Path(folder).glob("warm-*")]:
                 assert server.poll() is None
                 time.sleep(0.1)
-            yield str(python)
+            yield python
         finally:
             server.kill()
             server.wait()

@@ -23,6 +23,7 @@ from genraven.methods.method import (
     Method,
     Sampling,
     Task,
+    check_kind,
     check_share,
     device_of,
     mean_within,
@@ -101,10 +102,8 @@ class AnyOrder(Method):
 
     def check_network(self, network: nn.Module) -> None:
         """Raises InputError unless it is told where it writes."""
-        if not isinstance(network, AnyOrderNetwork):
-            raise InputError("expected a network that is told where it writes next, such as "
-                             "genraven.networks.any_order.AnyOrderTransformer, for autoregression in any order, got "
-                             f"{type(network).__name__}: use it with another method.")  # fmt: skip
+        check_kind(network, AnyOrderNetwork, "is told where it writes next", "any_order.AnyOrderTransformer",
+                   "autoregression in any order")  # fmt: skip
 
     def check_sampling(self, network: nn.Module, sampling: Sampling, given: Collection[str] = ()) -> None:
         """Raises InputError on an order that waits for what the network says of all cells."""

@@ -19,6 +19,7 @@ from genraven.methods.method import (
     Method,
     Sampling,
     Task,
+    check_kind,
     check_reads_unknown,
     check_share,
     device_of,
@@ -99,10 +100,8 @@ class Autoregressive(Method):
 
     def check_network(self, network: nn.Module) -> None:
         """Raises InputError unless it reads cells in order, and where inputs are masked, unknown ones."""
-        if not isinstance(network, NextCellNetwork):
-            raise InputError("expected a network that predicts each next cell, such as "
-                             "genraven.networks.transformer.Transformer, for an autoregressive model, got "
-                             f"{type(network).__name__}: give it to DiffusionModule.")  # fmt: skip
+        check_kind(network, NextCellNetwork, "predicts each next cell", "transformer.Transformer",
+                   "an autoregressive model", "give it to DiffusionModule")  # fmt: skip
         if self.input_masking and isinstance(network, LearnsCells):
             raise InputError("expected input_masking 0 for a network with a training loss of its own, which does not "
                              f"learn what it does not read, got {type(network).__name__}: leave it out.")  # fmt: skip

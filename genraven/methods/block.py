@@ -17,13 +17,18 @@ from torch import Tensor, nn
 from genraven.errors import InputError
 from genraven.methods.draws import at_least_float32, uniform_draws
 from genraven.methods.masked import NUM_READ, MaskedDiffusion, MaskedSampling
-from genraven.methods.method import Draw, LogProbability, Sampling, Task, device_of, num_labels, setting
-from genraven.methods.orders import ORDERS
-from genraven.methods.unmasking import Writing, log_probability_in_order, write_masked
+from genraven.methods.method import Draw, LogProbability, Sampling, Task, check_kind, device_of, num_labels
+from genraven.methods.unmasking import (
+    Writing,
+    guided,
+    log_probability_in_order,
+    symbols_of_states,
+    write_masked,
+)
 from genraven.networks.cells import BlockNetwork
 from genraven.puzzles import layout
 from genraven.puzzles.masks import known_within
-from genraven.puzzles.spec import EMPTY, NUM_STATES, TOKENS_PER_PUZZLE
+from genraven.puzzles.spec import EMPTY, TOKENS_PER_PUZZLE
 
 
 @dataclass(frozen=True)
@@ -42,15 +47,6 @@ class BlockSampling(MaskedSampling):
         remasking: share of the cells of a block written so far that are masked again before each evaluation.
         guidance_scale: of labels in generation (classifier-free); 1 is the network's own.
     """
-
-    num_steps: int | None = setting(None, least=1)
-    order: str = setting("random", among=ORDERS)
-    temperature: float = setting(1.0, least=0)
-    completion_steps: int | None = setting(None, least=1)
-    completion_order: str | None = setting(None, among=ORDERS)
-    completion_temperature: float | None = setting(None, least=0)
-    remasking: float = setting(0.0, least=0, below=1)
-    guidance_scale: float = 1.0
 
 
 class BlockDiffusion(MaskedDiffusion):
@@ -81,7 +77,6 @@ class BlockDiffusion(MaskedDiffusion):
             raise InputError(f"expected block_size to divide the {TOKENS_PER_PUZZLE} cells of a puzzle, got "
                              f"{block_size}: take 1, 3, 9 (a panel), 27 (a row) or 81 (the puzzle).")  # fmt: skip
         self.block_size, self.num_blocks = block_size, TOKENS_PER_PUZZLE // block_size
-        self.training_passes = 2.0 if self.num_blocks > 1 else 1.0  # a puzzle is read whole and masked
         if block_size == 1:
             self.likelihood = ("exact", 1)
 
@@ -91,10 +86,11 @@ class BlockDiffusion(MaskedDiffusion):
 
     def check_network(self, network: nn.Module) -> None:
         """Raises InputError unless it reads blocks."""
-        if not isinstance(network, BlockNetwork):
-            raise InputError("expected a network that reads a puzzle in blocks, such as "
-                             "genraven.networks.block.BlockTransformer, for block diffusion, got "
-                             f"{type(network).__name__}: use it with another method.")  # fmt: skip
+        check_kind(network, BlockNetwork, "reads a puzzle in blocks", "block.BlockTransformer", "block diffusion")
+
+    def training_pass(self, network: nn.Module, cells: Tensor, masked: Tensor) -> Tensor:  # type: ignore[override]
+        """A puzzle in blocks, read whole and masked."""
+        return self._all(network, cells, masked, None)
 
     def check_sampling(self, network: nn.Module, sampling: Sampling, given: Collection[str] = ()) -> None:
         """Raises InputError on more evaluations than a block has cells, besides what masked diffusion refuses."""
@@ -214,7 +210,7 @@ class BlockDiffusion(MaskedDiffusion):
         over random orders. Exact where no given block comes after an open one.
         """
         states, masked = layout.tokens_to_states(layout.puzzles_to_tokens(puzzles)), layout.mask_to_tokens(mask.cpu())
-        symbols = _symbols(states.device)
+        symbols = symbols_of_states(states.device)
 
         def predict(states: Tensor, masked: Tensor, places: Tensor | None) -> Tensor:
             logits = self._all(network, symbols[states], masked, None)
@@ -249,11 +245,6 @@ class BlockDiffusion(MaskedDiffusion):
         self._all(network, tokens.long() + 1, masked, None)
 
 
-def _symbols(device: torch.device) -> Tensor:
-    """(V, A) symbols of each state."""
-    return layout.states_to_tokens(torch.arange(NUM_STATES, device=device)).long() + 1
-
-
 class _Reader:
     """A network that reads block after block, its labels strengthened by guidance: what ``write_masked`` asks.
 
@@ -275,7 +266,7 @@ class _Reader:
         if labels is not None and self.twice == 2:
             labels = torch.cat([labels, torch.full_like(labels, num_labels(network))])
         self.labels, self.cache = labels, network.new_cache(self.twice * num)  # type: ignore[operator]
-        self.symbols = _symbols(device_of(network))
+        self.symbols = symbols_of_states(device_of(network))
 
     def keep(self, states: Tensor) -> None:
         """Reads whole blocks (B, m) of states, once and for all."""
@@ -289,5 +280,5 @@ class _Reader:
         logits = at_least_float32(self.network.next_block(cells, masked, self.labels, asked, self.cache))  # type: ignore[operator]
         if self.twice == 1:
             return logits
-        with_labels, without = logits.log_softmax(-1).chunk(2)
-        return without + self.scale * (with_labels - without)
+        with_labels, without = logits.chunk(2)
+        return guided(with_labels, without, self.scale)

@@ -23,19 +23,28 @@ from genraven.methods.method import (
     Method,
     Sampling,
     Task,
+    check_kind,
     check_share,
     device_of,
     mean_within,
     setting,
 )
 from genraven.methods.orders import ORDERS
-from genraven.methods.unmasking import Predict, Writing, log_probability_in_order, write_masked, write_some
+from genraven.methods.unmasking import (
+    Predict,
+    Writing,
+    guided,
+    log_probability_in_order,
+    symbols_of_states,
+    write_masked,
+    write_some,
+)
 from genraven.networks.cells import LearnsMaskedCells, MaskedCellNetwork
 from genraven.networks.compiling import whole_step
 from genraven.networks.slices import in_slices
 from genraven.puzzles import layout
 from genraven.puzzles.masks import NUM_DRAWS, known_within, random_masks
-from genraven.puzzles.spec import EMPTY, NUM_STATES, TOKENS_PER_PUZZLE
+from genraven.puzzles.spec import EMPTY, TOKENS_PER_PUZZLE
 
 ARCHITECTURES = {"RelationalMasked": "Relational MDM", "AxialMasked": "Axial MDM"}
 READ_AT = (0.1, 0.3, 0.5)
@@ -105,10 +114,8 @@ class MaskedDiffusion(Method):
 
     def check_network(self, network: nn.Module) -> None:
         """Raises InputError unless it reads masked cells."""
-        if not isinstance(network, MaskedCellNetwork):
-            raise InputError("expected a network that reads masked cells, such as "
-                             "genraven.networks.bidirectional.BidirectionalTransformer, for masked diffusion, got "
-                             f"{type(network).__name__}: use it with another method.")  # fmt: skip
+        check_kind(network, MaskedCellNetwork, "reads masked cells", "bidirectional.BidirectionalTransformer",
+                   "masked diffusion")  # fmt: skip
 
     def check_sampling(self, network: nn.Module, sampling: Sampling, given: Collection[str] = ()) -> None:
         """Raises InputError on more evaluations than cells, or a temperature at which nothing would be drawn."""
@@ -255,16 +262,14 @@ class MaskedDiffusion(Method):
 
 
 def _predictor(network: nn.Module, labels: Tensor | None, guidance_scale: float) -> Predict:
-    """The network on states, its labels strengthened by classifier-free guidance (Ho & Salimans 2022)."""
-    symbols = layout.states_to_tokens(torch.arange(NUM_STATES, device=device_of(network))).long() + 1
-    read = in_slices(network)
+    """The network on states, its labels strengthened by guidance."""
+    symbols, read = symbols_of_states(device_of(network)), in_slices(network)
 
     def predict(states: Tensor, masked: Tensor, places: Tensor | None) -> Tensor:
         cells = symbols[states]
         logits = at_least_float32(read(cells, masked, labels, places))
         if labels is None or guidance_scale == 1:
             return logits
-        without = at_least_float32(read(cells, masked, None, places)).log_softmax(-1)
-        return without + guidance_scale * (logits.log_softmax(-1) - without)
+        return guided(logits, at_least_float32(read(cells, masked, None, places)), guidance_scale)
 
     return predict

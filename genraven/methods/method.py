@@ -127,8 +127,6 @@ class Method(ABC):
     pools: ClassVar[tuple[Pool, ...]] = ("mean",)
     """How hidden states of all positions become one vector that means something."""
 
-    training_passes: float = 1.0
-    """Passes of a whole puzzle, there and back, that a training step takes the work of; 1 is what a network reads."""
     reads_numbers: bool = False
     """Does it compute with the numbers of a puzzle themselves, so that those out of their ranges mean something?"""
 
@@ -142,6 +140,10 @@ class Method(ABC):
     @abstractmethod
     def check_network(self, network: nn.Module) -> None:
         """Raises InputError on a network that this method cannot use."""
+
+    def training_pass(self, network: nn.Module, *inputs: Tensor) -> Tensor:
+        """What a training step has the network do with a puzzle, given its ``example_inputs``: its work is counted."""
+        return network(*inputs)  # type: ignore[no-any-return]
 
     def check_sampling(self, network: nn.Module, sampling: Sampling, given: Collection[str] = ()) -> None:
         """Raises InputError on settings that cannot be used with ``network``, or ``given`` ones without effect."""
@@ -234,6 +236,15 @@ def check_reads_unknown(
         raise InputError(f"expected a network that reads which cells are unknown for {purpose}, got "
                          f"{type(network).__name__} with reads_unknown false: set model.network.reads_unknown to true "
                          f"or null, or {instead}.")  # fmt: skip
+
+
+def check_kind(
+    network: nn.Module, kind: type, does: str, example: str, purpose: str, instead: str = "use it with another method"
+) -> None:
+    """Raises InputError, with what a network of ``kind`` does and for what, unless ``network`` is one."""
+    if not isinstance(network, kind):
+        raise InputError(f"expected a network that {does}, such as genraven.networks.{example}, for {purpose}, got "
+                         f"{type(network).__name__}: {instead}.")  # fmt: skip
 
 
 def check_reads_puzzles(network: nn.Module) -> None:

@@ -14,6 +14,8 @@ from genraven.methods.decoding import pick
 from genraven.methods.draws import at_least_float32, finest, uniform_draws
 from genraven.methods.orders import ORDERS, first_places
 from genraven.networks.compiling import stay
+from genraven.puzzles import layout
+from genraven.puzzles.spec import NUM_STATES
 
 Predict = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """Logits (B, P, V) at places (B, P), or of all L cells for None, from states (B, L) and which are masked (B, L)."""
@@ -156,6 +158,17 @@ def log_probability_in_order(
             into.scatter_(1, places, values.where(real, into.gather(1, places)))
         masked = masked.scatter(1, places, masked.gather(1, places) & ~real)
     return cells, expected
+
+
+def symbols_of_states(device: torch.device) -> Tensor:
+    """(V, A) int64 symbols of each state of a cell, as networks read them."""
+    return layout.states_to_tokens(torch.arange(NUM_STATES, device=device)).long() + 1
+
+
+def guided(with_labels: Tensor, without: Tensor, scale: float) -> Tensor:
+    """(..., V) logits whose labels are strengthened by classifier-free guidance (Ho and Salimans 2022)."""
+    without = without.log_softmax(-1)
+    return without + scale * (with_labels.log_softmax(-1) - without)
 
 
 def _draw(logits: Tensor, temperature: float, uniform: Tensor) -> Tensor:

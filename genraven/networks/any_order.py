@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genraven.networks.cells import AnyOrderNetwork, Embedding, Head
+from genraven.networks.cells import AnyOrderNetwork, Embedding, Head, place_table
 from genraven.networks.transformer import KeyValueCache, Transformer
 
 
@@ -109,13 +109,7 @@ class AnyOrderTransformer(Transformer, AnyOrderNetwork):
             first = cache.length if cache is not None else 0
             written = order[:, first : first + x.shape[1]]
             read = order[:, max(first - 1, 0) : first + x.shape[1] - 1]
-        known = F.embedding(read, _table(self.places))
+        known = F.embedding(read, place_table(self.places))
         known = F.pad(known, (0, 0, x.shape[1] - known.shape[1], 0))  # the start token stands nowhere
-        x = x + known + F.embedding(written, _table(self.next_places))
+        x = x + known + F.embedding(written, place_table(self.next_places))
         return self.logits(self.read(x, cache), last_only=last_only)
-
-
-def _table(axes: nn.ParameterList) -> Tensor:
-    """(L, D) from the embeddings of rows, panels and cells."""
-    row, panel, cell = axes
-    return (row[:, None, None] + panel[:, None] + cell).flatten(0, 2)

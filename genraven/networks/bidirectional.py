@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from genraven.errors import InputError
-from genraven.networks.cells import Embedding, MaskedCellNetwork, SummedHead, embed_cells, make_embeddings
+from genraven.networks.cells import Embedding, MaskedCellNetwork, SummedHead, embed_cells, make_embeddings, place_table
 from genraven.networks.dropout import dropout
 from genraven.networks.transformer import RESIDUAL, Block
 
@@ -89,8 +89,7 @@ class Encoder(MaskedCellNetwork):
     def embedded(self, cells: Tensor, masked: Tensor, labels: Tensor | None, first: int = 0) -> Tensor:
         """(B, L, D) of the cells from place ``first`` on."""
         known = embed_cells(self.embeddings, cells.masked_fill(masked.unsqueeze(-1), 0), self.embedding, self.symbols)
-        row, panel, cell = self.positions
-        where = (row[:, None, None] + panel[:, None] + cell).flatten(0, 2)[first : first + cells.shape[1]]
+        where = place_table(self.positions)[first : first + cells.shape[1]]
         x = torch.where(masked.unsqueeze(-1), self.masked, known) + where
         if labels is None:
             labels = cells.new_full((len(cells),), self.num_labels)

@@ -34,6 +34,12 @@ def embed_cells(tables: nn.ModuleList, cells: Tensor, embedding: Embedding, symb
     return torch.cat(parts, -1) if embedding == "separate" else torch.stack(parts).sum(0)
 
 
+def place_table(axes: nn.ParameterList) -> Tensor:
+    """(L, D): of each cell the sum of what its row (R, D), its panel (P, D) and its place in that (J, D) have."""
+    row, panel, cell = axes
+    return (row[:, None, None] + panel[:, None] + cell).flatten(0, 2)
+
+
 class SummedHead(nn.Module):
     """Logits of a cell's states, the weight of each the sum of its symbols' and of one of its own.
 

@@ -1,7 +1,7 @@
 """A Python that starts at once: its processes are forked from one that has imported the heavy libraries already.
 
-``warm.py serve FOLDER`` waits on each node for ``warm.py start PYTHON FOLDER WORDS...``, which stands for
-``python WORDS...``: a script, a module or code. The forked process runs it with the output, environment, folder and
+``warm.py FOLDER`` waits on each node for what stands in FOLDER for Python (``stand_in``) and is called with
+words: those of a script, a module or code. The forked process runs it with the output, environment, folder and
 blocked signals of the one it stands for; our own packages it imports by itself, from where its path finds them.
 Signals are handed on to it; it dies with the one it stands for, and the other way round, of the same signal.
 
@@ -28,6 +28,22 @@ HANDED_ON = (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, sign
 START_S = 60.0
 LOOK_S = 5.0
 MESSAGE_BYTES = 1 << 20
+
+
+STAND_IN = """#!{python} -S
+import sys
+sys.path.insert(0, {here!r})
+import warm
+sys.exit(warm.start(__file__, {folder!r}, sys.argv[1:]))
+"""
+
+
+def stand_in(folder: Path) -> str:
+    """Makes the file that stands for Python where ``folder`` is served."""
+    python = folder / "python"
+    python.write_text(STAND_IN.format(python=sys.executable, here=str(Path(__file__).parent), folder=str(folder)))
+    python.chmod(0o755)
+    return str(python)
 
 
 def address(folder: str) -> str:
@@ -149,7 +165,4 @@ def run(words: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "serve":
-        serve(sys.argv[2])
-    else:
-        sys.exit(start(sys.argv[2], sys.argv[3], sys.argv[4:]))
+    serve(sys.argv[1])

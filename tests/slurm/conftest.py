@@ -14,7 +14,9 @@ import pytest
 HERE = Path(__file__).parent
 LAUNCH = HERE.parent / "launch"  # tiny runs and faults
 sys.path += [str(HERE), str(LAUNCH)]
-SCRIPT, WARM = HERE / "cluster.sh", LAUNCH / "warm.py"
+import warm  # noqa: E402
+
+SCRIPT = HERE / "cluster.sh"
 INSTALL_S, START_S = 300, 120
 
 
@@ -64,10 +66,7 @@ def _wait_until_up(process: "subprocess.Popen[bytes]", state: Path, log: Path) -
 def warm_python(slurm: Path) -> str:
     """What to give for --python, where it is not the start of Python that is tested."""
     for node in ("n1", "n2"):
-        serve = f"export OMP_NUM_THREADS=1 PYTHONPATH={LAUNCH}; exec {sys.executable} {WARM} serve {slurm}"
+        serve = f"export OMP_NUM_THREADS=1 PYTHONPATH={LAUNCH}; exec {sys.executable} {warm.__file__} {slurm}"
         command = ["sbatch", "--nodelist", node, "--output", slurm / f"warm-{node}.log", "--wrap", serve]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    python = slurm / "python"
-    python.write_text(f'#!/bin/bash\nexec {sys.executable} -S {WARM} start "$0" {slurm} "$@"\n')
-    python.chmod(0o755)
-    return str(python)
+    return warm.stand_in(slurm)
