@@ -107,8 +107,8 @@ def robust() -> None:
 def little_data_variants() -> None:
     """Prints each variant's scores, and by how much it differs from its model as it is."""
     usual, found = by_model("little_data", "*-r[0-9]-*"), by_model("little_data_variants", "*-r[0-9]-*")
-    rows = [["examples of each rule", "variant", "repeats", "completion", "less the usual", "C3", "novel C3",
-             "less the usual", "memorised rows", "completion at `best.ckpt`"]]  # fmt: skip
+    rows = [["examples of each rule", "variant", "repeats", "completion", "difference", "C3", "novel C3",
+             "difference", "memorised rows", "completion at `best.ckpt`"]]  # fmt: skip
     for n in sorted({n for variant in found.values() for n in variant.points}):
         for name, (model, words) in VARIANTS.items():
             if name in found and (point := found[name].points.get(n)):
