@@ -1,4 +1,4 @@
-"""A 3 x 3 convolution of small fields that spares the products whose outcome is known: what makes a U-Net fast here.
+"""Resampling and 3 x 3 convolution of small fields without the products whose outcome is known: a fast U-Net's.
 
 B batch, C channels, S side of the field, R repeats of a cell along a side.
 """
@@ -14,6 +14,28 @@ _COEFFICIENTS = torch.tensor([[1.0, -1, -2, -2, 2], [1, 1, -2, 2, 0], [1, -1, 2,
 _EVALUATE_CELLS = torch.kron(_EVALUATE, _EVALUATE)
 _EVALUATE_WEIGHTS = torch.kron(_EVALUATE.flip(1), _EVALUATE.flip(1))  # a convolution, of a kernel turned around
 _CELLS = torch.kron(_COEFFICIENTS, _COEFFICIENTS)
+
+
+def resample(x: Tensor, scale: float) -> Tensor:
+    """(B, C, S * scale, S * scale) from (B, C, S, S): a whole ``scale`` R repeats cells, 1 / R takes means of R x R."""
+    if scale > 1:
+        return F.interpolate(x, scale_factor=scale, mode="nearest")
+    return F.avg_pool2d(x, round(1 / scale)) if scale < 1 else x
+
+
+def of_resampled(layer: nn.Module, x: Tensor, scale: float) -> Tensor:
+    """``layer(resample(x, scale))`` by as few products as it takes: what is repeated is computed once.
+
+    Args:
+        layer: a ``Convolution``, or one that computes each cell by itself, such as a 1 x 1 convolution.
+        x: (B, C, S, S).
+        scale: as for ``resample``.
+    """
+    if scale <= 1:
+        return layer(resample(x, scale))  # type: ignore[no-any-return]
+    if isinstance(layer, Convolution):
+        return layer(x, round(scale))  # type: ignore[no-any-return]
+    return resample(layer(x), scale)
 
 
 class Convolution(nn.Conv2d):

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genraven.errors import InputError
-from genraven.networks.convolution import Convolution
+from genraven.networks.convolution import Convolution, of_resampled
 from genraven.networks.dropout import dropout
 from genraven.networks.gaps import with_channel
 
@@ -59,19 +59,12 @@ class Block(nn.Module):
             self.qkv = nn.Conv2d(channels_out, 3 * channels_out, 1)
             self.attention_out = nn.Conv2d(channels_out, channels_out, 1)
 
-    def _resample(self, x: Tensor) -> Tensor:
-        if self.scale > 1:
-            return F.interpolate(x, scale_factor=self.scale, mode="nearest")
-        return F.avg_pool2d(x, round(1 / self.scale)) if self.scale < 1 else x
-
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """(B, channels_out, S * scale, S * scale) from (B, channels_in, S, S) and the condition (B, E)."""
-        h = F.silu(self.norm1(x))
-        h = self.convolution1(h, round(self.scale)) if self.scale > 1 else self.convolution1(self._resample(h))
+        h = of_resampled(self.convolution1, F.silu(self.norm1(x)), self.scale)
         h = F.silu(self.norm2(h + self.condition(condition)[:, :, None, None]))
         h = self.convolution2(dropout(h, self.dropout, self.training))
-        x = self.skip(self._resample(x)) if self.scale < 1 else self._resample(self.skip(x))  # on the fewer cells
-        x = (h + x) * _SKIP_SCALE
+        x = (h + of_resampled(self.skip, x, self.scale)) * _SKIP_SCALE
         if self.attends:
             q, k, v = self.qkv(self.norm3(x)).flatten(2).transpose(1, 2).chunk(3, -1)
             attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).view_as(x)

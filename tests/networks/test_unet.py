@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from genraven.networks import unet
-from genraven.networks.convolution import Convolution
+from genraven.networks.convolution import Convolution, of_resampled, resample
 from genraven.networks.unet import Block, UNet
 
 torch.set_num_threads(1)
@@ -66,9 +66,9 @@ def test_blocks_stand_at_the_sides_and_attend_where_published(num_blocks: int) -
 
 def test_resampling_repeats_and_takes_means() -> None:
     x = torch.arange(81.0).view(1, 1, 9, 9).expand(1, 4, 9, 9)
-    down = Block(4, 4, 4, 0.0, attention=False, scale=1 / 3)._resample(x)
+    down = resample(x, 1 / 3)
     assert torch.allclose(down[0, 0], x[0, 0].view(3, 3, 3, 3).mean((1, 3)))
-    up = Block(4, 4, 4, 0.0, attention=False, scale=3)._resample(down)
+    up = resample(down, 3)
     assert torch.equal(up[0, 0], down[0, 0].repeat_interleave(3, 0).repeat_interleave(3, 1))
 
 
@@ -87,6 +87,17 @@ def test_a_convolution_leaves_out_nothing_that_counts(side: int, repeats: int, b
         torch.autograd.grad(y, [x, *of.parameters()], weights) for y, of in ((written, ours), (expected, plain))
     ]
     assert all((a - b).abs().max() < 1e-12 for a, b in zip(*gradients, strict=True))
+
+
+@pytest.mark.parametrize("scale", [3, 1, 1 / 3])
+@pytest.mark.parametrize("layer", [Convolution(4, 5), nn.Conv2d(4, 5, 1), nn.Identity()])
+def test_fewer_products_of_a_resampled_field_are_the_same_field(layer: nn.Module, scale: float) -> None:
+    layer, plain = layer.double(), nn.Conv2d(4, 5, 3, padding=1).double()
+    if isinstance(layer, Convolution):
+        plain.load_state_dict(layer.state_dict())
+    x = torch.randn(2, 4, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    expected = (plain if isinstance(layer, Convolution) else layer)(resample(x, scale))
+    assert (of_resampled(layer, x, scale) - expected).abs().max() < 1e-12
 
 
 @pytest.mark.parametrize("channels_in", [8, 12])
