@@ -1,7 +1,7 @@
 """Which puzzles form which batch: a pure function of (seed, step), whatever the number of ranks.
 
 The training sequence runs through the pool in a new order each pass; batches follow one another in it without gaps,
-also across passes. Each rank cuts its own share of the global batch out of tensors.
+also across passes. Each rank cuts its own shard of the global batch out of tensors.
 """
 
 import itertools
@@ -42,7 +42,7 @@ IN_MEMORY = 512 << 20
 
 
 class Batch(NamedTuple):
-    """A share of a global batch, or of a whole set in evaluation; its noise is drawn for its place in that."""
+    """A shard of a global batch, or of a whole set in evaluation. Its noise is drawn for its place in that."""
 
     puzzles: Tensor
     """(b, 3, 9, 9) int8"""
@@ -152,7 +152,7 @@ class StreamPool:
         return self._pool(turn).take(turn, places)
 
     def _own_first(self) -> tuple[int, ...]:
-        """The rules in the order in which this process comes to them: its own share, then those of the others."""
+        """The rules in the order in which this process comes to them: its own part, then those of the others."""
         first = 0 if self.shared is None else len(self.rules) * self.shared.rank // self.shared.size
         return self.rules[first:] + self.rules[:first]
 
@@ -160,8 +160,8 @@ class StreamPool:
 class SharedBlocks:
     """Blocks that one process of a machine makes and the others read.
 
-    A block is made by whoever comes to it first, under a lock; since each begins elsewhere, that is mostly its own
-    share of them. A process that ends costs the others nothing but its work.
+    The first process that needs a block makes it, under a lock. Each begins elsewhere, so each mostly makes its own
+    part of them. A process that ends costs the others nothing but its work.
 
     Args:
         folder: of this stream on this machine.
@@ -246,8 +246,8 @@ class GlobalOrder:
 
 
 @dataclass(frozen=True)
-class Share:
-    """The part of each global batch that one rank sees, in ``accumulate`` batches one after the other."""
+class Shard:
+    """The part of each global batch that one rank sees, as ``accumulate`` batches one after the other."""
 
     global_batch_size: int
     rank: int = 0
@@ -283,8 +283,8 @@ class TrainLoader:
 
     Args:
         order: the training sequence.
-        share: of this rank.
-        num_steps: optimizer steps of one pass through this loader; its length is that times ``share.accumulate``.
+        shard: the part of each global batch that this rank sees.
+        num_steps: optimizer steps of one pass through this loader; its length is that times ``shard.accumulate``.
         first_step: called when a pass begins: the step to begin with.
         device: where batches are wanted. Some hundred go to a GPU at once, so that no step waits for its own.
     """
@@ -292,19 +292,19 @@ class TrainLoader:
     def __init__(
         self,
         order: GlobalOrder,
-        share: Share,
+        shard: Shard,
         num_steps: int,
         first_step: Callable[[], int],
         device: torch.device | str = "cpu",
     ) -> None:
-        self.order, self.share, self.num_steps, self.first_step = order, share, num_steps, first_step
+        self.order, self.shard, self.num_steps, self.first_step = order, shard, num_steps, first_step
         self.device = torch.device(device)
 
     def _moved(self, tensor: Tensor) -> Tensor:
         return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
 
     def __len__(self) -> int:
-        return self.num_steps * self.share.accumulate
+        return self.num_steps * self.shard.accumulate
 
     def state_dict(self) -> dict[str, int]:
         """Nothing: the step says it all. That it exists tells Lightning that this loader resumes."""
@@ -314,19 +314,19 @@ class TrainLoader:
         """Nothing to do."""
 
     def __iter__(self) -> Iterator[Batch]:
-        share, first = self.share, self.first_step()
+        shard, first = self.shard, self.first_step()
         last = (first // self.num_steps + 1) * self.num_steps
-        of_parts = [share.start(part) for part in range(share.accumulate)]
+        of_parts = [shard.start(part) for part in range(shard.accumulate)]
         places = ((step, start) for step in range(first, last) for start in of_parts)
         ahead = 1
         while now := list(itertools.islice(places, ahead)):
-            ahead = min(2 * ahead, max(1, PUZZLES_AHEAD // share.size))  # so that the first does not wait for many
-            starts = np.array([step * share.global_batch_size + start for step, start in now])
-            puzzles, rules = map(self._moved, self.order.at((starts[:, None] + np.arange(share.size)).ravel()))
-            parts = zip(now, puzzles.split(share.size), rules.split(share.size), strict=True)
+            ahead = min(2 * ahead, max(1, PUZZLES_AHEAD // shard.size))  # so that the first does not wait for many
+            starts = np.array([step * shard.global_batch_size + start for step, start in now])
+            puzzles, rules = map(self._moved, self.order.at((starts[:, None] + np.arange(shard.size)).ravel()))
+            parts = zip(now, puzzles.split(shard.size), rules.split(shard.size), strict=True)
             for (step, start), some, of_rules in parts:
                 cells, unknown = layout.split_gaps(some)
-                yield Batch(cells, of_rules, step, start, share.global_batch_size, unknown)
+                yield Batch(cells, of_rules, step, start, shard.global_batch_size, unknown)
 
 
 class EvaluationLoader:

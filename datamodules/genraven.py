@@ -20,7 +20,7 @@ from datamodules.batches import (
     FinitePool,
     GlobalOrder,
     Pool,
-    Share,
+    Shard,
     SharedBlocks,
     StreamPool,
     TrainLoader,
@@ -297,15 +297,15 @@ class GenRAVENDataModule(L.LightningDataModule):
             puzzles = torch.stack(list(made), 1)
         return puzzles.flatten(0, 1), torch.tensor(self.eval_rules).repeat(n)
 
-    def share(self) -> Share:
+    def shard(self) -> Shard:
         """The part of a global batch that this process sees.
 
         Raises:
             InputError: the devices and the accumulation do not divide ``global_batch_size``.
         """
         if self.trainer is None:
-            return Share(self.global_batch_size)
-        return Share(
+            return Shard(self.global_batch_size)
+        return Shard(
             self.global_batch_size,
             self.trainer.global_rank,
             self.trainer.world_size,
@@ -327,14 +327,14 @@ class GenRAVENDataModule(L.LightningDataModule):
         num_steps = max_steps if max_steps > 0 else -(-self._pool.size // self.global_batch_size)
         order, trainer = GlobalOrder(self._pool, self.seed, self.augment), self.trainer
         if trainer is None:
-            return TrainLoader(order, self.share(), num_steps, lambda: 0)
+            return TrainLoader(order, self.shard(), num_steps, lambda: 0)
         device = trainer.strategy.root_device
-        return TrainLoader(order, self.share(), num_steps, lambda: trainer.global_step, device)
+        return TrainLoader(order, self.shard(), num_steps, lambda: trainer.global_step, device)
 
     def _evaluation_loader(self, split: str) -> EvaluationLoader:
         puzzles, rules = self.evaluation_puzzles(split)
-        share = self.share()
-        return EvaluationLoader(puzzles, rules, self.eval_batch_size, rank=share.rank, world_size=share.world_size)
+        shard = self.shard()
+        return EvaluationLoader(puzzles, rules, self.eval_batch_size, rank=shard.rank, world_size=shard.world_size)
 
     def val_dataloader(self) -> EvaluationLoader:
         """Validation puzzles of all ``eval_rules``, each once over all devices."""

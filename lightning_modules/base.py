@@ -306,7 +306,7 @@ class PuzzleModule(L.LightningModule, ABC):
     # Training ----------------------------------------------------------------------------------------------------
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Mean loss of this share of the global batch."""
+        """Mean loss of this rank's shard of the global batch."""
         torch.manual_seed(self._stream("dropout", batch.step, batch.start))  # what the network draws by itself
         draw = BatchDraw(batch, self.generator("train", batch.step))
         loss = self.losses(batch.puzzles, self._labels(batch), draw, batch.unknown).mean()

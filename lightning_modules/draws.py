@@ -1,4 +1,4 @@
-"""Random numbers of losses: for a share of a global batch in training, for puzzles at their places in evaluation."""
+"""Random numbers of losses: for a shard of a global batch in training, for puzzles at their places in evaluation."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from genraven.methods.draws import PlacedGenerator, uniform_draws
 
 @dataclass(frozen=True)
 class BatchDraw:
-    """Draws for a share of a global batch: made for the whole, so that the world's size changes nothing."""
+    """Draws for a shard of a global batch. They are made for the whole batch: the world size changes nothing."""
 
     batch: Batch
     generator: torch.Generator
 
     def __call__(self, distribution: Callable[..., Tensor], *shape: int) -> Tensor:
-        """(b, *shape) float32 draws of ``distribution`` for the puzzles of the share."""
+        """(b, *shape) float32 draws of ``distribution`` for the puzzles of the shard."""
         start = self.batch.start
         return self._whole(distribution, *shape)[start : start + len(self.batch.puzzles)]
 

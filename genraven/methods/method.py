@@ -33,7 +33,7 @@ PUZZLE_SIZES: Mapping[str, int | tuple[int, ...]] = {
 
 
 class Draw(Protocol):
-    """Random numbers for the puzzles at hand: a share of those for the global batch, whatever the world's size."""
+    """Random numbers for a shard of puzzles: a part of those for the global batch, whatever the world size."""
 
     def __call__(self, distribution: Callable[..., Tensor], *shape: int) -> Tensor:
         """(B, *shape) float32 draws of ``distribution``, such as torch.rand."""

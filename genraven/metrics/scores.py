@@ -107,7 +107,7 @@ class ScoreResults:
 
 
 class Scores:
-    """Counts losses, generated and completed puzzles; every process sees its share, ``compute`` sums over all.
+    """Counts losses, generated and completed puzzles; every process sees its shard, ``compute`` sums over all.
 
     Args:
         trained: ids of the rules that the model was trained on.

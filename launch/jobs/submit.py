@@ -49,7 +49,7 @@ def on_cluster(config: dict[str, Any], cluster: Cluster) -> dict[str, Any]:
     Raises:
         InputError: the trainer is for other devices, or the processes do not divide the batch.
     """
-    from datamodules.batches import Share
+    from datamodules.batches import Shard
 
     asked, options = config["trainer"]["accelerator"], cluster.trainer_options()
     fits = {"gpu": ("auto", "gpu", "cuda"), "cpu": ("auto", "cpu")}[options["accelerator"]]
@@ -59,7 +59,7 @@ def on_cluster(config: dict[str, Any], cluster: Cluster) -> dict[str, Any]:
             f"{asked}: choose another trainer config or --gpus-per-node."
         )
     accumulate = config["trainer"]["accumulate_grad_batches"]
-    Share(config["data"]["global_batch_size"], 0, cluster.world_size, accumulate if isinstance(accumulate, int) else 1)
+    Shard(config["data"]["global_batch_size"], 0, cluster.world_size, accumulate if isinstance(accumulate, int) else 1)
     return {**config, "trainer": {**config["trainer"], **options}}
 
 

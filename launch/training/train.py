@@ -90,13 +90,13 @@ def _divide_batch(resolved: Resolved, built: Built) -> None:
     """Divides the global batch among devices and accumulated batches, and prints how."""
     data, trainer, limit = built.data, built.trainer, resolved.options.max_batch_per_device
     if limit and trainer.accumulate_grad_batches == 1:
-        trainer.accumulate_grad_batches = data.share().accumulation(limit)
+        trainer.accumulate_grad_batches = data.shard().accumulation(limit)
     if isinstance(trainer.val_check_interval, int):  # Lightning counts batches; a config says steps
         trainer.val_check_interval *= trainer.accumulate_grad_batches
-    share, steps = data.share(), trainer.max_steps
+    shard, steps = data.shard(), trainer.max_steps
     rank_zero_info(
-        f"global batch {share.global_batch_size} = {share.world_size} device(s) x {share.accumulate} accumulated x "
-        f"{share.size} puzzles; {steps if steps > 0 else 'unlimited'} steps; {trainer.precision} on "
+        f"global batch {shard.global_batch_size} = {shard.world_size} device(s) x {shard.accumulate} accumulated x "
+        f"{shard.size} puzzles; {steps if steps > 0 else 'unlimited'} steps; {trainer.precision} on "
         f"{trainer.strategy.root_device.type}"
     )
 

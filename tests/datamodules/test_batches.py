@@ -11,7 +11,7 @@ from datamodules.batches import (
     EvaluationLoader,
     FinitePool,
     GlobalOrder,
-    Share,
+    Shard,
     SharedBlocks,
     StreamPool,
     TrainLoader,
@@ -73,7 +73,7 @@ def test_a_global_batch_is_the_same_for_any_ranks_and_accumulation(world_size: i
     order = GlobalOrder(pool(), seed=0)
     steps = [torch.full((12,), -1) for _ in range(5)]
     for rank in range(world_size):
-        loader = TrainLoader(order, Share(12, rank, world_size, accumulate), 5, lambda: 0)
+        loader = TrainLoader(order, Shard(12, rank, world_size, accumulate), 5, lambda: 0)
         batches = list(loader)
         assert len(batches) == len(loader) == 5 * accumulate
         assert [batch.step for batch in batches] == [step for step in range(5) for _ in range(accumulate)]
@@ -86,17 +86,17 @@ def test_a_global_batch_is_the_same_for_any_ranks_and_accumulation(world_size: i
 
 
 def test_parts_of_a_step_lie_at_the_same_places_whether_ranks_or_accumulation_make_them() -> None:
-    ranks = [Share(12, rank, 4, 1).start(0) for rank in range(4)]
-    parts = [Share(12, 0, 1, 4).start(part) for part in range(4)]
+    ranks = [Shard(12, rank, 4, 1).start(0) for rank in range(4)]
+    parts = [Shard(12, 0, 1, 4).start(part) for part in range(4)]
     assert ranks == parts == [0, 3, 6, 9]
 
 
 def test_a_loader_goes_on_from_the_step_that_training_has_reached() -> None:
     order = GlobalOrder(pool(), seed=0)
-    share = Share(6, 1, 2, 1)
+    shard = Shard(6, 1, 2, 1)
 
     def through(first: int) -> list[tuple[int, list[int]]]:
-        batches = TrainLoader(order, share, 10, lambda: first)
+        batches = TrainLoader(order, shard, 10, lambda: first)
         return [(batch.step, batch.puzzles[:, 0, 0, 0].tolist()) for batch in batches]
 
     assert [step for step, _ in through(0)] == list(range(10))
@@ -112,7 +112,7 @@ def test_a_batch_that_does_not_divide_is_refused(
     batch_size: int, world_size: int, accumulate: int, multiple: int
 ) -> None:
     with pytest.raises(InputError, match=f"got {batch_size}: use a multiple of {multiple}") as caught:
-        Share(batch_size, 0, world_size, accumulate)
+        Shard(batch_size, 0, world_size, accumulate)
     assert "\n" not in str(caught.value)
 
 
@@ -156,11 +156,11 @@ def test_a_stream_does_not_repeat_and_is_what_generate_gives() -> None:
 
 
 def test_a_stream_begun_at_a_step_equals_one_gone_through() -> None:
-    share, size = Share(BLOCK // 2), 2 * BLOCK
-    through = list(TrainLoader(stream(), share, 10, lambda: 0))
-    assert share.global_batch_size * 10 > 2 * size  # into the third block
+    shard, size = Shard(BLOCK // 2), 2 * BLOCK
+    through = list(TrainLoader(stream(), shard, 10, lambda: 0))
+    assert shard.global_batch_size * 10 > 2 * size  # into the third block
     for first in (3, 6, 9):
-        begun = list(TrainLoader(stream(), share, 10, lambda first=first: first))
+        begun = list(TrainLoader(stream(), shard, 10, lambda first=first: first))
         assert [batch.step for batch in begun] == list(range(first, 10))
         for batch in begun:
             assert torch.equal(batch.puzzles, through[batch.step].puzzles)
@@ -187,13 +187,13 @@ def test_a_corrupted_stream_is_the_corrupted_block() -> None:
 def test_the_fewest_batches_that_fit_on_a_device_and_divide(
     global_batch_size: int, world_size: int, limit: int, accumulate: int
 ) -> None:
-    assert Share(global_batch_size, world_size=world_size).accumulation(limit) == accumulate
+    assert Shard(global_batch_size, world_size=world_size).accumulation(limit) == accumulate
 
 
 @pytest.mark.parametrize(("size", "nearest"), [(7, "6 or 8"), (1, "such as 2"), (9, "8 or 10")])
 def test_the_nearest_sizes_that_divide_are_named(size: int, nearest: str) -> None:
     with pytest.raises(InputError, match=f"got {size}: use a multiple of 2.*{nearest}"):
-        Share(size, world_size=2)
+        Shard(size, world_size=2)
 
 
 def test_rows_are_put_in_an_order_of_their_own_in_each_pass() -> None:

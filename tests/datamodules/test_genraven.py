@@ -9,7 +9,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
 from datamodules import GenRAVENDataModule
-from datamodules.batches import GlobalOrder, Share, StreamPool, TrainLoader
+from datamodules.batches import GlobalOrder, Shard, StreamPool, TrainLoader
 from genraven.errors import InputError
 from genraven.metrics.memorization import Memorization, fingerprints
 from genraven.puzzles import layout
@@ -102,7 +102,7 @@ def test_gaps_change_neither_the_puzzles_nor_their_order(tmp_path: Path, samples
         data = make(tmp_path, **settings, corruption=Corruption(exceptions=0.5, missing=missing))
         assert data.has_gaps == bool(missing)
         order = GlobalOrder(data._open_pool(), data.seed, data.augment)
-        batches.append(list(TrainLoader(order, Share(8), 8, lambda: 0)))
+        batches.append(list(TrainLoader(order, Shard(8), 8, lambda: 0)))
         assert torch.equal(data.evaluation_puzzles("val")[0], make(tmp_path, **settings).evaluation_puzzles("val")[0])
     shares = []
     for whole, gapped in zip(*batches, strict=True):
@@ -121,8 +121,8 @@ def test_all_processes_and_accumulated_batches_see_the_gaps_of_one(tmp_path: Pat
     data.prepare_data()
     data.setup("fit")
     order = data.train_dataloader().order
-    one = list(TrainLoader(order, Share(8), 3, lambda: 0))
-    loaders = [TrainLoader(order, Share(8, rank, 2, 2), 3, lambda: 0) for rank in range(2)]
+    one = list(TrainLoader(order, Shard(8), 3, lambda: 0))
+    loaders = [TrainLoader(order, Shard(8, rank, 2, 2), 3, lambda: 0) for rank in range(2)]
     for loader in loaders:
         for batch in loader:
             place = slice(batch.start, batch.start + 2)
