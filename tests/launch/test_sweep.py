@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -18,7 +20,7 @@ from genraven.report.study import add_to_study
 from launch.cli import main
 from launch.configs.shipped import CONFIGS
 from launch.jobs.local_queue import surroundings, visible_gpus
-from launch.jobs.sweep import plan, read_grid
+from launch.jobs.sweep import Point, plan, read_grid
 from launch.training.resolve import Resolver
 
 ROOT = Path(__file__).parents[2]
@@ -308,3 +310,24 @@ def test_the_whole_study_gives_both_families_as_many_puzzles() -> None:
         seen[name] = config["trainer"]["max_steps"] * config["data"]["global_batch_size"]
     assert seen.pop("ar_double") == seen.pop("mdm_double") == 1_600_000
     assert set(seen.values()) == {800_000}
+
+
+def test_the_study_between_the_families_is_the_little_data_study_but_for_one_choice() -> None:
+    """As many puzzles seen of the same data, and no run of it again."""
+    points = read_grid(CONFIGS / "sweep" / "between.yaml")
+    assert len(points) == 18 + 6 + 36
+    assert {point.name[:3] for point in points[:9]} == {"100"}
+    assert all("-r0-" in point.name for point in points[:18])
+    reference = read_grid(CONFIGS / "sweep" / "little_data.yaml")
+    resolver = Resolver(list(points[0].arguments))
+
+    def config(point: Point) -> dict[str, Any]:
+        return resolver.resolve([*point.arguments, "--run_dir", "x"])
+
+    known = {point.name: config(point) for point in reference if re.match(r"(100|1600)-r0-(gpt2|mdm)$", point.name)}
+    assert len(known) == 4
+    for point in (*points[:18], *points[18:20]):
+        found, alike = config(point), known[f"{point.name.split('-')[0]}-r0-gpt2"]
+        assert found["trainer"] == alike["trainer"]
+        assert found["data"] == alike["data"]
+        assert all(found["model"] != other["model"] for other in known.values())
