@@ -1,7 +1,7 @@
 """Which puzzles form which batch: a pure function of (seed, step), whatever the number of ranks.
 
-The training sequence runs through the pool in a new order each pass; batches follow one another in it without gaps,
-also across passes. Each rank cuts its own shard of the global batch out of tensors.
+The training sequence runs through the pool in a new order each epoch. Batches follow one another in it without a break,
+also across epochs. Each rank cuts its own shard of the global batch out of tensors.
 """
 
 import itertools
@@ -33,7 +33,7 @@ from genraven.puzzles.spec import NUM_ROWS
 
 Augment = Literal["rows"]
 LISTED = 1 << 22
-"""Puzzles of a pool whose order is a list at most. For more a list would take gigabytes, and seconds of each pass."""
+"""Puzzles of a pool whose order is a list at most. For more a list would take gigabytes, and seconds of each epoch."""
 ROW_ORDERS = np.array(list(itertools.permutations(range(NUM_ROWS))))
 PUZZLES_AHEAD = 8_192
 """Gathered at once, since a look-up in the file of each rule costs more than a puzzle: 2 MB."""
@@ -59,17 +59,17 @@ class Batch(NamedTuple):
 
 
 class Pool(Protocol):
-    """What is gone through pass by pass."""
+    """The puzzles of a training, epoch by epoch."""
 
     size: int
 
-    def take(self, turn: int, places: NDArray[np.int64]) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
-        """Puzzles (b, 3, 9, 9), or with gaps (b, 4, 9, 9), and rules (b,) at ``places`` (0 .. size - 1) of ``turn``."""
+    def take(self, epoch: int, indices: NDArray[np.int64]) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
+        """Puzzles (b, 3, 9, 9), or with gaps (b, 4, 9, 9), and rules (b,) at ``indices`` (< size) of ``epoch``."""
         ...
 
 
 class FinitePool:
-    """A finite set: every pass has the same puzzles.
+    """A finite set: every epoch has the same puzzles.
 
     Args:
         rules: ids; -1 stands for puzzles without a rule.
@@ -89,26 +89,26 @@ class FinitePool:
         whole = np.dtype((np.void, math.prod(self.shape)))
         self._by_rule = [] if in_memory else [of_rule.view(whole)[:, 0] for of_rule in rows]
 
-    def take(self, turn: int, places: NDArray[np.int64]) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
-        which = self._which[places]
+    def take(self, epoch: int, indices: NDArray[np.int64]) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
+        which = self._which[indices]
         if self._together is not None:  # torch finds rows several times as fast as numpy
-            taken = self._together.index_select(0, torch.from_numpy(places)).numpy()
+            taken = self._together.index_select(0, torch.from_numpy(indices)).numpy()
         else:
-            taken = self._look_up(which, places).view(np.int8)
-        return taken.reshape(len(places), *self.shape), self.rules[which]
+            taken = self._look_up(which, indices).view(np.int8)
+        return taken.reshape(len(indices), *self.shape), self.rules[which]
 
-    def _look_up(self, which: NDArray[np.uint8], places: NDArray[np.int64]) -> NDArray[np.void]:
-        """The puzzles at ``places``, which are of the ``which``-th rules."""
+    def _look_up(self, which: NDArray[np.uint8], indices: NDArray[np.int64]) -> NDArray[np.void]:
+        """The puzzles at ``indices``, which are of the ``which``-th rules."""
         taken = np.empty(len(which), self._by_rule[0].dtype)
         by_rule = np.argsort(which, kind="stable")
         ends = np.searchsorted(which[by_rule], np.arange(len(self.rules)), side="right")
         for puzzles, start, mine in zip(self._by_rule, self._starts, np.split(by_rule, ends[:-1]), strict=True):
-            taken[mine] = puzzles[places[mine] - start]
+            taken[mine] = puzzles[indices[mine] - start]
         return taken
 
 
 class StreamPool:
-    """An endless stream: each pass has the next block of every rule; the one after it is made meanwhile.
+    """An endless stream: each epoch is the next block of every rule. The block after it is made meanwhile.
 
     Args:
         rules: ids.
@@ -131,25 +131,25 @@ class StreamPool:
         self._workers = ThreadPoolExecutor(num_workers, thread_name_prefix="stream")
         self._made: dict[int, list[Future[NDArray[np.int8]]]] = {}
         self._pool = lru_cache(maxsize=2)(
-            lambda turn: FinitePool(self.rules, [made.result() for made in self._made[turn]])
+            lambda epoch: FinitePool(self.rules, [made.result() for made in self._made[epoch]])
         )
 
-    def _block(self, rule: int, turn: int) -> NDArray[np.int8]:
+    def _block(self, rule: int, epoch: int) -> NDArray[np.int8]:
         if self.shared is None:
-            return self._make(rule, turn)
-        return self.shared.block(rule, turn, self._make)
+            return self._make(rule, epoch)
+        return self.shared.block(rule, epoch, self._make)
 
-    def _make(self, rule: int, turn: int) -> NDArray[np.int8]:
-        puzzles = generate(rule, turn * BLOCK, BLOCK, seed=self.seed)
-        return spoilt(puzzles, self.corruption, seed=self.seed, rule=rule, start=turn * BLOCK).numpy()
+    def _make(self, rule: int, epoch: int) -> NDArray[np.int8]:
+        puzzles = generate(rule, epoch * BLOCK, BLOCK, seed=self.seed)
+        return spoilt(puzzles, self.corruption, seed=self.seed, rule=rule, start=epoch * BLOCK).numpy()
 
-    def take(self, turn: int, places: NDArray[np.int64]) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
-        self._made = {t: made for t, made in self._made.items() if turn - 1 <= t <= turn + 1}
-        for ahead in (turn, turn + 1):
+    def take(self, epoch: int, indices: NDArray[np.int64]) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
+        self._made = {t: made for t, made in self._made.items() if epoch - 1 <= t <= epoch + 1}
+        for ahead in (epoch, epoch + 1):
             if ahead not in self._made:
                 begun = {rule: self._workers.submit(self._block, rule, ahead) for rule in self._own_first()}
                 self._made[ahead] = [begun[rule] for rule in self.rules]
-        return self._pool(turn).take(turn, places)
+        return self._pool(epoch).take(epoch, indices)
 
     def _own_first(self) -> tuple[int, ...]:
         """The rules in the order in which this process comes to them: its own part, then those of the others."""
@@ -171,27 +171,27 @@ class SharedBlocks:
 
     def __init__(self, folder: Path, rank: int, size: int) -> None:
         self.folder, self.rank, self.size = folder, rank, size
-        self._own: dict[Path, int] = {}  # what this process has made, and for which pass
+        self._own: dict[Path, int] = {}  # what this process has made, and for which epoch
         self._threads = threading.Lock()
         for place in (folder.parent, folder):
             private_folder(place, "data.cache_dir or GENRAVEN_CACHE")
         weakref.finalize(self, _remove, self._own)
 
-    def block(self, rule: int, turn: int, make: Callable[[int, int], NDArray[np.int8]]) -> NDArray[np.int8]:
-        """What ``make`` gives of a rule and a pass, here or in another process."""
-        path = self.folder / f"pass{turn:08d}-rule{rule:02d}.npy"
+    def block(self, rule: int, epoch: int, make: Callable[[int, int], NDArray[np.int8]]) -> NDArray[np.int8]:
+        """What ``make`` gives for a rule and an epoch, here or in another process."""
+        path = self.folder / f"pass{epoch:08d}-rule{rule:02d}.npy"
         with locked(self.folder / f"rule{rule:02d}.lock", lambda note: math.inf):
             with suppress(FileNotFoundError):  # nobody has made it, or who did has just ended
                 return np.load(path)
-            made = make(rule, turn)
+            made = make(rule, epoch)
             with appears_whole(path, mine=True) as temporary, temporary.open("wb") as file:
                 np.save(file, made)
         with self._threads:
-            late = [old for old, passed in self._own.items() if passed < turn - 2]  # nobody lags that far behind
+            late = [old for old, made_for in self._own.items() if made_for < epoch - 2]  # nobody lags that far behind
             _remove(late)
             for old in late:
                 del self._own[old]
-            self._own[path] = turn
+            self._own[path] = epoch
         return made
 
 
@@ -201,46 +201,46 @@ def _remove(paths: Iterable[Path]) -> None:
 
 
 def order_of(draws: Draws, size: int) -> NDArray[np.int64] | KeyedPermutation:
-    """A uniform order of 0 .. size - 1, to be asked for the numbers at some places."""
+    """A uniform order of 0 .. size - 1, to be asked for the numbers at some indices."""
     return draws.permutation(size) if size <= LISTED else KeyedPermutation(draws, size)
 
 
 def choices_of(draws: Draws, size: int) -> NDArray[np.int64] | KeyedChoices:
-    """One of ``ROW_ORDERS`` for each of ``size`` places, to be asked for those of some."""
+    """One of ``ROW_ORDERS`` for each of ``size`` indices, to be asked for those of some."""
     return draws.below(len(ROW_ORDERS), (size,)) if size <= LISTED else KeyedChoices(draws, len(ROW_ORDERS))
 
 
 class GlobalOrder:
-    """The training sequence: at position p stands place ``order[p mod size]`` of pass p // size.
+    """The training sequence: position p holds puzzle ``order[p mod size]`` of epoch p // size.
 
     Args:
         pool: what is gone through.
         seed: of the order.
-        augment: ``rows`` puts the rows of each puzzle in an order of their own, another in each pass.
+        augment: ``rows`` puts the rows of each puzzle in an order of their own, another in each epoch.
     """
 
     def __init__(self, pool: Pool, seed: int, augment: Augment | None = None) -> None:
         self.pool, self.augment = pool, augment
         self._order = lru_cache(maxsize=2)(
-            lambda turn: order_of(Draws(seed, "order", turn), pool.size)
-        )  # the last batch of a pass may reach into the next
-        self._row_orders = lru_cache(maxsize=2)(lambda turn: choices_of(Draws(seed, "rows", turn), pool.size))
+            lambda epoch: order_of(Draws(seed, "order", epoch), pool.size)
+        )  # the last batch of an epoch may reach into the next
+        self._row_orders = lru_cache(maxsize=2)(lambda epoch: choices_of(Draws(seed, "rows", epoch), pool.size))
 
     def at(self, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Puzzles (n, 3, 9, 9) int8, or with gaps, and rules (n,) int64 at ascending ``positions`` (n,)."""
-        passes, places = np.divmod(positions, self.pool.size)
-        turns, begins = np.unique(passes, return_index=True)
+        epoch_of, indices = np.divmod(positions, self.pool.size)
+        epochs, begins = np.unique(epoch_of, return_index=True)
         parts = [
-            self._take(turn, mine) for turn, mine in zip(turns.tolist(), np.split(places, begins[1:]), strict=True)
+            self._take(epoch, mine) for epoch, mine in zip(epochs.tolist(), np.split(indices, begins[1:]), strict=True)
         ]
         puzzles, rules = (part[0] if len(part) == 1 else np.concatenate(part) for part in zip(*parts, strict=True))
         return torch.from_numpy(puzzles), torch.from_numpy(rules)
 
-    def _take(self, turn: int, places: NDArray[np.int64]) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
-        puzzles, rules = self.pool.take(turn, self._order(turn)[places])
+    def _take(self, epoch: int, indices: NDArray[np.int64]) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
+        puzzles, rules = self.pool.take(epoch, self._order(epoch)[indices])
         if self.augment == "rows":
             rows = puzzles.reshape(len(puzzles), puzzles.shape[1], NUM_ROWS, -1)
-            order = ROW_ORDERS[self._row_orders(turn)[places]]
+            order = ROW_ORDERS[self._row_orders(epoch)[indices]]
             puzzles = np.take_along_axis(rows, order[:, None, :, None], 2).reshape(puzzles.shape)
         return puzzles, rules
 
@@ -284,8 +284,8 @@ class TrainLoader:
     Args:
         order: the training sequence.
         shard: the part of each global batch that this rank sees.
-        num_steps: optimizer steps of one pass through this loader; its length is that times ``shard.accumulate``.
-        first_step: called when a pass begins: the step to begin with.
+        num_steps: optimizer steps of one iteration over this loader; its length is that times ``shard.accumulate``.
+        first_step: called when an iteration begins: the step to begin with.
         device: where batches are wanted. Some hundred go to a GPU at once, so that no step waits for its own.
     """
 
@@ -317,9 +317,9 @@ class TrainLoader:
         shard, first = self.shard, self.first_step()
         last = (first // self.num_steps + 1) * self.num_steps
         of_parts = [shard.start(part) for part in range(shard.accumulate)]
-        places = ((step, start) for step in range(first, last) for start in of_parts)
+        starts_of_steps = ((step, start) for step in range(first, last) for start in of_parts)
         ahead = 1
-        while now := list(itertools.islice(places, ahead)):
+        while now := list(itertools.islice(starts_of_steps, ahead)):
             ahead = min(2 * ahead, max(1, PUZZLES_AHEAD // shard.size))  # so that the first does not wait for many
             starts = np.array([step * shard.global_batch_size + start for step, start in now])
             puzzles, rules = map(self._moved, self.order.at((starts[:, None] + np.arange(shard.size)).ravel()))

@@ -44,12 +44,12 @@ class EvaluationFile:
         """
         first, stated = ("val", "test").index(split), self.file.rules
         by_rule = [np.flatnonzero(self._once & (stated == rule))[first::2][:most] for rule in (*rules, UNKNOWN_RULE)]
-        turns = [places[i] for i in range(most) for places in by_rule if i < len(places)]
-        if not turns:
+        interleaved = [indices[i] for i in range(most) for indices in by_rule if i < len(indices)]
+        if not interleaved:
             raise InputError(f"expected puzzles of data.eval_rules for {split}, got none in {self.file.path}: name "
                              "rules of which it holds two different puzzles or more.")  # fmt: skip
-        order = np.argsort(turns, kind="stable")
-        chunk = read_whole(self.file, np.array(turns)[order])
+        order = np.argsort(interleaved, kind="stable")
+        chunk = read_whole(self.file, np.array(interleaved)[order])
         _check_rules(chunk, self.file)
         back = torch.from_numpy(order.argsort())
         return chunk.puzzles[back], chunk.rules[back]
@@ -59,16 +59,16 @@ class EvaluationFile:
         return _first_of_copies(self.file)
 
 
-def read_whole(file: PuzzleFile, places: NDArray[np.int64]) -> Chunk:
-    """The puzzles at ``places`` of ``file``.
+def read_whole(file: PuzzleFile, indices: NDArray[np.int64]) -> Chunk:
+    """The puzzles at ``indices`` of ``file``.
 
     Raises:
         InputError: one of them is bad, or has unknown cells.
     """
-    chunk = file.read(places)
+    chunk = file.read(indices)
     if chunk.known is not None and not chunk.known.all():
         which = int((~chunk.known).flatten(1).any(1).nonzero()[0])
-        raise InputError(f"expected whole puzzles, got unknown cells in puzzle {places[which]} of {file.path}: leave "
+        raise InputError(f"expected whole puzzles, got unknown cells in puzzle {indices[which]} of {file.path}: leave "
                          "such puzzles out.")  # fmt: skip
     return chunk
 

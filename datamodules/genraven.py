@@ -159,8 +159,8 @@ class GenRAVENDataModule(L.LightningDataModule):
     def _source_of(self, corruption: Corruption, num_steps: int = 0) -> PuzzleSource:
         """The training set with this corruption; of a stream what ``num_steps`` steps take."""
         if self.source is None:
-            passes = -(-num_steps * self.global_batch_size // (len(self.trained) * BLOCK))
-            return generated_source(self.samples_per_rule or passes * BLOCK, self.seed, corruption)
+            epochs = -(-num_steps * self.global_batch_size // (len(self.trained) * BLOCK))
+            return generated_source(self.samples_per_rule or epochs * BLOCK, self.seed, corruption)
         return file_source(
             self._file,
             Selection(self.trained, self.held_out),
@@ -319,7 +319,7 @@ class GenRAVENDataModule(L.LightningDataModule):
                              "data.samples_per_rule.")  # fmt: skip
 
     def train_dataloader(self) -> TrainLoader:
-        """Batches from the trainer's current step on. One pass is the whole run, or the data once without max_steps."""
+        """Batches from the trainer's current step on: those of the whole run, or the data once without max_steps."""
         self.check_end()
         if self._pool is None:
             self._pool = self._open_pool()

@@ -21,7 +21,7 @@ from genraven.puzzles.corrupt import Corruption, spoilt
 from genraven.puzzles.rules import row_rules, rule_bits, shared_rules
 from genraven.puzzles.spec import NUM_RULES, RULES
 
-Places = NDArray[np.int64]
+Indices = NDArray[np.int64]
 _LEFT_OUT = NUM_RULES  # the group of puzzles that are not wanted
 _LOOKED_AT = 256  # puzzles of each rule that tell whether it is theirs
 
@@ -34,8 +34,8 @@ class Selection:
     held_out: tuple[int, ...]
 
 
-def places_by_rule(file: PuzzleFile, selection: Selection) -> dict[int, Places]:
-    """For each wanted rule the places of its puzzles in ``file``, ascending; ``UNKNOWN_RULE`` for those without any.
+def indices_by_rule(file: PuzzleFile, selection: Selection) -> dict[int, Indices]:
+    """For each wanted rule the indices of its puzzles in ``file``, ascending; ``UNKNOWN_RULE`` for those without any.
 
     A puzzle whose rule the file does not state belongs to the first wanted one that its whole rows share. It is left
     out when they share one that is held out, or others only; without a whole row it may be of any, so it is when rules
@@ -50,15 +50,15 @@ def places_by_rule(file: PuzzleFile, selection: Selection) -> dict[int, Places]:
     wanted = np.array([*selection.trained, UNKNOWN_RULE])
     ordered = groups[order]
     ends = [np.searchsorted(ordered, wanted, side=side) for side in ("left", "right")]
-    places = {int(rule): order[first:last] for rule, first, last in zip(wanted, *ends, strict=True)}
-    return {rule: of_rule for rule, of_rule in places.items() if len(of_rule)}
+    indices = {int(rule): order[first:last] for rule, first, last in zip(wanted, *ends, strict=True)}
+    return {rule: of_rule for rule, of_rule in indices.items() if len(of_rule)}
 
 
-def _found(file: PuzzleFile, places: Places, selection: Selection) -> Places:
-    """The group of each puzzle at ``places``, whose rules are not stated."""
+def _found(file: PuzzleFile, indices: Indices, selection: Selection) -> Indices:
+    """The group of each puzzle at ``indices``, whose rules are not stated."""
     wanted, held = (sum(1 << rule for rule in rules) for rules in (selection.trained, selection.held_out))
     parts = []
-    for some in np.array_split(places, -(-len(places) // (1 << 14))):
+    for some in np.array_split(indices, -(-len(indices) // (1 << 14))):
         chunk = file.read(some)
         told = whole(_unknown(chunk))["rows"]
         shared = shared_rules(row_rules(chunk.puzzles).masked_fill(~told, -1))
@@ -131,7 +131,7 @@ def file_source(
         raise InputError(f"expected data.source with what it held when the run began, of SHA-256 {shown(sha256)}, got "
                          f"another in {file.path} ({found[:12]}...): put that file back, or begin another "
                          "run.")  # fmt: skip
-    groups = places_by_rule(file, selection)
+    groups = indices_by_rule(file, selection)
     are_stated = bool((file.rules != UNKNOWN_RULE).all())
     _check(file, groups, selection, samples_per_rule, are_stated=are_stated)
     _warn_of_other_rules(file, groups)
@@ -141,7 +141,7 @@ def file_source(
         unknown = _unknown(chunk) if file.has_gaps else None
         return spoilt(chunk.puzzles, corruption, seed=seed, rule=rule, start=start, unknown=unknown)
 
-    counts = {rule: min(len(places), samples_per_rule or len(places)) for rule, places in groups.items()}
+    counts = {rule: min(len(indices), samples_per_rule or len(indices)) for rule, indices in groups.items()}
     depends = {
         "contents": found,
         "rules": [part.rules if isinstance(part.rules, int) else None for part in file.parts],
@@ -154,9 +154,9 @@ def file_source(
 
 
 def _check(
-    file: PuzzleFile, groups: dict[int, Places], selection: Selection, wanted: int | None, *, are_stated: bool
+    file: PuzzleFile, groups: dict[int, Indices], selection: Selection, wanted: int | None, *, are_stated: bool
 ) -> None:
-    of_rules = {rule: places for rule, places in groups.items() if rule != UNKNOWN_RULE}
+    of_rules = {rule: indices for rule, indices in groups.items() if rule != UNKNOWN_RULE}
     missing = [RULES[rule].name for rule in selection.trained if rule not in groups]
     if not groups or (missing and (are_stated or wanted is not None)):
         held = sorted({*file.rules.tolist()} - {UNKNOWN_RULE}) if are_stated else of_rules
@@ -176,11 +176,11 @@ def _check(
                          "all.")  # fmt: skip
 
 
-def _warn_of_other_rules(file: PuzzleFile, groups: dict[int, Places]) -> None:
+def _warn_of_other_rules(file: PuzzleFile, groups: dict[int, Indices]) -> None:
     """Names the rules that hardly any puzzle follows although it is said to: the order of rules may be another one."""
     wrong = []
-    for rule, places in groups.items():
-        chunk = file.look(places[:_LOOKED_AT])
+    for rule, indices in groups.items():
+        chunk = file.look(indices[:_LOOKED_AT])
         shared = shared_rules(row_rules(chunk.puzzles[whole(_unknown(chunk))["puzzles"]]))
         if rule != UNKNOWN_RULE and (shared >> rule & 1).double().mean() < 0.5:
             wrong.append(RULES[rule].name)

@@ -1,4 +1,4 @@
-"""Random numbers of losses: for a shard of a global batch in training, for puzzles at their places in evaluation."""
+"""Random numbers of losses: for a shard of a global batch in training, for puzzles at their indices in evaluation."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,8 +25,8 @@ class BatchDraw:
     def spread(self) -> Tensor:
         """(b,) draws on [0, 1): the whole batch has one in each of as many equal parts, turned by a common draw."""
         start, total = self.batch.start, self.batch.total
-        within, turn = self._whole(torch.rand), uniform_draws((), self.generator.device, self.generator)
-        whole = (torch.arange(total, device=within.device) + within) / total + turn
+        within, shift = self._whole(torch.rand), uniform_draws((), self.generator.device, self.generator)
+        whole = (torch.arange(total, device=within.device) + within) / total + shift
         return whole.frac()[start : start + len(self.batch.puzzles)]
 
     def _whole(self, distribution: Callable[..., Tensor], *shape: int) -> Tensor:
@@ -37,7 +37,7 @@ class BatchDraw:
 
 @dataclass(frozen=True)
 class PlacedDraw:
-    """Draws for puzzles at their places, whatever batch they come in."""
+    """Draws for puzzles at their indices, whatever batch they come in."""
 
     generator: PlacedGenerator
 

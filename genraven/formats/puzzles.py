@@ -176,7 +176,7 @@ class PuzzleFile:
                 yield part.look(slice(start, start + CHUNK))
 
     def read(self, index: NDArray[np.int64]) -> Chunk:
-        """The puzzles at places ``index`` (b,), in that order.
+        """The puzzles at indices ``index`` (b,), in that order.
 
         Raises:
             InputError: one of them is bad.
@@ -184,7 +184,7 @@ class PuzzleFile:
         return self._gather(index, Part.read)
 
     def look(self, index: NDArray[np.int64]) -> Chunk:
-        """The puzzles at places ``index`` (b,), good and bad, in that order."""
+        """The puzzles at indices ``index`` (b,), good and bad, in that order."""
         return self._gather(index, Part.look)
 
     def _gather(self, index: NDArray[np.int64], of_part: Callable[[Part, Index], Chunk]) -> Chunk:

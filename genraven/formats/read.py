@@ -195,12 +195,12 @@ def _rules(entry: Entry, path: Path) -> NDArray[np.int64]:
         raise InputError(f"expected rules (B,) as ids or names, got {entry.dtype} of shape {entry.shape} in {path}: "
                          "mend the file.")  # fmt: skip
     if array.dtype.kind == "U":
-        names, places = np.unique(array, return_inverse=True)
+        names, indices = np.unique(array, return_inverse=True)
         wrong = [str(name) for name in names if name not in RULE_ID]
         if wrong:
             raise InputError(f"expected names of rules, got {wrong[0]!r} in the rules of {path}: `genraven rules` "
                              "lists them.")  # fmt: skip
-        return np.array([RULE_ID[str(name)] for name in names], np.int64)[places]
+        return np.array([RULE_ID[str(name)] for name in names], np.int64)[indices]
     wrong = (array != np.floor(array)) | (array < UNKNOWN_RULE) | (array >= NUM_RULES)
     if wrong.any():
         place = int(np.flatnonzero(wrong)[0])

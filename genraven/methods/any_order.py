@@ -29,7 +29,7 @@ from genraven.methods.method import (
     mean_within,
     setting,
 )
-from genraven.methods.orders import ORDERS, known_before, places_in_order, sorted_by_group
+from genraven.methods.orders import ORDERS, known_before, positions_in_order, sorted_by_group
 from genraven.networks.cells import AnyOrderNetwork
 from genraven.puzzles import layout
 from genraven.puzzles.masks import NUM_DRAWS, known_within, random_masks, without
@@ -131,7 +131,7 @@ class AnyOrder(Method):
             within = ~gaps if groups is None else known_within(groups == OPEN, gaps)
             groups = within.long().masked_fill(gaps, UNKNOWN)
         if not network.training:
-            order = places_in_order(self.order, uniform, groups)
+            order = positions_in_order(self.order, uniform, groups)
         else:
             forwards = ORDERS["left_to_right"].before(uniform)  # type: ignore[misc]
             if 0 < self.left_to_right < 1:
@@ -155,14 +155,14 @@ class AnyOrder(Method):
         assert self.likelihood is not None
         tokens, found = layout.puzzles_to_tokens(puzzles), []
         for _ in range(self.likelihood[1]):
-            order = places_in_order(self.order, draw(torch.rand, TOKENS_PER_PUZZLE))
+            order = positions_in_order(self.order, draw(torch.rand, TOKENS_PER_PUZZLE))
             found.append(self._log_p(network, tokens, order, labels)[0].mean(1))
         return -torch.stack(found, 1)
 
     def _log_p(
         self, network: nn.Module, tokens: Tensor, order: Tensor, labels: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """((B, L), (B, L)) log-probabilities of the cells, and their entropies, at their places."""
+        """((B, L), (B, L)) log-probabilities of the cells, and their entropies, at their positions."""
         ordered, back = decoding.in_order(tokens, order), order.argsort(1)
         logits, sizes = network(ordered[:, :-1].long() + 1, labels, order=order), network.head_sizes
         cells = decoding.cell_log_likelihood(logits, sizes, ordered)  # type: ignore[arg-type]
@@ -212,7 +212,7 @@ class AnyOrder(Method):
         name, found = self.sampling.when_completing[0], []  # type: ignore[attr-defined]
         for _ in range(1 if ORDERS[name].is_fixed else NUM_READ):
             uniform = uniform_draws(written.shape, tokens.device, generator)
-            found.append(self._log_p(network, tokens, places_in_order(name, uniform, written.long())))
+            found.append(self._log_p(network, tokens, positions_in_order(name, uniform, written.long())))
         cells, entropy = (torch.stack(part).mean(0) for part in zip(*found, strict=True))
         return LogProbability(cells.where(written, 0.0), -entropy.where(written, 0.0))
 
@@ -236,7 +236,7 @@ def _written(
     and as ``groups`` (B, L) on the device, None where all are.
     """
     (name, temperature, top_k), device = how, tokens.device
-    order = places_in_order(name, uniform_draws(open_cells.shape, device, generator), groups)
+    order = positions_in_order(name, uniform_draws(open_cells.shape, device, generator), groups)
     num_given = (~open_cells).sum(1, keepdim=True)
     shape = (*open_cells.shape, len(network.head_sizes))  # type: ignore[arg-type]
     decoded = decoding.decode(

@@ -241,12 +241,12 @@ def _decoded(
 
 
 def _order(network: nn.Module, open_cells: Tensor) -> Tensor:
-    """(B, L) int64 places of a puzzle's cells in the order in which ``network`` reads them.
+    """(B, L) int64 positions of a puzzle's cells in the order in which ``network`` reads them.
 
     One that predicts a row from those before it whatever their order reads the rows with fewer of the ``open_cells``
     (B, L) first: a row that alone is open comes last, given all others.
     """
     by_row = open_cells.unflatten(1, (NUM_ROWS, -1))
     num_open = by_row.sum(2) if network.rows_exchangeable else torch.zeros_like(by_row[..., 0], dtype=torch.int64)
-    rows, places = num_open.argsort(dim=1, stable=True), torch.arange(by_row.shape[2], device=open_cells.device)
-    return (rows.unsqueeze(2) * len(places) + places).flatten(1)
+    rows, positions = num_open.argsort(dim=1, stable=True), torch.arange(by_row.shape[2], device=open_cells.device)
+    return (rows.unsqueeze(2) * len(positions) + positions).flatten(1)

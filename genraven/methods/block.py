@@ -116,8 +116,8 @@ class BlockDiffusion(MaskedDiffusion):
             within, tokens = known_within(within, unknown), tokens.masked_fill(unknown.unsqueeze(-1), EMPTY)
         in_blocks = within.unflatten(1, (self.num_blocks, self.block_size))
         size = in_blocks.sum(2)
-        turns = torch.arange(self.num_blocks, device=size.device) / self.num_blocks
-        level = (draw.spread().unsqueeze(1) + turns) % 1  # even over the blocks of a puzzle, too
+        offsets = torch.arange(self.num_blocks, device=size.device) / self.num_blocks
+        level = (draw.spread().unsqueeze(1) + offsets) % 1  # even over the blocks of a puzzle, too
         num = 1 + (level**spacing * size).long().minimum(size - 1)  # 0 of a block without
         scores = draw(torch.rand, TOKENS_PER_PUZZLE).masked_fill(~within, 2.0).view_as(in_blocks)
         masked = scores.argsort(2).argsort(2) < num.unsqueeze(2)
@@ -212,10 +212,10 @@ class BlockDiffusion(MaskedDiffusion):
         states, masked = layout.tokens_to_states(layout.puzzles_to_tokens(puzzles)), layout.mask_to_tokens(mask.cpu())
         symbols = symbols_of_states(states.device)
 
-        def predict(states: Tensor, masked: Tensor, places: Tensor | None) -> Tensor:
+        def predict(states: Tensor, masked: Tensor, positions: Tensor | None) -> Tensor:
             logits = self._all(network, symbols[states], masked, None)
-            assert places is not None
-            return logits.gather(1, places.unsqueeze(-1).expand(-1, -1, logits.shape[-1]))
+            assert positions is not None
+            return logits.gather(1, positions.unsqueeze(-1).expand(-1, -1, logits.shape[-1]))
 
         num = 1 if self.block_size == 1 else NUM_READ
         drawn = [log_probability_in_order(predict, states, masked, generator=generator) for _ in range(num)]
@@ -273,9 +273,9 @@ class _Reader:
         cells = self.symbols[states].repeat(self.twice, 1, 1)
         self.network.keep(cells, self.labels, self.cache, block_size=self.block_size)  # type: ignore[operator]
 
-    def __call__(self, states: Tensor, masked: Tensor, places: Tensor | None) -> Tensor:
+    def __call__(self, states: Tensor, masked: Tensor, positions: Tensor | None) -> Tensor:
         """Logits (B, P, V) of the block that follows, from its states (B, n) and which are masked."""
-        parts = self.symbols[states], masked, places
+        parts = self.symbols[states], masked, positions
         cells, masked, asked = (None if part is None else torch.cat([part] * self.twice) for part in parts)  # type: ignore[assignment]
         logits = at_least_float32(self.network.next_block(cells, masked, self.labels, asked, self.cache))  # type: ignore[operator]
         if self.twice == 1:

@@ -15,9 +15,9 @@ SHARD = 64
 
 
 class PlacedGenerator(torch.Generator):
-    """Random numbers of puzzles at their places in a set: the same whatever other puzzles are drawn along with them.
+    """Random numbers of puzzles at their indices in a set: the same whatever other puzzles are drawn along with them.
 
-    Places are cut into shards, each of which has a stream of its own; a batch takes its part of the streams that it
+    Indices are cut into shards, each of which has a stream of its own; a batch takes its part of the streams that it
     touches. ``uniform_draws`` and ``normal_draws`` do so where they draw as often for each puzzle as for any other.
     What is drawn otherwise, also by torch itself, comes from a stream that the batch's first place tells.
 
@@ -56,14 +56,14 @@ class PlacedGenerator(torch.Generator):
         """(num,) float32 draws on [0, 1): a shard has one in each of as many equal parts, turned by a common draw."""
         parts = []
         for generator, part in self._shards:
-            within, turn = (uniform_draws((n,), self.device, generator) for n in (SHARD, 1))
-            whole = (torch.arange(SHARD, device=self.device) + within) / SHARD + turn
+            within, shift = (uniform_draws((n,), self.device, generator) for n in (SHARD, 1))
+            whole = (torch.arange(SHARD, device=self.device) + within) / SHARD + shift
             parts.append(whole.frac()[part])
         return torch.cat(parts)
 
 
 def _overlap(shard: int, start: int, num: int) -> slice:
-    """Of the places of a shard, counted from its first, those from ``start`` on."""
+    """Of the indices of a shard, counted from its first, those from ``start`` on."""
     first = shard * SHARD
     return slice(max(start - first, 0), min(start + num - first, SHARD))
 

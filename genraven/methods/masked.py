@@ -265,11 +265,11 @@ def _predictor(network: nn.Module, labels: Tensor | None, guidance_scale: float)
     """The network on states, its labels strengthened by guidance."""
     symbols, read = symbols_of_states(device_of(network)), in_slices(network)
 
-    def predict(states: Tensor, masked: Tensor, places: Tensor | None) -> Tensor:
+    def predict(states: Tensor, masked: Tensor, positions: Tensor | None) -> Tensor:
         cells = symbols[states]
-        logits = at_least_float32(read(cells, masked, labels, places))
+        logits = at_least_float32(read(cells, masked, labels, positions))
         if labels is None or guidance_scale == 1:
             return logits
-        return guided(logits, at_least_float32(read(cells, masked, None, places)), guidance_scale)
+        return guided(logits, at_least_float32(read(cells, masked, None, positions)), guidance_scale)
 
     return predict

@@ -65,7 +65,7 @@ def known_before() -> tuple[str, ...]:
     return tuple(name for name, order in ORDERS.items() if order.before is not None)
 
 
-def places_in_order(name: str, uniform: Tensor, groups: Tensor | None = None) -> Tensor:
+def positions_in_order(name: str, uniform: Tensor, groups: Tensor | None = None) -> Tensor:
     """(B, L) int64: the place of the first cell of each puzzle, of the second, ...
 
     Args:
@@ -79,13 +79,13 @@ def places_in_order(name: str, uniform: Tensor, groups: Tensor | None = None) ->
 
 
 def sorted_by_group(scores: Tensor, groups: Tensor | None) -> Tensor:
-    """(B, L) int64 places by falling ``scores`` (B, L), within ``groups`` (B, L) from the lowest on."""
-    places = scores.argsort(dim=1, descending=True, stable=True)
-    return places if groups is None else places.gather(1, groups.gather(1, places).argsort(dim=1, stable=True))
+    """(B, L) int64 positions by falling ``scores`` (B, L), within ``groups`` (B, L) from the lowest on."""
+    positions = scores.argsort(dim=1, descending=True, stable=True)
+    return positions if groups is None else positions.gather(1, groups.gather(1, positions).argsort(dim=1, stable=True))
 
 
-def first_places(scores: Tensor, masked: Tensor, num: Tensor, at_once: int) -> tuple[Tensor, Tensor]:
-    """The places (B, at_once) of the highest ``scores`` (B, L) among the masked, and which are of the first ``num``.
+def first_positions(scores: Tensor, masked: Tensor, num: Tensor, at_once: int) -> tuple[Tensor, Tensor]:
+    """The positions (B, at_once) of the highest ``scores`` (B, L) among the masked, and which are of the first ``num``.
 
     Args:
         scores: of an order, integers or floats.
@@ -94,5 +94,5 @@ def first_places(scores: Tensor, masked: Tensor, num: Tensor, at_once: int) -> t
         at_once: the most of any puzzle.
     """
     scores = scores if scores.is_floating_point() else scores.float()
-    places = scores.masked_fill(~masked, -torch.inf).topk(at_once, 1).indices
-    return places, torch.arange(at_once, device=num.device) < num.unsqueeze(1)
+    positions = scores.masked_fill(~masked, -torch.inf).topk(at_once, 1).indices
+    return positions, torch.arange(at_once, device=num.device) < num.unsqueeze(1)

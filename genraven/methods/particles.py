@@ -32,7 +32,7 @@ def resample_degenerate(log_weights: Tensor, uniform: Tensor) -> tuple[Tensor, T
         uniform: (B, 1) draws on [0, 1).
 
     Returns:
-        (B * K,) places to go on with in particles laid out one after another, and their weights (B, K).
+        (B * K,) indices to go on with of particles laid out one after another, and their weights (B, K).
     """
     batch, num = log_weights.shape
     own = torch.arange(num, device=log_weights.device)

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from genraven.methods.decoding import pick
 from genraven.methods.draws import at_least_float32, finest, uniform_draws
-from genraven.methods.orders import ORDERS, first_places
+from genraven.methods.orders import ORDERS, first_positions
 from genraven.networks.compiling import stay
 from genraven.puzzles import layout
 from genraven.puzzles.spec import NUM_STATES
 
 Predict = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-"""Logits (B, P, V) at places (B, P), or of all L cells for None, from states (B, L) and which are masked (B, L)."""
+"""Logits (B, P, V) at positions (B, P), or of all L cells for None, from states (B, L) and which are masked (B, L)."""
 
 
 @dataclass(frozen=True)
@@ -119,17 +119,17 @@ def write_some(predict: Predict, cells: Cells, wanted: Tensor, drawn: Drawn, wri
     to_write, order = wanted - (open_cells & ~still).sum(1), ORDERS[writing.order]
     if order.before is not None:
         assert drawn.first is not None
-        places, real = first_places(order.before(drawn.first), still, to_write, at_once)
-        new = _draw(predict(states, still, places), writing.temperature, drawn.states)
+        positions, real = first_positions(order.before(drawn.first), still, to_write, at_once)
+        new = _draw(predict(states, still, positions), writing.temperature, drawn.states)
     else:
         assert order.after is not None
         logits = predict(states, still, None)
         of_all = _draw(logits, writing.temperature, drawn.states)
         scores = order.after(at_least_float32(logits).log_softmax(-1), of_all)
-        places, real = first_places(scores, still, to_write, at_once)
-        new = of_all.gather(1, places)
-    states.scatter_(1, places, new.where(real, states.gather(1, places)))
-    masked.copy_(still.scatter(1, places, still.gather(1, places) & ~real))
+        positions, real = first_positions(scores, still, to_write, at_once)
+        new = of_all.gather(1, positions)
+    states.scatter_(1, positions, new.where(real, states.gather(1, positions)))
+    masked.copy_(still.scatter(1, positions, still.gather(1, positions) & ~real))
 
 
 def log_probability_in_order(
@@ -149,14 +149,14 @@ def log_probability_in_order(
     cells, expected = (torch.zeros(states.shape, device=states.device, dtype=torch.float32) for _ in range(2))
     most, masked = int(masked.cpu().sum(1).max()), masked.to(states.device)
     for _ in range(most):
-        places, real = first_places(
+        positions, real = first_positions(
             uniform_draws(masked.shape, states.device, generator), masked, masked.any(1).long(), 1
         )
-        log_p = predict(states, masked, places).float().log_softmax(-1)  # B, 1, V
-        found = log_p.gather(-1, states.gather(1, places).unsqueeze(-1)).squeeze(-1)
+        log_p = predict(states, masked, positions).float().log_softmax(-1)  # B, 1, V
+        found = log_p.gather(-1, states.gather(1, positions).unsqueeze(-1)).squeeze(-1)
         for into, values in ((cells, found), (expected, -torch.special.entr(log_p.exp()).sum(-1))):
-            into.scatter_(1, places, values.where(real, into.gather(1, places)))
-        masked = masked.scatter(1, places, masked.gather(1, places) & ~real)
+            into.scatter_(1, positions, values.where(real, into.gather(1, positions)))
+        masked = masked.scatter(1, positions, masked.gather(1, positions) & ~real)
     return cells, expected
 
 

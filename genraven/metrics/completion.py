@@ -52,9 +52,9 @@ class PanelCompletion(Metric):
     def update(self, puzzles: Tensor, rules: Tensor) -> None:
         """Counts completed ``puzzles`` (B, 3, 9, 9) that were made by ``rules`` (B,) int64."""
         asked, held = asked_and_held(puzzles, rules)
-        places = rules % (NUM_RULES + 1)
-        self.correct += torch.bincount(places[held], minlength=NUM_RULES + 1)
-        self.total += torch.bincount(places[asked], minlength=NUM_RULES + 1)
+        indices = rules % (NUM_RULES + 1)
+        self.correct += torch.bincount(indices[held], minlength=NUM_RULES + 1)
+        self.total += torch.bincount(indices[asked], minlength=NUM_RULES + 1)
 
     def compute(self) -> dict[str, Any]:
         """``rates``: those of ``completion``, ``completion_trained``, ``completion_held_out`` that were counted;

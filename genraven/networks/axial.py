@@ -75,9 +75,9 @@ class AxialBlock(nn.Module):
         self.mlp_in, self.mlp_out = nn.Linear(token, 4 * token), nn.Linear(4 * token, token)
 
     def forward(
-        self, x: Tensor, cache: KeyValueCache | None = None, layer: int = 0, places: Tensor | None = None
+        self, x: Tensor, cache: KeyValueCache | None = None, layer: int = 0, positions: Tensor | None = None
     ) -> Tensor:
-        """(B, L, D) from (B, L, D), or (B, P, D) of the positions ``places`` (B, P) alone, which read all."""
+        """(B, L, D) from (B, L, D), or (B, P, D) of the positions ``positions`` (B, P) alone, which read all."""
         dropped = self.dropout if self.training else 0.0
         tokens = x.unflatten(-1, (self.num_attributes, -1))  # B, L, A, T
         q, k, v = self._by_heads(self.of_cells(self.norms[0](tokens)))  # B, L, A, H, T / H
@@ -87,8 +87,8 @@ class AxialBlock(nn.Module):
         read = attend(q, k, v, mask=self._mask(cache, x.shape[1]))
         read = read.transpose(1, 2).unflatten(2, (self.num_attributes, self.num_heads)).flatten(3)
         tokens = tokens + dropout(self.cell_attention_out(read), dropped)
-        if places is not None:
-            tokens = tokens.gather(1, places[..., None, None].expand(-1, -1, *tokens.shape[2:]))
+        if positions is not None:
+            tokens = tokens.gather(1, positions[..., None, None].expand(-1, -1, *tokens.shape[2:]))
         q, k, v = self._by_heads(self.of_attributes(self.norms[1](tokens)))
         q, k, v = (part.transpose(-2, -3).flatten(0, 1) for part in (q, k, v))  # B L, H, A, T / H
         read = attend(q, k, v).transpose(1, 2).flatten(2).unflatten(0, tokens.shape[:2])

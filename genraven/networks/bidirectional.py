@@ -76,14 +76,14 @@ class Encoder(MaskedCellNetwork):
         return cells, torch.ones(1, num_cells, dtype=torch.bool, device=device)
 
     def forward(
-        self, cells: Tensor, masked: Tensor, labels: Tensor | None = None, places: Tensor | None = None
+        self, cells: Tensor, masked: Tensor, labels: Tensor | None = None, positions: Tensor | None = None
     ) -> Tensor:
         """(B, P, V) logits of the states of cells, as ``MaskedCellNetwork`` says."""
         x = dropout(self.embedded(cells, masked, labels), self.dropout, self.training)
         *before, last = self.blocks
         for block in before:
             x = block(x)
-        x = last(x, places=places) if places is not None else last(x)  # its other outputs would be read by nobody
+        x = last(x, positions=positions) if positions is not None else last(x)  # nobody reads its other outputs
         return self.head(self.norm(x))
 
     def embedded(self, cells: Tensor, masked: Tensor, labels: Tensor | None, first: int = 0) -> Tensor:

@@ -59,10 +59,10 @@ class BlockTransformer(BidirectionalTransformer, BlockNetwork):
         return KeyValueCache(len(self.blocks), shape, self.norm.weight)  # type: ignore[arg-type]
 
     def next_block(
-        self, cells: Tensor, masked: Tensor, labels: Tensor | None, places: Tensor | None, cache: KeyValueCache
+        self, cells: Tensor, masked: Tensor, labels: Tensor | None, positions: Tensor | None, cache: KeyValueCache
     ) -> Tensor:
         """(B, P, V) logits, as ``BlockNetwork`` says."""
-        return self.read(self.embedded(cells, masked, labels, cache.length), cache, None, places)
+        return self.read(self.embedded(cells, masked, labels, cache.length), cache, None, positions)
 
     def keep(self, cells: Tensor, labels: Tensor | None, cache: KeyValueCache, *, block_size: int) -> None:
         """As ``BlockNetwork`` says."""
@@ -77,17 +77,17 @@ class BlockTransformer(BidirectionalTransformer, BlockNetwork):
         x: Tensor,
         cache: KeyValueCache | None,
         reads: Tensor | None,
-        places: Tensor | None,
+        positions: Tensor | None,
         *,
         speaks: bool = True,
     ) -> Tensor:
-        """(B, P, V) logits at ``places`` of embedded cells (B, N, D), which see what ``reads`` (N, known) says.
+        """(B, P, V) logits at ``positions`` of embedded cells (B, N, D), which see what ``reads`` (N, known) says.
 
         None is all that is known. Where it does not speak, what is returned means nothing.
         """
         x = dropout(x, self.dropout, self.training)
         for layer, block in enumerate(self.blocks):
-            asked = places if layer == len(self.blocks) - 1 else None
+            asked = positions if layer == len(self.blocks) - 1 else None
             seen = reads if asked is None or reads is None else reads[-asked.shape[1] :]
             call = block if cache is None else block.forward  # compiled it would be so anew for each length and layer
             x = call(x, cache, layer, asked, seen)

@@ -173,7 +173,7 @@ class MaskedCellNetwork(nn.Module, ABC):
 
     @abstractmethod
     def forward(
-        self, cells: Tensor, masked: Tensor, labels: Tensor | None = None, places: Tensor | None = None
+        self, cells: Tensor, masked: Tensor, labels: Tensor | None = None, positions: Tensor | None = None
     ) -> Tensor:
         """(B, P, V) logits of the states of cells.
 
@@ -181,7 +181,7 @@ class MaskedCellNetwork(nn.Module, ABC):
             cells: (B, L, A) int64 symbols; what stands in masked cells is not read.
             masked: (B, L) bool.
             labels: (B,) int64; None, or ``num_labels``, is unconditional.
-            places: (B, P) int64, the cells that are asked for; None for all L.
+            positions: (B, P) int64, the cells that are asked for; None for all L.
         """
 
 
@@ -218,11 +218,11 @@ class BlockNetwork(MaskedCellNetwork):
 
     @abstractmethod
     def next_block(
-        self, cells: Tensor, masked: Tensor, labels: Tensor | None, places: Tensor | None, cache: Any
+        self, cells: Tensor, masked: Tensor, labels: Tensor | None, positions: Tensor | None, cache: Any
     ) -> Tensor:
         """(B, P, V) logits of the block (B, n, A) that follows those in the cache, which stays as it is.
 
-        ``masked`` (B, n) and ``places`` (B, P) are of its cells, as ``MaskedCellNetwork`` says.
+        ``masked`` (B, n) and ``positions`` (B, P) are of its cells, as ``MaskedCellNetwork`` says.
         """
 
     @abstractmethod

@@ -194,10 +194,10 @@ class RelationalAR(NextCellNetwork):
 
     def _hidden(self, context: Context, seen: Tensor, cells: slice) -> Hidden:
         """What is known of cells when each is written."""
-        places = self.writer.sets_of(context)[..., -1, : self.shape[2]].sigmoid()
-        later = places.flip(-1).cumsum(-1).flip(-1) - places
-        features = torch.stack([places[..., cells], later[..., cells] * 0.25], -1)
-        left = torch.arange(self.shape[2], 0, -1, device=places.device)[cells]
+        positions = self.writer.sets_of(context)[..., -1, : self.shape[2]].sigmoid()
+        later = positions.flip(-1).cumsum(-1).flip(-1) - positions
+        features = torch.stack([positions[..., cells], later[..., cells] * 0.25], -1)
+        left = torch.arange(self.shape[2], 0, -1, device=positions.device)[cells]
         return self.writer.hidden(context, seen, features, left, cells)
 
     def _alone(self, context: Context, seen: Tensor, cells: slice = slice(None)) -> tuple[Tensor, Tensor]:

@@ -52,21 +52,21 @@ def running_codes(
     filled = is_filled.to(dtype).unsqueeze(-1)
     is_shown = cells.unsqueeze(-1) == torch.arange(1, num_values + 1, device=cells.device)
     shown = (is_shown & is_filled[..., None, None]).to(dtype).flatten(-2)
-    places = F.pad(torch.eye(num, device=cells.device, dtype=dtype), (0, num_values - num)) * filled
-    return codes_of_cells(shown, places, filled, torch.ones(num + 1, num, device=cells.device, dtype=dtype).tril(-1))
+    positions = F.pad(torch.eye(num, device=cells.device, dtype=dtype), (0, num_values - num)) * filled
+    return codes_of_cells(shown, positions, filled, torch.ones(num + 1, num, device=cells.device, dtype=dtype).tril(-1))
 
 
-def codes_of_cells(shown: Tensor, places: Tensor, filled: Tensor, counted: Tensor) -> Tensor:
+def codes_of_cells(shown: Tensor, positions: Tensor, filled: Tensor, counted: Tensor) -> Tensor:
     """(..., M, A, V) codes of M groups of cells.
 
     Args:
         shown: (..., N, S * V), the values of each cell.
-        places: (..., N, V), a 1 at the place of each filled cell.
+        positions: (..., N, V), a 1 at the position of each filled cell.
         filled: (..., N, 1).
         counted: (M, N), a 1 for each cell of a group.
     """
-    num_values = places.shape[-1]
-    seen = (counted @ torch.cat([shown, places], -1)).clamp(max=1).unflatten(-1, (-1, num_values))
+    num_values = positions.shape[-1]
+    seen = (counted @ torch.cat([shown, positions], -1)).clamp(max=1).unflatten(-1, (-1, num_values))
     number = (counted @ filled == torch.arange(num_values, device=filled.device)).to(seen).unsqueeze(-2)
     return torch.cat([seen[..., :-1, :], number, seen[..., -1:, :]], -2)
 

@@ -91,20 +91,20 @@ class RelationalMasked(MaskedCellNetwork):
         return found
 
     def forward(
-        self, cells: Tensor, masked: Tensor, labels: Tensor | None = None, places: Tensor | None = None
+        self, cells: Tensor, masked: Tensor, labels: Tensor | None = None, positions: Tensor | None = None
     ) -> Tensor:
         """Log-probabilities (B, P, states of a cell), as ``MaskedCellNetwork`` says."""
         found = self._read(cells, masked, labels)[1]
-        if places is None:
-            places = torch.arange(cells.shape[1], device=cells.device).expand(len(cells), -1)
-        each, panels = torch.arange(len(cells), device=cells.device).unsqueeze(1), places // self.shape[2]
+        if positions is None:
+            positions = torch.arange(cells.shape[1], device=cells.device).expand(len(cells), -1)
+        each, panels = torch.arange(len(cells), device=cells.device).unsqueeze(1), positions // self.shape[2]
 
         def of_panels(part: Tensor | None) -> Tensor | None:
             return None if part is None else part[each, panels]
 
         counts = value_counts(self.symbols, self.shape[2])[: len(self.symbols)]
         return state_log_probs(
-            found.filled[each, places], found.values[each, panels], counts, of_panels(found.carrying),
+            found.filled[each, positions], found.values[each, panels], counts, of_panels(found.carrying),
             of_panels(found.weights),
         )  # fmt: skip
 

@@ -118,7 +118,7 @@ class Writer(nn.Module):
             seen: (N, K or 1, J, A, V) codes of what is known when a cell is asked for.
             features: (N, K, J, features) numbers.
             left: cells that are not known, (J,) or (N, K, 1).
-            cells: the places of the J cells.
+            cells: the positions of the J cells.
         """
         parts = [seen]
         if self.value_path:
@@ -175,7 +175,7 @@ class Writer(nn.Module):
 
         Args:
             hidden, context: as in ``hidden``.
-            cells: the places of the J cells.
+            cells: the positions of the J cells.
             layout: (N, K, O) what is known of where the panel's objects stand; None for nothing.
         """
         whole = self._of_all(hidden.states, cells, layout)
@@ -193,8 +193,8 @@ class Writer(nn.Module):
         change = (carries - others).movedim(-2, 0).flatten(1, 3) @ self.filled.to(others)  # A, N P J, O
         change = change.unflatten(1, others.shape[:3]).movedim(0, -2)
         carry, other = self._by_place(context, cells).chunk(2, 1)
-        places = torch.stack([*([other] * (self.num_symbols + 1)), carry], -1)
-        return self._is_filled(whole.unsqueeze(-2) + change, places, self._by_number(hidden))
+        positions = torch.stack([*([other] * (self.num_symbols + 1)), carry], -1)
+        return self._is_filled(whole.unsqueeze(-2) + change, positions, self._by_number(hidden))
 
     def _by_number(self, hidden: Hidden) -> Tensor:
         """(N, P, J, A) logits of *filled* by the number of objects, under each hypothesis of what carries the rule."""

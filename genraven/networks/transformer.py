@@ -108,18 +108,18 @@ class Block(nn.Module):
         x: Tensor,
         cache: KeyValueCache | None = None,
         layer: int = 0,
-        places: Tensor | None = None,
+        positions: Tensor | None = None,
         mask: Tensor | None = None,
     ) -> Tensor:
-        """(B, L, D) from (B, L, D), or (B, P, D) of the positions ``places`` (B, P) alone.
+        """(B, L, D) from (B, L, D), or (B, P, D) of the positions ``positions`` (B, P) alone.
 
         They read all that they may: ``mask`` (L or P, positions known) says what, where causality does not.
         """
         h = self.norm1(x)
-        if places is None:
+        if positions is None:
             q, k, v = self._by_heads(self.qkv(h))
         else:
-            x, asked = (whole.gather(1, places.unsqueeze(-1).expand(-1, -1, x.shape[-1])) for whole in (x, h))
+            x, asked = (whole.gather(1, positions.unsqueeze(-1).expand(-1, -1, x.shape[-1])) for whole in (x, h))
             parts = x.shape[-1], 2 * x.shape[-1]
             of_queries, of_all = zip(self.qkv.weight.split(parts), self.qkv.bias.split(parts), strict=True)
             (q,), (k, v) = self._by_heads(F.linear(asked, *of_queries)), self._by_heads(F.linear(h, *of_all))

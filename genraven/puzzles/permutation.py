@@ -1,4 +1,4 @@
-"""An order of many puzzles that is computed place by place, where a sorted list of them would fill the memory.
+"""An order of many puzzles that is computed index by index, where a sorted list of them would fill the memory.
 
 A Feistel network of six rounds permutes the numbers of an even number of bits, whatever its round function is (Luby and
 Rackoff 1988). What leaves the range is permuted again until it is back in it (cycle walking, Black and Rogaway 2002).
@@ -34,9 +34,9 @@ class KeyedPermutation:
         self._half, self._mask = np.uint64(half), np.uint64((1 << half) - 1)
         self._keys = draws.words(ROUNDS)
 
-    def __getitem__(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
-        """(n,) int64 numbers at ``places`` (n,), as a list of all of them would have them."""
-        found = self._permuted(places.astype(np.uint64))
+    def __getitem__(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(n,) int64 numbers at ``indices`` (n,), as a list of all of them would have them."""
+        found = self._permuted(indices.astype(np.uint64))
         while (outside := found >= self.size).any():
             found[outside] = self._permuted(found[outside])
         return found.astype(np.int64)
@@ -60,7 +60,7 @@ class KeyedChoices:
         self.limit = limit
         self._key = draws.words(1)
 
-    def __getitem__(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
-        """(n,) int64 draws of ``places`` (n,)."""
-        words = mixed(mixed(places.astype(np.uint64)) + self._key)
+    def __getitem__(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(n,) int64 draws of ``indices`` (n,)."""
+        words = mixed(mixed(indices.astype(np.uint64)) + self._key)
         return ((words >> np.uint64(11)) * 2.0**-53 * self.limit).astype(np.int64)

@@ -48,9 +48,9 @@ class Point:
         found = [place for place, result in enumerate(self.results) if result.measured(metric)]
         return self if len(found) == len(self.runs) else self.only(found) if found else None
 
-    def only(self, places: Sequence[int]) -> "Point":
-        """Its runs at these places."""
-        return Point(tuple(self.runs[i] for i in places), tuple(self.results[i] for i in places))
+    def only(self, indices: Sequence[int]) -> "Point":
+        """Its runs at these indices."""
+        return Point(tuple(self.runs[i] for i in indices), tuple(self.results[i] for i in indices))
 
     def repeats(self, metric: str) -> Repeats | None:
         """The score of all runs that have it."""
@@ -153,11 +153,11 @@ def foretell(points: Mapping[int, Point], metric: str) -> Forecast:
 
 
 def _pairs(a: Point, b: Point) -> list[tuple[int, int]]:
-    """Places of runs that learned from the same puzzles, each set once; none where fewer than all of either pair."""
-    places = [{run.seeds.data: i for i, run in enumerate(point.runs)} for point in (a, b)]
-    both = [seed for seed in places[0] if seed is not None and seed in places[1]]
+    """Indices of runs that learned from the same puzzles, each set once; none where fewer than all of either pair."""
+    indices = [{run.seeds.data: i for i, run in enumerate(point.runs)} for point in (a, b)]
+    both = [seed for seed in indices[0] if seed is not None and seed in indices[1]]
     is_whole = len(both) == min(len(a.runs), len(b.runs)) and len(both) > 1
-    return [(places[0][seed], places[1][seed]) for seed in both] if is_whole else []
+    return [(indices[0][seed], indices[1][seed]) for seed in both] if is_whole else []
 
 
 @dataclass(frozen=True)

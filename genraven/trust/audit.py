@@ -106,9 +106,9 @@ def puzzles_of(records: Sequence[Record]) -> tuple[Tensor, Tensor]:
     tokens = torch.full((len(records), TOKENS_PER_PUZZLE, NUM_ATTRIBUTES), EMPTY, dtype=torch.int8)
     mask = torch.zeros(len(records), TOKENS_PER_PUZZLE, dtype=torch.bool)
     for b, record in enumerate(records):
-        places = list(record.written_cells)
-        mask[b, places] = True
-        cells = dict(enumerate(record.given)) | dict(zip(places, record.written, strict=True))
+        positions = list(record.written_cells)
+        mask[b, positions] = True
+        cells = dict(enumerate(record.given)) | dict(zip(positions, record.written, strict=True))
         for place, cell in cells.items():
             if cell:
                 tokens[b, place] = torch.tensor(cell, dtype=torch.int8)

@@ -115,8 +115,8 @@ def _print_rules(census: Census) -> None:
 
 def _draw(file: PuzzleFile, path: Path) -> int:
     """Draws puzzles from all over ``file``; how many."""
-    places = np.unique(np.linspace(0, len(file) - 1, min(PICTURED, len(file))).round().astype(np.int64))
-    chunk = file.look(places)
+    indices = np.unique(np.linspace(0, len(file) - 1, min(PICTURED, len(file))).round().astype(np.int64))
+    chunk = file.look(indices)
     known = torch.ones_like(chunk.puzzles[:, 0], dtype=torch.bool) if chunk.known is None else chunk.known
     found = rule_names(shared_rules(row_rules(chunk.puzzles)))
     whole = known.flatten(1).all(1)
@@ -125,7 +125,7 @@ def _draw(file: PuzzleFile, path: Path) -> int:
         for name, bad, full in zip(found, chunk.bad.tolist(), whole.tolist(), strict=True)
     ]
     save_picture(render_sheet(chunk.puzzles, COLUMNS, titles=titles, unknown=~known), path)
-    return len(places)
+    return len(indices)
 
 
 def import_puzzles(options: argparse.Namespace) -> None:

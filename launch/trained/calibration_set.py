@@ -102,21 +102,21 @@ def _independent(
         puzzles, rules = supply.read(num)
         trained = training.holds(puzzles, mask)
         copies = ~first_of_copies(puzzles, given_cells(puzzles, mask.expand(len(puzzles), -1, -1))) & ~trained
-        places = (~trained & ~copies).nonzero().squeeze(1)
-        if len(places) >= total or num == supply.num:
+        indices = (~trained & ~copies).nonzero().squeeze(1)
+        if len(indices) >= total or num == supply.num:
             break
         num = min(2 * num, supply.num)
-    if len(places) < total:
-        raise InputError(f"expected {total} different puzzles that the model was not trained on, got {len(places)} in "
+    if len(indices) < total:
+        raise InputError(f"expected {total} different puzzles that the model was not trained on, got {len(indices)} in "
                          f"{supply.name} (of {num} {int(trained.sum())} were trained on, {int(copies.sum())} are "
                          "copies): set --puzzles and --puzzles-to-choose, or give others.")  # fmt: skip
-    places = places[:total]
-    looked_at = slice(0, int(places[-1]) + 1)
+    indices = indices[:total]
+    looked_at = slice(0, int(indices[-1]) + 1)
     left_out = {"trained on": int(trained[looked_at].sum()), "copies": int(copies[looked_at].sum())}
     notes = [f"left out of {supply.name}: " + ", ".join(f"{n} {name}" for name, n in left_out.items() if n)]
     source = supply.source | {"left_out": left_out, "not_known": training.not_known}
     return CalibrationSet(
-        puzzles[places], rules[places], source, [*(notes if any(left_out.values()) else []), *training.not_known]
+        puzzles[indices], rules[indices], source, [*(notes if any(left_out.values()) else []), *training.not_known]
     )
 
 

@@ -98,10 +98,10 @@ class PlainMaskedNetwork(nn.Module):
         for step in range(taken):
             first, end = (TOKENS_PER_PUZZLE * i // num_steps for i in (step, step + 1))
             logits = self(layout.states_to_tokens(states).long() + 1, masked)
-            places = order[:, first:end]
-            shares = logits.gather(1, places.unsqueeze(-1).expand(-1, -1, logits.shape[-1])).softmax(-1)
-            states.scatter_(1, places, shares.flatten(0, 1).multinomial(1).view_as(places))
-            masked.scatter_(1, places, False)
+            positions = order[:, first:end]
+            shares = logits.gather(1, positions.unsqueeze(-1).expand(-1, -1, logits.shape[-1])).softmax(-1)
+            states.scatter_(1, positions, shares.flatten(0, 1).multinomial(1).view_as(positions))
+            masked.scatter_(1, positions, False)
         return states
 
 

@@ -44,7 +44,7 @@ def numbers(order: GlobalOrder, start: int, count: int) -> list[int]:
 
 def test_each_pass_visits_every_puzzle_once_in_an_order_of_its_own() -> None:
     order = GlobalOrder(pool(20), seed=0)
-    passes = [numbers(order, turn * 40, 40) for turn in range(4)]
+    passes = [numbers(order, epoch * 40, 40) for epoch in range(4)]
     assert all(sorted(visited) == list(range(40)) for visited in passes)
     assert len({tuple(visited) for visited in [*passes, list(range(40))]}) == 5
     assert numbers(GlobalOrder(pool(20), seed=1), 0, 40) != passes[0]
@@ -146,11 +146,11 @@ def test_a_stream_does_not_repeat_and_is_what_generate_gives() -> None:
     order, size = stream(), 2 * BLOCK
     puzzles, rules = order.at(np.arange(3 * size))
     assert len({puzzle.tobytes() for puzzle in puzzles.numpy()}) == 3 * size
-    for turn in range(3):
-        block = slice(turn * size, (turn + 1) * size)
+    for epoch in range(3):
+        block = slice(epoch * size, (epoch + 1) * size)
         for rule in (6, 38):
             came = puzzles[block][rules[block] == rule].flatten(1)
-            made = generate(rule, turn * BLOCK, BLOCK).flatten(1)
+            made = generate(rule, epoch * BLOCK, BLOCK).flatten(1)
             assert torch.equal(came.unique(dim=0), made.unique(dim=0))
             assert not torch.equal(came, made)  # in an order of its own
 
@@ -201,8 +201,8 @@ def test_rows_are_put_in_an_order_of_their_own_in_each_pass() -> None:
     pool = FinitePool((3, 8), puzzles)
     plain, augmented = GlobalOrder(pool, 0), GlobalOrder(pool, 0, "rows")
     seen = []
-    for turn in (0, 1):
-        positions = np.arange(40 * turn, 40 * turn + 40)
+    for epoch in (0, 1):
+        positions = np.arange(40 * epoch, 40 * epoch + 40)
         (before, rules), (after, same) = plain.at(positions), augmented.at(positions)
         assert torch.equal(rules, same)
         rows = [layout.puzzles_to_rows(some).flatten(2).tolist() for some in (before, after)]
@@ -219,22 +219,22 @@ def test_processes_of_a_machine_divide_a_stream_and_see_the_same(tmp_path: Path)
     rules, made = (3, 8, 30, 38), list[tuple[int, int]]()
 
     class Counted(StreamPool):
-        def _make(self, rule: int, turn: int) -> NDArray[np.int8]:
-            made.append((rule, turn))
-            return super()._make(rule, turn)
+        def _make(self, rule: int, epoch: int) -> NDArray[np.int8]:
+            made.append((rule, epoch))
+            return super()._make(rule, epoch)
 
     alone = StreamPool(rules, 0, Corruption())
     pools = [Counted(rules, 0, Corruption(), shared=SharedBlocks(tmp_path, rank, 2)) for rank in range(2)]
-    places = np.arange(0, alone.size, 997)
-    for turn in range(5):
+    indices = np.arange(0, alone.size, 997)
+    for epoch in range(5):
         for pool in pools:
-            puzzles, of_rules = pool.take(turn, places)
-            wanted, wanted_rules = alone.take(turn, places)
+            puzzles, of_rules = pool.take(epoch, indices)
+            wanted, wanted_rules = alone.take(epoch, indices)
             assert np.array_equal(puzzles, wanted)
             assert np.array_equal(of_rules, wanted_rules)
     for pool in pools:
         pool._workers.shutdown()
-    assert sorted(made) == sorted((rule, turn) for rule in rules for turn in range(6))  # once each
+    assert sorted(made) == sorted((rule, epoch) for rule in rules for epoch in range(6))  # once each
     assert len(list(tmp_path.glob("*.npy"))) <= 4 * len(rules)  # of a few passes only
     assert pools[1]._own_first() == (30, 38, 3, 8)
     shared = [pool.shared for pool in pools]

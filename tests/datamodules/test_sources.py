@@ -94,11 +94,11 @@ def test_rules_may_have_different_numbers_of_puzzles_in_any_order(tmp_path: Path
 
 def test_a_pool_larger_than_memory_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = [generate(rule, 0, num).numpy() for rule, num in ((3, 5), (8, 2), (30, 7))]
-    places = np.random.default_rng(0).permutation(14)
-    small = FinitePool((3, 8, -1), parts).take(0, places)
+    indices = np.random.default_rng(0).permutation(14)
+    small = FinitePool((3, 8, -1), parts).take(0, indices)
     monkeypatch.setattr("datamodules.batches.IN_MEMORY", 0)
-    large = FinitePool((3, 8, -1), parts).take(0, places)
-    assert np.array_equal(small[0], np.concatenate(parts)[places])
+    large = FinitePool((3, 8, -1), parts).take(0, indices)
+    assert np.array_equal(small[0], np.concatenate(parts)[indices])
     assert all(np.array_equal(a, b) for a, b in zip(small, large, strict=True))
     assert sorted(small[1].tolist()) == [-1] * 7 + [3] * 5 + [8] * 2
 

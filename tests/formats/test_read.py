@@ -125,8 +125,8 @@ def test_a_file_gives_the_puzzles_and_rules_put_in(tmp_path: Path, kind: str) ->
     assert len(file) == len(expected)
     assert file.not_mapped == []
     last = len(expected) - 1
-    for places in ([0, 1, 5, 6, 7, last], [last, 0, 7, 5, 0, 6], [1, 3, 2, 4], [4, 4, 6]):  # in any order, and again
-        some = np.array(places)
+    for indices in ([0, 1, 5, 6, 7, last], [last, 0, 7, 5, 0, 6], [1, 3, 2, 4], [4, 4, 6]):  # in any order, and again
+        some = np.array(indices)
         assert np.array_equal(file.read(some).puzzles.numpy(), expected[some])
         assert np.array_equal(file.look(some).puzzles.numpy(), expected[some])
         assert file.read(some).rules.tolist() == np.repeat(rules, NUM)[some].tolist()

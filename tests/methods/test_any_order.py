@@ -14,7 +14,7 @@ from datamodules.batches import Batch
 from genraven.errors import InputError
 from genraven.methods.any_order import AnyOrder, AnyOrderSampling
 from genraven.methods.autoregressive import Autoregressive
-from genraven.methods.orders import ORDERS, known_before, places_in_order
+from genraven.methods.orders import ORDERS, known_before, positions_in_order
 from genraven.networks.any_order import AnyOrderTransformer
 from genraven.networks.cells import AnyOrderNetwork
 from genraven.networks.transformer import Transformer
@@ -113,7 +113,7 @@ def test_every_order_completes_what_is_determined_and_generates_what_is_known(or
 def test_cells_are_read_with_a_cache_as_they_are_without() -> None:
     """Each is told where it stands and where it writes, and nothing that comes later in the order matters."""
     made, puzzles = network().eval(), PUZZLES[:2]
-    order = places_in_order("random", torch.rand(2, 81, generator=torch.Generator().manual_seed(0)))
+    order = positions_in_order("random", torch.rand(2, 81, generator=torch.Generator().manual_seed(0)))
     cells = layout.puzzles_to_tokens(puzzles).long().add(1).gather(1, order.unsqueeze(2).expand(-1, -1, 3))
     with torch.no_grad():
         whole, cache = made(cells[:, :-1], order=order), made.new_cache(2, order)
@@ -192,7 +192,7 @@ def test_what_cannot_be_followed_is_refused_in_a_line(build: Callable[[], Any], 
 
 
 def test_panels_come_one_after_the_other_in_the_order_of_panels() -> None:
-    order = places_in_order("panels", torch.rand(5, 81, generator=torch.Generator().manual_seed(0)))
+    order = positions_in_order("panels", torch.rand(5, 81, generator=torch.Generator().manual_seed(0)))
     assert torch.equal(order // 9, torch.arange(81).div(9, rounding_mode="floor").expand(5, -1))
     assert len(order.unique(dim=0)) == 5
     assert [name for name, entry in ORDERS.items() if entry.is_fixed] == ["left_to_right"]

@@ -53,14 +53,14 @@ class Known(BlockNetwork):
         super().__init__()
         self.known = states(puzzles)
 
-    def _logits(self, known: Tensor, agree: Tensor, fits: Tensor, places: Tensor | None = None) -> Tensor:
+    def _logits(self, known: Tensor, agree: Tensor, fits: Tensor, positions: Tensor | None = None) -> Tensor:
         """Of cells ``known`` (N, n) of a block: from who agrees before it (B, N) and in it (B, N)."""
         weights = (agree & fits).double()
         p = torch.einsum(
             "bn,nlv->blv", weights / weights.sum(1, keepdim=True).clamp(min=1), one_hot(known, 701).double()
         )
         logits = p.log().clamp(min=-50).float()
-        return logits if places is None else logits.gather(1, places.unsqueeze(-1).expand(-1, -1, 701))
+        return logits if positions is None else logits.gather(1, positions.unsqueeze(-1).expand(-1, -1, 701))
 
     def forward(self, *inputs: Any) -> Tensor:
         raise NotImplementedError
@@ -78,11 +78,11 @@ class Known(BlockNetwork):
     def new_cache(self, batch_size: int) -> Any:
         return SimpleNamespace(agree=torch.ones(batch_size, len(self.known), dtype=torch.bool), length=0)
 
-    def next_block(self, cells: Tensor, masked: Tensor, labels: Any, places: Tensor | None, cache: Any) -> Tensor:
+    def next_block(self, cells: Tensor, masked: Tensor, labels: Any, positions: Tensor | None, cache: Any) -> Tensor:
         known = self.known[:, cache.length : cache.length + cells.shape[1]]
         read = layout.tokens_to_states((cells - 1).to(torch.int8))
         fits = ((read.unsqueeze(1) == known) | masked.unsqueeze(1)).all(2)
-        return self._logits(known, cache.agree, fits, places)
+        return self._logits(known, cache.agree, fits, positions)
 
     def keep(self, cells: Tensor, labels: Any, cache: Any, *, block_size: int) -> None:
         known = self.known[:, cache.length : cache.length + cells.shape[1]]

@@ -68,11 +68,11 @@ def test_an_autoregressive_panel_has_its_part_of_the_likelihood(head: str) -> No
     assert torch.allclose(panel.surplus, (whole.cells - whole.expected)[:, -9:].sum(1), atol=1e-4)
 
 
-def joint(states: Tensor, masked: Tensor, places: Tensor | None) -> Tensor:
+def joint(states: Tensor, masked: Tensor, positions: Tensor | None) -> Tensor:
     """Two cells of two states, of which the second repeats the first with probability 0.9: exact conditionals."""
     table = torch.tensor([[0.63, 0.07], [0.03, 0.27]])
     rows = []
-    for state, open_cells, place in zip(states, masked, places.squeeze(1), strict=True):  # type: ignore[union-attr]
+    for state, open_cells, place in zip(states, masked, positions.squeeze(1), strict=True):  # type: ignore[union-attr]
         own = table if place == 0 else table.T
         rows.append(own.sum(1) if open_cells.all() else own[:, state[1 - place]])
     return torch.stack(rows).log().unsqueeze(1)

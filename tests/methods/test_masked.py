@@ -41,13 +41,13 @@ def dependent_cells() -> Tensor:
 JOINT = dependent_cells()
 
 
-def exact(states: Tensor, masked: Tensor, places: Tensor | None) -> Tensor:
+def exact(states: Tensor, masked: Tensor, positions: Tensor | None) -> Tensor:
     """Logarithms of each masked cell's distribution given the cells that are not masked."""
     agree = ((states.unsqueeze(1) == OUTCOMES) | masked.unsqueeze(1)).all(-1)  # (B, 64)
     weights = agree * JOINT
     marginals = torch.stack([weights @ (OUTCOMES[:, [i]] == torch.arange(SYMBOLS)).double() for i in range(LENGTH)], 1)
     logits = (marginals / weights.sum(1)[:, None, None]).log().float()
-    return logits if places is None else logits.gather(1, places.unsqueeze(-1).expand(-1, -1, SYMBOLS))
+    return logits if positions is None else logits.gather(1, positions.unsqueeze(-1).expand(-1, -1, SYMBOLS))
 
 
 def written(num: int = DRAWS, given: dict[int, int] | None = None, **settings: Any) -> Tensor:
@@ -108,7 +108,7 @@ def test_sure_cells_come_first(order: str) -> None:
     """Cell 1 is nearly certain, cell 0 and 2 are not: with one of three evaluations made, only cell 1 is written."""
     seen: list[Tensor] = []
 
-    def predict(states: Tensor, masked: Tensor, places: Tensor | None) -> Tensor:
+    def predict(states: Tensor, masked: Tensor, positions: Tensor | None) -> Tensor:
         seen.append(masked.clone())
         return torch.tensor([[0.0, 0.1, 0, 0], [0, 0, 0, 9.0], [0.2, 0, 0, 0]]).expand(len(states), -1, -1)
 
@@ -126,9 +126,9 @@ def test_every_open_cell_is_written_and_no_other(order: str, num_steps: int) -> 
     states = torch.full((6, 9), 5)
     evaluations: list[Tensor] = []
 
-    def predict(states: Tensor, masked: Tensor, places: Tensor | None) -> Tensor:
+    def predict(states: Tensor, masked: Tensor, positions: Tensor | None) -> Tensor:
         evaluations.append(masked)
-        return torch.zeros(len(states), 9 if places is None else places.shape[1], 3)
+        return torch.zeros(len(states), 9 if positions is None else positions.shape[1], 3)
 
     done = write_masked(predict, states, masked, Writing(num_steps, order))
     assert (done[~masked] == 5).all()
@@ -139,9 +139,9 @@ def test_every_open_cell_is_written_and_no_other(order: str, num_steps: int) -> 
 def test_remasked_cells_are_written_again() -> None:
     masks: list[Tensor] = []
 
-    def predict(states: Tensor, masked: Tensor, places: Tensor | None) -> Tensor:
+    def predict(states: Tensor, masked: Tensor, positions: Tensor | None) -> Tensor:
         masks.append(masked)
-        return torch.zeros(len(states), 9 if places is None else places.shape[1], 3)
+        return torch.zeros(len(states), 9 if positions is None else positions.shape[1], 3)
 
     blank = torch.zeros(200, 9, dtype=torch.int64)
     done = write_masked(predict, blank, torch.ones_like(blank, dtype=torch.bool), Writing(num_steps=9, remasking=0.3))
@@ -164,14 +164,14 @@ def test_a_new_order_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ORDERS, "outwards", outwards)
     asked: list[Tensor] = []
 
-    def predict(states: Tensor, masked: Tensor, places: Tensor | None) -> Tensor:
-        assert places is not None
-        asked.append(places[0])
-        return torch.zeros(*places.shape, 3)
+    def predict(states: Tensor, masked: Tensor, positions: Tensor | None) -> Tensor:
+        assert positions is not None
+        asked.append(positions[0])
+        return torch.zeros(*positions.shape, 3)
 
     blank = torch.zeros(2, 6, dtype=torch.int64)
     write_masked(predict, blank, torch.ones_like(blank, dtype=torch.bool), Writing(num_steps=3, order="outwards"))
-    assert [places.tolist() for places in asked] == [[5, 4], [3, 2], [1, 0]]
+    assert [positions.tolist() for positions in asked] == [[5, 4], [3, 2], [1, 0]]
     assert sampling_options()["order"].choices[-1] == "outwards"
     assert sampling_options()["completion_order"].choices == tuple(ORDERS)
     model = module(MaskedSampling(num_steps=3, order="outwards", completion_steps=2)).eval()
@@ -209,7 +209,7 @@ class Fixed(BidirectionalTransformer):
         self.seen: list[Tensor] = []
 
     def forward(
-        self, cells: Tensor, masked: Tensor, labels: Tensor | None = None, places: Tensor | None = None
+        self, cells: Tensor, masked: Tensor, labels: Tensor | None = None, positions: Tensor | None = None
     ) -> Tensor:
         self.seen.append(masked)
         states = layout.tokens_to_states((cells - 1).to(torch.int8))
@@ -218,7 +218,7 @@ class Fixed(BidirectionalTransformer):
         p = torch.einsum("bm,mnl->bln", agree / agree.sum(1, keepdim=True).clamp(min=1), alike)  # of what each holds
         known = self.known.T.expand(len(cells), -1, -1)
         logits = torch.full((*masked.shape, 701), -50.0).scatter(2, known, p.log().clamp(min=-50).float())
-        return logits if places is None else logits.gather(1, places.unsqueeze(-1).expand(-1, -1, 701))
+        return logits if positions is None else logits.gather(1, positions.unsqueeze(-1).expand(-1, -1, 701))
 
 
 def test_the_bound_is_the_likelihood_where_the_network_is_exact() -> None:
@@ -316,10 +316,10 @@ def test_the_network_does_not_read_masked_cells_and_reads_all_others() -> None:
 def test_logits_at_places_are_those_of_all_places() -> None:
     net = network().eval()
     cells, masked = torch.randint(0, 8, (2, 81, 3)), torch.rand(2, 81) < 0.5
-    places = torch.tensor([[3, 80], [7, 0]])
+    positions = torch.tensor([[3, 80], [7, 0]])
     whole = net(cells, masked)
-    some = net(cells, masked, None, places)
-    assert torch.allclose(some, torch.stack([whole[i, p] for i, p in enumerate(places)]), atol=1e-6)
+    some = net(cells, masked, None, positions)
+    assert torch.allclose(some, torch.stack([whole[i, p] for i, p in enumerate(positions)]), atol=1e-6)
 
 
 def test_labels_are_strengthened_by_the_guidance_scale() -> None:

@@ -104,9 +104,11 @@ def test_what_stands_under_a_mask_is_not_read_and_all_else_is() -> None:
 
 def test_places_are_a_part_of_the_whole() -> None:
     network = masked()
-    places = torch.tensor([[80, 0, 5], [1, 1, 2], [9, 40, 7]])
+    positions = torch.tensor([[80, 0, 5], [1, 1, 2], [9, 40, 7]])
     whole = network(CELLS, MASKED)
-    assert torch.equal(network(CELLS, MASKED, places=places), whole.gather(1, places.unsqueeze(-1).expand(-1, -1, 701)))
+    assert torch.equal(
+        network(CELLS, MASKED, positions=positions), whole.gather(1, positions.unsqueeze(-1).expand(-1, -1, 701))
+    )
 
 
 @pytest.mark.parametrize("make", [causal, masked])

@@ -57,10 +57,10 @@ def test_what_is_not_masked_is_read(network: RelationalMasked) -> None:
 
 def test_places_are_a_part_of_the_whole(network: RelationalMasked) -> None:
     cells, masked, labels = puzzle_cells(4), some_masked(4), labels_of(network, 4)
-    places = torch.rand(4, 81, generator=torch.Generator().manual_seed(2)).argsort(1)[:, :7]
+    positions = torch.rand(4, 81, generator=torch.Generator().manual_seed(2)).argsort(1)[:, :7]
     whole = network(cells, masked, labels)
-    chosen = whole.gather(1, places.unsqueeze(-1).expand(-1, -1, 701))
-    assert torch.allclose(network(cells, masked, labels, places), chosen, **ALIKE)
+    chosen = whole.gather(1, positions.unsqueeze(-1).expand(-1, -1, 701))
+    assert torch.allclose(network(cells, masked, labels, positions), chosen, **ALIKE)
 
 
 @pytest.mark.parametrize("rows_summed", [True, False])

@@ -14,9 +14,9 @@ def test_slices_are_small_and_their_outputs_those_of_the_whole() -> None:
     network = BidirectionalTransformer(width=24, depth=2, num_heads=2).eval()
     num, lengths = 2 * SLICE + 3, []
 
-    def counted(cells: Tensor, masked: Tensor, labels: Tensor | None, places: Tensor) -> Tensor:
+    def counted(cells: Tensor, masked: Tensor, labels: Tensor | None, positions: Tensor) -> Tensor:
         lengths.append(len(cells))
-        return network(cells, masked, labels, places)
+        return network(cells, masked, labels, positions)
 
     inputs = torch.randint(0, 8, (num, 81, 3)), torch.rand(num, 81) < 0.5, None, torch.randint(0, 81, (num, 2))
     with torch.no_grad():

@@ -17,8 +17,8 @@ def test_every_number_comes_once(size: int) -> None:
 
 
 def test_a_place_has_its_number_whatever_is_asked_for_besides() -> None:
-    order, places = KeyedPermutation(Draws(0, "order", 1), 1000), np.array([7, 999, 0])
-    assert np.array_equal(order[places], order[np.arange(1000)][places])
+    order, indices = KeyedPermutation(Draws(0, "order", 1), 1000), np.array([7, 999, 0])
+    assert np.array_equal(order[indices], order[np.arange(1000)][indices])
 
 
 def test_each_number_is_anywhere_as_often_as_elsewhere() -> None:
