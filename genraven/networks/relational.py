@@ -92,6 +92,19 @@ class Mixing(nn.Module):
         return x + self.mlp_out(gelu(self.mlp_in(self.norm2(x))))
 
 
+def _of_row(part: Tensor, rows: Tensor) -> Tensor:
+    """(B, ...): of (B, R, ...) the row ``rows`` (B,) of each puzzle.
+
+    It chooses among the rows instead of indexing: torch 2.13's compiler loses gradients of an index on CPUs with
+    AVX-512 when several parts are indexed alike in bfloat16, and on a GPU the gradient of an index has to be sorted.
+    """
+    is_row = rows.view(-1, *[1] * (part.dim() - 2))
+    first, *others = part.unbind(1)
+    for row, other in enumerate(others, 1):
+        first = torch.where(is_row == row, other, first)
+    return first
+
+
 @dataclass
 class Context:
     """What panels are to be, seen in each of K roles."""
@@ -110,8 +123,9 @@ class Context:
 
     def at(self, rows: Tensor | int) -> "Context":
         """Of one row of each puzzle: the second dimension is gone."""
-        first = torch.arange(len(self.states), device=self.states.device)
-        return self._each(lambda part: part[first, rows])
+        if isinstance(rows, int):
+            return self._each(lambda part: part[:, rows])
+        return self._each(lambda part: _of_row(part, rows))
 
     def roles(self, roles: slice) -> "Context":
         """Of some of the roles; (N, K, ...) without rows."""
