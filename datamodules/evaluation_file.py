@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
 from torch import Tensor
 
+from datamodules.store import data_progress
 from genraven.errors import InputError
 from genraven.formats.puzzles import UNKNOWN_RULE, Chunk, PuzzleFile
 from genraven.metrics.memorization import UNORDERED, fingerprints
@@ -79,10 +80,11 @@ def _first_of_copies(file: PuzzleFile) -> NDArray[np.bool_]:
     A copy in both halves would make validation, by which models are chosen, a part of the test.
     """
     parts: list[list[NDArray[np.int64]]] = [[], []]
-    for chunk in file.chunks():
-        given = chunk.puzzles.masked_fill(last_panel_mask(len(chunk.puzzles)).unsqueeze(1), EMPTY)
-        for hashes, puzzles in zip(parts, (chunk.puzzles, given), strict=True):
-            hashes.append(fingerprints(puzzles)[UNORDERED].numpy())
+    with data_progress("look for copies", len(file)) as bar:
+        for chunk in bar.over(file.chunks(), lambda chunk: len(chunk.bad)):
+            given = chunk.puzzles.masked_fill(last_panel_mask(len(chunk.puzzles)).unsqueeze(1), EMPTY)
+            for hashes, puzzles in zip(parts, (chunk.puzzles, given), strict=True):
+                hashes.append(fingerprints(puzzles)[UNORDERED].numpy())
     once = np.ones(len(file), bool)
     for hashes in parts:
         is_first = np.zeros(len(file), bool)

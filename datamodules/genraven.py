@@ -273,14 +273,30 @@ class GenRAVENDataModule(L.LightningDataModule):
         Raises:
             InputError: a source that is not there, or is another one by now.
         """
-        versions = [Corruption(), self.corruption] if self.corruption else [self.corruption]
-        for corruption in versions:
-            source = self._source_of(corruption, num_steps)
-            nums = {rule: source.num(rule) for rule in tuple(source.counts) or self.trained}
+        for corruption in self._versions:
+            nums = self._nums(source := self._trained_source(corruption, num_steps))
             for start in range(0, max(nums.values()), BLOCK):
                 for rule, num in nums.items():
                     if start < num:
                         yield layout.split_gaps(source.make(rule, start, min(BLOCK, num - start)))[0]
+
+    def num_training_puzzles(self, num_steps: int) -> int:
+        """How many ``training_puzzles`` gives; raises InputError as it does."""
+        of_one = self._nums(self._trained_source(self.corruption, num_steps))
+        return len(self._versions) * sum(of_one.values())
+
+    @property
+    def _versions(self) -> list[Corruption]:
+        """In which the training puzzles come: as they were made, and as they were trained on where that differs."""
+        return [Corruption(), self.corruption] if self.corruption else [self.corruption]
+
+    def _trained_source(self, corruption: Corruption, num_steps: int) -> PuzzleSource:
+        is_own = not self.is_stream and corruption == self.corruption
+        return self._source if is_own else self._source_of(corruption, num_steps)
+
+    def _nums(self, source: PuzzleSource) -> dict[int, int]:
+        """Puzzles of each rule."""
+        return {rule: source.num(rule) for rule in tuple(source.counts) or self.trained}
 
     def evaluation_puzzles(self, split: str, puzzles_per_rule: int | None = None) -> tuple[Tensor, Tensor]:
         """(N, 3, 9, 9) int8 puzzles of ``split`` (``val`` or ``test``) and their rules (N,) int64, which take turns.

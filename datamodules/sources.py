@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datamodules.store import PuzzleSource
+from datamodules.store import PuzzleSource, data_progress
 from genraven.errors import InputError, shown
 from genraven.formats.puzzles import UNKNOWN_RULE, Chunk, PuzzleFile
 from genraven.formats.read import source_digest, source_files
@@ -58,15 +58,16 @@ def _found(file: PuzzleFile, indices: Indices, selection: Selection) -> Indices:
     """The group of each puzzle at ``indices``, whose rules are not stated."""
     wanted, held = (sum(1 << rule for rule in rules) for rules in (selection.trained, selection.held_out))
     parts = []
-    for some in np.array_split(indices, -(-len(indices) // (1 << 14))):
-        chunk = file.read(some)
-        told = whole(_unknown(chunk))["rows"]
-        shared = shared_rules(row_rules(chunk.puzzles).masked_fill(~told, -1))
-        group = rule_bits(shared & wanted).int().argmax(1)
-        group[(shared & held != 0) | (shared & wanted == 0)] = _LEFT_OUT
-        group[shared == 0] = UNKNOWN_RULE
-        group[~told.any(1)] = _LEFT_OUT if held else UNKNOWN_RULE
-        parts.append(group.numpy())
+    with data_progress("find rules", len(indices)) as bar:
+        for some in bar.over(np.array_split(indices, -(-len(indices) // (1 << 14))), len):
+            chunk = file.read(some)
+            told = whole(_unknown(chunk))["rows"]
+            shared = shared_rules(row_rules(chunk.puzzles).masked_fill(~told, -1))
+            group = rule_bits(shared & wanted).int().argmax(1)
+            group[(shared & held != 0) | (shared & wanted == 0)] = _LEFT_OUT
+            group[shared == 0] = UNKNOWN_RULE
+            group[~told.any(1)] = _LEFT_OUT if held else UNKNOWN_RULE
+            parts.append(group.numpy())
     return np.concatenate(parts)
 
 

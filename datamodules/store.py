@@ -17,10 +17,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from genraven.bounded import read_json
 from genraven.errors import InputError
@@ -28,6 +27,7 @@ from genraven.files import appears_whole
 from genraven.locks import locked
 from genraven.metrics.memorization import INDEXED, TrainingIndex, whole
 from genraven.ownership import is_mine, private_folder
+from genraven.progress import Progress
 from genraven.puzzles import layout
 from genraven.puzzles.corrupt import Corruption, spoilt
 from genraven.puzzles.generate import BLOCK, generate
@@ -221,8 +221,8 @@ def _make_files(source: PuzzleSource, jobs: list[tuple[int, Path]]) -> None:
         return
     total = sum(source.num(rule) for rule, _ in jobs)
     rank_zero_info(f"Making {total} puzzles of {len(jobs)} rules in {jobs[0][1].parent}")
-    with tqdm(total=total, unit="puzzle", unit_scale=True, desc="data") as bar, ThreadPoolExecutor(num_cpus()) as pool:
-        made = [pool.submit(_make_file, source, rule, path, bar.update) for rule, path in jobs]
+    with data_progress("data", total) as bar, ThreadPoolExecutor(num_cpus()) as pool:
+        made = [pool.submit(_make_file, source, rule, path, bar.advance) for rule, path in jobs]
         try:
             for file in made:
                 file.result()
@@ -233,6 +233,11 @@ def _make_files(source: PuzzleSource, jobs: list[tuple[int, Path]]) -> None:
                     path.unlink(missing_ok=True)
                     path.with_suffix(".json").unlink(missing_ok=True)
             raise
+
+
+def data_progress(what: str, total: int) -> Progress:
+    """Shown by the first process, as all that is said of data."""
+    return Progress(what, total, "puzzle", shown=getattr(rank_zero_only, "rank", 0) == 0)
 
 
 def _make_file(source: PuzzleSource, rule: int, path: Path, advance: Callable[[int], Any]) -> None:
@@ -283,11 +288,11 @@ def open_index(
 
 def _make_index(maps: list[NDArray[np.int8]], paths: dict[str, Path], *, of: str) -> None:
     total = sum(map(len, maps))
-    with tqdm(total=total, unit="puzzle", unit_scale=True, desc="index") as bar, ThreadPoolExecutor(num_cpus()) as pool:
+    with data_progress("index", total) as bar, ThreadPoolExecutor(num_cpus()) as pool:
 
         def advance(num: int) -> None:
             leave_if_asked()
-            bar.update(num)
+            bar.advance(num)
 
         work = pool.map(lambda puzzles: TrainingIndex.build(torch.from_numpy(puzzles), advance), maps)
         index = TrainingIndex.union(list(work))

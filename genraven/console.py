@@ -10,13 +10,28 @@ import logging
 import os
 import sys
 import warnings
-from contextlib import suppress
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Protocol
 
 from genraven.escaping import visible_lines
 
 READER_LEFT = {errno.EPIPE, errno.EIO}  # of a pipe, of a terminal
 UTF8 = ("C.UTF-8", "en_US.UTF-8", "UTF-8")  # locales, one of which each system has
+
+
+class Drawing(Protocol):
+    """What stands at the foot of the terminal, such as a bar."""
+
+    def hide(self) -> None:
+        """Makes room for what is printed."""
+
+    def show(self) -> None:
+        """Is there again."""
+
+
+drawn: list[Drawing] = []
+"""All that stands there now."""
 
 
 class Outlet(io.FileIO):
@@ -53,16 +68,32 @@ def lost_output() -> str | None:
 
 def say(*lines: object, error: bool = False) -> None:
     """Prints ``lines`` to stdout, or as an ``error`` to stderr, in which no name moves a cursor or hides a word."""
-    text = visible_lines("\n".join(map(str, lines)))
-    print(text, file=sys.stderr if error else sys.stdout, flush=True)
+    text, stream = visible_lines("\n".join(map(str, lines))), sys.stderr if error else sys.stdout
+    if stream is not None:  # None where it was closed before Python began
+        with _aside():
+            print(text, file=stream, flush=True)
+
+
+@contextmanager
+def _aside() -> Iterator[None]:
+    """Within the block nothing is drawn at the foot of the terminal."""
+    for drawing in reversed(drawn):
+        drawing.hide()
+    try:
+        yield
+    finally:
+        for drawing in drawn:
+            drawing.show()
 
 
 def _show_warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
 ) -> None:
     text = warnings.formatwarning(message, category, filename, lineno, line)  # type: ignore[arg-type]
-    with suppress(OSError):
-        (file or sys.stderr).write(visible_lines(text))
+    stream = file or sys.stderr
+    if stream is not None:
+        with suppress(OSError), _aside():
+            stream.write(visible_lines(text))
 
 
 def _log_record(*args: Any, **kwargs: Any) -> logging.LogRecord:
@@ -84,7 +115,7 @@ def settle_console() -> None:
             with suppress(locale.Error):
                 locale.setlocale(locale.LC_CTYPE, name)
                 break
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         os.environ.setdefault("TQDM_MININTERVAL", "30")  # seconds between refreshes of bars that become lines of a log
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)

@@ -13,6 +13,7 @@ ROOMS = [  # from the bottom up
     "genraven.bounded",
     "genraven.escaping",
     "genraven.console",
+    "genraven.progress",
     "genraven.memory",
     "genraven.signals",
     "genraven.paths",

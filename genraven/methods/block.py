@@ -26,6 +26,7 @@ from genraven.methods.unmasking import (
     write_masked,
 )
 from genraven.networks.cells import BlockNetwork
+from genraven.progress import watched
 from genraven.puzzles import layout
 from genraven.puzzles.masks import known_within
 from genraven.puzzles.spec import EMPTY, TOKENS_PER_PUZZLE
@@ -188,7 +189,7 @@ class BlockDiffusion(MaskedDiffusion):
         states, n = states.clone(), self.block_size
         if blocks[0]:
             reader.keep(states[:, : blocks[0] * n])
-        for i in range(blocks[0], blocks[-1] + 1):
+        for i in watched(range(blocks[0], blocks[-1] + 1)):
             part = slice(i * n, (i + 1) * n)
             if i in blocks:
                 states[:, part] = write_masked(

@@ -14,6 +14,7 @@ from genraven.methods.draws import at_least_float32, finest, uniform_draws
 from genraven.methods.particles import resample_degenerate
 from genraven.networks.cells import CellNetwork
 from genraven.networks.compiling import stay, whole_step
+from genraven.progress import watched
 from genraven.puzzles import layout
 from genraven.puzzles.spec import EMPTY
 
@@ -184,7 +185,7 @@ def decode(
     step = whole_step(_write_and_read, network)
     if step is not None:
         stay(*at_work, *cache.fix_shapes())
-    for _ in range(first, tokens.shape[1] - 1):
+    for _ in watched(range(first, tokens.shape[1] - 1)):
         (step or _write_and_read)(network, cache, at_work, softmax)
     _write(network.head_sizes, at_work, softmax)
     return tokens
@@ -248,7 +249,7 @@ def decode_particles(
     weights = torch.zeros(batch, p, device=device, dtype=torch.float32)  # logarithms
     cache = network.new_cache(batch * p)
     logits = network(tokens[:, :first].long() + 1, labels, cache, last_only=True)[:, -1]
-    for i in range(first, length):
+    for i in watched(range(first, length)):
         uniform = uniform_draws((batch * p, heads), device, generator, finest(device))
         drawn = from_symbols(pick(logits, network.head_sizes, uniform, temperature, top_k))
         given = cell_log_likelihood(logits, network.head_sizes, tokens[:, i], temperature)

@@ -14,6 +14,7 @@ from genraven.methods.decoding import pick
 from genraven.methods.draws import at_least_float32, finest, uniform_draws
 from genraven.methods.orders import ORDERS, first_positions
 from genraven.networks.compiling import stay
+from genraven.progress import watched
 from genraven.puzzles import layout
 from genraven.puzzles.spec import NUM_STATES
 
@@ -93,7 +94,7 @@ def write_masked(
     waits = ORDERS[writing.order].after is not None
     num_drawn = shape[1] if waits else at_once
     again = torch.ones(shape, device=device, dtype=torch.float32) if writing.remasking else None
-    for i in range(num_steps):
+    for i in watched(range(num_steps)):
         if writing.remasking and i:
             again = uniform_draws(shape, device, generator)
         wanted = (num_open * (i + 1) + num_steps - 1) // num_steps  # cells written after this evaluation
@@ -148,7 +149,7 @@ def log_probability_in_order(
     """
     cells, expected = (torch.zeros(states.shape, device=states.device, dtype=torch.float32) for _ in range(2))
     most, masked = int(masked.cpu().sum(1).max()), masked.to(states.device)
-    for _ in range(most):
+    for _ in watched(range(most)):
         positions, real = first_positions(
             uniform_draws(masked.shape, states.device, generator), masked, masked.any(1).long(), 1
         )

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from genraven.console import say
 from genraven.errors import InputError
@@ -18,13 +17,13 @@ from genraven.formats.read import KNOWN, PUZZLES, RULE_IDS, open_puzzles
 from genraven.formats.write import save_archive
 from genraven.metrics.census import Census, Copies, leaked, take_census
 from genraven.outputs import PICTURES, Outputs, save_picture
+from genraven.progress import Progress
 from genraven.puzzles.layout import PUZZLE_SHAPE
 from genraven.puzzles.render import render_sheet
 from genraven.puzzles.rules import row_rules, rule_names, shared_rules
 from genraven.puzzles.spec import GRID, RULES, VALUE_ATTRIBUTES
 
 PICTURED, COLUMNS = 16, 8
-SILENT_S = 2.0  # after which a long reading says how far it is
 
 
 def describe(options: argparse.Namespace) -> None:
@@ -34,8 +33,8 @@ def describe(options: argparse.Namespace) -> None:
         outputs.add(options.picture, "--picture", suffixes=PICTURES)
     file = open_puzzles(options.file, split=options.source_split, whole=False)
     other = open_puzzles(options.against, whole=False) if options.against else None
-    with tqdm(total=len(file), unit="puzzle", unit_scale=True, desc="describe", delay=SILENT_S) as bar:
-        census = take_census(file, bar.update)
+    with Progress("describe", len(file), "puzzle") as bar:
+        census = take_census(file, bar.advance)
     say(f"{file.path}: {file.layout}")
     for name, text in _facts(file, census):
         say(f"{name:12}{text}")
@@ -92,9 +91,15 @@ def _share(part: int, whole: int) -> str:
 def _shared(other: PuzzleFile, census: Census) -> Iterator[tuple[str, str]]:
     """What of another file stands in the one that was counted."""
     assert census.index is not None
-    chunks = [leaked(census.index, puzzles) for chunk in other.chunks() if len(puzzles := _whole(chunk))]
+    with Progress("compare", len(other), "puzzle") as bar:
+        parts = map(_whole, bar.over(other.chunks(), _num))
+        chunks = [leaked(census.index, puzzles) for puzzles in parts if len(puzzles)]
     if chunks:
         yield "leak", f"of {other.path}, {reduce(Copies.plus, chunks)} stand in it, too"
+
+
+def _num(chunk: Chunk) -> int:
+    return len(chunk.bad)
 
 
 def _whole(chunk: Chunk) -> torch.Tensor:
@@ -134,27 +139,29 @@ def import_puzzles(options: argparse.Namespace) -> None:
     outputs.add(options.out, "--out", suffixes=[".npz"])
     file = open_puzzles(options.file, split=options.source_split, whole=False)
     say(f"read        {len(file):,} puzzles of {file.path}: {file.layout}")
-    good = [~chunk.bad.numpy() for chunk in tqdm(file.chunks(), unit="chunk", desc="check")]
+    with Progress("check", len(file), "puzzle") as bar:
+        good = [~chunk.bad.numpy() for chunk in bar.over(file.chunks(), _num)]
     num = sum(int(of_chunk.sum()) for of_chunk in good)
     if not num:
         raise InputError(f"expected a puzzle whose cells are in their ranges, got none in {file.path}: `genraven "
                          "describe` says what it holds.")  # fmt: skip
     rules = file.rules[np.concatenate(good)]
 
-    def chunks(of: Any) -> Iterator[NDArray[Any]]:
-        for chunk, mine in zip(file.chunks(), good, strict=True):
-            yield of(chunk)[mine]
+    def chunks(what: str, of: Any) -> Iterator[NDArray[Any]]:
+        with Progress(f"write {what}", len(file), "puzzle") as bar:
+            for chunk, mine in zip(bar.over(file.chunks(), _num), good, strict=True):
+                yield of(chunk)[mine]
 
     def known(chunk: Chunk) -> NDArray[np.bool_]:
         mask = torch.ones_like(chunk.puzzles[:, 0], dtype=torch.bool) if chunk.known is None else chunk.known
         return mask.numpy()
 
     arrays: dict[str, Any] = {
-        PUZZLES: ((num, *PUZZLE_SHAPE), np.dtype(np.int8), chunks(lambda chunk: chunk.puzzles.numpy())),
+        PUZZLES: ((num, *PUZZLE_SHAPE), np.dtype(np.int8), chunks(PUZZLES, lambda chunk: chunk.puzzles.numpy())),
         RULE_IDS: (rules.shape, rules.dtype, [rules]),
     }
     if file.has_mask:
-        arrays[KNOWN] = ((num, GRID, GRID), np.dtype(np.bool_), chunks(known))
+        arrays[KNOWN] = ((num, GRID, GRID), np.dtype(np.bool_), chunks(KNOWN, known))
     with outputs:
         save_archive(outputs[options.out], arrays)
     say(f"dropped     {len(file) - num:,} puzzles with a cell out of its range, {file.num_left} rows left over")

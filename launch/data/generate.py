@@ -1,15 +1,15 @@
 """Commands about data: rules, configs, generate."""
 
 import argparse
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from tqdm import tqdm
 
 from genraven.console import say
 from genraven.errors import InputError
 from genraven.files import check_new_folder
 from genraven.outputs import PICTURES, Outputs, save_picture
+from genraven.progress import Progress
 from genraven.puzzles.spec import HELD_OUT_SPLITS, NUM_STUDY_RULES, RULES, resolve_rules
 from launch.configs.shipped import CONFIGS, config_names
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
 PICTURED_PER_RULE = 2
+MADE_AT_ONCE = 16  # blocks
 
 
 def rules(options: argparse.Namespace) -> None:
@@ -57,7 +58,8 @@ def generate(options: argparse.Namespace) -> None:
         outputs.add(out, "--out")
     if options.picture:
         outputs.add(options.picture, "--picture", suffixes=PICTURES)
-    puzzles = torch.stack([_make(rule, options) for rule in tqdm(ids, unit="rule")])
+    with Progress("generate", len(ids) * options.num, "puzzle") as bar:
+        puzzles = torch.stack([_make(rule, options, bar) for rule in ids])
     shown, unknown = layout.split_gaps(puzzles[:, :PICTURED_PER_RULE].flatten(0, 1))
     of_each = len(shown) // len(ids)
     with outputs:
@@ -70,18 +72,26 @@ def generate(options: argparse.Namespace) -> None:
         say(f"{options.picture}: the first {of_each} of each")
 
 
-def _make(rule: int, options: argparse.Namespace) -> "torch.Tensor":
-    """The puzzles of a rule, (n, 3, 9, 9), or with gaps (n, 4, 9, 9)."""
+def _make(rule: int, options: argparse.Namespace, bar: Progress) -> "torch.Tensor":
+    """The puzzles of a rule, (n, 3, 9, 9), or with gaps (n, 4, 9, 9), part by part."""
+    import torch
+
     from genraven.puzzles import layout
     from genraven.puzzles.corrupt import Corruption, missing_cells
+    from genraven.puzzles.generate import BLOCK
     from genraven.puzzles.generate import generate as make
 
-    corruption, seed = Corruption(missing=options.missing), options.seed
+    corruption, seed, end = Corruption(missing=options.missing), options.seed, options.start + options.num
     corruption.check()
-    puzzles = make(rule, options.start, options.num, seed=seed, split=options.split)
-    if not corruption:
-        return puzzles
-    return layout.with_gaps(puzzles, missing_cells(options.start, options.num, corruption, seed=seed, rule=rule))
+    first_whole = -(-options.start // BLOCK) * BLOCK
+    starts = sorted({options.start, *range(first_whole, end, MADE_AT_ONCE * BLOCK)})
+    made = []
+    for start, stop in bar.over(itertools.pairwise([*starts, end]), lambda ends: ends[1] - ends[0]):
+        puzzles = make(rule, start, stop - start, seed=seed, split=options.split)
+        if corruption:
+            puzzles = layout.with_gaps(puzzles, missing_cells(start, stop - start, corruption, seed=seed, rule=rule))
+        made.append(puzzles)
+    return torch.cat(made)
 
 
 def _rules_to_write(options: argparse.Namespace, of_layout: list[int] | None) -> tuple[int, ...]:

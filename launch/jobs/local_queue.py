@@ -16,6 +16,7 @@ from genraven.process import process_note
 from genraven.run_folder import RunFiles
 from genraven.signals import handled_signals
 from launch.configs.plugins import plugin_options
+from launch.jobs.at_work import RunsAtWork
 from launch.processes.launcher import shared_environment
 from launch.runs.status import read_status
 
@@ -44,6 +45,8 @@ def visible_gpus() -> list[str]:
 def run_queue(folders: list[Path], code: Path, num_at_once: int) -> int:
     """Trains ``folders`` in turn, ``num_at_once`` together, each on a GPU of its own while there are enough.
 
+    How far they are is shown on stderr.
+
     Ctrl-C, TERM or a closed terminal asks the runs at work to save and ends them; the same sweep goes on from there.
 
     Returns:
@@ -51,7 +54,11 @@ def run_queue(folders: list[Path], code: Path, num_at_once: int) -> int:
     """
     gpus, waiting, told = visible_gpus(), list(folders), Told(len(folders))
     free, children, asked = list(range(num_at_once)), list[Child](), list[int]()
-    with handled_signals(lambda number, _: asked.append(number), signal.SIGINT), _ended(children, asked):
+    with (
+        handled_signals(lambda number, _: asked.append(number), signal.SIGINT),
+        _ended(children, asked),
+        RunsAtWork(folders) as shown,
+    ):
         while waiting or children:
             if asked:
                 raise KeyboardInterrupt
@@ -65,6 +72,7 @@ def run_queue(folders: list[Path], code: Path, num_at_once: int) -> int:
                     free.remove(slot)
                 except OSError as error:  # such as a folder that was removed meanwhile: the others can do without it
                     told.failed(folder, f"not started: {error.filename or folder} ({error.strerror})")
+            shown.renew(child.folder for child in children)
             time.sleep(POLL_S)
             for child in [child for child in children if child.process.poll() is not None]:
                 children.remove(child)

@@ -2,7 +2,7 @@
 
 import argparse
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -99,7 +99,7 @@ def _running(run: Path, summary: dict[str, Any], note: dict[str, Any]) -> RunSta
         return RunStatus("gone", summary, f"job {note['job']} is not in the queue: see {_last_log(run)}")
     silent_s = time.time() - _last_word(run, summary)
     if silent_s > SILENT_AFTER_S:
-        return RunStatus("gone", summary, f"silent for {_span(silent_s)}")
+        return RunStatus("gone", summary, f"silent for {span(silent_s)}")
     return RunStatus("running", summary)
 
 
@@ -217,7 +217,7 @@ def row(name: str, status: RunStatus) -> tuple[str, ...]:
         "" if step is None else f"{step}/{most}" if most > 0 else str(step),
         *(_rate(metrics.get(f"val/{name}", metrics.get(f"val/{name}_trained"))) for name in scores()),
         "" if speed is None else f"{speed:.0f}",
-        "" if left is None else _span(left),
+        "" if left is None else span(left),
         status.message,
     )
 
@@ -226,7 +226,7 @@ def _rate(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def _span(duration_s: float) -> str:
+def span(duration_s: float) -> str:
     """Two units: ``2d 3h``, ``4h 05m``, ``6m 07s``."""
     minutes, hours, days = int(duration_s // 60), int(duration_s // 3600), int(duration_s // 86400)
     if days:
@@ -234,7 +234,7 @@ def _span(duration_s: float) -> str:
     return f"{hours}h {minutes % 60:02}m" if hours else f"{minutes}m {int(duration_s % 60):02}s"
 
 
-def table(rows: list[tuple[str, ...]]) -> str:
+def table(rows: Sequence[tuple[str, ...]]) -> str:
     """``rows`` under their headings, numbers to the right."""
     headings, right = columns(), numbers()
     all_rows = [headings, *rows]
@@ -270,4 +270,4 @@ def status(options: argparse.Namespace) -> None:
         raise InputError(f"expected --watch of 1 second or more, got {options.watch:g}.")
     from launch.runs.live import watch  # rich takes its time to import
 
-    watch(lambda: rows(options.folder), options.watch, columns=columns(), numbers=numbers())
+    watch(lambda: rows(options.folder), options.watch, columns=columns(), numbers=numbers(), plain=table)

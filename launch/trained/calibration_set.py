@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from datamodules import GenRAVENDataModule
 from genraven.errors import InputError
 from genraven.formats.read import open_puzzles
+from genraven.progress import Progress
 from genraven.puzzles.generate import Draws
 from genraven.puzzles.spec import resolve_rules
 from genraven.trust.independence import first_of_copies, given_cells, were_trained
@@ -145,13 +145,13 @@ class _Training:
             return torch.zeros(len(puzzles), dtype=torch.bool)
 
     def _parts(self) -> Iterator[Tensor]:
-        with tqdm(unit="puzzle", unit_scale=True, desc="compare with training") as bar:
-            for part in self._data.training_puzzles(self._num_steps):
-                if bar.n >= MOST_COMPARED:
-                    self._note(f"they were compared with the first {bar.n:,} training puzzles, not with all")
+        total = min(self._data.num_training_puzzles(self._num_steps), MOST_COMPARED)
+        with Progress("compare", total, "puzzle") as bar:
+            for part in bar.over(self._data.training_puzzles(self._num_steps), len):
+                if bar.done >= MOST_COMPARED:
+                    self._note(f"they were compared with the first {bar.done:,} training puzzles, not with all")
                     break
                 yield part
-                bar.update(len(part))
 
     def _note(self, text: str) -> None:
         if text not in self.not_known:

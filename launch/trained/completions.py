@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
+from genraven.progress import Progress
 from genraven.puzzles.generate import Draws, generate
 from genraven.trust.confidence import confidence, write_candidates
 from genraven.trust.familiarity import familiarity, knows_familiarity
@@ -43,18 +43,19 @@ def completions(
     split: str,
     familiar: bool = True,
     progress: bool = True,
+    what: str = "complete",
 ) -> Iterator[Completed]:
     """Each batch of ``puzzles`` (B, 3, 9, 9) completed ``num`` times under ``mask`` (B, 9, 9).
 
     ``split`` is whose draws they are. ``familiar`` asks as well how likely what is given is.
-    ``progress`` shows a bar.
+    ``progress`` shows how far it is, and ``what`` it does.
     """
     size = max(1, batch_size // num)
-    with tqdm(total=len(puzzles), unit="puzzle", desc="complete", disable=not progress) as bar:
-        for start in range(0, len(puzzles), size):
-            part = slice(start, min(start + size, len(puzzles)))
+    slices = [slice(start, min(start + size, len(puzzles))) for start in range(0, len(puzzles), size)]
+    with Progress(what, len(puzzles), "puzzle", shown=progress) as bar:
+        for part in bar.over(slices, lambda part: part.stop - part.start):
             given, open_cells = puzzles[part].to(model.device), mask[part].to(model.device)
-            at = (split, start, len(given))
+            at = (split, part.start, len(given))
             written = write_candidates(model, given, open_cells, num, model.generator_at("candidates", *at))
             generator = model.generator_at("confidence", *at)
             scores = {name: confidence(name, model, written, open_cells, generator) for name in names}
@@ -62,7 +63,6 @@ def completions(
             if familiar and knows_familiarity(model.method):
                 known = familiarity(model, written[:, 0], open_cells, generator)
             yield Completed(part, written.cpu(), scores, known)
-            bar.update(part.stop - part.start)
 
 
 def drawn_puzzles(rules: Sequence[int], num: int, seed: int) -> tuple[Tensor, Tensor]:

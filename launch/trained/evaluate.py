@@ -17,6 +17,7 @@ from datamodules import GenRAVENDataModule
 from genraven.errors import InputError
 from genraven.files import writable_folder
 from genraven.metrics.table import main_names
+from genraven.progress import part
 from genraven.puzzles.spec import NUM_CELLS, RULES
 from genraven.report.evaluation import Evaluation, pack_hits
 from genraven.run_folder import RunFiles, home
@@ -85,9 +86,10 @@ def evaluate(options: argparse.Namespace) -> int:
     passed_over, rows = 0, []
     with joined_processes() as group:
         runs = group.agreed(lambda: _find_runs(options.run, options.out))
-        for name, run in runs.items():
+        for number, (name, run) in enumerate(runs.items(), 1):
             try:
-                results = evaluate_run(run, request, group, out=options.out, alone=len(runs) == 1)
+                with part(number, len(runs)):
+                    results = evaluate_run(run, request, group, out=options.out, alone=len(runs) == 1)
             except InputError as error:
                 if len(runs) == 1:
                     raise

@@ -5,7 +5,7 @@ device, or as numpy arrays; what is made of them are torch tensors on the CPU, o
 """
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,13 +15,13 @@ from typing import Any
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
-from tqdm import tqdm
 
 from datamodules import GenRAVENDataModule
 from genraven.errors import InputError
 from genraven.methods.draws import PlacedGenerator
 from genraven.methods.method import Sampling, num_labels
 from genraven.metrics.scores import ScoreResults
+from genraven.progress import Progress
 from genraven.puzzles.spec import RULES
 from genraven.trust.calibration import Calibration
 from genraven.trust.decision import Decided, check_as_calibrated, model_digest
@@ -62,7 +62,7 @@ class TrainedModel:
     batch_size: int
     """Puzzles at once."""
     progress: bool = False
-    """Does it show a bar on the standard error while it computes?"""
+    """Does it say on the standard error how far it is while it computes?"""
 
     @property
     def device(self) -> torch.device:
@@ -123,8 +123,8 @@ class TrainedModel:
         self._check_trained(ids)
         labels = None if ids is None else torch.tensor(ids)[torch.arange(start, start + num) % len(ids)]
         parts = []
-        with self.at_work():
-            for part in self._slices(num, "sample"):
+        with self.at_work(), self._progress("sample", num) as bar:
+            for part in bar.over(self._slices(num), _length):
                 told = None if labels is None else labels[part].to(self.device)
                 at = self._generator("generate", "sample", part, start)
                 parts.append(self.module.generate(part.stop - part.start, told, at).cpu())
@@ -148,7 +148,7 @@ class TrainedModel:
         given, open_cells = self._given(puzzles, mask)
         labels = None if rules is None else torch.tensor(rule_ids(rules, len(given)))
         self._check_trained(None if labels is None else labels.tolist())
-        with self.at_work():
+        with self.at_work(), self._progress("complete", len(given)) as bar:
             parts = [
                 self.module.complete(
                     given[part].to(self.device),
@@ -156,7 +156,7 @@ class TrainedModel:
                     self._generator("complete", "complete", part, start),
                     None if labels is None else labels[part].to(self.device),
                 ).cpu()
-                for part in self._slices(len(given), "complete")
+                for part in bar.over(self._slices(len(given)), _length)
             ]
         return torch.cat(parts)
 
@@ -251,11 +251,15 @@ class TrainedModel:
     def _generator(self, purpose: Purpose, split: str, part: slice, start: int) -> PlacedGenerator:
         return self.module.generator_at(purpose, split, start + part.start, part.stop - part.start)
 
-    def _slices(self, total: int, what: str) -> Iterator[slice]:
-        with tqdm(total=total, unit="puzzle", desc=what, disable=not self.progress) as bar:
-            for start in range(0, total, self.batch_size):
-                yield slice(start, min(start + self.batch_size, total))
-                bar.update(min(self.batch_size, total - start))
+    def _slices(self, total: int) -> Iterable[slice]:
+        return (slice(start, min(start + self.batch_size, total)) for start in range(0, total, self.batch_size))
+
+    def _progress(self, what: str, total: int) -> Progress:
+        return Progress(what, total, "puzzle", shown=self.progress)
+
+
+def _length(part: slice) -> int:
+    return int(part.stop - part.start)
 
 
 def load(
@@ -283,7 +287,7 @@ def load(
         sampling: settings of the method to write with instead of the model's own, such as ``{"num_steps": 50}``.
         plugins: modules of your own to import, whose classes the run's config may name.
         training_set_gib: of a training set that may be made here, to tell in an evaluation what the model repeats.
-        progress: shows a bar on the standard error while it computes.
+        progress: says on the standard error how far it is while it computes.
 
     Raises:
         InputError: no checkpoint of genraven, one whose config and weights do not belong together, no such device or

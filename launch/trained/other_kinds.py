@@ -45,7 +45,7 @@ def familiarities(
     parts = []
     for done in completions(
         model, puzzles, mask.expand(len(puzzles), -1, -1), num=1, names=(), batch_size=batch_size,
-        split="other kinds"
+        split="other kinds", what="other kinds",
     ):  # fmt: skip
         assert done.familiarity is not None
         parts.append(done.familiarity)

@@ -2,14 +2,12 @@
 
 import argparse
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from genraven.console import say
 from genraven.errors import InputError
@@ -17,6 +15,7 @@ from genraven.escaping import plain_texts
 from genraven.metrics.rates import Rate
 from genraven.outputs import MARK, PICTURES, Outputs, has_keys, with_suffix
 from genraven.probe import Features, Pool, accuracy, fit_linear, gather
+from genraven.progress import Progress, part
 from genraven.puzzles.generate import generate
 from genraven.puzzles.spec import NUM_RULES, RULES
 from genraven.run_folder import RunFiles, home
@@ -71,7 +70,7 @@ def probe(options: argparse.Namespace) -> None:
     model = opened(options, path)
     levels = model.module.method.reading_levels(options.noise)
     puzzles = _make_puzzles(model.data.seed, options.fit_per_rule, options.puzzles_per_rule)
-    found, before = (_by_layer(part, puzzles, levels) for part in (model, untrained(model)))
+    found, before = (_by_layer(one, puzzles, levels, i) for i, one in enumerate((model, untrained(model))))
     result = {
         "checkpoint": str(path),
         "step": model.step,
@@ -110,32 +109,34 @@ def _make_puzzles(seed: int, num_fitted: int, num_scored: int) -> Puzzles:
     return Puzzles(torch.cat([puzzles for puzzles, _ in parts]), torch.cat(rules), len(rules[0]))
 
 
-def _by_layer(model: TrainedModel, puzzles: Puzzles, levels: list[float | None]) -> list[Found]:
-    """What can be told from each layer, at each level and in each way."""
+def _by_layer(model: TrainedModel, puzzles: Puzzles, levels: list[float | None], before: int) -> list[Found]:
+    """What can be told from each layer, at each level and in each way; so many models were asked ``before``."""
     module, found = model.module, list[Found]()
-    for noise in levels:
+    slices = [slice(at, at + model.batch_size) for at in range(0, len(puzzles.rules), model.batch_size)]
+    for number, noise in enumerate(levels, 1 + before * len(levels)):
 
         def pass_through(part: slice, noise: float | None = noise) -> None:
             read = puzzles.puzzles[part].to(model.device)
             module.pass_through(read, noise, module.generator_at("probe", "probe", part.start, len(read)))
 
-        starts = tqdm(range(0, len(puzzles.rules), model.batch_size), unit="batch", desc="read puzzles")
-        slices = (slice(start, start + model.batch_size) for start in starts)
-        with model.at_work():
-            features = gather(module.network, pass_through, slices, module.method.pools)
+        with model.at_work(), part(number, 2 * len(levels)):
+            with Progress("read", len(slices), "batch") as bar:
+                features = gather(module.network, pass_through, bar.over(slices), module.method.pools)
             found += _classify(features, puzzles, noise, model.data.trained)
     return found
 
 
-def _classify(features: Features, puzzles: Puzzles, noise: float | None, trained: tuple[int, ...]) -> Iterator[Found]:
-    n = puzzles.num_fitted
+def _classify(features: Features, puzzles: Puzzles, noise: float | None, trained: tuple[int, ...]) -> list[Found]:
+    n, found = puzzles.num_fitted, list[Found]()
     is_trained = torch.isin(puzzles.rules[n:], torch.tensor(trained))
-    for (layer, pool), x in tqdm(features.items(), unit="layer", desc="fit classifiers"):
-        rules = puzzles.rules.to(x.device)
-        classes = fit_linear(x[:n], rules[:n], NUM_RULES)(x[n:]).cpu()
-        groups = zip(GROUPS, (is_trained, ~is_trained), strict=True)
-        rates = {name: accuracy(classes, puzzles.rules[n:], group) for name, group in groups}
-        yield Found(layer, pool, noise, rates)
+    with Progress("classify", len(features), "layer") as bar:
+        for (layer, pool), x in bar.over(features.items()):
+            rules = puzzles.rules.to(x.device)
+            classes = fit_linear(x[:n], rules[:n], NUM_RULES)(x[n:]).cpu()
+            groups = zip(GROUPS, (is_trained, ~is_trained), strict=True)
+            rates = {name: accuracy(classes, puzzles.rules[n:], group) for name, group in groups}
+            found.append(Found(layer, pool, noise, rates))
+    return found
 
 
 def _as_json(found: Found, before: Found) -> dict[str, Any]:

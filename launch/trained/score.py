@@ -5,7 +5,6 @@ import argparse
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from genraven.console import say
 from genraven.errors import InputError
@@ -14,6 +13,7 @@ from genraven.formats.write import save_archive
 from genraven.methods.method import LogProbability
 from genraven.metrics.rates import Rate
 from genraven.outputs import Outputs
+from genraven.progress import Progress
 from genraven.puzzles import layout
 from genraven.trust.anomaly import ranks_of, spoil_one_cell, suspicion
 from genraven.trust.audit import panel_and_cell
@@ -39,7 +39,7 @@ def score(options: argparse.Namespace) -> None:
         found = scored(model, puzzles, options.batch_size)
         if options.spoil:
             spoilt, cells = spoil_one_cell(puzzles, seed=options.seed)
-            ranks = ranks_of(cells, suspicion(scored(model, spoilt, options.batch_size)))
+            ranks = ranks_of(cells, suspicion(scored(model, spoilt, options.batch_size, "score spoilt")))
     arrays = {
         "puzzle": found.total.numpy(),
         "puzzle_expected": found.expected.sum(1).numpy(),
@@ -58,15 +58,15 @@ def score(options: argparse.Namespace) -> None:
             f"{high:.1%}]; chance is {1 / suspicion(found).shape[1]:.1%}")  # fmt: skip
 
 
-def scored(model: PuzzleModule, puzzles: Tensor, batch_size: int) -> LogProbability:
+def scored(model: PuzzleModule, puzzles: Tensor, batch_size: int, what: str = "score") -> LogProbability:
     """What ``model`` thinks of all cells of ``puzzles`` (B, 3, 9, 9)."""
     parts = []
-    for start in tqdm(range(0, len(puzzles), batch_size), unit="batch", desc="score"):
-        part = puzzles[start : start + batch_size].to(model.device)
-        everywhere = torch.ones(len(part), *part.shape[2:], dtype=torch.bool, device=part.device)
-        parts.append(
-            model.log_probability(part, everywhere, model.generator_at("confidence", "score", start, len(part)))
-        )
+    with Progress(what, len(puzzles), "puzzle") as bar:
+        for start in bar.over(range(0, len(puzzles), batch_size), lambda at: min(batch_size, len(puzzles) - at)):
+            part = puzzles[start : start + batch_size].to(model.device)
+            everywhere = torch.ones(len(part), *part.shape[2:], dtype=torch.bool, device=part.device)
+            generator = model.generator_at("confidence", "score", start, len(part))
+            parts.append(model.log_probability(part, everywhere, generator))
     cells, expected = (torch.cat([getattr(p, name).float().cpu() for p in parts]) for name in ("cells", "expected"))
     return LogProbability(cells, expected)
 

@@ -1,12 +1,12 @@
 """The scores of a model on evaluation puzzles, by one process or several."""
 
 from torch import Tensor
-from tqdm import tqdm
 
 from datamodules import GenRAVENDataModule
 from datamodules.batches import EvaluationLoader
 from genraven.metrics.outcomes import BatchOutcomes, Flags, in_order, outcomes
 from genraven.metrics.scores import ScoreResults, Scores
+from genraven.progress import Progress
 from genraven.puzzles.corrupt import Corruption, corrupt
 from launch.processes.process_group import ProcessGroup
 from lightning_modules import PuzzleModule
@@ -50,7 +50,7 @@ def score_model(
         group: the processes at work; None for this one alone.
         puzzles_per_rule: to complete; None for as many as ``data`` has.
         given_corruption: share of the cells given for completion whose content is replaced by another.
-        progress: shows a bar.
+        progress: the first process shows how far it is.
     """
     group = group or ProcessGroup()
     with group.together():
@@ -60,12 +60,12 @@ def score_model(
         index, parts = data.training_index(), list[BatchOutcomes]()
         scores = Scores(data.trained, index, model.device, model.method.likelihood)
         loader = EvaluationLoader(puzzles, rules, batch_size, rank=group.rank, world_size=group.size)
-        hidden = True if group.rank > 0 or not progress else None  # None: where nobody looks
-        for batch in tqdm(loader, unit="batch", desc=f"score {model.family}", disable=hidden):
-            if len(batch.puzzles):
-                here = batch._replace(puzzles=batch.puzzles.to(model.device), rules=batch.rules.to(model.device))
-                part = slice(batch.start, batch.start + len(batch.puzzles))
-                given = None if spoilt is None else spoilt[part].to(model.device)
-                made = model.score(scores, here, draws_of(split), given=given)
-                parts.append(outcomes(batch.step, made["completed"], here.rules, made["generated"], index))
+        with Progress("score", len(loader), "batch", shown=progress and group.rank == 0) as bar:
+            for batch in bar.over(loader):
+                if len(batch.puzzles):
+                    here = batch._replace(puzzles=batch.puzzles.to(model.device), rules=batch.rules.to(model.device))
+                    part = slice(batch.start, batch.start + len(batch.puzzles))
+                    given = None if spoilt is None else spoilt[part].to(model.device)
+                    made = model.score(scores, here, draws_of(split), given=given)
+                    parts.append(outcomes(batch.step, made["completed"], here.rules, made["generated"], index))
     return scores.compute(), in_order(group.gathered(parts))

@@ -15,6 +15,7 @@ from genraven.methods.draws import uniform_draws
 from genraven.methods.gaussian.process import Denoiser, Prediction, Process, TimedNetwork, predict
 from genraven.methods.gaussian.samplers import Projection, Sampler, normal_like, steps
 from genraven.methods.particles import resample_degenerate, systematic_resample
+from genraven.progress import watched
 
 
 def replacement(process: Process, given: Tensor, noise: Tensor, open_cells: Tensor) -> Projection:
@@ -186,7 +187,7 @@ def complete_by_tds(
     x = process.initial(normal_like(given.new_empty(each), generator))
     log_weights = given.new_zeros(num, num_particles)
     twist_before = log_weights
-    for i, t in enumerate(times[:-1]):
+    for i, t in enumerate(watched(times[:-1])):
         plain, guided, residual = guided_denoiser.both(x, t)
         twist = -residual.square().flatten(1).sum(1) * (process.alpha(t) / process.sigma(t)) ** 2 / 2
         twist = twist.view(num, num_particles)

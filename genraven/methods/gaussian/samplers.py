@@ -6,7 +6,7 @@ cells are held (inpainting.py). ODE samplers draw no noise.
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from genraven.errors import InputError, suggestion
 from genraven.methods.draws import normal_draws
 from genraven.methods.gaussian.process import Denoiser, Process, predict
+from genraven.progress import watched
 
 Projection = Callable[[Tensor, Tensor], Tensor]
 
@@ -79,9 +80,9 @@ def _sampler(
     return enter
 
 
-def steps(times: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+def steps(times: Tensor) -> Iterable[tuple[Tensor, Tensor]]:
     """(t, s) of every step, s the later one in sampling."""
-    return zip(times[:-1], times[1:], strict=True)
+    return watched([*zip(times[:-1], times[1:], strict=True)])
 
 
 def normal_like(x: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from genraven.errors import InputError
+from genraven.progress import part
 from genraven.run_folder import JobFiles, sweep_start
+from launch.jobs.at_work import RunsAtWork
 from launch.jobs.local_queue import run_queue
 from launch.jobs.tune.halving import Stage, Standing, standing
 from launch.jobs.tune.search import Family, Search
@@ -42,13 +44,24 @@ class Worker:
             waiting, at_work = self.look()
             if not waiting and not at_work:
                 return
-            if not waiting:
-                time.sleep(POLL_S)
-                continue
-            code = code or self._freeze()
-            started = {self._prepare(family, stage): stage.rung for family, stage in waiting[: self.num_at_once]}
-            run_queue(list(started), code, self.num_at_once)
+            with part(self._num_passed() + 1, self._num_rungs(), "tune"):
+                if not waiting:
+                    _wait(at_work)
+                    continue
+                code = code or self._freeze()
+                started = {self._prepare(family, stage): stage.rung for family, stage in waiting[: self.num_at_once]}
+                run_queue(list(started), code, self.num_at_once)
             self._starts.update(started.items())
+
+    def _num_rungs(self) -> int:
+        """That all trials pass together, if none fails."""
+        budget = self.search.budget
+        return len(self.search.families) * budget.trials // budget.at_once * sum(budget.rung_sizes())
+
+    def _num_passed(self) -> int:
+        """Of these."""
+        trials = [trial for family in self.search.families for trial in self.memory.trials(family)]
+        return sum(len(trial.intermediate_values) for trial in trials)
 
     def _freeze(self) -> Path:
         with exclusive(sweep_start(self.out, time.strftime("%Y%m%d-%H%M%S"))) as folder:
@@ -60,15 +73,15 @@ class Worker:
         write_config(folder, self._plans[family.name, stage.trial].stage(stage.rung))
         return folder
 
-    def look(self) -> tuple[list[tuple[Family, Stage]], int]:
-        """What nobody trains yet, families in turn, and how many somebody does. New trials are suggested here."""
+    def look(self) -> tuple[list[tuple[Family, Stage]], list[Path]]:
+        """What nobody trains yet, families in turn, and the runs that somebody does. New trials are suggested here."""
         waiting: list[list[tuple[Family, Stage]]] = []
-        at_work = 0
+        at_work: list[Path] = []
         with self.memory.alone():
             for family in self.search.families:
                 ready = self._ready(family)
                 busy = [stage for stage in ready if self._is_busy(family, stage)]
-                at_work += len(busy)
+                at_work += [trial_folder(self.out, family, stage.trial) for stage in busy]
                 waiting.append([(family, stage) for stage in ready if stage not in busy])
         longest = max(map(len, waiting))
         return [one[i] for i in range(longest) for one in waiting if i < len(one)], at_work
@@ -121,3 +134,11 @@ class Worker:
 
     def _is_busy(self, family: Family, stage: Stage) -> bool:
         return read_status(trial_folder(self.out, family, stage.trial), {}).is_busy
+
+
+def _wait(at_work: Sequence[Path]) -> None:
+    """Until one of the runs that others train has ended."""
+    with RunsAtWork(at_work) as shown:
+        while all(read_status(folder, {}).is_busy for folder in at_work):
+            shown.renew(at_work)
+            time.sleep(POLL_S)
