@@ -35,16 +35,16 @@ _parts: list[str] = []
 _last_line_s: float | None = None
 
 
-def draws_on(stream: TextIO | None) -> bool:
-    """Can a line on ``stream`` be drawn anew? So it is on a terminal that is not dumb, and in a notebook."""
-    if stream is None:  # closed before Python began
+def is_terminal(stream: TextIO | None) -> bool:
+    """Is ``stream`` a terminal on which a line can be drawn anew?"""
+    try:  # None where it was closed before Python began, ValueError where it was closed since
+        return stream is not None and stream.isatty() and os.environ.get("TERM") not in CANNOT_DRAW
+    except ValueError:
         return False
-    if type(stream).__module__.startswith("ipykernel"):
-        return True
-    try:
-        return stream.isatty() and os.environ.get("TERM") not in CANNOT_DRAW
-    except ValueError:  # closed since
-        return False
+
+
+def _draws_bars() -> bool:
+    return is_terminal(sys.stderr) or type(sys.stderr).__module__.startswith("ipykernel")
 
 
 def is_time_for_a_line() -> bool:
@@ -117,7 +117,7 @@ class Progress:
         if self.shown:
             _at_work.append(self)
             is_time_for_a_line()
-            if draws_on(sys.stderr):
+            if _draws_bars():
                 with suppress(OSError, ValueError):
                     self._bar = _bar(self.total, prefix() + self.what)
                 console.drawn.append(self)
@@ -179,7 +179,8 @@ class Progress:
             self._bar.refresh()
 
     def _count(self) -> str:
-        return f"{self.done:,} of {self.total:,} {self.unit}{'s' * (self.total != 1)}"
+        ending = "" if self.total == 1 else "es" if self.unit.endswith("ch") else "s"
+        return f"{self.done:,} of {self.total:,} {self.unit}{ending}"
 
     def _show(self) -> None:
         if self._bar is not None:
@@ -224,7 +225,7 @@ class Renewed:
 
     def __enter__(self) -> Self:
         is_time_for_a_line()
-        if draws_on(sys.stderr):
+        if is_terminal(sys.stderr):
             console.drawn.append(self)
             self.show()
         return self

@@ -12,6 +12,7 @@ from genraven.console import lost_output, say, settle_console
 from genraven.errors import InputError
 from genraven.escaping import visible
 from genraven.memory import keep_freed_memory
+from genraven.progress import nothing_left
 from genraven.signals import REQUEUE, Preempted, noted_signals
 from launch.arguments import AddCommand, LateParser, add_overwrite, path
 from launch.configs import plugins
@@ -183,20 +184,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments[:1] and arguments[0] in (*TRAINING_COMMANDS, "evaluate"):
         settle_starter()
     try:
-        arguments = plugins.take_plugins(arguments)
-        if arguments and arguments[0] in TRAINING_COMMANDS:
-            with noted_signals() if arguments[0] == "fit" else nullcontext():
-                from launch.training.command import run
-
-                run(arguments)
-            return _told(0, is_all=False)
-        parser = build_parser()
-        options = parser.parse_args(arguments)
-        if options.command is None:
-            parser.print_help()
-            return _told(0, is_all=True)
-        module, name = options.handler.split(":")
-        status: int | None = getattr(importlib.import_module(module), name)(options)
+        with nothing_left():
+            status, is_all = _run(plugins.take_plugins(arguments))
     except InputError as error:
         say(f"genraven: error: {visible(str(error))}", error=True)
         _leave_reason(error)
@@ -207,7 +196,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("genraven: interrupted", error=True)
         return 130
-    return _told(status or 0, is_all=options.command in PRINTING or getattr(options, "dry_run", False))
+    return _told(status, is_all=is_all)
+
+
+def _run(arguments: list[str]) -> tuple[int, bool]:
+    """The status of a command, and whether all its work was to print."""
+    if arguments and arguments[0] in TRAINING_COMMANDS:
+        with noted_signals() if arguments[0] == "fit" else nullcontext():
+            from launch.training.command import run
+
+            run(arguments)
+        return 0, False
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help()
+        return 0, True
+    module, name = options.handler.split(":")
+    status: int | None = getattr(importlib.import_module(module), name)(options)
+    return status or 0, options.command in PRINTING or getattr(options, "dry_run", False)
 
 
 def _told(status: int, *, is_all: bool) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from genraven.escaping import address
 from genraven.metrics.table import label
 from genraven.networks.prior import STRUCTURED
+from genraven.progress import Progress, watched
 from genraven.report import budgets, quality
 from genraven.report.carry_over import laws
 from genraven.report.certainty import certainty
@@ -48,10 +49,11 @@ def compose(runs: Sequence[Run], notes: Sequence[str], ask: Ask, home: Path) -> 
     ordered = sorted(datasets, key=lambda key: (-finished[key], dict(key).get(CORRUPTION) != CLEAN, key))
     priors = {run.prior for run in runs}
     sections: list[Section] = []
-    for number, key in enumerate(ordered, 1):
-        group = datasets[key]
-        mark = f"{number}. " if len(ordered) > 1 else ""
-        sections += _part(group, ask(group).of(group), mark, home, prefix=f"{number}-" if mark else "")
+    with Progress("compare", len(ordered), "dataset") as bar:
+        for number, key in enumerate(bar.over(ordered), 1):
+            group = datasets[key]
+            mark = f"{number}. " if len(ordered) > 1 else ""
+            sections += _part(group, ask(group).of(group), mark, home, prefix=f"{number}-" if mark else "")
     if len(ordered) > 1:
         spoilt = against_clean([(dict(key), datasets[key]) for key in ordered])
         said = sentence("datasets_differ", are_of_one_prior=len(priors) == 1, with_spoilt=bool(spoilt))
@@ -115,24 +117,25 @@ def _part(runs: list[Run], question: Question, mark: str, home: Path, prefix: st
 def _measured(found: Sequence[Variant], samples: int, question: Question, prefix: str) -> list[tuple[list[Block], str]]:
     """The evidence, in parts, each with the name of its title."""
     metric = question.metric
-    return [
-        (quality.against_examples(found, metric, prefix), "examples"),
-        (budgets.crossings(found, samples, metric), "crossings"),
-        (quality.forecasts(found, question, prefix), "forecasts"),
-        (budgets.along_training(found, samples, metric, prefix), "along"),
-        (budgets.trained_or_not(found, metric), "trained"),
-        (budgets.first_reach(found, samples), "reach"),
-        (laws(found, samples, question), "laws"),
-        (quality.against_size(found, samples, metric, prefix), "sizes"),
-        (collapsed(found), "collapse"),
-        (quality.by_rule(found, samples, metric, prefix), "rules"),
-        (certainty(found), "certainty"),
-        (spoilt_givens(found), "spoilt_givens"),
-        (likelihood(found, samples), "likelihood"),
-        (quality.transfer(found), "transfer"),
-        (budgets.against_cost(found, samples, question, prefix), "spending"),
-        (quality.every_score(found), "every_score"),
-    ]
+    parts: dict[str, Callable[[], list[Block]]] = {
+        "examples": lambda: quality.against_examples(found, metric, prefix),
+        "crossings": lambda: budgets.crossings(found, samples, metric),
+        "forecasts": lambda: quality.forecasts(found, question, prefix),
+        "along": lambda: budgets.along_training(found, samples, metric, prefix),
+        "trained": lambda: budgets.trained_or_not(found, metric),
+        "reach": lambda: budgets.first_reach(found, samples),
+        "laws": lambda: laws(found, samples, question),
+        "sizes": lambda: quality.against_size(found, samples, metric, prefix),
+        "collapse": lambda: collapsed(found),
+        "rules": lambda: quality.by_rule(found, samples, metric, prefix),
+        "certainty": lambda: certainty(found),
+        "spoilt_givens": lambda: spoilt_givens(found),
+        "likelihood": lambda: likelihood(found, samples),
+        "transfer": lambda: quality.transfer(found),
+        "spending": lambda: budgets.against_cost(found, samples, question, prefix),
+        "every_score": lambda: quality.every_score(found),
+    }
+    return [(make(), name) for name, make in watched(parts.items())]
 
 
 def _item(finding: Finding) -> Item:

@@ -17,6 +17,7 @@ import yaml
 from genraven.bounded import read_yaml
 from genraven.console import say
 from genraven.errors import InputError, shown
+from genraven.progress import Progress
 from genraven.run_folder import JobFiles, RunFiles, sweep_start
 from launch.configs.plugins import named_plugins, plugin_options
 from launch.configs.shipped import find_config
@@ -181,24 +182,25 @@ def plan(
 
     kept = KeptRuns.read(done_in)
     resolver, planned, others = Resolver(list(points[0].arguments)), [], dict[str, dict[str, list[Any]]]()
-    for point in points:
-        folder = out / point.name
-        try:
-            config = resolver.resolve([*point.arguments, "--run_dir", str(folder)])
-            config = on_cluster(config, cluster) if cluster else config
-            status = read_status(folder, jobs)
-            if status.is_busy or kept.has(config):
-                continue
-            changed = changed_options(RunFolder(folder).config(), config)
-            done = status.is_done and status.summary.get("max_steps") == config["trainer"]["max_steps"]
-            done &= status.state == "finished" or not is_released(changed)
-            if done and changed:
-                others[point.name] = changed
-            check_run(folder, config, cluster.time_s if cluster and not done else None, jobs)
-        except InputError as error:
-            raise InputError(f"run {point.name}: {error}") from None
-        if not done:
-            planned.append(Planned(point, folder, config))
+    with Progress("check", len(points), "run") as bar:
+        for point in bar.over(points):
+            folder = out / point.name
+            try:
+                config = resolver.resolve([*point.arguments, "--run_dir", str(folder)])
+                config = on_cluster(config, cluster) if cluster else config
+                status = read_status(folder, jobs)
+                if status.is_busy or kept.has(config):
+                    continue
+                changed = changed_options(RunFolder(folder).config(), config)
+                done = status.is_done and status.summary.get("max_steps") == config["trainer"]["max_steps"]
+                done &= status.state == "finished" or not is_released(changed)
+                if done and changed:
+                    others[point.name] = changed
+                check_run(folder, config, cluster.time_s if cluster and not done else None, jobs)
+            except InputError as error:
+                raise InputError(f"run {point.name}: {error}") from None
+            if not done:
+                planned.append(Planned(point, folder, config))
     _tell_others(others)
     return planned
 

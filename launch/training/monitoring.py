@@ -18,6 +18,7 @@ from callbacks import (
     RunSummary,
     TensorBoardOverview,
 )
+from genraven.progress import is_terminal
 from launch.configs.changes import flat
 from launch.configs.identity import SCHEMA
 
@@ -50,14 +51,14 @@ def monitors(
 
 
 def progress_bar(trainer_config: Mapping[str, Any]) -> list[L.Callback]:
-    """A bar that asks the device for its numbers no more often than the logger does, and lines where it is no terminal.
+    """A bar that asks the device for its numbers no more often than the logger does, and lines where none can be drawn.
 
     None where it is not wanted.
     """
     given = [callback for callback in trainer_config["callbacks"] or [] if isinstance(callback, ProgressBar)]
     if given or trainer_config["enable_progress_bar"] is False:
         return []
-    if not sys.stdout.isatty():
+    if not is_terminal(sys.stdout):
         return [ProgressLines()]
     return [TQDMProgressBar(refresh_rate=max(1, trainer_config["log_every_n_steps"] or 1))]
 
