@@ -227,7 +227,7 @@ class Renewed:
         is_time_for_a_line()
         if is_terminal(sys.stderr):
             console.drawn.append(self)
-            self.show()
+            self._start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -254,6 +254,10 @@ class Renewed:
 
     def show(self) -> None:
         """Is there again."""
+        self._start()
+        self.renew()
+
+    def _start(self) -> None:
         from rich.console import Console
         from rich.live import Live
 
@@ -263,4 +267,3 @@ class Renewed:
         with suppress(OSError, ValueError):
             self._live.start()
         self._renewed_s = -math.inf
-        self.renew()
