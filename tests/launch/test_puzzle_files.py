@@ -67,10 +67,11 @@ def test_describe_says_what_a_file_holds(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_a_long_reading_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     own()
-    for silent_s, says in ((60.0, False), (0.0, True)):
-        monkeypatch.setattr("launch.data.files.SILENT_S", silent_s)
+    for every_s, says in ((60.0, False), (0.0, True)):
+        monkeypatch.setattr("genraven.progress.EVERY_S", every_s)
+        monkeypatch.setattr("genraven.progress._last_line_s", None)
         assert main(["describe", "own.npz"]) == 0
-        assert ("6.00/6.00" in capsys.readouterr().err) == says
+        assert ("describe: 6 of 6 puzzles" in capsys.readouterr().err) == says
 
 
 def test_import_keeps_what_is_good_and_says_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
