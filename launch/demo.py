@@ -62,7 +62,7 @@ def draw(path: Path) -> None:
     from genraven.puzzles.rules import row_rules, rule_names, shared_rules
     from launch.trained.model import load
 
-    model = load(path, device="cpu")
+    model = load(path, device="cpu", progress=True)
     puzzles = model.data.evaluation_puzzles("test")[0][: 2 * COLUMNS]
     mask = last_panel_mask(len(puzzles))
     sheets = {

@@ -186,6 +186,26 @@ def test_the_table_is_renewed_with_what_runs_have_reached(
 
 
 @pytest.mark.usefixtures("no_slurm")
+def test_where_nothing_can_be_drawn_anew_the_table_is_printed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slept: list[float] = []
+
+    def reach(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 2:
+            raise KeyboardInterrupt
+        (tmp_path / "a" / "summary.json").write_text(json.dumps({"state": "running", "step": 5}))
+
+    make_run(tmp_path / "a", {"state": "running", "step": 1})
+    monkeypatch.setattr("launch.runs.live.time.sleep", reach)
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    assert main(["status", str(tmp_path), "--watch", "2"]) == 0
+    shown = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert shown == [shown[0], ["a", "running", "1"], shown[0], ["a", "running", "5"]]
+
+
+@pytest.mark.usefixtures("no_slurm")
 def test_watching_what_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", str(tmp_path), "--watch"]) == 2
     make_run(tmp_path / "a", {"state": "running"})
