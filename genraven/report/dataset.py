@@ -10,6 +10,7 @@ from genraven.report.runs import Json
 from genraven.run_folder import is_number
 
 CORRUPTION, CLEAN = "corruption", "none"  # of a data set, and its word where nothing was spoilt
+TRAINED_ON, HELD_OUT, NONE = "trained_on", "held_out", "none"  # names of rules, and the word where there are none
 RULES_ASKED, FILE_ASKED = "evaluated_on", "evaluation_file"
 
 
@@ -26,8 +27,8 @@ def dataset_of(options: Json, facts: Json, evaluations: list[Any]) -> dict[str, 
     digest = facts.get("data_source") or options.get("data.source_sha256")  # a file may lie in several places
     file = next((r["eval_source"] for r in reversed(evaluations) if isinstance(r, dict) and r.get("eval_source")), None)
     known = {
-        "trained_on": trained,
-        "held_out": held_out,
+        TRAINED_ON: trained,
+        HELD_OUT: held_out,
         RULES_ASKED: _rule_names(asked or options.get("data.eval_rules")),
         FILE_ASKED: file or facts.get("eval_source") or options.get("data.eval_source"),
         "source": None if digest else options.get("data.source"),
@@ -38,8 +39,14 @@ def dataset_of(options: Json, facts: Json, evaluations: list[Any]) -> dict[str, 
         for name, value in sorted(options.items())
         if name.startswith("data.corruption.") and value
     }
-    words = {name: in_words(value) or "none" for name, value in known.items() if value is not None}
+    words = {name: in_words(value) or NONE for name, value in known.items() if value is not None}
     return words | ({CORRUPTION: in_words(corruption) or CLEAN} if options else {})
+
+
+def rules_of(dataset: Mapping[str, str], word: str) -> frozenset[str]:
+    """The rules that a data set names under ``word``."""
+    told = dataset.get(word, NONE)
+    return frozenset() if told == NONE else frozenset(told.split(", "))
 
 
 def asks(found: Any, dataset: Mapping[str, str], options: Json) -> bool:

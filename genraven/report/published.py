@@ -7,7 +7,7 @@ from pathlib import Path
 
 from genraven.networks.prior import GENERAL, Prior
 from genraven.puzzles.spec import NUM_STUDY_RULES, RULES
-from genraven.report.dataset import CLEAN, CORRUPTION, FILE_ASKED, RULES_ASKED
+from genraven.report.dataset import CLEAN, CORRUPTION, FILE_ASKED, HELD_OUT, RULES_ASKED, TRAINED_ON, rules_of
 
 TABLE = Path(__file__).with_name("published.csv")
 NUM_HELD_OUT = 5
@@ -54,13 +54,9 @@ def beside(dataset: Mapping[str, str], prior: Prior) -> list[Published]:
     puzzles, on data that nobody spoilt. Empty where something differs.
     """
     study = {rule.name for rule in RULES[:NUM_STUDY_RULES]}
-    trained, held_out, asked = (_names(dataset.get(word)) for word in ("trained_on", "held_out", RULES_ASKED))
+    trained, held_out, asked = (rules_of(dataset, word) for word in (TRAINED_ON, HELD_OUT, RULES_ASKED))
     is_clean = dataset.get(CORRUPTION, CLEAN) == CLEAN and FILE_ASKED not in dataset
     are_rules = asked == study and trained | held_out == study and len(held_out) in (0, NUM_HELD_OUT)
     if prior != GENERAL or not is_clean or not are_rules:
         return []
     return [row for row in published() if row.rules_held_out == bool(held_out)]
-
-
-def _names(words: str | None) -> set[str]:
-    return set() if words in (None, CLEAN) else set(str(words).split(", "))

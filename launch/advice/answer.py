@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from genraven.errors import InputError
@@ -11,9 +11,10 @@ from genraven.report.contest import Choice, can_decide
 from genraven.report.recommend import Advice, Verdict, recommend
 from genraven.report.runs import Run
 from launch.advice import commands, words
-from launch.advice.asked import Asked
-from launch.advice.near import Near, doublings, nearest
-from launch.advice.studies import Put, own_runs, shipped, with_own
+from launch.advice.asked import Asked, RulesAsked
+from launch.advice.check import Check, check_runs, compare, questions
+from launch.advice.near import Near, nearest, rules_apart
+from launch.advice.studies import Body, Put, own_runs, shipped, with_own
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Answer:
 
     verdict: Verdict
     headline: str
+    hint: str
+    """Which family is ahead by its mean, where nobody surely is; empty where the families lead in turn."""
     family: str | None
     """To train now; None where the evidence does not say."""
     later: str | None
@@ -37,50 +40,81 @@ class Answer:
     """To run next."""
     advice: Advice = field(repr=False)
     """All that the report's machinery says of the body of evidence."""
+    asked: Asked = field(repr=False)
+    check: Check | None = None
+    """Runs that were set beside the evidence."""
 
     @property
     def parts(self) -> list[tuple[str, tuple[str, ...]]]:
         """What follows the headline: sentences under a word each, without parts that are empty."""
         nearest = tuple(str(one) for one in self.nearest)
-        parts = {"rests_on": self.rests_on, "sure": self.sure, "switching": self.switching, "nearest": nearest,
-                 "cost": self.cost, "next": self.commands}  # fmt: skip
+        checked = self.check.sentences if self.check else []
+        parts = {"check": tuple(checked), "rests_on": self.rests_on, "sure": self.sure, "switching": self.switching,
+                 "nearest": nearest, "cost": self.cost, "next": self.commands}  # fmt: skip
         return [(words.said("part", name=name), found) for name, found in parts.items() if found]
 
+    @property
+    def heading(self) -> str:
+        """The headline; with a check, whose reader has seen somebody ahead, the hint where there is no verdict."""
+        return self.hint if self.check and self.hint else self.headline
+
     def __str__(self) -> str:
-        return "\n".join([self.headline, *(f"{word}: {one}" for word, found in self.parts for one in found)])
+        return "\n".join([self.heading, *(f"{word}: {one}" for word, found in self.parts for one in found)])
 
 
 def advise(
     goal: str = "completion",
     *,
-    examples: int,
+    examples: int | None = None,
     growth: float = 1.0,
     held_out: bool = False,
-    rules: int | None = None,
+    rules: RulesAsked | None = None,
     prior: Prior | None = None,
     budget: float | None = None,
     evidence: Path | str | None = None,
+    check: Path | str | None = None,
 ) -> Answer:
     """What the committed studies, and the runs in the folder ``evidence``, say: which family, how sure, what next.
 
     Args:
         goal: as ``genraven report`` has it: completion or generation.
-        examples: that you have of each rule.
+        examples: that you have of each rule; left out with ``check``, which then asks of those it has.
         growth: times as many in a year.
         held_out: completion of rules that were not trained.
-        rules: how many there are to learn; None where that does not matter.
+        rules: how many there are to learn, or which, as ``data.rules`` names them; None where that does not matter.
         prior: general or structured networks; None for either.
         budget: device-hours that a training may take.
         evidence: a folder of your own runs, or of a study.
+        check: a folder of your own runs that do not count as evidence: they are set beside it.
 
     Raises:
         InputError: the question is beyond the evidence, or a value is out of its range.
     """
-    asked, bodies, own = Asked(goal, examples, growth, held_out, rules, prior, budget), [*shipped()], list[Run]()
+    if examples is None and check is None:
+        raise InputError("expected --examples, how many you have of each rule, got none: add it, such as 400.")
+    asked = Asked(goal, 1 if examples is None else examples, growth, held_out, rules, prior, budget)
+    bodies, own = [*shipped()], list[Run]()
     if evidence is not None:
         own = own_runs(Path(evidence))
         bodies = with_own(bodies, own, Path(evidence).name)
+    if check is not None:
+        return _checked(bodies, asked, own, check_runs(Path(check)), is_asked=examples is not None)
     return answer([body.put(asked.question) for body in bodies], asked, own)
+
+
+def _checked(bodies: Sequence[Body], asked: Asked, own: Sequence[Run], check: Body, *, is_asked: bool) -> Answer:
+    """The answer of the studies of the check's data and prior, and what the check says to it."""
+    goal = asked.question.goal
+    alike = [body for body in bodies if body.key == check.key]
+    if not alike:
+        raise InputError(words.no_study_of(check))
+    wanted = [asked]
+    if not is_asked:
+        wanted = [replace(asked, examples=examples, growth=growth) for examples, growth in questions(check, goal)]
+    put = [(one, [body.put(one.question) for body in alike]) for one in wanted]
+    one, found = next((both for both in put if _covering(both[1], both[0])), put[-1])
+    told = answer(found, one, [*own, *check.runs])
+    return replace(told, check=compare(check, _nearest_body(found, one).body, goal))
 
 
 def answer(found: Sequence[Put], asked: Asked, own: Sequence[Run] = ()) -> Answer:
@@ -103,6 +137,7 @@ def answer(found: Sequence[Put], asked: Asked, own: Sequence[Run] = ()) -> Answe
     return Answer(
         advice.verdict,
         advice.headline,
+        words.hint(chosen.evidence, around) if advice.family is None else "",
         advice.family,
         advice.later,
         tuple(words.rests_on(chosen, asked, around)),
@@ -112,6 +147,7 @@ def answer(found: Sequence[Put], asked: Asked, own: Sequence[Run] = ()) -> Answe
         tuple(nearest(found, asked)),
         tuple(_commands(chosen, choices, asked, advice)),
         advice,
+        asked,
     )
 
 
@@ -124,14 +160,27 @@ def _commands(chosen: Put, choices: Mapping[str, Choice], asked: Asked, advice: 
 
 def _nearest_body(found: Sequence[Put], asked: Asked) -> Put:
     """Of those that cover the question: the nearest in rules, that can decide, of the most rules and runs."""
-    of_prior = [put for put in found if put.sizes and asked.prior in (None, put.body.prior)]
-    numbers = [put.body.num_rules for put in of_prior if put.body.num_rules]
-    is_within = asked.rules is None or (bool(numbers) and min(numbers) <= asked.rules <= max(numbers))
-    covering = [put for put in of_prior if put.covers(asked.examples)] if is_within else []
+    covering = _covering(found, asked)
     if not covering:
         raise InputError(words.beyond(found, asked))
-    return min(covering, key=lambda put: (doublings(put.body.num_rules, asked.rules), not _decides(put, asked),
+    return min(covering, key=lambda put: (rules_apart(put.body, asked), not _decides(put, asked),
                                           -(put.body.num_rules or 0), -len(put.body.runs)))  # fmt: skip
+
+
+def _covering(found: Sequence[Put], asked: Asked) -> list[Put]:
+    """Those within whose rules, prior and numbers of examples the question is."""
+    of_prior = [put for put in found if put.sizes and asked.prior in (None, put.body.prior)]
+    return [put for put in _of_rules(of_prior, asked) if put.covers(asked.examples)]
+
+
+def _of_rules(found: Sequence[Put], asked: Asked) -> Sequence[Put]:
+    """Those of the very rules asked for by name; where none is, all, if the number of rules is within theirs."""
+    if same := [put for put in found if put.body.is_of(asked.rule_names)]:
+        return same
+    numbers = [number for put in found if (number := put.body.num_rules)]
+    numbers += [number + len(put.body.held_out) for put in found if (number := put.body.num_rules)]
+    is_within = asked.num_rules is None or (bool(numbers) and min(numbers) <= asked.num_rules <= max(numbers))
+    return found if is_within else []
 
 
 def _decides(put: Put, asked: Asked) -> bool:

@@ -1,12 +1,17 @@
 """The question that somebody asks who has not trained anything yet."""
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
 from genraven.errors import InputError
 from genraven.networks.prior import Prior
+from genraven.puzzles.spec import RULES, resolve_rules
 from genraven.report.question import Question
+
+RulesAsked = int | str | Sequence[int | str]
+"""How many, or which, as ``data.rules`` names them."""
 
 
 @dataclass(frozen=True)
@@ -14,7 +19,8 @@ class Asked:
     """What somebody with examples wants to know.
 
     Raises:
-        InputError: a number out of its range, no such goal or prior, or held-out rules of something but completion.
+        InputError: a number out of its range, no such goal, prior or rule, or held-out rules of something but
+            completion.
     """
 
     goal: str
@@ -24,8 +30,8 @@ class Asked:
     """Times as many examples in a year."""
     held_out: bool = False
     """Is it rules that were not trained that are to be completed?"""
-    rules: int | None = None
-    """How many there are to learn; None: of any number of them."""
+    rules: RulesAsked | None = None
+    """To learn; None: any number of any rules."""
     prior: Prior | None = None
     """Of the networks; None: of either."""
     budget: float | None = None
@@ -34,11 +40,23 @@ class Asked:
     def __post_init__(self) -> None:
         if self.held_out and self.goal != "completion":
             raise InputError(f"expected --held-out with --goal completion, got {self.goal}: leave one out.")
-        if self.rules is not None and self.rules < 1:
+        if self.num_rules is not None and self.num_rules < 1:
             raise InputError(f"expected --rules of 1 or more, got {self.rules}.")
         if self.prior is not None and self.prior not in get_args(Prior):
             raise InputError(f"expected --prior to be {' or '.join(get_args(Prior))}, got {self.prior!r}.")
         _ = self.question
+
+    @property
+    def rule_names(self) -> frozenset[str] | None:
+        """Those asked for by name; None where it was a number, or nothing."""
+        if self.rules is None or isinstance(self.rules, int):
+            return None
+        return frozenset(RULES[rule].name for rule in resolve_rules(self.rules))
+
+    @property
+    def num_rules(self) -> int | None:
+        """How many there are to learn."""
+        return self.rules if self.rules is None or isinstance(self.rules, int) else len(self.rule_names or ())
 
     @property
     def question(self) -> Question:
@@ -51,6 +69,10 @@ class Asked:
         words = ["genraven", "advise", "--goal", self.goal, "--examples", str(self.examples)]
         words += [] if self.growth == 1 else ["--growth", f"{self.growth:g}"]
         words += ["--held-out"] if self.held_out else []
-        words += [] if self.rules is None else ["--rules", str(self.rules)]
+        words += [] if self.rules is None else ["--rules", *map(str, _words_of(self.rules))]
         words += [] if self.prior is None else ["--prior", self.prior]
         return shlex.join(words if self.budget is None else [*words, "--budget", f"{self.budget:g}"])
+
+
+def _words_of(rules: RulesAsked) -> Sequence[int | str]:
+    return [rules] if isinstance(rules, int | str) else rules

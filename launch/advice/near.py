@@ -10,7 +10,7 @@ from genraven.report.contest import winner
 from genraven.report.english import hours
 from launch.advice import words
 from launch.advice.asked import Asked
-from launch.advice.studies import Put
+from launch.advice.studies import Body, Put
 
 NUM_NEAREST = 3
 
@@ -56,7 +56,7 @@ def nearest(found: Iterable[Put], asked: Asked) -> list[Near]:
 def _point(put: Put, size: int, asked: Asked) -> Near:
     choices, metric = put.evidence.fields[size], put.evidence.question.metric
     scores = {name: choice.point.interval(metric) for name, choice in choices.items()}
-    apart = math.hypot(doublings(size, asked.examples), doublings(put.body.num_rules, asked.rules))
+    apart = math.hypot(doublings(size, asked.examples), rules_apart(put.body, asked))
     is_other = asked.prior not in (None, put.body.prior)
     device_hours = _mean(choice.training.spent("device_hours") for choice in choices.values())
     return Near(
@@ -70,7 +70,7 @@ def _point(put: Put, size: int, asked: Asked) -> Near:
         _mean(choice.training.spent("flops") for choice in choices.values()),
         device_hours,
         math.inf if is_other else apart,
-        words.apart(size, put.body.num_rules, put.body.prior, device_hours, asked),
+        words.apart(size, put.body, device_hours, asked),
     )
 
 
@@ -78,6 +78,11 @@ def _mean(values: Iterable[float | None]) -> float | None:
     listed = list(values)
     known = [value for value in listed if value is not None]
     return sum(known) / len(known) if known and len(known) == len(listed) else None
+
+
+def rules_apart(body: Body, asked: Asked) -> float:
+    """Doublings between the numbers of rules; 0 where it is the rules asked for."""
+    return 0.0 if body.is_of(asked.rule_names) else doublings(body.num_rules, asked.num_rules)
 
 
 def doublings(measured: float | None, asked: float | None) -> float:

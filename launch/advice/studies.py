@@ -8,7 +8,7 @@ from pathlib import Path
 
 from genraven.errors import InputError
 from genraven.networks.prior import Prior
-from genraven.report.dataset import CLEAN, CORRUPTION
+from genraven.report.dataset import CLEAN, CORRUPTION, HELD_OUT, TRAINED_ON, rules_of
 from genraven.report.question import Evidence, Question, gather
 from genraven.report.reading import INIT
 from genraven.report.runs import Run
@@ -35,9 +35,24 @@ class Body:
         return self.first.num_rules
 
     @property
+    def held_out(self) -> frozenset[str]:
+        """Names of the rules that were scored and not trained."""
+        return rules_of(self.first.dataset, HELD_OUT)
+
+    def is_of(self, rules: frozenset[str] | None) -> bool:
+        """Are these the rules that were trained, or those with the ones held out?"""
+        trained = rules_of(self.first.dataset, TRAINED_ON)
+        return bool(rules) and rules in (trained, trained | self.held_out)
+
+    @property
     def prior(self) -> Prior:
         """Of its networks."""
         return self.first.prior
+
+    @property
+    def key(self) -> tuple[tuple[str, str], ...]:
+        """Of bodies that may be compared."""
+        return _key(self.first)
 
     def put(self, question: Question) -> "Put":
         """A question put to it."""
@@ -66,7 +81,7 @@ class Put:
 @functools.cache
 def shipped() -> tuple[Body, ...]:
     """The bodies of evidence of all studies that ship with genraven."""
-    return tuple(body for study in find_studies(SHIPPED) for body in _bodies(study.name, _of_study(study)))
+    return tuple(body for study in find_studies(SHIPPED) for body in bodies_of(study.name, _of_study(study)))
 
 
 def _of_study(folder: Path) -> list[Run]:
@@ -94,15 +109,15 @@ def own_runs(folder: Path) -> list[Run]:
 
 def with_own(bodies: Sequence[Body], own: Iterable[Run], name: str) -> list[Body]:
     """``bodies`` with a user's runs: each body is joined by those of its data set and prior; others are new bodies."""
-    added = _bodies(name, own)
-    of_contest = {_key(body.first): body.runs for body in added}
-    joined = [Body(body.study, (*body.runs, *of_contest.get(_key(body.first), ()))) for body in bodies]
-    known = {_key(body.first) for body in bodies}
-    return joined + [body for body in added if _key(body.first) not in known]
+    added = bodies_of(name, own)
+    of_contest = {body.key: body.runs for body in added}
+    joined = [Body(body.study, (*body.runs, *of_contest.get(body.key, ()))) for body in bodies]
+    known = {body.key for body in bodies}
+    return joined + [body for body in added if body.key not in known]
 
 
-def _bodies(study: str, runs: Iterable[Run]) -> list[Body]:
-    """Of whole data, as the user's are taken to be, and of trainings from nothing."""
+def bodies_of(study: str, runs: Iterable[Run]) -> list[Body]:
+    """Of one data set and prior each: of whole data, as the user's are taken to be, and of trainings from nothing."""
     found: dict[object, list[Run]] = {}
     for run in runs:
         if run.is_evidence and run.dataset.get(CORRUPTION, CLEAN) == CLEAN and INIT not in run.settings:

@@ -5,12 +5,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from genraven.report.contest import Choice
+from genraven.report.contest import Choice, ahead
 from genraven.report.english import filled, hours, short
+from genraven.report.question import Evidence
 from genraven.report.runs import Run
 from genraven.report.sentences import span_of
+from genraven.report.statistics import MIN_REPEATS
 from launch.advice.asked import Asked
-from launch.advice.studies import Put
+from launch.advice.studies import Body, Put
 
 TEMPLATE = Path(__file__).with_name("advice.txt.jinja")
 SECONDS_PER_HOUR = 3600
@@ -38,20 +40,31 @@ def rests_on(chosen: Put, asked: Asked, around: Sequence[int]) -> list[str]:
             devices=sorted({run.device for run in runs if run.device}),
         )
     )
-    if asked.rules not in (None, body.num_rules):
-        apart_in_rules = times(body.num_rules or 0, asked.rules or 0, "rules")
-        found.append(said("other_rules", asked=asked.rules, apart=apart_in_rules))
+    found += _other_rules(body, asked)
     if asked.examples not in around:
         found.append(said("other_examples", examples=f"{asked.examples:,}", around=[f"{n:,}" for n in around]))
     return found
 
 
-def apart(examples: int, num_rules: int | None, prior: str, device_hours: float | None, asked: Asked) -> str:
+def _other_rules(body: Body, asked: Asked) -> list[str]:
+    """How its rules differ from those asked for."""
+    if body.is_of(asked.rule_names):
+        num_asked, num_trained = asked.num_rules or 0, body.num_rules or 0
+        return [said("held_out", num=num_asked - num_trained, asked=num_asked)] if num_asked != num_trained else []
+    if asked.num_rules not in (None, body.num_rules):
+        apart_in_rules = times(body.num_rules or 0, asked.num_rules or 0, "rules")
+        return [said("other_rules", asked=asked.num_rules, apart=apart_in_rules)]
+    return [said("others_by_name", num=asked.num_rules)] if asked.rule_names else []
+
+
+def apart(examples: int, body: Body, device_hours: float | None, asked: Asked) -> str:
     """How far a measured point is from the question."""
     told = [times(examples, asked.examples, "examples")]
-    told += [times(num_rules, asked.rules, "rules")] if asked.rules and num_rules else []
+    if asked.num_rules and body.num_rules:
+        is_same = body.is_of(asked.rule_names)
+        told.append(said("same_rules") if is_same else times(body.num_rules, asked.num_rules, "rules"))
     told += [times(device_hours, asked.budget, "device-hours")] if asked.budget and device_hours else []
-    told += [said("other_prior", prior=prior)] if asked.prior not in (None, prior) else []
+    told += [said("other_prior", prior=body.prior)] if asked.prior not in (None, body.prior) else []
     return "; ".join(told)
 
 
@@ -88,6 +101,22 @@ def _speed(runs: Iterable[Run]) -> float | None:
     return math.fsum(flops for flops, _ in known) / seconds if known else None
 
 
+def hint(evidence: Evidence, around: Sequence[int]) -> str:
+    """Which family is ahead by its mean at all of ``around``, and why that is no verdict; empty where none is."""
+    question, fields = evidence.question, [evidence.fields[size] for size in around]
+    leaders = {ahead(field, question.metric)[0] for field in fields}
+    if len(leaders) > 1:
+        return ""
+    repeats = min(len(choice.point.runs) for field in fields for choice in field.values())
+    return said("hint", name=leaders.pop(), goal=question.goal, examples=f"{question.examples:,}", repeats=repeats,
+                min_repeats=MIN_REPEATS)  # fmt: skip
+
+
+def no_study_of(check: Body) -> str:
+    """Why a check is refused that no study can be set beside."""
+    return said("no_study", num_rules=check.num_rules, prior=check.prior)
+
+
 def beyond(found: Sequence[Put], asked: Asked) -> str:
     """Why the question is refused, and what the evidence covers."""
     ranges: dict[tuple[int, str], set[int]] = {}
@@ -96,5 +125,5 @@ def beyond(found: Sequence[Put], asked: Asked) -> str:
             ranges.setdefault((put.body.num_rules, put.body.prior), set()).update(put.sizes)
     covered = [said("range", num_rules=rules, prior=prior, span=span_of(sorted(sizes)))
                for (rules, prior), sizes in sorted(ranges.items())]  # fmt: skip
-    return said("beyond", goal=asked.question.goal, examples=f"{asked.examples:,}", rules=asked.rules,
+    return said("beyond", goal=asked.question.goal, examples=f"{asked.examples:,}", rules=asked.num_rules,
                 prior=asked.prior, covered=covered)  # fmt: skip

@@ -19,6 +19,8 @@ from genraven.report.recommend import recommend
 from genraven.report.study import SHIPPED
 from launch.advice import words
 from launch.advice.answer import advise
+from launch.advice.asked import Asked
+from launch.advice.command import rules_asked
 from launch.advice.studies import shipped
 from launch.cli import main
 from launch.training.resolve import Resolver
@@ -65,6 +67,38 @@ def test_a_question_of_other_rules_is_told_so() -> None:
     assert not any("carries over" in text for text in advise(examples=400, rules=3).rests_on)
     assert "35 rules" in advise(examples=4000, rules=35).rests_on[0]
     assert "35 rules" in advise(examples=4000, held_out=True).rests_on[0]
+
+
+def test_rules_by_name() -> None:
+    """As ``data.rules`` has them: those of a study are its own, and all are those that were trained and held out."""
+    three = ["color.constant", "shape.constant", "size.constant"]
+    named, counted = advise(examples=400, rules=three), advise(examples=400, rules=3)
+    assert (named.headline, named.rests_on) == (counted.headline, counted.rests_on)
+    assert named.nearest[0].apart.endswith("the rules of your question")
+    other = advise(examples=400, rules=[*three[:2], "number.constant"])
+    assert other.rests_on[-1].startswith("These are other rules than the 3 that you named: whether the answer")
+    for word in ("all", "study"):
+        whole = advise(examples=4000, rules=word, prior="structured")
+        assert "on 35 rules" in whole.rests_on[0]
+        assert "Of your 40 rules these trainings held 5 out." in whole.rests_on
+
+
+@pytest.mark.parametrize(
+    ("words", "rules"),
+    [
+        ("3", 3),
+        ("all", "all"),
+        ("color.xor", "color.xor"),
+        ("[color.xor, number]", ["color.xor", "number"]),
+        ("color.xor number", ["color.xor", "number"]),
+        ("1 20", [1, 20]),
+    ],
+)
+def test_rules_on_the_command_line(words: str, rules: int | str | list[int | str]) -> None:
+    """Also in the command that asks again."""
+    assert rules_asked(words.split()) == rules
+    again = shlex.split(Asked("completion", 400, rules=rules).command)
+    assert rules_asked(again[again.index("--rules") + 1 :]) == rules
 
 
 def fit_commands(found: genraven.Answer) -> list[list[str]]:
@@ -117,6 +151,9 @@ def test_repeats_of_ones_own_join_a_study(tmp_path: Path) -> None:
         (["--examples", "0"], "expected --examples above 0, got 0"),
         (["--examples", "400", "--growth", "-1"], "expected --growth above 0"),
         (["--examples", "400", "--rules", "0"], "expected --rules of 1 or more"),
+        (["--examples", "400", "--rules", "none"], "expected --rules of 1 or more, got none"),
+        (["--examples", "400", "--rules", "color.xr"], "got 'color.xr': did you mean 'color.xor'?"),
+        (["--examples", "5", "--rules", "all"], "got 5 examples of each of 40 rules"),
         (["--examples", "400", "--held-out", "--goal", "generation"], "expected --held-out with --goal completion"),
         (["--examples", "99"], "100 to 25,600 examples of each of 3 rules (general prior)"),
         (["--examples", "1000000"], "got 1,000,000 examples: ask within it, or add runs of your own with --evidence."),
