@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar, Literal, TypedDict
+from typing import Any, ClassVar, Literal, TypedDict, cast
 
 import lightning as L
 import torch
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from datamodules.batches import Batch
 from genraven.errors import InputError
 from genraven.formats.puzzles import UNKNOWN_RULE
+from genraven.methods.again import SolvesAgain
 from genraven.methods.draws import PlacedGenerator
 from genraven.methods.gradients import outside_inference_mode
 from genraven.methods.method import (
@@ -217,6 +218,14 @@ class PuzzleModule(L.LightningModule, ABC):
     ) -> LogProbability:
         """Of the cells of ``puzzles`` (B, 3, 9, 9) under ``mask`` (B, 9, 9) bool, for a method that knows it."""
         return self.method.log_probability(self.network, puzzles, mask, generator)
+
+    @outside_inference_mode  # some methods take gradients
+    def solve_again(
+        self, puzzles: Tensor, mask: Tensor, level: float, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """``puzzles`` (B, 3, 9, 9) with the cells under ``mask`` (B, 9, 9) covered with noise and written again."""
+        method = cast(SolvesAgain, self.method)
+        return method.solve_again(self.network, puzzles, mask, level, self.sampling, generator)
 
     def evaluations(self, task: Task, num_open: int) -> float:
         """How often a puzzle goes through the network to be generated, or to have its last cells completed."""

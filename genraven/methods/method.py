@@ -123,7 +123,7 @@ class Method(ABC):
     """Sampling settings in which arXiv 2411.07873 scores this method, where they are known and not the usual ones."""
     confidences: ClassVar[tuple[str, ...]] = ("agreement", "strongest")
     """What can be known of its completions, of those that ``genraven.trust.confidence`` leaves to methods; one with
-    ``log_probability`` has the method of that name."""
+    ``log_probability`` has the method of that name, one with ``recovery`` is an ``again.SolvesAgain``."""
     pools: ClassVar[tuple[Pool, ...]] = ("mean",)
     """How hidden states of all positions become one vector that means something."""
 

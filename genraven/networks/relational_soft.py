@@ -46,7 +46,8 @@ class RelationalSoft(nn.Module):
         shared_attributes: are all attributes read by the same weights?
         value_path: is there a path that is the same for all values?
         rows_summed: is the order of the other rows not to matter?
-        in_channels: C, and one more for a network that is told where it writes.
+        in_channels: C, or twice C for a network that reads its last estimate of the code, too; and one more for one
+            that is told where it writes.
         out_channels: C.
         symbols: number of symbols of each attribute; C is their sum.
         shape: rows, panels of a row, cells of a panel.
@@ -59,7 +60,7 @@ class RelationalSoft(nn.Module):
     """
 
     prior = "structured"
-    without_decay = ("own", "usual")
+    without_decay = ("own", "usual", "recall")
 
     def __init__(
         self,
@@ -83,10 +84,11 @@ class RelationalSoft(nn.Module):
     ) -> None:
         super().__init__()
         num_channels = sum(symbols)
-        if out_channels != num_channels or in_channels not in (num_channels, num_channels + 1):
-            raise InputError(f"expected out_channels {num_channels}, a channel for each symbol, and in_channels "
-                             f"the same or one more, got {out_channels} and {in_channels}: "
-                             "choose code onehot.")  # fmt: skip
+        fields, told = divmod(in_channels, num_channels)
+        if out_channels != num_channels or fields not in (1, 2) or told > 1:
+            raise InputError(f"expected out_channels {num_channels}, a channel for each symbol, and in_channels the "
+                             f"same, twice as many for self_conditioning, or one more than these, got {out_channels} "
+                             f"and {in_channels}: choose code onehot.")  # fmt: skip
         if math.isqrt(shape[2]) ** 2 != shape[2]:
             raise InputError(f"expected square panels for fields, got shape {shape}: choose another number of cells.")
         self.symbols, self.shape, self.num_labels = symbols, shape, num_labels
@@ -97,6 +99,7 @@ class RelationalSoft(nn.Module):
             symbols=symbols, shape=shape, num_labels=num_labels,
         )  # fmt: skip
         self.gain = nn.Sequential(nn.Linear(2, 32), nn.GELU(), nn.Linear(32, len(symbols)))
+        self.recall = nn.Parameter(torch.zeros(len(symbols))) if fields == 2 else None  # weight of its last estimate
         self.own = nn.Parameter(torch.ones(2))  # how much of what a cell says by itself is added at last
         self.usual = nn.Parameter(torch.zeros(()))  # logit of a filled cell
 
@@ -141,12 +144,16 @@ class RelationalSoft(nn.Module):
         cells = self._cells(x.float())
         num = sum(self.symbols)
         scale = gains[:, None, None, None]  # B, 1, 1, 1, S
-        if self.in_channels > num:  # the last channel says where it writes; elsewhere stands a clean code
-            scale = torch.where(cells[..., num:] > 0.5, scale, CLEAN)
+        if self.in_channels % num:  # the last channel says where it writes; elsewhere stands a clean code
+            scale = torch.where(cells[..., -1:] > 0.5, scale, CLEAN)
         if unknown is not None:
-            scale = scale * ~self._cells(unknown.unsqueeze(1))
-        parts = cells[..., :num].split(self.symbols, -1)
-        return [part * scale[..., a : a + 1] for a, part in enumerate(parts)]
+            known = ~self._cells(unknown.unsqueeze(1))
+            scale, cells = scale * known, cells * known
+        said = [part * scale[..., a : a + 1] for a, part in enumerate(cells[..., :num].split(self.symbols, -1))]
+        if self.recall is None:
+            return said
+        last = cells[..., num : 2 * num].split(self.symbols, -1)
+        return [part + weight * before for part, weight, before in zip(said, self.recall, last, strict=True)]
 
     def _codes(self, filled: Tensor, shown: list[Tensor]) -> Tensor:
         """(B, R, 3, A, V) probabilities that a panel shows each value, cells taken as independent."""

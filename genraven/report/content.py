@@ -16,6 +16,7 @@ from genraven.report.certainty import certainty
 from genraven.report.collapse import collapsed
 from genraven.report.contest import by_examples, groups
 from genraven.report.dataset import CLEAN, CORRUPTION
+from genraven.report.decodings import written_out
 from genraven.report.english import DASH, count, headings, hours, sentence, short, shown
 from genraven.report.likelihood import likelihood
 from genraven.report.page import Block, Cell, Facts, Item, Items, Link, Page, Section, Table, Text
@@ -201,7 +202,7 @@ def _decodings(runs: Sequence[Run], asked: str) -> list[Block]:
 
 
 def _decoded(run: Run, result: Result, scores: Sequence[str]) -> list[Cell]:
-    way = ", ".join(f"{name} {value}" for name, value in result.decoding.items() if value is not None)
+    way = ", ".join(f"{name} {value}" for name, value in written_out(result.decoding).items() if value is not None)
     took = result.seconds.get("generate")
     return [run.name, way or DASH, count(result.passes.get("generate")),
             *(shown(result.measured(metric)) for metric in scores),

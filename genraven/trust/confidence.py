@@ -16,6 +16,7 @@ from genraven.methods.method import LogProbability
 from genraven.trust.features import FEATURES, agreement, same_features
 
 REWRITES = 4  # of each candidate, for its stability
+LEVELS = (0.5, 1.0, 2.0, 4.0)  # of noise upon each candidate for its recovery, as sigma / alpha
 FLOOR = -1e6  # for what is impossible
 DIGITS = 9  # after the point: equal shares added in another order are equal
 
@@ -30,6 +31,11 @@ class Writer(Protocol):
         self, puzzles: Tensor, mask: Tensor, generator: torch.Generator | None = None
     ) -> LogProbability:
         """Of the cells of ``puzzles`` under ``mask``."""
+
+    def solve_again(
+        self, puzzles: Tensor, mask: Tensor, level: float, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """``puzzles`` with the cells under ``mask`` covered with noise and written again."""
 
 
 @dataclass(frozen=True)
@@ -131,15 +137,24 @@ def _stability(model: Writer, candidates: Tensor, mask: Tensor, generator: torch
     return same_features(before, after, masks).mean(1).unflatten(0, (-1, num, REWRITES)).mean(-1)
 
 
+def _recovery(model: Writer, candidates: Tensor, mask: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Share of features that come back when the written cells are covered with noise and solved again."""
+    num = candidates.shape[1]
+    before, masks = candidates.flatten(0, 1), mask.repeat_interleave(num, 0)
+    each = [same_features(before, model.solve_again(before, masks, level, generator), masks) for level in LEVELS]
+    return torch.stack(each).mean((0, 2)).unflatten(0, (-1, num))
+
+
 CONFIDENCES: dict[str, Confidence] = {
     "agreement": Confidence(_agreement, least_candidates=2, declared=True),
     "strongest": Confidence(_strongest, least_candidates=2, declared=True),
     "log_probability": Confidence(_log_probability, declared=True),
     "stability": Confidence(_stability, declared=True),
+    "recovery": Confidence(_recovery, declared=True),
 }
 """By name: how far several completions agree on what they wrote, on average or on the feature that they agree on most;
 the log-probability of what was written less what is expected of such cells; how far it is written again when a part of
-it is masked. A new one is an entry, also of a plugin."""
+it is masked; how far it comes back from noise of several levels. A new one is an entry, also of a plugin."""
 
 
 def _repeated(puzzles: Tensor, mask: Tensor, num: int) -> tuple[Tensor, Tensor]:

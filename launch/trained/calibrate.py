@@ -158,6 +158,8 @@ def summary(found: Calibration) -> list[str]:
     for what, item in (("area", found.trust["area"]), ("calibration error", error)):
         low, high = item["interval95"]
         lines.append(f"{what} on the {total} calibration puzzles: {item['value']:.4f} [{low:.4f}, {high:.4f}]")
+    ends = found.trust["random_area"], found.trust["best_area"]
+    lines[-2] += "; a confidence that says nothing has {:.4f}, one that knows {:.4f}".format(*ends)
     return lines
 
 

@@ -19,6 +19,7 @@ from genraven.files import writable_folder
 from genraven.metrics.table import main_names
 from genraven.progress import part
 from genraven.puzzles.spec import NUM_CELLS, RULES
+from genraven.report.decodings import written_out
 from genraven.report.evaluation import Evaluation, pack_hits
 from genraven.run_folder import RunFiles, home
 from genraven.timing import SamplingTimer
@@ -246,7 +247,8 @@ def table(metrics: dict[str, Any]) -> str:
 def overview(rows: list[tuple[str, dict[str, Any]]]) -> str:
     """One line for each result: how it sampled, and its main scores with their intervals."""
     width = max(len(name) for name, _ in rows)
-    ways = [_differences([result["sampling"] for _, result in rows], result["sampling"]) for _, result in rows]
+    sampled = [written_out(result["sampling"]) for _, result in rows]
+    ways = [_differences(sampled, way) for way in sampled]
     wide = max(map(len, [*ways, "sampling"]))
     titles = "".join(f"{name:>24}" for name in main_names())
     lines = [f"{'run':{width}}  {'step':>8}  {'sampling':{wide}}{titles}{'of':>7}{'seconds':>9}"]

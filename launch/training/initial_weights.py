@@ -62,6 +62,8 @@ def _structure(config: dict[str, Any]) -> dict[str, Any]:
         key: bool(value) if key == READS_UNKNOWN else value  # null is false, once the data have been looked at
         for key, value in flat(upgraded(config).get("model"), "model").items()
         if key == "model.class_path"
-        or (key.startswith(METHOD) and key.endswith((".class_path", ".sigma_data")))  # also of the method's process
+        or (
+            key.startswith(METHOD) and key.endswith((".class_path", ".sigma_data", ".self_conditioning"))
+        )  # also of the method's process
         or (key.startswith(NETWORK) and not key.endswith(".dropout"))
     }

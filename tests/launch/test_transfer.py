@@ -19,6 +19,7 @@ from launch.trained.load import load_run
 
 SHORT = ["--trainer.max_steps", "3", "--trainer.val_check_interval", "3"]
 STILL = ["--model.optimizer.lr", "0", *SHORT]
+RECALLING = ["--model.method.self_conditioning", "true", "--model.network.in_channels", "6"]
 HELD_OUT = ["-c", "data/transfer.yaml", "--data.eval_rules", "split0", "--data.samples_per_rule", "1"]
 
 
@@ -103,6 +104,7 @@ def test_first_weights_tell_runs_apart() -> None:
         (["--model.network.width", "48"], "width 24 instead of 48: give the model config"),
         (["--model.network.num_heads", "4"], "num_heads 2 instead of 4"),  # whose weights have the same shapes
         (["--model.method.process", "genraven.methods.gaussian.edm.Edm"], "process.class_path"),
+        (RECALLING, "method.init_args.self_conditioning False instead of True: give the model config"),
         (["--init-from", "missing"], "missing"),
         (["--ckpt_path", "SOURCE", "--model.optimizer.lr", "0.005"], "got both, of which the first has no effect"),
     ],

@@ -21,8 +21,8 @@ from torch.utils._pytree import tree_leaves
 from genraven.methods.any_order import AnyOrder
 from genraven.methods.autoregressive import Autoregressive
 from genraven.methods.gaussian import GaussianDiffusion
-from genraven.methods.gaussian.method import Completion
 from genraven.methods.gaussian.samplers import SAMPLERS
+from genraven.methods.gaussian.settings import Completion
 from genraven.methods.masked import MaskedDiffusion
 from genraven.puzzles import layout
 from genraven.puzzles.masks import last_panel_mask

@@ -17,8 +17,8 @@ from genraven.methods.gaussian import GaussianDiffusion
 from genraven.methods.gaussian.ddpm import Ddpm
 from genraven.methods.gaussian.edm import Edm
 from genraven.methods.gaussian.flow import Flow
-from genraven.methods.gaussian.method import CodeName
 from genraven.methods.gaussian.process import Process
+from genraven.methods.gaussian.settings import CodeName
 from genraven.methods.masked import MaskedDiffusion
 from genraven.methods.method import Method
 from genraven.networks.any_order import AnyOrderTransformer

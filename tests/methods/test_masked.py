@@ -221,6 +221,21 @@ class Fixed(BidirectionalTransformer):
         return logits if positions is None else logits.gather(1, positions.unsqueeze(-1).expand(-1, -1, 701))
 
 
+@pytest.mark.parametrize("order", ORDERS)
+@torch.no_grad()
+def test_every_order_completes_what_is_determined_and_generates_what_is_known(order: str) -> None:
+    """The cells that are given tell the known puzzles apart; what is written from nothing is one of them."""
+    puzzles = torch.cat([generate(rule, 0, 2, seed=1) for rule in (0, 10)])
+    method, known = MaskedDiffusion(), Fixed(puzzles).eval()
+    sampling, generator = MaskedSampling(order=order), torch.Generator().manual_seed(0)
+    scattered = torch.rand(4, 9, 9, generator=generator) < 0.5
+    for mask in (last_panel_mask(4), scattered):
+        blank = puzzles.masked_fill(mask.unsqueeze(1), -1)
+        assert torch.equal(method.complete(known, blank, mask, sampling, generator), puzzles)
+    made = method.generate(known, 3, None, sampling, generator)
+    assert (made.unsqueeze(1) == puzzles).flatten(2).all(2).any(1).all()
+
+
 def test_the_bound_is_the_likelihood_where_the_network_is_exact() -> None:
     """For exact conditionals the bound in expectation is the negative log-likelihood: ln(N) / 81 of N known puzzles."""
     puzzles = torch.cat([generate(rule, 0, 2, seed=1) for rule in (0, 10)])

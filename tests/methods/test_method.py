@@ -19,9 +19,9 @@ from genraven.methods.gaussian import GaussianDiffusion, GaussianSampling
 from genraven.methods.gaussian.ddpm import Ddpm
 from genraven.methods.gaussian.edm import Edm
 from genraven.methods.gaussian.flow import Flow
-from genraven.methods.gaussian.method import CodeName
 from genraven.methods.gaussian.process import Process
 from genraven.methods.gaussian.samplers import SAMPLERS
+from genraven.methods.gaussian.settings import CodeName
 from genraven.methods.masked import MaskedDiffusion, MaskedSampling
 from genraven.methods.method import Method, all_methods
 from genraven.networks.any_order import AnyOrderTransformer
@@ -45,6 +45,12 @@ def gaussian(process: Process, **sampling: Any) -> PuzzleModule:
     out = 6 if process.learned_variance else 3
     network = DiT(width=24, depth=1, num_heads=2, patch=3, out_channels=out, num_labels=NUM_RULES)
     return DiffusionModule(network, GaussianDiffusion(process, sampling=GaussianSampling(num_steps=3, **sampling)))
+
+
+def recalling(**sampling: Any) -> PuzzleModule:
+    network = DiT(width=24, depth=1, num_heads=2, patch=3, in_channels=6, num_labels=NUM_RULES)
+    settings = GaussianSampling(num_steps=3, guidance_scale=2.0, **sampling)
+    return DiffusionModule(network, GaussianDiffusion(Flow(), sampling=settings, self_conditioning=True))
 
 
 def unet(**sampling: Any) -> PuzzleModule:
@@ -91,6 +97,8 @@ MODELS: dict[str, Callable[[], PuzzleModule]] = {
     **{f"flow {name}": lambda name=name: gaussian(Flow(), sampler=name) for name in SAMPLERS},  # type: ignore[misc]
     "ddpm": lambda: gaussian(Ddpm()),
     "edm": lambda: gaussian(Edm()),
+    "recalling": recalling,
+    "recalling with guidance": lambda: recalling(completion="guidance"),
     "guided labels": lambda: gaussian(Flow(), guidance_scale=2.0),
     "resampled": lambda: gaussian(Edm(), num_resamples=2),
     "guidance": lambda: gaussian(Flow(), completion="guidance"),
@@ -99,7 +107,7 @@ MODELS: dict[str, Callable[[], PuzzleModule]] = {
     "tds": lambda: gaussian(Flow(), completion="tds", num_particles=2),
     "tds of a U-Net": lambda: unet(completion="tds", num_particles=2),
 }
-WITH_GRADIENTS = ("guidance", "guidance of a U-Net", "tds", "tds of a U-Net")
+WITH_GRADIENTS = ("guidance", "recalling with guidance", "guidance of a U-Net", "tds", "tds of a U-Net")
 
 
 def seen_by(module: PuzzleModule, work: Callable[[], object]) -> float:
@@ -169,8 +177,12 @@ def test_the_effort_of_completion_is_what_the_flop_counter_finds(name: str) -> N
     assert spent.flops == pytest.approx(said, rel=0.12)
 
 
-@pytest.mark.parametrize("name", ["gpt2", "any order", "blocks of 9", "flow euler", "ddpm", "edm", "relational soft"])
-def test_a_training_step_reads_a_puzzle_once_and_block_diffusion_twice(name: str) -> None:
+ONCE = ["gpt2", "any order", "flow euler", "ddpm", "edm", "relational soft"]
+
+
+@pytest.mark.parametrize(("name", "times"), [*((name, 1) for name in ONCE), ("blocks of 9", 2), ("recalling", 2)])
+def test_a_training_step_reads_a_puzzle_once_but_for_some(name: str, times: int) -> None:
+    """Block diffusion reads it whole and masked, self-conditioning first without gradient."""
     module = MODELS[name]()
     generator = torch.Generator().manual_seed(0)
 
@@ -182,7 +194,17 @@ def test_a_training_step_reads_a_puzzle_once_and_block_diffusion_twice(name: str
             return self(torch.rand)
 
     made = seen_by(module, lambda: module.losses(generate(0, 0, 5), None, Drawn()))
-    assert made == pytest.approx(5 * (2 if name == "blocks of 9" else 1))
+    assert made == pytest.approx(5 * times)
+
+
+def test_the_first_of_two_passes_has_no_way_back() -> None:
+    module = recalling()
+    counted = count_flops(module.network, module.method.training_pass)
+    once = count_flops(module.network)
+    assert counted is not None
+    assert once is not None
+    assert counted.training == once.training + once.forward
+    assert counted.forward == once.forward
 
 
 @pytest.mark.parametrize("switches", [{}, {"carrier": False}, {"shared_attributes": False}, {"rows_summed": False}])

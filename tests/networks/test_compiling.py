@@ -235,19 +235,20 @@ def test_a_step_of_masked_diffusion_is_one_graph_and_draws_the_same(name: str, s
 PROCESSES = {"flow": (Flow, 3), "edm": (Edm, 3), "ddpm": (Ddpm, 6)}
 
 
-@pytest.mark.parametrize("name", PROCESSES)
-def test_an_estimate_of_gaussian_diffusion_is_one_graph_and_the_same(name: str) -> None:
+@pytest.mark.parametrize(("name", "recalls"), [*((name, False) for name in PROCESSES), ("flow", True)])
+def test_an_estimate_of_gaussian_diffusion_is_one_graph_and_the_same(name: str, recalls: bool) -> None:
     """Network, preconditioning and guidance; whatever the time, and tables of times are not made anew."""
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
     process, channels = PROCESSES[name]
-    network, counter = DiT(width=24, depth=2, num_heads=2, out_channels=channels, num_labels=40).eval(), Counter()
+    reads, counter = 6 if recalls else 3, Counter()
+    network = DiT(width=24, depth=2, num_heads=2, in_channels=reads, out_channels=channels, num_labels=40).eval()
     torch.manual_seed(1)
     for parameter in network.parameters():
         nn.init.normal_(parameter, std=0.2)
     quick = copy.deepcopy(network)
     compile_blocks(quick, steps=True, backend=counter)
-    method = GaussianDiffusion(process())
+    method = GaussianDiffusion(process(), self_conditioning=recalls)
     sampling, labels = GaussianSampling(num_steps=4, guidance_scale=2.0), torch.tensor([3, 8, 40])
     with torch.no_grad():
         for sampler in (None, "dpmpp_2m"):

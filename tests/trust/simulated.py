@@ -20,6 +20,11 @@ class Copier:
         tokens[:, 72:][spoilt] = -1
         return layout.tokens_to_puzzles(tokens).where(mask.unsqueeze(1), puzzles)
 
+    def solve_again(
+        self, puzzles: Tensor, mask: Tensor, level: float, generator: torch.Generator | None = None
+    ) -> Tensor:
+        return self.complete(puzzles, mask, generator)
+
     def log_probability(self, puzzles: Tensor, mask: Tensor, generator: object = None) -> LogProbability:
         states, written = layout.tokens_to_states(layout.puzzles_to_tokens(puzzles)), layout.mask_to_tokens(mask)
         cells = torch.zeros(states.shape)

@@ -50,8 +50,8 @@ def test_the_candidate_that_most_agree_with_is_liked_best() -> None:
 
 def test_what_can_be_used() -> None:
     assert usable(NAMES, 8) == NAMES
-    assert usable(NAMES, 1) == ("log_probability", "stability")
-    assert usable(NAMES, 8, ["stability", "agreement"]) == ("strongest", "log_probability")
+    assert usable(NAMES, 1) == ("log_probability", "stability", "recovery")
+    assert usable(NAMES, 8, ["stability", "agreement"]) == ("strongest", "log_probability", "recovery")
     with pytest.raises(InputError, match="a confidence to go by.*2 --candidates or more"):
         usable(("agreement", "strongest"), 1)
     with pytest.raises(InputError, match="got agrement: did you mean agreement"):
@@ -68,7 +68,7 @@ def test_a_new_confidence_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(CONFIDENCES, "few_objects", few_objects)
     assert usable(("agreement", "strongest"), 8) == ("agreement", "strongest", "few_objects")
     assert usable((), 1) == ("few_objects",)
-    with pytest.raises(InputError, match="stability, few_objects, got few_object: did you mean few_objects"):
+    with pytest.raises(InputError, match="recovery, few_objects, got few_object: did you mean few_objects"):
         usable(NAMES, 8, ["few_object"])
     candidates = torch.stack([generate(rule, 0, 2) for rule in (3, 8)], 1)
     found = confidence("few_objects", Copier(), candidates, last_panel_mask(2), None)
@@ -77,7 +77,7 @@ def test_a_new_confidence_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
         (parser,) = [a.choices[command] for a in build_parser()._actions if isinstance(a, argparse._SubParsersAction)]
         with pytest.raises(SystemExit), contextlib.redirect_stdout(io.StringIO()) as said:
             parser.parse_args(["--help"])
-        assert "log_probability, stability, few_objects" in " ".join(said.getvalue().split())
+        assert "log_probability, stability, recovery, few_objects" in " ".join(said.getvalue().split())
 
 
 @pytest.mark.parametrize("knows", [True, False])

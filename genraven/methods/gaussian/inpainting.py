@@ -13,6 +13,7 @@ from torch import Tensor
 from genraven.errors import InputError
 from genraven.methods.draws import uniform_draws
 from genraven.methods.gaussian.process import Denoiser, Prediction, Process, TimedNetwork, predict
+from genraven.methods.gaussian.recall import RecallingDenoiser
 from genraven.methods.gaussian.samplers import Projection, Sampler, normal_like, steps
 from genraven.methods.particles import resample_degenerate, systematic_resample
 from genraven.progress import watched
@@ -80,17 +81,19 @@ def complete_by_replacement(
     *,
     num_resamples: int = 1,
     generator: torch.Generator | None = None,
+    start: Tensor | None = None,
 ) -> Tensor:
     """Any sampler from ``noise``, with the given cells held on their path.
 
     With ``num_resamples`` above 1 each step is taken that often: its result is carried forth again with fresh noise, so
     that the open cells can agree with the given ones (RePaint, Lugmayr et al. 2022, Alg. 1, jumps of one step).
-    Samplers with a memory of the last step start each step without.
+    Samplers with a memory of the last step start each step without. ``start`` is what is sampled from at the first of
+    ``times``; None is ``noise``, as the process begins.
     """
     if num_resamples < 1:
         raise InputError(f"expected 1 resampling of each step or more, got {num_resamples}: 1 is plain replacement.")
     project = replacement(process, given, noise, open_cells)
-    x = project(process.initial(noise), times[0])
+    x = project(process.initial(noise) if start is None else start, times[0])
     if num_resamples == 1:
         return sampler(process, denoiser, x, times, generator=generator, project=project)
     for i, (t, s) in enumerate(steps(times)):
@@ -148,14 +151,16 @@ def complete_by_guidance(
     guidance_strength: float = 1.0,
     num_resamples: int = 1,
     generator: torch.Generator | None = None,
+    start: Tensor | None = None,
 ) -> Tensor:
     """Replacement, with open cells drawn to where the given cells become likely; strength 0 is replacement alone."""
     if guidance_strength < 0:
         raise InputError(f"expected a guidance strength of 0 or more, got {guidance_strength}.")
     guided = GuidedDenoiser(process, denoiser, given, open_cells, guidance_strength) if guidance_strength else denoiser
     return complete_by_replacement(
-        process, sampler, guided, given, open_cells, noise, times, num_resamples=num_resamples, generator=generator
-    )
+        process, sampler, guided, given, open_cells, noise, times, num_resamples=num_resamples, generator=generator,
+        start=start,
+    )  # fmt: skip
 
 
 def complete_by_tds(
@@ -202,6 +207,8 @@ def complete_by_tds(
             own = torch.arange(num, device=x.device)
             return plain.x0.unflatten(0, (num, num_particles))[own, winner].where(open_cells, given)
         index, log_weights = resample_degenerate(log_weights, uniform)
+        if isinstance(denoiser, RecallingDenoiser):
+            denoiser.select(index)
         twist_before = twist.flatten()[index].view(num, num_particles)
 
         share = None if plain.share is None else plain.share[index]

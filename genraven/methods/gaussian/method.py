@@ -4,8 +4,7 @@ B puzzles; fields (B, C, 9, 9) are the puzzles' numbers, C = 3, or their one-hot
 """
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +14,17 @@ from genraven.methods.draws import normal_draws
 from genraven.methods.gaussian import inpainting
 from genraven.methods.gaussian.categorical import Categorical
 from genraven.methods.gaussian.inpainting import KnownCells, ShownCells
-from genraven.methods.gaussian.process import OwnPrecision, Process, TimedNetwork, estimate, everywhere
+from genraven.methods.gaussian.process import (
+    NetworkDenoiser,
+    OwnPrecision,
+    Process,
+    TimedNetwork,
+    estimate,
+    everywhere,
+)
+from genraven.methods.gaussian.recall import SHARE, Recalling, RecallingDenoiser, with_estimates
 from genraven.methods.gaussian.samplers import SAMPLERS, check_sampler
+from genraven.methods.gaussian.settings import CODES, CodeName, GaussianSampling, check_completion
 from genraven.methods.method import (
     Draw,
     Method,
@@ -26,69 +34,19 @@ from genraven.methods.method import (
     check_share,
     device_of,
     dtype_of,
-    setting,
 )
 from genraven.networks.compiling import whole_step
 from genraven.networks.slices import in_slices
 from genraven.puzzles import layout
 from genraven.puzzles.masks import NUM_DRAWS, known_within, random_masks, without
-from genraven.puzzles.spec import NUM_ATTRIBUTES
 
-Completion = Literal["replacement", "guidance", "tds", "learned"]
-CodeName = Literal["numbers", "onehot"]
 ARCHITECTURES = {
     ("RelationalSoft", "Flow"): "Relational SiT",
     ("DiT", "Flow"): "SiT",
     ("DiT", "Ddpm"): "DiT",
     ("UNet", "Edm"): "EDM",
 }
-COMPLETIONS_WITH: dict[str, tuple[Completion, ...]] = {  # a setting has an effect
-    "num_particles": ("tds",),
-    "num_resamples": ("replacement", "guidance"),
-    "guidance_strength": ("guidance",),
-}
 NOISE = (0.1, 0.3, 1.0)
-
-
-@dataclass(frozen=True)
-class Code:
-    """How puzzles become fields, and back."""
-
-    channels: int
-    encode: Callable[[Tensor], Tensor]
-    decode: Callable[[Tensor], Tensor]
-
-
-CODES: dict[CodeName, Code] = {
-    "numbers": Code(NUM_ATTRIBUTES, layout.puzzles_to_fields, layout.fields_to_puzzles),
-    "onehot": Code(sum(layout.SYMBOLS), layout.puzzles_to_onehot, layout.onehot_to_puzzles),
-}
-
-
-@dataclass(frozen=True)
-class GaussianSampling(Sampling):
-    """Settings of sampling by a Gaussian process.
-
-    Args:
-        sampler: one that the process can use; null is its usual one. Euler, ddim, ancestral, dpmpp_2m, dpmpp_2m_sde
-            and flow_sde take one network evaluation a step, heun two.
-        num_steps: sampling steps.
-        guidance_scale: of labels in generation (classifier-free); 1 is the network's own.
-        completion: replacement holds the given cells on their noisy path; guidance also pulls the open ones to where
-            the given become likely; tds weighs and resamples particles and brings its own ancestral steps; learned is
-            of networks trained with masks. Null is learned for these, replacement for others.
-        num_resamples: how often each step of replacement or guidance is taken (RePaint); 1 is once.
-        num_particles: of tds, a puzzle.
-        guidance_strength: of guidance in completion; 0 is replacement.
-    """
-
-    sampler: str | None = None
-    num_steps: int = setting(50, least=1)
-    guidance_scale: float = 1.0
-    completion: Completion | None = None
-    num_resamples: int = setting(1, least=1)
-    num_particles: int = setting(8, least=1)
-    guidance_strength: float = setting(1.0, least=0)
 
 
 class GaussianDiffusion(Method):
@@ -101,6 +59,9 @@ class GaussianDiffusion(Method):
         masked_share: of training puzzles, that are shown in part, for the network to learn to complete them; above 0
             it reads one more channel, which says where it writes (network.in_channels 4, or 31).
         sampling: of generation and completion.
+        self_conditioning: does the network read its own last estimate of the puzzle, too, in as many channels again
+            (network.in_channels 6, or 60, and one more with masks)? Training reads puzzles twice for it, first without
+            gradient, and half of them with what was said then (Chen et al. 2022, arXiv 2208.04202).
 
     Raises:
         InputError: a share out of range, or a process that cannot use the code.
@@ -108,6 +69,7 @@ class GaussianDiffusion(Method):
 
     family = "diffusion"
     settings = GaussianSampling
+    confidences = ("agreement", "strongest", "recovery")
 
     def __init__(
         self,
@@ -115,6 +77,7 @@ class GaussianDiffusion(Method):
         code: CodeName = "numbers",
         masked_share: float = 0.0,
         sampling: GaussianSampling | None = None,
+        self_conditioning: bool = False,
     ) -> None:
         super().__init__(sampling)
         check_share("masked_share", masked_share)
@@ -122,7 +85,7 @@ class GaussianDiffusion(Method):
         self.reads_numbers = code == "numbers"
         numbers = process.for_data(layout.FIELDS_DEVIATION)
         self.process = numbers if self.reads_numbers else Categorical(process, layout.SYMBOLS)
-        self.masked_share = masked_share
+        self.masked_share, self.self_conditioning = masked_share, self_conditioning
 
     def architecture(self, network: nn.Module) -> str:
         """``SiT``, ``DiT`` or ``EDM``; the names of network and process where the study has none."""
@@ -135,11 +98,19 @@ class GaussianDiffusion(Method):
         if channels == 0:
             raise InputError("expected a network of noisy fields, such as genraven.networks.dit.DiT, got "
                              f"{type(network).__name__}, one of cells: use it with another method.")  # fmt: skip
-        wanted = self.code.channels + bool(self.masked_share)
+        wanted = self.code.channels * (1 + self.self_conditioning) + bool(self.masked_share)
         if channels not in (None, wanted):
-            raise InputError(f"expected network.in_channels {wanted} with code {self.code_name} and masked_share "
-                             f"{self.masked_share}, got {channels}: above 0 one more channel says where the network "
-                             "writes.")  # fmt: skip
+            raise InputError(f"expected network.in_channels {wanted} with code {self.code_name}, masked_share "
+                             f"{self.masked_share} and self_conditioning {str(self.self_conditioning).lower()}, got "
+                             f"{channels}: a share above 0 reads one more channel, which says where the network "
+                             "writes, and self_conditioning the field's channels twice.")  # fmt: skip
+
+    def training_pass(self, network: nn.Module, *inputs: Tensor) -> Tensor:
+        """Once, and with self-conditioning once more without gradient."""
+        if self.self_conditioning:
+            with torch.no_grad():
+                network(*inputs)
+        return super().training_pass(network, *inputs)
 
     def check_sampling(self, network: nn.Module, sampling: Sampling, given: Collection[str] = ()) -> None:
         """Raises InputError on a sampler, a number of steps or a completion that cannot be used."""
@@ -147,20 +118,10 @@ class GaussianDiffusion(Method):
         assert isinstance(sampling, GaussianSampling)
         check_sampler(self._sampler(sampling), self.process)
         self.process.times(sampling.num_steps)
-        if sampling.completion == "learned" and not self.masked_share:
-            raise InputError("expected completion by replacement, guidance or tds for a network trained without masks, "
-                             "got learned: choose one, or train with masked_share above 0.")  # fmt: skip
-        completion = self._completion(sampling)
-        for name, completions in COMPLETIONS_WITH.items():
-            if name in given and completion not in completions:
-                raise InputError(f"expected {name} with completion by {' or '.join(completions)}, got {completion}: "
-                                 f"ask for completion {completions[0]} as well.")  # fmt: skip
+        check_completion(sampling, self.masked_share, given)
 
     def _sampler(self, sampling: GaussianSampling) -> str:
         return sampling.sampler or self.process.default_sampler
-
-    def _completion(self, sampling: GaussianSampling) -> Completion:
-        return sampling.completion or ("learned" if self.masked_share else "replacement")
 
     def check_gaps(self, network: nn.Module) -> None:
         """Raises InputError unless it reads which cells are unknown."""
@@ -176,11 +137,8 @@ class GaussianDiffusion(Method):
         x0 = self.code.encode(puzzles if unknown is None else without(puzzles, unknown))
         read: TimedNetwork = OwnPrecision(network, dtype_of(network))
         noise, uniform = draw(torch.randn, *x0.shape[1:]), draw(torch.rand)
-        process = self.process
+        process, open_cells = self.process, torch.ones_like(x0[:, :1], dtype=torch.bool)
         times = process.training_times(uniform) if network.training else process.validation_times(uniform)
-        if not self.masked_share and unknown is None:
-            return process.loss(read, x0, noise, times, labels)
-        open_cells = torch.ones_like(x0[:, :1], dtype=torch.bool)
         if self.masked_share and network.training:  # validation losses are of whole puzzles
             masked = draw(torch.rand) < self.masked_share
             open_cells = random_masks(draw(torch.rand, NUM_DRAWS)).unsqueeze(1) | ~masked.view(-1, 1, 1, 1)
@@ -188,8 +146,16 @@ class GaussianDiffusion(Method):
             gaps = unknown.unsqueeze(1)
             x0, read, open_cells = x0.masked_fill(gaps, 0), KnownCells(read, unknown), known_within(open_cells, gaps)
         if self.masked_share:
-            read = ShownCells(read, x0, open_cells)
-        return process.loss(read, x0, noise, times, labels, open_cells)
+            read = ShownCells(read, self._as_shown(x0), open_cells)
+        if self.self_conditioning:
+            wanted = draw(torch.rand) < SHARE if network.training else None
+            read = with_estimates(process, read, x0, noise, times, labels, wanted)
+        is_whole = not self.masked_share and unknown is None
+        return process.loss(read, x0, noise, times, labels, None if is_whole else open_cells)
+
+    def _as_shown(self, given: Tensor) -> Tensor:
+        """What stands of given cells in what the network reads: ``given`` (B, C, 9, 9) and as estimate, too."""
+        return given.repeat(1, 2, 1, 1) if self.self_conditioning else given
 
     def generate(
         self,
@@ -199,13 +165,9 @@ class GaussianDiffusion(Method):
         sampling: GaussianSampling,
         generator: torch.Generator | None,
     ) -> Tensor:
-        device = device_of(network)
-        denoiser = self.process.denoiser(
-            self._unmasked(network), labels, sampling.guidance_scale, whole_step(estimate, network)
-        )
-        start = self.process.initial(self._noise(n, device, generator))
-        times = self.process.times(sampling.num_steps)
-        sample = SAMPLERS[self._sampler(sampling)].sample
+        denoiser = self._denoiser(network, self._unmasked(network), labels, sampling.guidance_scale)
+        start = self.process.initial(self._noise(n, device_of(network), generator))
+        times, sample = self.process.times(sampling.num_steps), SAMPLERS[self._sampler(sampling)].sample
         return self.code.decode(sample(self.process, denoiser, start, times, generator=generator))
 
     def complete(
@@ -217,38 +179,65 @@ class GaussianDiffusion(Method):
         generator: torch.Generator | None,
         labels: Tensor | None = None,
     ) -> Tensor:
-        process, completion = self.process, self._completion(sampling)
+        """``puzzles`` with the cells under ``mask`` written anew."""
+        return self._complete(network, puzzles, mask, sampling, generator, labels)
+
+    def solve_again(
+        self,
+        network: nn.Module,
+        puzzles: Tensor,
+        mask: Tensor,
+        level: float,
+        sampling: GaussianSampling,
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        """As ``SolvesAgain``; particles, which begin with noise alone, give way to replacement."""
+        if sampling.completes_by(self.masked_share) == "tds":
+            sampling = replace(sampling, completion="replacement")
+        return self._complete(network, puzzles, mask, sampling, generator, level=level)
+
+    def _complete(
+        self,
+        network: nn.Module,
+        puzzles: Tensor,
+        mask: Tensor,
+        sampling: GaussianSampling,
+        generator: torch.Generator | None,
+        labels: Tensor | None = None,
+        level: float | None = None,
+    ) -> Tensor:
+        """``puzzles`` with the cells under ``mask`` written, from noise alone or from a ``level`` of it upon them."""
+        process, completion = self.process, sampling.completes_by(self.masked_share)
         given, open_cells = self.code.encode(without(puzzles, mask)), mask.unsqueeze(1)
         times = process.times(sampling.num_steps)
         shown: TimedNetwork = self._unmasked(network)
         if completion == "learned":
-            shown = ShownCells(OwnPrecision(in_slices(network), dtype_of(network)), given, open_cells)
-        if labels is not None and completion == "tds":
-            labels = labels.repeat_interleave(sampling.num_particles)
-        denoiser = process.denoiser(shown, labels, step=whole_step(estimate, network))
+            shown = ShownCells(OwnPrecision(in_slices(network), dtype_of(network)), self._as_shown(given), open_cells)
         if completion == "tds":
+            labels = None if labels is None else labels.repeat_interleave(sampling.num_particles)
+            denoiser, num = self._denoiser(network, shown, labels), sampling.num_particles
             fields = inpainting.complete_by_tds(
-                process,
-                denoiser,
-                given,
-                open_cells,
-                times,
-                num_particles=sampling.num_particles,
-                generator=generator,
+                process, denoiser, given, open_cells, times, num_particles=num, generator=generator
             )
-        else:
-            fields = inpainting.complete_by_guidance(
-                process,
-                SAMPLERS[self._sampler(sampling)].sample,
-                denoiser,
-                given,
-                open_cells,
-                self._noise(len(puzzles), puzzles.device, generator),
-                times,
-                guidance_strength=sampling.guidance_strength if completion == "guidance" else 0.0,
-                num_resamples=1 if completion == "learned" else sampling.num_resamples,
-                generator=generator,
-            )
+            return self.code.decode(fields).where(open_cells, puzzles)
+        noise = self._noise(len(puzzles), puzzles.device, generator)
+        start = process.initial(noise)
+        if level is not None:
+            times = process.times_from(level, times)
+            start = process.interpolate(self.code.encode(puzzles), noise, times[0])
+        fields = inpainting.complete_by_guidance(
+            process,
+            SAMPLERS[self._sampler(sampling)].sample,
+            self._denoiser(network, shown, labels),
+            given,
+            open_cells,
+            noise,
+            times,
+            guidance_strength=sampling.guidance_strength if completion == "guidance" else 0.0,
+            num_resamples=1 if completion == "learned" else sampling.num_resamples,
+            generator=generator,
+            start=start,
+        )
         return self.code.decode(fields).where(open_cells, puzzles)
 
     def evaluations(
@@ -256,7 +245,7 @@ class GaussianDiffusion(Method):
     ) -> float:
         taken, completion = (
             SAMPLERS[self._sampler(sampling)].evaluations(sampling.num_steps),
-            self._completion(sampling),
+            sampling.completes_by(self.masked_share),
         )
         if task == "generate":
             return taken * (2 if labels and sampling.guidance_scale != 1 else 1)
@@ -284,7 +273,16 @@ class GaussianDiffusion(Method):
         t = self.process.time_of_noise(level)
         noise = self._noise(len(puzzles), puzzles.device, generator)
         x = self.process.interpolate(self.code.encode(puzzles), noise, t)
-        self.process.predict(self._unmasked(network, network), x, everywhere(t, x))
+        read = self._unmasked(network, network)
+        read = Recalling(read, torch.zeros_like(x)) if self.self_conditioning else read
+        self.process.predict(read, x, everywhere(t, x))
+
+    def _denoiser(
+        self, network: nn.Module, read: TimedNetwork, labels: Tensor | None, guidance_scale: float = 1.0
+    ) -> NetworkDenoiser | RecallingDenoiser:
+        """What samplers call, of one sampling."""
+        plain = self.process.denoiser(read, labels, guidance_scale, whole_step(estimate, network))
+        return RecallingDenoiser(plain) if self.self_conditioning else plain
 
     def _unmasked(self, network: nn.Module, read: Callable[..., Tensor] | None = None) -> TimedNetwork:
         """The network, shown nothing; ``read`` in place of its slices where it has to be called once."""

@@ -178,6 +178,12 @@ class Process(ABC):
                              f"{ratios[nearest]:.3g}: choose another.")  # fmt: skip
         return times[nearest]
 
+    def times_from(self, ratio: float, times: Tensor) -> Tensor:
+        """Of falling ``times`` (K + 1,) those from the one on whose sigma / alpha is nearest to ``ratio``."""
+        before = times[:-1]
+        apart = ((self.sigma(before) / self.alpha(before)).log() - math.log(ratio)).abs()
+        return times[int(apart.argmin()) :]
+
     def velocity(self, x: Tensor, x0: Tensor, t: Tensor) -> Tensor:
         """Dx/dt of the probability-flow ODE at ``x``, where ``x0`` is its estimate; t above 0."""
         raise InputError(f"expected a process with an ODE in time, got {type(self).__name__}, known at its steps only: "

@@ -10,7 +10,7 @@ from genraven.errors import InputError
 from genraven.methods.gaussian import GaussianDiffusion
 from genraven.methods.gaussian.categorical import Categorical
 from genraven.methods.gaussian.edm import Edm
-from genraven.methods.gaussian.method import CodeName
+from genraven.methods.gaussian.settings import CodeName
 from genraven.puzzles import layout
 from genraven.puzzles.generate import generate
 from genraven.puzzles.spec import NUM_RULES
