@@ -78,8 +78,7 @@ class Cost(L.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on from a checkpoint."""
-        self._bought = state_dict["bought"]
-        self._speed = state_dict.get("puzzles_per_s")  # which older checkpoints lack
+        self._bought, self._speed = state_dict["bought"], state_dict["puzzles_per_s"]
 
     def report(self) -> dict[str, Any]:
         """For the summary; null where not known."""

@@ -141,7 +141,7 @@ JOB_ID = re.compile(r"\w[\w.@\[\]-]{,99}", re.ASCII)  # of any scheduler; no opt
 Kind = Literal["text", "texts", "number", "numbers", "object"]
 """Of a value in a small file: lists of texts, objects whose values are finite numbers, any other object."""
 SUMMARY_KINDS: Mapping[str, Kind] = {
-    **dict.fromkeys(("state", "reason", "family", "architecture", "network", "device", "processor", "stopped"), "text"),
+    **dict.fromkeys(("state", "reason", "family", "architecture", "network", "device", "stopped"), "text"),
     **dict.fromkeys(("data_source", "eval_source", "prior"), "text"),
     "updated": "text", "process": "object",
     **dict.fromkeys(("trained", "held_out", "eval_rules"), "texts"),

@@ -18,9 +18,7 @@ VERSION = 1
 KEY = ("checkpoint", "step", "split", "seed", "puzzles_per_rule", "batch_size", "sampling", "numerics",
        "given_corruption", "calibration", "weights", "eval_source")  # fmt: skip
 """What tells one result from another; all else is its outcome. Weights and evaluation file by digests of what they
-hold: of those once scored under the same names nothing is known, where they are not noted."""
-ONCE_UNKNOWN = {"given_corruption": 0.0, "calibration": None}
-"""What results have that are older than a part of the key."""
+hold: a result that does not note them is none of those that are asked for."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +49,9 @@ class Evaluation:
 
     def find(self, key: dict[str, Any]) -> dict[str, Any] | None:
         """The result of ``key``, where there is one."""
-        wanted = {name: key.get(name, ONCE_UNKNOWN.get(name)) for name in KEY}
+        wanted = {name: key.get(name) for name in KEY}
         for result in self.results():
-            if {name: result.get(name, ONCE_UNKNOWN.get(name)) for name in KEY} == wanted:
+            if {name: result.get(name) for name in KEY} == wanted:
                 return result
         return None
 

@@ -97,7 +97,7 @@ def _read(name: str, record: Record, state: str, message: str, notes: list[str])
         dataset=dataset,
         settings=_settings(options, facts),
         seeds=_seeds(options, facts),
-        device=facts.get("processor") or facts.get("device"),
+        device=facts.get("device"),
         tuning=_tuning(options),
         trust=_trust(record, results, notes),
         message=message,

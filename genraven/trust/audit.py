@@ -149,36 +149,34 @@ def read_records(path: Path) -> list[Record]:
 
 def _checked(lines: Iterable[bytes], path: Path) -> list[Record]:
     """The records of ``lines``, held against their digests."""
-    records, before, total = list[Record](), "", None
+    records, before, total = list[Record](), "", 0
     for i, line in enumerate(lines, 1):
         where = f"line {i} of {path}"
         body = _body(line, where)
-        if body["version"] == VERSION:
-            noted, before = body.pop("digest", None), digest(body, before)
-            if noted != before:
-                raise InputError(changed(where, "`genraven complete`"))
-            total = body.pop("records", None)
+        noted, before = body.pop("digest", None), digest(body, before)
+        if noted != before:
+            raise InputError(changed(where, "`genraven complete`"))
+        total = body.pop("records", None)
         records.append(_record(body, where))
-    if total not in (None, len(records)):
+    if total != len(records):
         raise InputError(changed(str(path), "`genraven complete`"))
     return records
 
 
 def _body(line: bytes, where: str) -> dict[str, Any]:
-    """A line, of this version or of an older one, which had no digest."""
+    """A line of this version."""
     try:
         body = parse_json(line.decode())
     except ValueError:
         body = None
-    if not isinstance(body, dict) or body.get("version") not in range(1, VERSION + 1):
+    if not isinstance(body, dict) or body.get("version") != VERSION:
         raise InputError(f"expected an audit record of version {VERSION} in {where}, got another: write it anew with "
                          "`genraven complete`.")  # fmt: skip
     return body
 
 
 def _record(body: dict[str, Any], where: str) -> Record:
-    if body.pop("version") == 1:  # before what is given was noted
-        body["familiarity"] = None
+    del body["version"]
     if set(body) != {item.name for item in fields(Record)}:
         raise InputError(f"expected a whole audit record in {where}, got another: write it anew with `genraven "
                          "complete`.")  # fmt: skip

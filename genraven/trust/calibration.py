@@ -191,8 +191,6 @@ class Calibration:
         if noted is None or noted != digest(body):
             raise InputError(changed(str(path), "`genraven calibrate`"))
         version = body.pop("version", None)
-        if version == 2:  # before the power of its check was measured
-            version, body["power"] = VERSION, None
         try:
             counts = {name: Counts(**{k: _tuples(v) for k, v in body[name].items()}) for name in ("chosen", "tested")}
             tuples = {name: _tuples(body[name]) for name in ("groups", "thresholds", "knots", "familiarity")}

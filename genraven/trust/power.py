@@ -69,16 +69,15 @@ class Sight:
     """Would any file of so many puzzles alarm?"""
     size: int | None
     """Puzzles in the files that were counted: the most that are no more than the file's; None where there are none."""
-    seen: Mapping[str, Sequence[int]] | None
-    """For each kind how many files of that size alarmed, and how many there were; None where that is not known."""
+    seen: Mapping[str, Sequence[int]]
+    """For each kind how many files of that size alarmed, and how many there were; empty where none was measured."""
 
     @classmethod
     def of(cls, calibration: Calibration, num: int) -> "Sight":
         """What is seen of ``num`` different puzzles, by a model that knows how likely they are."""
         can_alarm = unlike(np.full(num, 2 * FLOOR), calibration.familiarity) < ALARM
-        if calibration.power is None:
-            return cls(can_alarm, None, None)
-        measured = {kind: {int(n): of_size for n, of_size in of.items()} for kind, of in calibration.power.items()}
+        power = calibration.power or {}
+        measured = {kind: {int(n): of_size for n, of_size in of.items()} for kind, of in power.items()}
         size = max((n for of in measured.values() for n in of if n <= num), default=None)
         return cls(can_alarm, size, {kind: of[size] for kind, of in measured.items() if size in of})
 
@@ -87,9 +86,6 @@ class Sight:
         if not self.can_alarm:
             return ("The check can see nothing here: so few puzzles never alarm, whatever they are. Whether the "
                     "promise is of them is for you to know.")  # fmt: skip
-        if self.seen is None:
-            return ("What the check can see was not measured by this calibration, which is of an older version: that "
-                    "it does not alarm may say nothing. Run `genraven calibrate` again.")  # fmt: skip
         if not self.seen:
             return "What the check can see was not measured: calibrate with more --puzzles-to-choose."
         parts: dict[str, list[str]] = {"sees": [], "sees only some of": [], "does not see": []}

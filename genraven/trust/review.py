@@ -21,8 +21,6 @@ from genraven.trust.familiarity import are_unlike
 HERE = Path(__file__).parent
 CELL, MARGIN = 22, 4  # side of a cell, and what is left around the written ones, in pixels
 VERSION = 1
-UNKNOWN_CHECK = ("These records do not say what the check could see, whether the puzzles are like those of the "
-                 "calibration: they are of an older version.")  # fmt: skip
 
 
 def to_html(records: Sequence[Record], *, source: str) -> str:
@@ -41,7 +39,7 @@ def to_html(records: Sequence[Record], *, source: str) -> str:
         num_records=len(records),
         promise=promise,
         are_unlike=are_unlike(promise.get("unlike_p_value")) if promise else False,
-        check=promise.get("check", {}).get("in_words", UNKNOWN_CHECK) if promise else None,
+        check=promise["check"]["in_words"] if promise else None,
         about=json.dumps({"version": VERSION, "puzzles": source, "model": first.made_by["model"] if first else None}),
         source=plain(source),
         mark=MARK,

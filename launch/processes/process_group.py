@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -46,47 +46,47 @@ class ProcessGroup:
         Raises:
             Exception: see ``together``.
         """
-        decisions: list[T | None] = [None]
-        with self.together():
+        with self.together() as shared:
             if self.rank == 0:
-                decisions = [decide()]
-        if self.size > 1:
-            dist.broadcast_object_list(decisions)
-        return decisions[0]  # type: ignore[return-value]
+                shared.append(decide())
+        return shared[0]  # type: ignore[no-any-return]
 
     def gathered(self, mine: list[T]) -> list[T]:
         """The items of all processes, those of the first before those of the next. A collective."""
-        if self.size == 1:
-            return mine
-        of_all: list[list[T]] = [[] for _ in range(self.size)]
-        dist.all_gather_object(of_all, mine)
-        return [item for items in of_all for item in items]
+        with self.together() as shared:
+            shared += mine
+        return shared
 
     @contextmanager
-    def together(self) -> Iterator[None]:
+    def together(self) -> Iterator[list[Any]]:
         """What one process raises within the block, all do at its end. A collective; in the block there is none.
+
+        Yields:
+            A list: of what this process puts into it, and after the block of what all have put, the first's first.
 
         Raises:
             Exception: this process's own; else an InputError where another's is one, and a RuntimeError of all else.
         """
         error: Exception | None = None
+        shared: list[Any] = []
         try:
-            yield
+            yield shared
         except Exception as raised:
             error = raised
-        told: list[tuple[bool, str] | None] = [None] * self.size
         mine = None if error is None else (isinstance(error, InputError), f"{type(error).__name__}: {error}")
+        of_all: list[Any] = [(mine, [*shared])] * self.size
         try:
             if self.size > 1:
-                dist.all_gather_object(told, mine)
+                dist.all_gather_object(of_all, of_all[0])
         finally:  # also where the others are lost, or not done in time
             if error is not None:
                 raise error
-        for rank, of_rank in enumerate(told):
-            if of_rank is not None:
-                is_input, text = of_rank
+        for rank, (failure, _) in enumerate(of_all):
+            if failure is not None:
+                is_input, text = failure
                 message = text.removeprefix(f"{InputError.__name__}: ")
                 raise InputError(message) if is_input else RuntimeError(f"process {rank} failed: {text}")
+        shared[:] = [item for _, items in of_all for item in items]
 
     def say(self, text: str) -> None:
         """Prints, once for all processes."""

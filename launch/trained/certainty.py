@@ -89,6 +89,4 @@ def said(found: dict[str, Any]) -> str:
         lines.append(f"  at {float(max_error):.0%} error {kept['accepted']} accepted, {kept['wrong']} of them wrong")
     if are_unlike(found["unlike_p_value"]):
         lines.append("  these puzzles are unlike those of the calibration: `genraven complete` would accept none")
-    if "check" in found:  # not of older evaluations
-        lines.append(f"  {found['check']['in_words']}")
-    return "\n".join(lines)
+    return "\n".join([*lines, f"  {found['check']['in_words']}"])

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from genraven.errors import InputError
 from genraven.trust.calibration import Calibration
 from genraven.trust.digest import digest
 from genraven.trust.familiarity import ALARM, unlike
@@ -59,23 +60,27 @@ def test_it_is_said_what_so_many_puzzles_can_show() -> None:
     assert "they are unlike those (p = " in str(held_against(found, FAR))
 
 
-def test_too_few_to_alarm_a_model_that_cannot_tell_and_an_older_calibration_are_said_to_be_blind() -> None:
+def test_too_few_to_alarm_a_model_that_cannot_tell_and_what_was_not_measured_are_said_to_be_blind() -> None:
     found = calibration(1000)
     for values in (NORMAL[:1], [-1e300]):
         check = held_against(found, values)
         assert check.sight is not None and not check.sight.can_alarm and not check.are_unlike
         assert "The check can see nothing here: so few puzzles never alarm, whatever they are." in str(check)
-    assert "was not measured by this calibration" in str(held_against(replace(found, power=None), NORMAL[:20]))
-    assert "calibrate with more" in str(held_against(replace(found, power={ALIKE: {}}), NORMAL[:20]))
+    for power in (None, {ALIKE: {}}):
+        check = held_against(replace(found, power=power), NORMAL[:20])
+        assert "was not measured: calibrate with more" in str(check)
     for check in (held_against(replace(found, familiarity=()), FAR), held_against(found, None)):
         assert str(check).startswith("It was not checked") and not check.are_unlike
 
 
-def test_the_power_stands_in_the_file_and_an_older_one_is_read_without(tmp_path: Path) -> None:
+def test_the_power_stands_in_the_file_and_an_older_one_is_refused_in_a_line_that_says_what_to_do(
+    tmp_path: Path,
+) -> None:
     path, written = tmp_path / "c.json", calibration(300)
     written.write(path)
     assert Calibration.read(path) == written
     older = json.loads(path.read_text()) | {"version": 2}
     del older["power"], older["digest"]
     path.write_text(json.dumps(older | {"digest": digest(older)}))
-    assert Calibration.read(path) == replace(written, power=None)
+    with pytest.raises(InputError, match="version 3 in .*, got another: run `genraven calibrate` again"):
+        Calibration.read(path)
