@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from genraven.networks.cells import LearnsCells, LearnsMaskedCells
+from genraven.networks.compiling import uncompile
 from genraven.puzzles.spec import TOKENS_PER_PUZZLE
 
 TERA = 1e12
@@ -69,6 +70,7 @@ def count_flops(network: nn.Module, training_pass: Callable[..., Tensor] | None 
     weights = {id(p): nn.Parameter(p.detach().to("meta"), p.requires_grad) for p in network.parameters()}
     buffers = {id(b): b.to("meta") for b in network.buffers()}
     shapes = copy.deepcopy(network, weights | buffers).float()
+    uncompile(shapes)
     backward = torch.ops.aten.convolution_backward
     # A look for nan, where the training has one, needs values, and shapes have none.
     with torch.enable_grad(), torch.autograd.set_detect_anomaly(False):
@@ -77,9 +79,8 @@ def count_flops(network: nn.Module, training_pass: Callable[..., Tensor] | None 
         forward = count.get_total_flops()
         with FlopCounterMode(display=False, custom_mapping={backward: _convolution_backward}) as count:
             if isinstance(shapes, LearnsCells | LearnsMaskedCells):
-                # Of its class: compiled, it would be that of the true weights.
-                own: Any = type(shapes).training_losses
-                output = own(shapes, *shapes.example_training_inputs(TOKENS_PER_PUZZLE, "meta"))
+                own: Any = shapes.training_losses
+                output = own(*shapes.example_training_inputs(TOKENS_PER_PUZZLE, "meta"))
             else:
                 output = shapes(*inputs) if training_pass is None else training_pass(shapes, *inputs)
             output.backward(torch.empty_like(output))

@@ -1,12 +1,21 @@
 """torch.compile of networks in place, and of the steps of sampling."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from types import MethodType
-from typing import Any
+from typing import Any, Literal, get_args
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+
+Compilation = Literal["blocks", "network", "graph"]
+"""What of a training is one graph: a block, the network, or a step's whole way there and back."""
+COMPILATIONS: tuple[Compilation, ...] = get_args(Compilation)
+OF_TRAINING = ("training_losses", "all_blocks")
+"""Methods of networks, one of which training calls instead of the network itself where it is there."""
+
+_KEPT: "WeakKeyDictionary[nn.Module, dict[Hashable, Any]]" = WeakKeyDictionary()
 
 
 def compile_blocks(network: nn.Module, *, steps: bool | None = None, **options: Any) -> None:
@@ -30,6 +39,54 @@ def compile_blocks(network: nn.Module, *, steps: bool | None = None, **options: 
         for part in blocks if isinstance(blocks, nn.ModuleList) else [network]:
             part.compile(**options)
     network.step_options = (steps, options)  # type: ignore[assignment]
+
+
+def compile_network(network: nn.Module, *, steps: bool | None = None, **options: Any) -> None:
+    """Compiles what training calls of ``network`` as one graph of fixed shapes, and all else as ``compile_blocks``.
+
+    A part that cannot be in the graph is an error at the first call, and so is a ninth shape.
+
+    Args:
+        network: that is called in training mode, with gradients, to be trained.
+        steps: as of ``compile_blocks``.
+        options: of torch.compile.
+    """
+    compile_blocks(network, steps=steps, **options)
+    name = next((name for name in OF_TRAINING if hasattr(type(network), name)), None)
+    called: Any = type(network)._call_impl if name is None else getattr(type(network), name)
+
+    def of_training(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        return called(self, *args, **kwargs)
+
+    whole = torch.compile(of_training, fullgraph=True, dynamic=False, **options)
+    before = network._compiled_call_impl if name is None else None  # of a network without blocks
+    otherwise = called if before is None else _without_self(before)
+
+    def call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        is_training = self.training and torch.is_grad_enabled()
+        return (whole if is_training else otherwise)(self, *args, **kwargs)
+
+    if name is None:  # which no copy of the network has
+        network._compiled_call_impl = MethodType(call, network)
+    else:
+        setattr(network, name, MethodType(call, network))
+
+
+def uncompile(network: nn.Module) -> None:
+    """Makes a copy of a compiled network, whose parts are as they were written, call its own methods so, too."""
+    for name in OF_TRAINING:
+        vars(network).pop(name, None)
+
+
+def _without_self(bound: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda self, *args, **kwargs: bound(*args, **kwargs)
+
+
+def compile_seconds() -> float:
+    """What this process has spent in torch.compile so far."""
+    from torch._dynamo.utils import calculate_time_spent  # takes a second to import
+
+    return float(calculate_time_spent()["total_wall_time"])
 
 
 def is_compiled(network: nn.Module) -> bool:
@@ -59,6 +116,33 @@ def whole_step(step: Callable[..., Any], network: nn.Module) -> Callable[..., An
 @functools.cache
 def _compiled(step: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     return torch.compile(step, **options)  # type: ignore[no-any-return]
+
+
+def kept(network: nn.Module, key: Hashable, make: Callable[[], Any]) -> Any:
+    """What ``make`` has given when it was first asked for ``key``, as long as ``network`` lives.
+
+    No copy of the network has it. Its tensors may be written in any mode.
+    """
+    known = _KEPT.setdefault(network, {})
+    if key not in known:
+        with torch.inference_mode(False):
+            known[key] = make()
+    return known[key]
+
+
+def standing(network: nn.Module, name: str, *tensors: Tensor) -> list[Tensor]:
+    """``tensors`` in memory that is the same each time they have these shapes, so that no CUDA graph is recorded anew.
+
+    What another call has left there is written over: it is to be copied before.
+    """
+    key = (name, *((tensor.shape, tensor.dtype, tensor.device) for tensor in tensors))
+    memory: list[Tensor] = kept(
+        network, key, lambda: [torch.empty(t.shape, dtype=t.dtype, device=t.device) for t in tensors]
+    )
+    for place, tensor in zip(memory, tensors, strict=True):
+        place.copy_(tensor)
+    stay(*memory)
+    return memory
 
 
 def stay(*tensors: Tensor) -> None:
