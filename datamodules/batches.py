@@ -55,7 +55,7 @@ class Batch(NamedTuple):
     total: int
     """Puzzles in the global batch, or set."""
     unknown: Tensor | None = None
-    """(b, 9, 9) bool, true where a cell is unknown; None where the data cannot have gaps."""
+    """(b, 9, 9) bool, true where a cell is unknown; None where the data cannot have missing cells."""
 
 
 class Pool(Protocol):
@@ -64,7 +64,7 @@ class Pool(Protocol):
     size: int
 
     def take(self, epoch: int, indices: NDArray[np.int64]) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
-        """Puzzles (b, 3, 9, 9), or with gaps (b, 4, 9, 9), and rules (b,) at ``indices`` (< size) of ``epoch``."""
+        """Puzzles (b, 3 or, with missing cells, 4, 9, 9) and rules (b,) at ``indices`` (< size) of ``epoch``."""
         ...
 
 
@@ -73,7 +73,7 @@ class FinitePool:
 
     Args:
         rules: ids; -1 stands for puzzles without a rule.
-        puzzles: for each rule, (n, 3, 9, 9), or with gaps (n, 4, 9, 9); memory maps will do.
+        puzzles: for each rule, (n, 3, 9, 9), or with missing cells (n, 4, 9, 9); memory maps will do.
     """
 
     def __init__(self, rules: tuple[int, ...], puzzles: list[NDArray[np.int8]]) -> None:
@@ -227,7 +227,7 @@ class GlobalOrder:
         self._row_orders = lru_cache(maxsize=2)(lambda epoch: choices_of(Draws(seed, "rows", epoch), pool.size))
 
     def at(self, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Puzzles (n, 3, 9, 9) int8, or with gaps, and rules (n,) int64 at ascending ``positions`` (n,)."""
+        """Puzzles (n, 3, 9, 9) int8, or with missing cells, and rules (n,) int64 at ascending ``positions`` (n,)."""
         epoch_of, indices = np.divmod(positions, self.pool.size)
         epochs, begins = np.unique(epoch_of, return_index=True)
         parts = [
@@ -325,7 +325,7 @@ class TrainLoader:
             puzzles, rules = map(self._moved, self.order.at((starts[:, None] + np.arange(shard.size)).ravel()))
             parts = zip(now, puzzles.split(shard.size), rules.split(shard.size), strict=True)
             for (step, start), some, of_rules in parts:
-                cells, unknown = layout.split_gaps(some)
+                cells, unknown = layout.split_missing(some)
                 yield Batch(cells, of_rules, step, start, shard.global_batch_size, unknown)
 
 

@@ -26,7 +26,7 @@ from datamodules.batches import (
     TrainLoader,
 )
 from datamodules.evaluation_file import EvaluationFile
-from datamodules.sources import Selection, can_leave_gaps, content_digest, file_source
+from datamodules.sources import Selection, can_have_missing, content_digest, file_source
 from datamodules.store import PuzzleSource, digest_of, generated_source, num_cpus, num_whole, open_index, open_set
 from genraven.errors import InputError
 from genraven.formats.puzzles import UNKNOWN_RULE, PuzzleFile
@@ -60,7 +60,7 @@ class GenRAVENDataModule(L.LightningDataModule):
             share.
         eval_puzzles_per_rule: validation (and test) puzzles of each rule.
         eval_batch_size: puzzles of a validation batch.
-        corruption: noise, exceptions and gaps in the training puzzles.
+        corruption: wrong cells, exceptions and missing cells in the training puzzles.
         seed: of the training data: puzzles, their order and their corruption.
         eval_seed: of the validation and test puzzles, apart, so that runs on different data are scored on the same.
         augment: ``rows`` shows the rows of a training puzzle in a new order each time; null as they are.
@@ -172,9 +172,9 @@ class GenRAVENDataModule(L.LightningDataModule):
         )
 
     @cached_property
-    def has_gaps(self) -> bool:
+    def has_missing(self) -> bool:
         """Can cells of training puzzles be unknown? Those of a source that is not there cannot."""
-        return can_leave_gaps(self.source, self.corruption, lambda: self._file)
+        return can_have_missing(self.source, self.corruption, lambda: self._file)
 
     @property
     def examples_per_rule(self) -> float | None:
@@ -216,7 +216,7 @@ class GenRAVENDataModule(L.LightningDataModule):
     def _count_copies(self, index: TrainingIndex) -> None:
         """Says what comes more than once in the training set, and warns of what evaluation shares with it."""
         num, num_rows = sum(map(self._source.num, self._groups)), None
-        if self.has_gaps:
+        if self.has_missing:
             num, num_rows = num_whole(self._set(verify=False))
         twice = repeated(index, num, num_rows)
         if num == 0:
@@ -278,7 +278,7 @@ class GenRAVENDataModule(L.LightningDataModule):
             for start in range(0, max(nums.values()), BLOCK):
                 for rule, num in nums.items():
                     if start < num:
-                        yield layout.split_gaps(source.make(rule, start, min(BLOCK, num - start)))[0]
+                        yield layout.split_missing(source.make(rule, start, min(BLOCK, num - start)))[0]
 
     def num_training_puzzles(self, num_steps: int) -> int:
         """How many ``training_puzzles`` gives; raises InputError as it does."""

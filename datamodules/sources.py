@@ -76,7 +76,7 @@ def _unknown(chunk: Chunk) -> Tensor:
     return torch.zeros_like(chunk.puzzles[:, 0], dtype=torch.bool) if chunk.known is None else ~chunk.known
 
 
-def can_leave_gaps(source: str | None, corruption: Corruption, file: Callable[[], PuzzleFile]) -> bool:
+def can_have_missing(source: str | None, corruption: Corruption, file: Callable[[], PuzzleFile]) -> bool:
     """Can cells of training puzzles be unknown? Those of a source that is not there cannot.
 
     Args:
@@ -84,7 +84,7 @@ def can_leave_gaps(source: str | None, corruption: Corruption, file: Callable[[]
         corruption: of the puzzles.
         file: gives the source, opened; asked only where the answer is in it.
     """
-    return corruption.leaves_gaps or (source is not None and user_path(source).exists() and file().has_gaps)
+    return corruption.hides_cells or (source is not None and user_path(source).exists() and file().has_missing)
 
 
 def content_digest(path: Path, split: str | None = None) -> str:
@@ -139,7 +139,7 @@ def file_source(
 
     def make(rule: int, start: int, count: int) -> Tensor:
         chunk = file.read(groups[rule][start : start + count])
-        unknown = _unknown(chunk) if file.has_gaps else None
+        unknown = _unknown(chunk) if file.has_missing else None
         return spoilt(chunk.puzzles, corruption, seed=seed, rule=rule, start=start, unknown=unknown)
 
     counts = {rule: min(len(indices), samples_per_rule or len(indices)) for rule, indices in groups.items()}
@@ -147,11 +147,11 @@ def file_source(
         "contents": found,
         "rules": [part.rules if isinstance(part.rules, int) else None for part in file.parts],
         "selection": None if are_stated else selection,
-        "gaps": file.has_gaps,
+        "gaps": file.has_missing,  # the name that it has in the names of cached sets
         "corruption": corruption,
         "seed": seed if corruption else None,  # of the corruption alone
     }
-    return PuzzleSource("file", depends, make, max(counts.values()), counts, file.has_gaps or corruption.leaves_gaps)
+    return PuzzleSource("file", depends, make, max(counts.values()), counts, file.has_missing or corruption.hides_cells)
 
 
 def _check(

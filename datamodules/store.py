@@ -35,11 +35,11 @@ from genraven.puzzles.spec import NUM_PANELS, NUM_ROWS
 from genraven.signals import leave_if_asked
 
 SETTINGS = "data.cache_dir or GENRAVEN_CACHE"
-BYTES_EACH = math.prod(layout.GAPPED_SHAPE) + 8 * (1 + NUM_ROWS + NUM_ROWS * NUM_PANELS + 1)
+BYTES_EACH = math.prod(layout.SHAPE_WITH_MISSING) + 8 * (1 + NUM_ROWS + NUM_ROWS * NUM_PANELS + 1)
 """Of a puzzle and its hashes, about."""
 FORMAT = 1  # of the files; part of every file's name
 Maker = Callable[[int, int, int], Tensor]
-"""(rule, start, count) -> (count, 3, 9, 9) int8 puzzles, 4 channels with gaps; start is a multiple of BLOCK."""
+"""(rule, start, count) -> (count, 3, 9, 9) int8 puzzles, 4 channels with missing cells; start: a multiple of BLOCK."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class PuzzleSource:
     samples_per_rule: int
     counts: Mapping[int, int] = field(default_factory=dict)
     """Puzzles of the rules that have another number of them."""
-    has_gaps: bool = False
-    """Are they made with gaps?"""
+    has_missing: bool = False
+    """Can their cells be missing?"""
 
     @property
     def name(self) -> str:
@@ -76,7 +76,7 @@ def generated_source(samples_per_rule: int, seed: int, corruption: Corruption) -
         return spoilt(puzzles, corruption, seed=seed, rule=rule, start=start)[:count]
 
     depends = {"seed": seed, "corruption": corruption}
-    return PuzzleSource("generated", depends, make, samples_per_rule, has_gaps=corruption.leaves_gaps)
+    return PuzzleSource("generated", depends, make, samples_per_rule, has_missing=corruption.hides_cells)
 
 
 def digest_of(depends: object) -> str:
@@ -104,7 +104,7 @@ def _as_json(value: object) -> object:
 def open_set(
     source: PuzzleSource, rules: tuple[int, ...], folder: Path, *, verify: bool, most_bytes: int | None = None
 ) -> list[NDArray[np.int8]]:
-    """Memory maps (n, 3, 9, 9), or with gaps (n, 4, 9, 9), one for each of ``rules``; what is missing is made first.
+    """Memory maps (n, 3 or, with missing cells, 4, 9, 9), one for each of ``rules``. Absent files are made first.
 
     They are mapped copy-on-write, so that nothing done to them reaches the files.
 
@@ -241,7 +241,7 @@ def data_progress(what: str, total: int) -> Progress:
 
 
 def _make_file(source: PuzzleSource, rule: int, path: Path, advance: Callable[[int], Any]) -> None:
-    shape = (source.num(rule), *(layout.GAPPED_SHAPE if source.has_gaps else layout.PUZZLE_SHAPE))
+    shape = (source.num(rule), *(layout.SHAPE_WITH_MISSING if source.has_missing else layout.PUZZLE_SHAPE))
     with appears_whole(path, mine=True) as temporary:
         data = np.lib.format.open_memmap(temporary, "w+", np.int8, shape)
         for start in range(0, len(data), BLOCK):
@@ -305,7 +305,7 @@ def _make_index(maps: list[NDArray[np.int8]], paths: dict[str, Path], *, of: str
 
 
 def num_whole(maps: list[NDArray[np.int8]]) -> tuple[int, int]:
-    """Of sets with gaps (n, 4, 9, 9): how many puzzles, and how many rows, have none."""
+    """Of sets with missing cells (n, 4, 9, 9): how many puzzles, and how many rows, have none."""
     totals = np.zeros(2, np.int64)
     for puzzles in maps:
         for chunk in torch.from_numpy(puzzles).split(BLOCK):

@@ -90,7 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_file_commands(command: AddCommand) -> None:
     sub = command("describe", "data.files:describe", "say what a file of puzzles holds: rules that hold, C3, ranges, "
-                  "gaps, and what comes more than once")  # fmt: skip
+                  "missing cells, and copies")  # fmt: skip
     _add_puzzle_file_arguments(sub)
     sub.add_argument("--against", type=path, help="another file: how much of it stands in this one, too")
     sub.add_argument("--picture", type=path, help="PNG of some puzzles, with the rules that their rows share")

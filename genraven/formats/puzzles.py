@@ -160,7 +160,7 @@ class PuzzleFile:
         return any(part.known is not None for part in self.parts)
 
     @cached_property
-    def has_gaps(self) -> bool:
+    def has_missing(self) -> bool:
         """Whether a cell is unknown."""
         return any(part.known is not None and not part.known.all() for part in self.parts)
 

@@ -30,8 +30,8 @@ class Writer(NamedTuple):
     """The rules that it holds; None for any."""
     write: Callable[[Path, Tensor, tuple[int, ...]], str]
     """Writes puzzles (G, n, 3, 9, 9) int8 of G rules, a folder whole or not at all; what it wrote, in words."""
-    holds_gaps: bool = False
-    """Does it also write puzzles with gaps (G, n, 4, 9, 9)?"""
+    holds_missing: bool = False
+    """Does it also write puzzles with missing cells (G, n, 4, 9, 9)?"""
     makes_folder: bool = False
     """Or a file?"""
 
@@ -78,12 +78,12 @@ def _save(path: Path, array: NDArray[Any]) -> str:
 
 
 def _write_archive(path: Path, puzzles: Tensor, ids: tuple[int, ...]) -> str:
-    cells, unknown = layout.split_gaps(puzzles.flatten(0, 1))
+    cells, unknown = layout.split_missing(puzzles.flatten(0, 1))
     together, rules = cells.numpy(), np.repeat(np.array(ids, np.int64), puzzles.shape[1])
     arrays = {PUZZLES: together, RULE_IDS: rules} | ({} if unknown is None else {KNOWN: (~unknown).numpy()})
     save_archive(path, {name: (array.shape, array.dtype, [array]) for name, array in arrays.items()})
-    gaps = "" if unknown is None else f", {int(unknown.sum()):,} of {unknown.numel():,} cells unknown"
-    return f"puzzles {together.shape} {together.dtype} and their rules{gaps}"
+    missing = "" if unknown is None else f", {int(unknown.sum()):,} of {unknown.numel():,} cells unknown"
+    return f"puzzles {together.shape} {together.dtype} and their rules{missing}"
 
 
 def _write_folder(path: Path, puzzles: Tensor, ids: tuple[int, ...]) -> str:
@@ -106,7 +106,7 @@ _ARRAY = (".npy", ".pt")
 SUFFIXES = (*_ARRAY, ".npz")
 WRITERS: dict[str, Writer] = {
     "puzzles": Writer(_ARRAY, lambda path: None, _write_puzzles),
-    "npz": Writer((".npz",), lambda path: None, _write_archive, holds_gaps=True),
+    "npz": Writer((".npz",), lambda path: None, _write_archive, holds_missing=True),
     "published": Writer(_ARRAY, lambda path: list(range(NUM_STUDY_RULES)), _write_rows),
     "folder": Writer(("",), lambda path: None, _write_folder, makes_folder=True),
     "split": Writer(_ARRAY, _split_rules, _write_rows),

@@ -114,7 +114,7 @@ class AnyOrder(Method):
                 raise InputError(f"expected {name} to be one of {', '.join(usable)} for autoregression, which reads of "
                                  f"a cell when it writes it, got {value}: choose one of those.")  # fmt: skip
 
-    def check_gaps(self, network: nn.Module) -> None:
+    def check_missing(self, network: nn.Module) -> None:
         """Raises nothing: unknown cells come last, where nothing reads them."""
 
     def losses(
@@ -127,9 +127,9 @@ class AnyOrder(Method):
             within = layout.mask_to_tokens(random_masks(draw(torch.rand, NUM_DRAWS)))
             groups = (within | (draw(torch.rand) >= self.masked_share).unsqueeze(1)).long()
         if unknown is not None:
-            gaps = layout.mask_to_tokens(unknown)
-            within = ~gaps if groups is None else known_within(groups == OPEN, gaps)
-            groups = within.long().masked_fill(gaps, UNKNOWN)
+            missing = layout.mask_to_tokens(unknown)
+            within = ~missing if groups is None else known_within(groups == OPEN, missing)
+            groups = within.long().masked_fill(missing, UNKNOWN)
         if not network.training:
             order = positions_in_order(self.order, uniform, groups)
         else:

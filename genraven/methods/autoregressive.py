@@ -115,7 +115,7 @@ class Autoregressive(Method):
         if sampling.num_particles > 1 and sampling.when_completing == 0:
             raise InputError("expected a completion_temperature above 0 with particles, got 0: nothing would be drawn.")
 
-    def check_gaps(self, network: nn.Module) -> None:
+    def check_missing(self, network: nn.Module) -> None:
         """Raises InputError unless it reads unknown cells."""
         check_reads_unknown(network)
 
@@ -123,19 +123,19 @@ class Autoregressive(Method):
         self, network: nn.Module, puzzles: Tensor, labels: Tensor | None, draw: Draw, unknown: Tensor | None = None
     ) -> Tensor:
         """(B,) cross-entropy in nats per known cell, summed over the heads; drawn is what is masked."""
-        gaps = None if unknown is None else layout.mask_to_tokens(unknown)
+        missing = None if unknown is None else layout.mask_to_tokens(unknown)
         tokens = layout.puzzles_to_tokens(puzzles if unknown is None else without(puzzles, unknown))
-        learned = None if gaps is None else ~gaps
+        learned = None if missing is None else ~missing
         if self.masked_share and network.training:
             is_whole = draw(torch.rand) >= self.masked_share
             learned = is_whole.unsqueeze(1) | layout.mask_to_tokens(last_panel_mask(len(tokens), tokens.device))
-            learned = learned if gaps is None else known_within(learned, gaps)
+            learned = learned if missing is None else known_within(learned, missing)
         if network.training and isinstance(network, LearnsCells):
-            return network.training_losses(tokens.long() + 1, labels, learned, gaps, draw(torch.rand))
-        hidden = gaps
+            return network.training_losses(tokens.long() + 1, labels, learned, missing, draw(torch.rand))
+        hidden = missing
         if self.input_masking and network.training:
             hidden = draw(torch.rand, TOKENS_PER_PUZZLE) < self.input_masking
-            hidden = hidden if gaps is None else hidden | gaps
+            hidden = hidden if missing is None else hidden | missing
         read = {} if hidden is None else {"unknown": hidden[:, :-1]}
         logits = network(tokens[:, :-1].long() + 1, labels, **read)
         of_cell = decoding.symbol_nats(logits, network.head_sizes, tokens)  # type: ignore[arg-type]

@@ -129,7 +129,7 @@ class MaskedDiffusion(Method):
                              "would write nearly the same puzzle each time: choose a temperature, or set "
                              "completion_temperature alone.")  # fmt: skip
 
-    def check_gaps(self, network: nn.Module) -> None:
+    def check_missing(self, network: nn.Module) -> None:
         """Raises nothing: an unknown cell is one that is masked, always."""
 
     def losses(
@@ -141,9 +141,9 @@ class MaskedDiffusion(Method):
             parts = layout.mask_to_tokens(random_masks(draw(torch.rand, NUM_DRAWS)))
             chosen = draw(torch.rand) < self.masked_share
             within = torch.where(chosen.unsqueeze(1), parts, within)
-        gaps = None if unknown is None else layout.mask_to_tokens(unknown)
+        missing = None if unknown is None else layout.mask_to_tokens(unknown)
         spacing = self.training_spacing if network.training else 1.0
-        return self._nats(network, puzzles, within, labels, draw, gaps, spacing)
+        return self._nats(network, puzzles, within, labels, draw, missing, spacing)
 
     def _nats(
         self,

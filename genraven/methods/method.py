@@ -150,7 +150,7 @@ class Method(ABC):
         if "guidance_scale" in given and not num_labels(network):
             raise InputError("expected guidance_scale for a network with labels, got one without: leave it out.")
 
-    def check_gaps(self, network: nn.Module) -> None:
+    def check_missing(self, network: nn.Module) -> None:
         """Raises InputError unless ``network`` can be trained on puzzles of which some cells are unknown."""
         raise InputError(f"expected whole puzzles to train {type(self).__name__} on, got a training set with unknown "
                          "cells: take those out, or choose another method.")  # fmt: skip
@@ -163,7 +163,7 @@ class Method(ABC):
 
         Args:
             unknown: (B, 9, 9) bool, true where nobody knows what stands in the puzzle: there it reads nothing and
-                learns nothing. None for whole puzzles; others come only where ``check_gaps`` raises nothing.
+                learns nothing. None for whole puzzles; others come only where ``check_missing`` raises nothing.
         """
 
     @abstractmethod

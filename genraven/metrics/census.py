@@ -45,7 +45,7 @@ def repeated(index: TrainingIndex, num: int, num_rows: int | None = None) -> Cop
     """What comes again within the ``num`` whole puzzles that ``index`` was built of.
 
     Args:
-        num_rows: their rows and the whole ones of puzzles with gaps; None where there are no such puzzles.
+        num_rows: their rows and the whole ones of puzzles with missing cells; None where there are no such puzzles.
     """
     totals = dict.fromkeys(_COUNTED, num) | {"rows": num * NUM_ROWS if num_rows is None else num_rows}
     return Copies(*(_rate(totals[level] - len(getattr(index, level)), totals[level]) for level in _COUNTED))
@@ -64,11 +64,11 @@ def _rate(hits: int, total: int) -> Rate:
 
 @dataclass
 class Census:
-    """What the puzzles of a file are. Bad ones, and those with gaps, count for nothing but themselves."""
+    """What the puzzles of a file are. Bad ones, and those with missing cells, count for nothing but themselves."""
 
     num: int = 0
     num_bad: int = 0
-    num_with_gaps: int = 0
+    num_with_missing: int = 0
     unknown_cells: int = 0
     empty_cells: int = 0
     """Of the known ones of puzzles that are not bad."""
@@ -86,7 +86,7 @@ class Census:
 
     @property
     def num_whole(self) -> int:
-        """Puzzles that are not bad and without gaps."""
+        """Puzzles that are not bad and have no missing cells."""
         return int(self.consistency.num_puzzles)
 
     @property
@@ -101,7 +101,7 @@ class Census:
         whole = known.flatten(1).all(1)
         self.num += len(chunk.bad)
         self.num_bad += int(chunk.bad.sum())
-        self.num_with_gaps += int((~whole).sum())
+        self.num_with_missing += int((~whole).sum())
         self.unknown_cells += int((~known).sum())
         self.known_cells += int(known.sum())
         self._add_cells(puzzles.movedim(1, -1)[known])

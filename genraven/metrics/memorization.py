@@ -75,11 +75,11 @@ class TrainingIndex:
     def build(cls, puzzles: Tensor, advance: Callable[[int], Any] = lambda num: None) -> "TrainingIndex":
         """The index of ``puzzles`` (N, 3, 9, 9) int8; ``advance`` is told how many more are done.
 
-        Of puzzles with gaps (N, 4, 9, 9) it holds what has none: the whole ones, and whole rows and panels.
+        Of puzzles with missing cells (N, 4, 9, 9) it holds what has none: the whole ones, and whole rows and panels.
         """
         parts: dict[str, list[Tensor]] = {level: [] for level in INDEXED}
         for chunk in puzzles.split(_CHUNK):
-            cells, unknown = layout.split_gaps(chunk)
+            cells, unknown = layout.split_missing(chunk)
             is_whole = {} if unknown is None else whole(unknown)
             for level, hashes in fingerprints(cells).items():
                 parts[level].append(hashes[is_whole[level]] if is_whole else hashes.flatten())

@@ -122,7 +122,7 @@ class AxialTransformer(Decoder):
         num_labels: classes of the optional label; 0 makes an unconditional network.
         dropout: on embeddings and residual branches.
         reads_unknown: does it read which cells are unknown? Null is no; `genraven fit` makes it yes where the data can
-            have gaps.
+            have missing cells.
 
     Raises:
         InputError: sizes that do not fit.

@@ -316,11 +316,11 @@ class CellNetwork(NextCellNetwork):
     def embedded(self, cells: Tensor, labels: Tensor | None, cache: Any, unknown: Tensor | None) -> Tensor:
         """(B, positions read, D): the cells, after the start token where nothing was read before."""
         if self.unknown is not None:
-            gaps = torch.zeros_like(cells[..., 0], dtype=torch.bool) if unknown is None else unknown
-            cells = cells.masked_fill(gaps.unsqueeze(-1), 0)
+            missing = torch.zeros_like(cells[..., 0], dtype=torch.bool) if unknown is None else unknown
+            cells = cells.masked_fill(missing.unsqueeze(-1), 0)
         x = embed_cells(self.embeddings, cells, self.embedding, self.symbols)
         if self.unknown is not None:
-            x = torch.where(gaps.unsqueeze(-1), self.unknown, x)
+            x = torch.where(missing.unsqueeze(-1), self.unknown, x)
         if cache is None or cache.length == 0:
             if labels is None:
                 labels = cells.new_full((len(cells),), self.num_labels)

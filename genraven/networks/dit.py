@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from genraven.errors import InputError
 from genraven.networks.attention import attend
-from genraven.networks.gaps import with_channel
+from genraven.networks.missing import with_channel
 
 
 def _frequencies(num: int, max_period: float, device: torch.device) -> Tensor:
@@ -63,7 +63,7 @@ class DiT(nn.Module):
         num_labels: classes of the optional label; 0 makes an unconditional network.
         time_scale: times are multiplied by it before their sines are taken (periods 2 pi to 20 000 pi).
         reads_unknown: does it read which cells are unknown? Null is no; `genraven fit` makes it yes where the data can
-            have gaps.
+            have missing cells.
     """
 
     def __init__(

@@ -140,7 +140,7 @@ class Mamba(CellNetwork):
         num_states: number of symbols of the joint head.
         num_labels: classes of the optional label; 0 makes an unconditional network.
         reads_unknown: does it read which cells are unknown? Null is no; `genraven fit` makes it yes where the data can
-            have gaps.
+            have missing cells.
     """
 
     def __init__(

@@ -47,7 +47,7 @@ class RelationalAR(NextCellNetwork):
         shape: rows, panels of a row, cells of a panel.
         num_labels: classes of the optional label; 0 makes an unconditional network.
         reads_unknown: does it read how much of a panel is unknown? Null is no; `genraven fit` makes it yes where the
-            data can have gaps.
+            data can have missing cells.
 
     Raises:
         InputError: sizes that do not fit.
@@ -130,11 +130,11 @@ class RelationalAR(NextCellNetwork):
     ) -> tuple[Tensor, Tensor, Tensor, Context]:
         """By panels: symbols (B, R, 3, N, S); codes before each cell and of the whole; the contexts."""
         panels = cells.unflatten(1, self.shape)
-        gaps = None if unknown is None else unknown.unflatten(1, self.shape)
-        codes = running_codes(panels, self.num_values, gaps, working_dtype(self.trunk.role))
+        missing = None if unknown is None else unknown.unflatten(1, self.shape)
+        codes = running_codes(panels, self.num_values, missing, working_dtype(self.trunk.role))
         before, whole = codes[..., :-1, :, :], codes[..., -1, :, :]
-        missing = None if gaps is None else gaps.to(whole).mean(-1)
-        return panels, before, whole, self.trunk(whole, labels, missing)
+        fraction = None if missing is None else missing.to(whole).mean(-1)
+        return panels, before, whole, self.trunk(whole, labels, fraction)
 
     def training_losses(
         self,
@@ -157,18 +157,18 @@ class RelationalAR(NextCellNetwork):
         counted = torch.ones_like(cells[..., 0], dtype=torch.bool) if learned is None else learned
         num = counted.sum(1).clamp(min=1)
         counted = counted.unflatten(1, self.shape)
-        gaps = None if unknown is None else unknown.unflatten(1, self.shape)
+        missing = None if unknown is None else unknown.unflatten(1, self.shape)
         if self.one_row:
             rows = (uniform * self.shape[0]).long()
             each = torch.arange(len(cells), device=cells.device)
-            hidden = None if gaps is None else gaps[each, rows]
+            hidden = None if missing is None else missing[each, rows]
             nats = self._cell_nats(context.at(rows), panels[each, rows], before[each, rows], hidden)
             of_cells = (nats * counted[each, rows]).flatten(1).sum(1) * self.shape[0]
         else:
-            hidden = None if gaps is None else gaps.flatten(0, 1)
+            hidden = None if missing is None else missing.flatten(0, 1)
             nats = self._cell_nats(context.by_rows(), panels.flatten(0, 1), before.flatten(0, 1), hidden)
             of_cells = (nats.unflatten(0, counted.shape[:2]) * counted).flatten(1).sum(1)
-        known = None if gaps is None else ~gaps.any(-1)
+        known = None if missing is None else ~missing.any(-1)
         return of_cells / num + self.set_weight * set_nats(context, whole, self.trunk.panel_of_role, known)
 
     def _cell_nats(self, context: Context, panels: Tensor, before: Tensor, unknown: Tensor | None) -> Tensor:

@@ -53,7 +53,7 @@ class RelationalSoft(nn.Module):
         shape: rows, panels of a row, cells of a panel.
         num_labels: classes of the optional label; 0 makes an unconditional network.
         reads_unknown: may it be told which cells are unknown? Null is no; `genraven fit` makes it yes where the data
-            can have gaps.
+            can have missing cells.
 
     Raises:
         InputError: sizes that do not fit.

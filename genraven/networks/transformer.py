@@ -243,7 +243,7 @@ class Transformer(Decoder):
         num_labels: classes of the optional label; 0 makes an unconditional network.
         dropout: on embeddings, attention weights and residual branches.
         reads_unknown: does it read which cells are unknown? Null is no; `genraven fit` makes it yes where the data can
-            have gaps.
+            have missing cells.
     """
 
     def __init__(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from genraven.errors import InputError
 from genraven.networks.convolution import Convolution, of_resampled
 from genraven.networks.dropout import dropout
-from genraven.networks.gaps import with_channel
+from genraven.networks.missing import with_channel
 
 _SKIP_SCALE = math.sqrt(0.5)
 
@@ -91,7 +91,7 @@ class UNet(nn.Module):
         num_labels: classes of the optional label; 0 makes an unconditional network.
         time_scale: times are multiplied by it before their sines are taken (periods 2 pi to 20 000 pi).
         reads_unknown: does it read which cells are unknown? Null is no; `genraven fit` makes it yes where the data can
-            have gaps.
+            have missing cells.
     """
 
     def __init__(

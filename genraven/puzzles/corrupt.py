@@ -1,4 +1,4 @@
-"""Noise, exceptions and gaps for training puzzles, as real data has them."""
+"""Wrong cells, exceptions and missing cells for training puzzles, as real data has them."""
 
 import hashlib
 from collections.abc import Callable
@@ -55,8 +55,8 @@ def _exceptions(rows: Tensor, share: float, at: Spoiling) -> Tensor:
     chosen = torch.from_numpy(at.draws.below(_SCALE, (len(rows),)) < share * _SCALE)
     panels = rows.flatten(0, 2).clone()
     if at.unknown is not None:
-        gaps = layout.mask_to_tokens(at.unknown).unflatten(1, (NUM_ROWS * NUM_PANELS, -1)).any(-1)
-        chosen, panels = chosen & ~gaps.any(1), panels[~gaps.flatten()]
+        missing = layout.mask_to_tokens(at.unknown).unflatten(1, (NUM_ROWS * NUM_PANELS, -1)).any(-1)
+        chosen, panels = chosen & ~missing.any(1), panels[~missing.flatten()]
     rules = (1 << at.known) - 1
     todo = chosen[:, None].expand(-1, NUM_ROWS).clone()  # rows that still follow a rule
     for _ in range(_MAX_ROUNDS):
@@ -135,7 +135,7 @@ class Corruption:
         return any(share > 0 for _, share, _ in self.table("spoil"))
 
     @property
-    def leaves_gaps(self) -> bool:
+    def hides_cells(self) -> bool:
         """Can cells be unknown?"""
         return any(share > 0 for _, share, _ in self.table("hide"))
 
@@ -146,7 +146,7 @@ class Corruption:
 def spoilt(
     puzzles: Tensor, corruption: Corruption, *, seed: int, rule: int, start: int, unknown: Tensor | None = None
 ) -> Tensor:
-    """Puzzles ``start`` .. of ``rule`` as a training set has them: (B, 3, 9, 9), or with gaps (B, 4, 9, 9).
+    """Puzzles ``start`` .. of ``rule`` as a training set has them: (B, 3, 9, 9), or with missing cells (B, 4, 9, 9).
 
     Args:
         puzzles: (B, 3, 9, 9) int8, as they were made or found.
@@ -159,10 +159,10 @@ def spoilt(
     if corruption.spoils:
         key = (stream_of(rule), start)
         puzzles = corrupt(puzzles, corruption, seed=seed, key=key, known=known_with(rule), unknown=unknown)
-    if corruption.leaves_gaps:
+    if corruption.hides_cells:
         missing = missing_cells(start, len(puzzles), corruption, seed=seed, rule=rule)
         unknown = missing if unknown is None else unknown | missing
-    return puzzles if unknown is None else layout.with_gaps(puzzles, unknown)
+    return puzzles if unknown is None else layout.with_missing(puzzles, unknown)
 
 
 def corrupt(
@@ -180,7 +180,7 @@ def corrupt(
 
     Args:
         puzzles: as they were made or found.
-        corruption: of them; gaps are not its business here.
+        corruption: of them; missing cells are not made here.
         seed: of the set.
         key: names the puzzles.
         known: an exception follows none of the rules with ids below this.

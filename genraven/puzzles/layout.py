@@ -8,7 +8,7 @@ B batch, R = 3 rows, P = 3 panels, k = 9 cells a panel, A = 3 attributes (shape,
 - states (B, 81): a token as one number, 0 empty, else 1 + (shape * 10 + size) * 10 + color
 - fields (B, A, 9, 9) float: what continuous models see
 - one-hot fields (B, 30, 9, 9) float: the same as a code with a channel for each symbol of each attribute
-- puzzles with gaps (B, A + 1, 9, 9) int8: the last channel is 1 where a cell is unknown, and the others 0 there
+- puzzles with missing cells (B, A + 1, 9, 9) int8: the last channel is 1 where a cell is unknown, the others 0 there
 """
 
 from functools import cache
@@ -33,7 +33,7 @@ from genraven.states import states_to_symbols, symbols_to_states
 
 SYMBOLS = tuple(1 + n for n in NUM_VALUES)  # of each attribute: 0 is empty, then its values
 PUZZLE_SHAPE = (NUM_ATTRIBUTES, GRID, GRID)
-GAPPED_SHAPE = (NUM_ATTRIBUTES + 1, GRID, GRID)
+SHAPE_WITH_MISSING = (NUM_ATTRIBUTES + 1, GRID, GRID)
 ROW_SHAPE = (NUM_PANELS, NUM_CELLS, NUM_ATTRIBUTES)
 FIELDS_DEVIATION = 0.98
 """Standard deviation of fields about their mean 0, over puzzles of all rules."""
@@ -90,14 +90,14 @@ def mask_to_tokens(mask: Tensor) -> Tensor:
     return puzzles_to_tokens(mask.unsqueeze(1).expand(-1, NUM_ATTRIBUTES, -1, -1))[..., 0]
 
 
-def with_gaps(puzzles: Tensor, unknown: Tensor) -> Tensor:
+def with_missing(puzzles: Tensor, unknown: Tensor) -> Tensor:
     """(B, A + 1, 9, 9) from ``puzzles`` (B, A, 9, 9) and ``unknown`` (B, 9, 9) bool; what stood there is gone."""
     hidden = unknown.unsqueeze(1)
     return torch.cat([puzzles.masked_fill(hidden, 0), hidden.to(puzzles.dtype)], 1)
 
 
-def split_gaps(puzzles: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Puzzles (B, A, 9, 9) and where they are unknown (B, 9, 9) bool; None for puzzles that cannot have gaps."""
+def split_missing(puzzles: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Puzzles (B, A, 9, 9) and where they are unknown (B, 9, 9) bool; None if no cell can be missing."""
     if puzzles.shape[1] == NUM_ATTRIBUTES:
         return puzzles, None
     return puzzles[:, :NUM_ATTRIBUTES].contiguous(), puzzles[:, NUM_ATTRIBUTES].bool()

@@ -56,7 +56,7 @@ def _facts(file: PuzzleFile, census: Census) -> Iterator[tuple[str, str]]:
         yield "left over", f"{file.num_left} rows that make no puzzle"
     if file.not_mapped:
         yield "not read", ", ".join(file.not_mapped)
-    yield "gaps", _gaps(census)
+    yield "missing", _missing(census)
     named = zip(VALUE_ATTRIBUTES, census.ranges, strict=True)
     ranges = ", ".join(f"{name} {both[0]}..{both[1]}" if both else f"no {name}" for name, both in named)
     yield "ranges", f"{ranges}; {_share(census.empty_cells, census.known_cells)} of the cells are empty"
@@ -73,11 +73,11 @@ def _facts(file: PuzzleFile, census: Census) -> Iterator[tuple[str, str]]:
     yield "copies", f"{census.copies} are copies of others"
 
 
-def _gaps(census: Census) -> str:
+def _missing(census: Census) -> str:
     if not census.unknown_cells:
         return "none"
     cells = f"{census.unknown_cells:,} of {census.known_cells + census.unknown_cells:,} cells are unknown"
-    return f"{cells}, in {census.num_with_gaps:,} puzzles, which count for nothing below"
+    return f"{cells}, in {census.num_with_missing:,} puzzles, which count for nothing below"
 
 
 def _of(rate: Any) -> str:
@@ -126,7 +126,7 @@ def _draw(file: PuzzleFile, path: Path) -> int:
     found = rule_names(shared_rules(row_rules(chunk.puzzles)))
     whole = known.flatten(1).all(1)
     titles = [
-        "bad" if bad else name if full else "with gaps"
+        "bad" if bad else name if full else "with missing cells"
         for name, bad, full in zip(found, chunk.bad.tolist(), whole.tolist(), strict=True)
     ]
     save_picture(render_sheet(chunk.puzzles, COLUMNS, titles=titles, unknown=~known), path)

@@ -48,7 +48,7 @@ def generate(options: argparse.Namespace) -> None:
     if out.suffix in SUFFIXES and out.suffix not in writer.suffixes:
         endings = " or ".join(filter(None, writer.suffixes)) or "no suffix"
         raise InputError(f"expected --out of the {options.layout} layout to end in {endings}, got {out}: rename it.")
-    if options.missing and not writer.holds_gaps:
+    if options.missing and not writer.holds_missing:
         raise InputError(f"expected --layout npz with --missing, got {options.layout}, which holds whole puzzles: "
                          "choose it, or leave --missing out.")  # fmt: skip
     outputs = Outputs(overwrite=options.overwrite)
@@ -60,7 +60,7 @@ def generate(options: argparse.Namespace) -> None:
         outputs.add(options.picture, "--picture", suffixes=PICTURES)
     with Progress("generate", len(ids) * options.num, "puzzle") as bar:
         puzzles = torch.stack([_make(rule, options, bar) for rule in ids])
-    shown, unknown = layout.split_gaps(puzzles[:, :PICTURED_PER_RULE].flatten(0, 1))
+    shown, unknown = layout.split_missing(puzzles[:, :PICTURED_PER_RULE].flatten(0, 1))
     of_each = len(shown) // len(ids)
     with outputs:
         if options.picture:
@@ -73,7 +73,7 @@ def generate(options: argparse.Namespace) -> None:
 
 
 def _make(rule: int, options: argparse.Namespace, bar: Progress) -> "torch.Tensor":
-    """The puzzles of a rule, (n, 3, 9, 9), or with gaps (n, 4, 9, 9), part by part."""
+    """The puzzles of a rule, (n, 3, 9, 9), or with missing cells (n, 4, 9, 9), part by part."""
     import torch
 
     from genraven.puzzles import layout
@@ -89,7 +89,7 @@ def _make(rule: int, options: argparse.Namespace, bar: Progress) -> "torch.Tenso
     for start, stop in bar.over(itertools.pairwise([*starts, end]), lambda ends: ends[1] - ends[0]):
         puzzles = make(rule, start, stop - start, seed=seed, split=options.split)
         if corruption:
-            puzzles = layout.with_gaps(puzzles, missing_cells(start, stop - start, corruption, seed=seed, rule=rule))
+            puzzles = layout.with_missing(puzzles, missing_cells(start, stop - start, corruption, seed=seed, rule=rule))
         made.append(puzzles)
     return torch.cat(made)
 

@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder
 from lightning.pytorch.cli import LightningArgumentParser
 
 from datamodules import GenRAVENDataModule
-from datamodules.sources import can_leave_gaps, content_digest
+from datamodules.sources import can_have_missing, content_digest
 from genraven.errors import InputError, shown, suggestion
 from genraven.formats.read import open_puzzles
 from genraven.metrics.table import SCORES, TRAINING_SET, comparable
@@ -61,8 +61,8 @@ def add_options(parser: LightningArgumentParser) -> None:
 def settle_options(options: Any) -> None:
     """Makes paths in ``options``, of one command, those that a user means, and notes what the source holds.
 
-    A network that can read which cells are unknown does so where the data can have gaps or training makes some, unless
-    somebody has said.
+    A network that can read which cells are unknown does so if the data can have missing cells or training makes some,
+    unless an option says otherwise.
 
     Raises:
         InputError: an option is out of range, a path is none, or the source is no file of puzzles.
@@ -78,7 +78,7 @@ def settle_options(options: Any) -> None:
         data.source_sha256 = content_digest(Path(data.source), data.source_split)
     if READS_UNKNOWN in options and options[READS_UNKNOWN] is None:
         corruption = Corruption(**dict(data.corruption or {}))
-        if options.get(INPUT_MASKING) or can_leave_gaps(
+        if options.get(INPUT_MASKING) or can_have_missing(
             data.source, corruption, lambda: open_puzzles(Path(data.source), split=data.source_split)
         ):
             options[READS_UNKNOWN] = True
@@ -120,10 +120,10 @@ def note_prior(config: dict[str, Any], model: PuzzleModule) -> None:
     config["prior"] = model.prior
 
 
-def check_gaps(model: PuzzleModule, data: GenRAVENDataModule) -> None:
+def check_missing(model: PuzzleModule, data: GenRAVENDataModule) -> None:
     """Raises InputError where training puzzles can lack cells and ``model`` cannot learn from such."""
-    if data.has_gaps:
-        model.method.check_gaps(model.network)
+    if data.has_missing:
+        model.method.check_missing(model.network)
 
 
 def check_best_by(score: str, data: GenRAVENDataModule) -> None:

@@ -21,7 +21,7 @@ from launch.runs.folder import RunFolder, given_checkpoint
 from launch.trained.numerics import Numerics
 from launch.training.complaints import one_line
 from launch.training.loggers import Specs, take_specs
-from launch.training.options import add_options, check_gaps, note_prior, settle_options
+from launch.training.options import add_options, check_missing, note_prior, settle_options
 from launch.training.precision import default_precision
 from lightning_modules import PuzzleModule
 from lightning_modules.lightning_internals import CommandLine
@@ -147,7 +147,7 @@ class Resolver:
             with torch.device("meta"), refused_by_constructors():
                 found = command_line.parser.instantiate(parsed).fit
                 note_prior(config, found.model)
-                check_gaps(found.model, found.data)
+                check_missing(found.model, found.data)
                 found.model.check_labels()
         return config
 

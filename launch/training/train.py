@@ -34,7 +34,7 @@ from launch.training.build import Built
 from launch.training.initial_weights import load_initial
 from launch.training.loggers import keep_in_order, make_loggers, usual_logger
 from launch.training.monitoring import MONITORING, monitors
-from launch.training.options import check_best_by, check_callbacks, check_gaps, check_strategy
+from launch.training.options import check_best_by, check_callbacks, check_missing, check_strategy
 from launch.training.resolve import Resolved
 from lightning_modules import PuzzleModule
 from lightning_modules.lightning_internals import set_root_folder
@@ -77,7 +77,7 @@ def train(resolved: Resolved, built: Built) -> None:
 def _check(resolved: Resolved, built: Built) -> None:
     """Raises InputError on what can be refused before there is a run folder."""
     built.data.check_end()
-    check_gaps(built.model, built.data)
+    check_missing(built.model, built.data)
     built.model.check_labels()
     check_best_by(resolved.options.best_by, built.data)
     check_callbacks(built.trainer)

@@ -95,28 +95,30 @@ def test_exceptions_are_as_many_as_asked_for_and_follow_no_rule(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("samples_per_rule", [64, None])
-def test_gaps_change_neither_the_puzzles_nor_their_order(tmp_path: Path, samples_per_rule: int | None) -> None:
+def test_missing_cells_change_neither_the_puzzles_nor_their_order(tmp_path: Path, samples_per_rule: int | None) -> None:
     settings = {"samples_per_rule": samples_per_rule, "rules": [0, 8], "seed": 3, "augment": "rows"}
     batches = []
     for missing in (0.0, 0.3):
         data = make(tmp_path, **settings, corruption=Corruption(exceptions=0.5, missing=missing))
-        assert data.has_gaps == bool(missing)
+        assert data.has_missing == bool(missing)
         order = GlobalOrder(data._open_pool(), data.seed, data.augment)
         batches.append(list(TrainLoader(order, Shard(8), 8, lambda: 0)))
         assert torch.equal(data.evaluation_puzzles("val")[0], make(tmp_path, **settings).evaluation_puzzles("val")[0])
     shares = []
-    for whole, gapped in zip(*batches, strict=True):
+    for whole, with_some_missing in zip(*batches, strict=True):
         assert whole.unknown is None
-        assert gapped.unknown is not None
-        assert gapped.unknown.dtype == torch.bool
-        assert torch.equal(gapped.rules, whole.rules)
-        hidden = gapped.unknown.unsqueeze(1)
-        assert torch.equal(gapped.puzzles, whole.puzzles.masked_fill(hidden, 0)), "rows move with their gaps"
+        assert with_some_missing.unknown is not None
+        assert with_some_missing.unknown.dtype == torch.bool
+        assert torch.equal(with_some_missing.rules, whole.rules)
+        hidden = with_some_missing.unknown.unsqueeze(1)
+        assert torch.equal(with_some_missing.puzzles, whole.puzzles.masked_fill(hidden, 0)), (
+            "rows move with their missing cells"
+        )
         shares.append(hidden.double().mean().item())
     assert 0.2 < sum(shares) / 8 < 0.4
 
 
-def test_all_processes_and_accumulated_batches_see_the_gaps_of_one(tmp_path: Path) -> None:
+def test_all_processes_and_accumulated_batches_see_the_missing_cells_of_one(tmp_path: Path) -> None:
     data = make(tmp_path, rules=[0, 8], corruption=Corruption(missing=0.3), global_batch_size=8)
     data.prepare_data()
     data.setup("fit")
@@ -130,7 +132,9 @@ def test_all_processes_and_accumulated_batches_see_the_gaps_of_one(tmp_path: Pat
             assert torch.equal(batch.unknown, one[batch.step].unknown[place])  # type: ignore[arg-type, index]
 
 
-def test_what_has_gaps_is_not_indexed_nor_counted_as_a_copy(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_has_missing_cells_is_not_indexed_nor_counted_as_a_copy(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     data = make(tmp_path, rules=[3, 30], samples_per_rule=300, corruption=Corruption(missing=0.02))
     with caplog.at_level("INFO"):
         data.prepare_data()
@@ -143,10 +147,10 @@ def test_what_has_gaps_is_not_indexed_nor_counted_as_a_copy(tmp_path: Path, capl
     panels = layout.mask_to_tokens(unknown).view(-1, 3, 3, 9).any(-1)
     has_gap = {"puzzles": panels.flatten(1).any(1), "rows": panels.any(-1), "panels": panels}
     assert index is not None
-    for level, gaps in has_gap.items():
+    for level, missing in has_gap.items():
         hashes = fingerprints(puzzles)[level]
-        assert 0 < gaps.sum() < gaps.numel()
-        assert torch.equal(getattr(index, level), hashes[~gaps].unique())
+        assert 0 < missing.sum() < missing.numel()
+        assert torch.equal(getattr(index, level), hashes[~missing].unique())
     assert len(index.unordered) == len(index.puzzles)
 
 

@@ -186,19 +186,19 @@ def test_rules_in_another_order_are_named(tmp_path: Path) -> None:
         file_source(open_puzzles(path), Selection((0, 39), ()), None, 0, CLEAN)
 
 
-# Gaps -----------------------------------------------------------------------------------------------------------------
+# Missing cells --------------------------------------------------------------------------------------------------------
 
 
-def with_gaps(path: Path, **rules: list[int]) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
-    """Four puzzles of rule 7: whole, with a gap in a row, with gaps in two, with gaps in all; and what is unknown."""
+def with_missing(path: Path, **rules: list[int]) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
+    """Four puzzles of rule 7: whole, with a missing cell in one row, in two, in all; and which cells are unknown."""
     puzzles, unknown = generate(7, 0, 4).numpy(), np.zeros((4, 9, 9), bool)
     unknown[1, 0, 0] = unknown[2, :6, 8] = unknown[3, :, 4] = True
     np.savez(path, puzzles=np.where(unknown[:, None], 99, puzzles), known=~unknown, **rules)
     return puzzles, unknown
 
 
-def test_gaps_of_a_source_are_gaps_of_the_set(tmp_path: Path) -> None:
-    puzzles, unknown = with_gaps(tmp_path / "own.npz", rules=[7] * 4)
+def test_missing_cells_of_a_source_are_missing_cells_of_the_set(tmp_path: Path) -> None:
+    puzzles, unknown = with_missing(tmp_path / "own.npz", rules=[7] * 4)
     found = maps_of(tmp_path / "own.npz", tmp_path / "cache", Selection((7,), ()))[7]
     assert np.array_equal(found[:, 3], unknown)
     assert np.array_equal(found[:, :3], np.where(unknown[:, None], 0, puzzles))
@@ -213,7 +213,7 @@ def test_gaps_of_a_source_are_gaps_of_the_set(tmp_path: Path) -> None:
 
 def test_whole_rows_tell_the_rule_that_is_not_stated(tmp_path: Path) -> None:
     """A puzzle without one may follow any, also one that is held out."""
-    with_gaps(tmp_path / "own.npz")
+    with_missing(tmp_path / "own.npz")
     for held_out, counts in (((1,), {7: 3}), ((), {7: 3, -1: 1})):
         file = open_puzzles(tmp_path / "own.npz")
         assert dict(file_source(file, Selection((7,), held_out), None, 0, CLEAN).counts) == counts
@@ -221,8 +221,8 @@ def test_whole_rows_tell_the_rule_that_is_not_stated(tmp_path: Path) -> None:
         maps_of(tmp_path / "own.npz", tmp_path / "cache", Selection((8,), (7,)))
 
 
-def test_puzzles_with_gaps_are_no_exceptions(tmp_path: Path) -> None:
-    puzzles, unknown = with_gaps(tmp_path / "own.npz", rules=[7] * 4)
+def test_puzzles_with_missing_cells_are_no_exceptions(tmp_path: Path) -> None:
+    puzzles, unknown = with_missing(tmp_path / "own.npz", rules=[7] * 4)
     spoilt = Corruption(exceptions=1.0)
     found = maps_of(tmp_path / "own.npz", tmp_path / "cache", Selection((7,), ()), corruption=spoilt)[7]
     assert np.array_equal(found[1:, :3], np.where(unknown[1:, None], 0, puzzles[1:]))

@@ -184,7 +184,7 @@ def test_a_name_that_the_puzzles_contradict_is_refused(tmp_path: Path) -> None:
     assert open_puzzles(tmp_path / "train_inputs_split4.npy", split="split3").rules[0] == 0
 
 
-# Gaps -----------------------------------------------------------------------------------------------------------------
+# Missing cells --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("as_rows", [False, True])

@@ -45,9 +45,10 @@ def test_from_training_to_the_report(
     assert "Copy" in Path("report.md").read_text()
     capsys.readouterr()
     assert (
-        main(["fit", "-c", "copy.yaml", *DATA, "--data.corruption.missing", "0.1", "--run_dir", "gaps", *plugin]) == 2
+        main(["fit", "-c", "copy.yaml", *DATA, "--data.corruption.missing", "0.1", "--run_dir", "missing", *plugin])
+        == 2
     )
     assert "expected whole puzzles to train Copying on, got a training set with unknown" in capsys.readouterr().err
-    assert not Path("gaps").exists()
+    assert not Path("missing").exists()
     assert main(["sample", "runs/copy", "--overwrite"]) == 2
     assert "expected classes of genraven in a checkpoint, got 'copying.Memory'" in capsys.readouterr().err

@@ -28,7 +28,7 @@ class Trap:
 
 
 def own() -> None:
-    """Puzzles with a copy, a bad cell, gaps and rules that are not all known or right."""
+    """Puzzles with a copy, a bad cell, missing cells and rules that are not all known or right."""
     puzzles = torch.cat([generate(rule, 0, 3) for rule in (0, 37)]).numpy().astype(np.float32)
     puzzles[1] = puzzles[0]
     puzzles[2, :, 0, 0] = 3, 0.5, 3
@@ -52,7 +52,7 @@ def test_describe_says_what_a_file_holds(capsys: pytest.CaptureFixture[str]) -> 
         "bad 1 with a cell out of its range; not counted below",
         "not read notes",
     ]
-    assert "gaps 9 of 405 cells are unknown, in 1 puzzles, which count for nothing below" in said
+    assert "missing 9 of 405 cells are unknown, in 1 puzzles, which count for nothing below" in said
     assert "C3 4 of 4 (100.0%) puzzles have a rule in all rows, 0 more than one" in said
     assert "stated the rule of 4 puzzles, 1 of which do not follow it, and of 1 none" in said
     assert "copies 1 of 4 puzzles, 1 of 4 puzzles up to the order of rows, 3 of 12 rows are copies of others" in said
@@ -121,22 +121,22 @@ def test_each_layout_is_generated_and_imported(
         assert len(np.unique(ours["rules"])) == num
 
 
-def test_gaps_are_generated_imported_described_and_trained_on(capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_cells_are_generated_imported_described_and_trained_on(capsys: pytest.CaptureFixture[str]) -> None:
     rules = ["--rules", "0", "10", "20"]
     made = ["generate", *rules, "--num", "20", "--layout", "npz", "--missing", "0.2"]
-    assert main([*made, "--out", "gaps.npz", "--picture", "first.png"]) == 0
-    assert main(["import", "gaps.npz", "--out", "ours.npz"]) == 0
-    with np.load("gaps.npz") as gaps, np.load("ours.npz") as ours:
-        assert gaps["known"].shape == (60, 9, 9)
+    assert main([*made, "--out", "missing.npz", "--picture", "first.png"]) == 0
+    assert main(["import", "missing.npz", "--out", "ours.npz"]) == 0
+    with np.load("missing.npz") as missing, np.load("ours.npz") as ours:
+        assert missing["known"].shape == (60, 9, 9)
         whole = torch.cat([generate(rule, 0, 20) for rule in (0, 10, 20)]).numpy()
-        assert np.array_equal(gaps["puzzles"], np.where(gaps["known"][:, None], whole, 0))
-        assert all(np.array_equal(gaps[name], ours[name]) for name in ("puzzles", "rules", "known"))
-        num = int((~gaps["known"]).sum())
-        is_whole = gaps["known"].all((1, 2))
+        assert np.array_equal(missing["puzzles"], np.where(missing["known"][:, None], whole, 0))
+        assert all(np.array_equal(missing[name], ours[name]) for name in ("puzzles", "rules", "known"))
+        num = int((~missing["known"]).sum())
+        is_whole = missing["known"].all((1, 2))
     assert main(["describe", "ours.npz", "--picture", "some.png"]) == 0
     said = lines(capsys)
     assert (
-        f"gaps {num:,} of 4,860 cells are unknown, in {60 - is_whole.sum()} puzzles, which count for nothing below"
+        f"missing {num:,} of 4,860 cells are unknown, in {60 - is_whole.sum()} puzzles, which count for nothing below"
         in said
     )
     assert Path("first.png").stat().st_size > 1000

@@ -98,10 +98,10 @@ def test_a_validation_between_two_logged_steps_has_the_training_loss_of_all(run_
         assert float(two[name]) == pytest.approx(float(one[name]), abs=2e-5), name
 
 
-def test_two_processes_see_the_gaps_of_one(run_all: RunAll, tmp_path: Path) -> None:
-    """Also where a network that can read gaps is shown none: each of its parameters takes part in each step."""
+def test_two_processes_see_the_missing_cells_of_one(run_all: RunAll, tmp_path: Path) -> None:
+    """Also where a network that can read missing cells sees none: each of its parameters takes part in each step."""
     for name, options in {
-        "gaps": ["--data.corruption.missing", "0.3"],
+        "missing": ["--data.corruption.missing", "0.3"],
         "none": ["--model.network.reads_unknown", "true"],
     }.items():
         options += [*PLAIN, "--trainer.max_steps", "20", "--trainer.val_check_interval", "20"]

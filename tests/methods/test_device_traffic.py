@@ -139,13 +139,13 @@ def steady(traffic: Callable[[], Traffic], work: Callable[[], object]) -> Traffi
     return found
 
 
-@pytest.mark.parametrize("gaps", [False, True])
+@pytest.mark.parametrize("missing", [False, True])
 @pytest.mark.parametrize("preset", TINY)
-def test_a_training_step_neither_waits_nor_copies(preset: str, gaps: bool) -> None:
+def test_a_training_step_neither_waits_nor_copies(preset: str, missing: bool) -> None:
     model = module(
-        preset, **({"reads_unknown": True} if gaps and not preset.startswith(WITHOUT_CHANNEL) else {})
+        preset, **({"reads_unknown": True} if missing and not preset.startswith(WITHOUT_CHANNEL) else {})
     ).train()
-    unknown = torch.zeros(NUM, 9, 9, dtype=torch.bool, device=META) if gaps else None
+    unknown = torch.zeros(NUM, 9, 9, dtype=torch.bool, device=META) if missing else None
     found = steady(Traffic, lambda: model.losses(puzzles(), None, MetaDraw(), unknown).mean().backward())
     assert found.copied == []
     assert found.read == []

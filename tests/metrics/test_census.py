@@ -54,14 +54,14 @@ def test_a_census_of_good_bad_and_incomplete_puzzles(tmp_path: Path) -> None:
     together = np.concatenate([puzzles, broken, bad])
     np.savez(tmp_path / "own.npz", puzzles=together, rules=[0, 0, 0, -1, 37, 37, 37, 37, 0, 0], known=known)
     census = take_census(open_puzzles(tmp_path / "own.npz"))
-    assert (census.num, census.num_bad, census.num_with_gaps, census.num_whole) == (10, 1, 1, 8)
+    assert (census.num, census.num_bad, census.num_with_missing, census.num_whole) == (10, 1, 1, 8)
     assert (census.unknown_cells, census.known_cells) == (2, 9 * 81 - 2)
     counted = np.moveaxis(together[:9], 1, -1)[known[:9]]
     objects = counted[counted[:, 0] >= 0]
     assert census.empty_cells == len(counted) - len(objects)
     assert census.ranges == [(int(objects[:, a].min()), int(objects[:, a].max())) for a in range(3)]
     assert census.consistency.c3_per_rule.nonzero().flatten().tolist() == [0, 37]
-    assert census.consistency.c3_per_rule[[0, 37]].tolist() == [4, 3]  # one of 37 has gaps
+    assert census.consistency.c3_per_rule[[0, 37]].tolist() == [4, 3]  # one of 37 has missing cells
     assert census.stated[:, 0].tolist() == [4, 1]
     assert census.stated[:, 37].tolist() == [3, 0]
     assert (census.num_unstated, census.num_with_several) == (1, 0)

@@ -127,9 +127,9 @@ def test_shares_lie_between_0_and_1(name: str, share: float) -> None:
     assert "\n" not in str(caught.value)
 
 
-# Gaps -----------------------------------------------------------------------------------------------------------------
+# Missing cells --------------------------------------------------------------------------------------------------------
 
-GAPS = Corruption(missing=0.3)
+MISSING = Corruption(missing=0.3)
 
 
 def unknown_of(corruption: Corruption, num: int = NUM, start: int = 0, rule: int = 0, seed: int = 0) -> Tensor:
@@ -154,25 +154,25 @@ def test_shares_of_unknown_cells_reach_from_0_to_twice_the_mean(name: str, mean:
     assert float(shares.max()) <= 2 * mean + (0.2 if name == "missing" else 1)
 
 
-def test_gaps_are_pure_in_seed_rule_and_place() -> None:
-    long = unknown_of(GAPS, 2 * BLOCK + 10)
+def test_missing_cells_are_pure_in_seed_rule_and_place() -> None:
+    long = unknown_of(MISSING, 2 * BLOCK + 10)
     for start, num in ((0, 5), (7, 90), (BLOCK - 3, 6), (BLOCK, BLOCK), (2 * BLOCK, 10), (3, 0)):
-        assert torch.equal(unknown_of(GAPS, num, start), long[start : start + num])
-    for other in (unknown_of(GAPS, seed=1), unknown_of(GAPS, rule=1), unknown_of(GAPS, start=BLOCK)):
+        assert torch.equal(unknown_of(MISSING, num, start), long[start : start + num])
+    for other in (unknown_of(MISSING, seed=1), unknown_of(MISSING, rule=1), unknown_of(MISSING, start=BLOCK)):
         assert not torch.equal(other[:50], long[:50])
     both = unknown_of(Corruption(missing=0.3, missing_panels=0.2))
     assert torch.equal(both, long[:NUM] | unknown_of(Corruption(missing_panels=0.2))), "each is drawn on its own"
 
 
 @pytest.mark.parametrize("before", [Corruption(), Corruption(cells=0.1, exceptions=0.3)])
-def test_gaps_leave_all_else_as_it_is(before: Corruption) -> None:
+def test_missing_cells_leave_all_else_as_it_is(before: Corruption) -> None:
     puzzles = puzzles_of("shape.xor", 300)
     without = spoilt(puzzles, before, seed=2, rule=7, start=0)
-    with_gaps = spoilt(puzzles, replace(before, missing=0.3), seed=2, rule=7, start=0)
-    assert (without.shape[1], with_gaps.shape[1]) == (3, 4)
-    cells, unknown = layout.split_gaps(with_gaps)
+    with_missing = spoilt(puzzles, replace(before, missing=0.3), seed=2, rule=7, start=0)
+    assert (without.shape[1], with_missing.shape[1]) == (3, 4)
+    cells, unknown = layout.split_missing(with_missing)
     assert unknown is not None
-    assert torch.equal(unknown, unknown_of(GAPS, 300, rule=7, seed=2))
+    assert torch.equal(unknown, unknown_of(MISSING, 300, rule=7, seed=2))
     hidden = unknown.unsqueeze(1)
     assert torch.equal(cells, without.masked_fill(hidden, 0)), "nothing of what stood there is kept"
     assert 0 < hidden.double().mean() < 0.6
@@ -180,7 +180,7 @@ def test_gaps_leave_all_else_as_it_is(before: Corruption) -> None:
 
 @pytest.mark.parametrize("share", [-0.1, 0.51, float("nan")])
 @pytest.mark.parametrize("name", ["missing", "missing_panels"])
-def test_shares_of_gaps_lie_between_0_and_a_half(name: str, share: float) -> None:
+def test_shares_of_missing_cells_lie_between_0_and_a_half(name: str, share: float) -> None:
     with pytest.raises(InputError, match=f"corruption.{name} to be a share from 0 to 0.5, got {share}") as caught:
         Corruption(**{name: share}).check()
     assert "\n" not in str(caught.value)

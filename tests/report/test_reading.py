@@ -257,7 +257,7 @@ def test_a_validation_of_a_curve_counts_rows_by_their_puzzles(tmp_path: Path) ->
     assert run.results[0].scores["any_valid"].weight == 30
 
 
-def test_gaps_are_of_the_data_and_a_run_of_before_had_none(tmp_path: Path) -> None:
+def test_missing_cells_are_of_the_data_and_a_run_of_before_had_none(tmp_path: Path) -> None:
     def run(name: str, reads: dict[str, Any], **corruption: float) -> Any:
         config = settings()
         config["data"]["corruption"] = corruption
@@ -266,7 +266,7 @@ def test_gaps_are_of_the_data_and_a_run_of_before_had_none(tmp_path: Path) -> No
 
     before = run("before", {}, cells=0.1, exceptions=0.0)
     now = run("now", {"reads_unknown": None}, cells=0.1, exceptions=0.0, missing=0.0, missing_panels=0.0)
-    gaps = run("gaps", {"reads_unknown": True}, cells=0.1, exceptions=0.0, missing=0.3, missing_panels=0.0)
-    assert now.dataset == before.dataset != gaps.dataset
-    assert gaps.dataset["corruption"] == "cells 0.1, missing 0.3"
-    assert now.settings == before.settings == gaps.settings, "what a network reads follows from the data"
+    missing = run("missing", {"reads_unknown": True}, cells=0.1, exceptions=0.0, missing=0.3, missing_panels=0.0)
+    assert now.dataset == before.dataset != missing.dataset
+    assert missing.dataset["corruption"] == "cells 0.1, missing 0.3"
+    assert now.settings == before.settings == missing.settings, "what a network reads follows from the data"

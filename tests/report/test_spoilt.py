@@ -6,14 +6,14 @@ from genraven.report.page import Table
 from genraven.report.spoilt import against_clean
 
 CLEAN = {"trained_on": "color.constant", "corruption": "none"}
-GAPS = {**CLEAN, "corruption": "missing 0.3"}
+MISSING = {**CLEAN, "corruption": "missing 0.3"}
 
 
 def test_a_model_is_held_against_itself_on_clean_data() -> None:
     clean = [*repeats("autoregressive", 400, 0.9), *repeats("diffusion", 400, 0.7)]
     more = {"settings": {"model.network.depth": "3"}}
-    gaps = [*repeats("autoregressive", 400, 0.5, 10_000_048), *repeats("diffusion", 400, 0.7, **more)]
-    (table,) = against_clean([(CLEAN, clean), (GAPS, gaps)])
+    missing = [*repeats("autoregressive", 400, 0.5, 10_000_048), *repeats("diffusion", 400, 0.7, **more)]
+    (table,) = against_clean([(CLEAN, clean), (MISSING, missing)])
     assert isinstance(table, Table)
     assert [[str(cell) for cell in row[1:5]] for row in table.rows] == [  # no diffusion model of the same recipe
         ["400", "none", "0.900 [0.889, 0.910]", "–"],
@@ -22,7 +22,7 @@ def test_a_model_is_held_against_itself_on_clean_data() -> None:
 
 
 def test_data_sets_that_differ_in_more_are_not_held_against_each_other() -> None:
-    others = {**GAPS, "held_out": "size.constant"}
+    others = {**MISSING, "held_out": "size.constant"}
     runs = repeats("diffusion", 400, 0.7)
     assert against_clean([(CLEAN, runs), (others, runs)]) == []
-    assert against_clean([(GAPS, runs), ({**CLEAN, "corruption": "cells 0.1"}, runs)]) == []
+    assert against_clean([(MISSING, runs), ({**CLEAN, "corruption": "cells 0.1"}, runs)]) == []

@@ -123,7 +123,7 @@ class GaussianDiffusion(Method):
     def _sampler(self, sampling: GaussianSampling) -> str:
         return sampling.sampler or self.process.default_sampler
 
-    def check_gaps(self, network: nn.Module) -> None:
+    def check_missing(self, network: nn.Module) -> None:
         """Raises InputError unless it reads which cells are unknown."""
         check_reads_unknown(network)
 
@@ -143,8 +143,12 @@ class GaussianDiffusion(Method):
             masked = draw(torch.rand) < self.masked_share
             open_cells = random_masks(draw(torch.rand, NUM_DRAWS)).unsqueeze(1) | ~masked.view(-1, 1, 1, 1)
         if unknown is not None:
-            gaps = unknown.unsqueeze(1)
-            x0, read, open_cells = x0.masked_fill(gaps, 0), KnownCells(read, unknown), known_within(open_cells, gaps)
+            missing = unknown.unsqueeze(1)
+            x0, read, open_cells = (
+                x0.masked_fill(missing, 0),
+                KnownCells(read, unknown),
+                known_within(open_cells, missing),
+            )
         if self.masked_share:
             read = ShownCells(read, self._as_shown(x0), open_cells)
         if self.self_conditioning:

@@ -133,7 +133,7 @@ def awake(module: PuzzleModule) -> PuzzleModule:
     return module.train()
 
 
-def with_gaps() -> tuple[Tensor, Tensor]:
+def with_missing() -> tuple[Tensor, Tensor]:
     """Puzzles, and what is unknown of them: of the first all of the last panel, of the last one everything."""
     puzzles = torch.cat([generate(rule, 0, NUM // 3) for rule in (0, 17, 38)])
     unknown = missing_cells(0, NUM, Corruption(missing=0.3), seed=0, rule=0)
@@ -153,7 +153,7 @@ def losses(module: PuzzleModule, puzzles: Tensor, unknown: Tensor | None, *, by_
 
 @pytest.mark.parametrize("name", MODELS)
 def test_what_stands_in_unknown_cells_changes_no_loss_by_a_bit(name: str) -> None:
-    module, (puzzles, unknown) = awake(MODELS[name]()), with_gaps()
+    module, (puzzles, unknown) = awake(MODELS[name]()), with_missing()
     hidden = unknown.unsqueeze(1)
     others = torch.where(hidden, generate(5, 100, NUM), puzzles)
     assert not torch.equal(others, puzzles)
@@ -176,7 +176,7 @@ def test_what_stands_in_unknown_cells_changes_no_loss_by_a_bit(name: str) -> Non
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_known_cell_changes_the_loss_of_its_puzzle_alone(name: str) -> None:
-    module, (puzzles, unknown) = awake(MODELS[name]()), with_gaps()
+    module, (puzzles, unknown) = awake(MODELS[name]()), with_missing()
     other = puzzles.clone()
     which, row, column = (~unknown[1:]).nonzero()[40].tolist()
     other[which + 1, :, row, column] = 6 - other[which + 1, 0, row, column].abs()
@@ -186,7 +186,7 @@ def test_a_known_cell_changes_the_loss_of_its_puzzle_alone(name: str) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_nothing_is_learned_of_a_puzzle_of_which_nothing_is_known(name: str) -> None:
-    module, (puzzles, unknown) = awake(MODELS[name]()), with_gaps()
+    module, (puzzles, unknown) = awake(MODELS[name]()), with_missing()
     found = losses(module, puzzles, unknown)
     assert found.isfinite().all()
     assert (found[:-1] > 0).all()
@@ -197,7 +197,7 @@ def test_nothing_is_learned_of_a_puzzle_of_which_nothing_is_known(name: str) -> 
 
 @pytest.mark.parametrize("name", READING)
 def test_no_mask_means_that_all_is_known(name: str) -> None:
-    module, (puzzles, _) = awake(READING[name](reads_unknown=True)), with_gaps()
+    module, (puzzles, _) = awake(READING[name](reads_unknown=True)), with_missing()
     if "masks" not in name:  # with masks parts of a puzzle count, and are summed in another order
         nowhere = torch.zeros(NUM, 9, 9, dtype=torch.bool)
         torch.testing.assert_close(losses(module, puzzles, nowhere), losses(module, puzzles, None))
@@ -231,17 +231,17 @@ def test_a_network_of_cells_begins_as_one_that_does_not_read_unknown_ones() -> N
 
 
 def test_autoregression_counts_known_cells() -> None:
-    module, (puzzles, unknown) = awake(gpt2("joint", "joint", reads_unknown=True)), with_gaps()
-    tokens, gaps = layout.puzzles_to_tokens(puzzles), layout.mask_to_tokens(unknown)
-    logits = module.network(tokens[:, :-1].long() + 1, unknown=gaps[:, :-1])
+    module, (puzzles, unknown) = awake(gpt2("joint", "joint", reads_unknown=True)), with_missing()
+    tokens, missing = layout.puzzles_to_tokens(puzzles), layout.mask_to_tokens(unknown)
+    logits = module.network(tokens[:, :-1].long() + 1, unknown=missing[:, :-1])
     nats = -logits.log_softmax(-1).gather(-1, layout.tokens_to_states(tokens).unsqueeze(-1)).squeeze(-1)
-    wanted = [of_puzzle[~gap].mean().item() for of_puzzle, gap in zip(nats[:-1], gaps[:-1], strict=True)]
+    wanted = [of_puzzle[~gap].mean().item() for of_puzzle, gap in zip(nats[:-1], missing[:-1], strict=True)]
     assert losses(module, puzzles, unknown)[:-1].tolist() == pytest.approx(wanted, rel=1e-5)
 
 
 def test_a_process_counts_known_cells() -> None:
     """At the start the network says zero, so that the loss is the mean of the squared target."""
-    module, (puzzles, unknown) = READING["sit"](reads_unknown=True).train(), with_gaps()
+    module, (puzzles, unknown) = READING["sit"](reads_unknown=True).train(), with_missing()
     batch = Batch(puzzles, torch.zeros(NUM), 0, 0, NUM)
     noise = BatchDraw(batch, torch.Generator().manual_seed(5))(torch.randn, 3, 9, 9)
     errors = (noise - layout.puzzles_to_fields(puzzles)).square().movedim(1, -1)
@@ -266,9 +266,9 @@ def test_masked_diffusion_never_sees_unknown_cells_and_masks_any_number_of_the_k
     batch = Batch(puzzles, torch.zeros(num), 0, 0, num)
     draw = BatchDraw(batch, torch.Generator().manual_seed(0))
     found = MaskedDiffusion(share).losses(network, puzzles, None, draw, unknown)
-    gaps = layout.mask_to_tokens(unknown)
-    known, predicted = (~gaps).sum(1), (network.masked_cells & ~gaps).sum(1)
-    assert network.masked_cells[gaps].all()
+    missing = layout.mask_to_tokens(unknown)
+    known, predicted = (~missing).sum(1), (network.masked_cells & ~missing).sum(1)
+    assert network.masked_cells[missing].all()
     assert found[known > 0].tolist() == pytest.approx([math.log(701)] * int((known > 0).sum()), rel=1e-5)
     assert (predicted <= known).all()
     assert (predicted[known > 0] >= 1).all(), "also where all that was to be masked is unknown"
@@ -283,14 +283,14 @@ def test_masked_diffusion_never_sees_unknown_cells_and_masks_any_number_of_the_k
 def test_a_network_that_does_not_read_unknown_cells_is_refused(name: str) -> None:
     module = READING[name]()
     with pytest.raises(InputError, match="set model.network.reads_unknown to true") as caught:
-        module.method.check_gaps(module.network)
+        module.method.check_missing(module.network)
     assert "\n" not in str(caught.value)
     module = READING[name](reads_unknown=True)
-    module.method.check_gaps(module.network)
+    module.method.check_missing(module.network)
 
 
 def test_masked_diffusion_needs_no_input_and_a_method_that_says_nothing_is_refused() -> None:
     module = masked(0.0)
-    module.method.check_gaps(module.network)
+    module.method.check_missing(module.network)
     with pytest.raises(InputError, match="whole puzzles to train MaskedDiffusion on, got a training set with unknown"):
-        Method.check_gaps(module.method, module.network)
+        Method.check_missing(module.method, module.network)

@@ -13,7 +13,7 @@ from launch.configs.identity import build, refuse_other
 from launch.trained.load import load_run
 from launch.training.resolve import resolve
 
-GAPS = ["--data.corruption.missing", "0.3"]
+MISSING = ["--data.corruption.missing", "0.3"]
 SHORT = ["--trainer.max_steps", "4", "--trainer.val_check_interval", "4"]
 MODELS = ["gpt2_tiny", "mdm_tiny", "sit_onehot_tiny", "sit_tiny", "edm_tiny", "mamba_tiny", "relational_ar_tiny",
           "relational_mdm_tiny", "relational_sit_onehot_tiny"]  # fmt: skip
@@ -31,29 +31,29 @@ def reads_unknown(run: Path) -> bool | None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_every_family_trains_on_gaps(model: str, tmp_path: Path) -> None:
-    assert main(["fit", "-c", f"model/{model}.yaml", *SMALL, *GAPS, "--run_dir", str(tmp_path / "run")]) == 0
+def test_every_family_trains_on_missing_cells(model: str, tmp_path: Path) -> None:
+    assert main(["fit", "-c", f"model/{model}.yaml", *SMALL, *MISSING, "--run_dir", str(tmp_path / "run")]) == 0
     losses = [value for _, value in curves(tmp_path / "run")["train/loss"]]
     assert len(losses) == 2
     assert all(0 < value < 10 for value in losses)
     assert reads_unknown(tmp_path / "run") is (None if "mdm" in model else True)
     module, data, _ = load_run(tmp_path / "run", "cpu")
-    assert data.has_gaps
+    assert data.has_missing
     assert module.generate(1, None, torch.Generator().manual_seed(0)).shape == (1, 3, 9, 9)
 
 
 @pytest.mark.parametrize("family", ["autoregressive", "diffusion"])
-def test_a_run_on_gaps_goes_on_to_the_last_bit(family: str, tmp_path: Path) -> None:
+def test_a_run_on_missing_cells_goes_on_to_the_last_bit(family: str, tmp_path: Path) -> None:
     whole, run = tmp_path / "whole", tmp_path / "run"
-    options = [*GAPS, "--data.corruption.missing_panels", "0.1", "--trainer.max_steps", "10"]
+    options = [*MISSING, "--data.corruption.missing_panels", "0.1", "--trainer.max_steps", "10"]
     assert main(fit(whole, *options, family=family)) == 0
     assert main(fit(run, *options, *fault("SignalInStep", step=6), family=family)) == REQUEUE
     assert main(fit(run, *options, family=family)) == 0
     assert_same_run(run, whole)
 
 
-def test_a_run_without_gaps_is_as_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A run of before knew nothing of gaps: it is the same run, with the same parameters."""
+def test_a_run_without_missing_cells_is_as_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run of before knew nothing of missing cells: it is the same run, with the same parameters."""
     assert main(fit(tmp_path / "run", *SHORT, "--data.corruption.cells", "0.1")) == 0
     checkpoint = last_state(tmp_path / "run")
     now = checkpoint["genraven_config"]
@@ -64,8 +64,8 @@ def test_a_run_without_gaps_is_as_it_was(tmp_path: Path, capsys: pytest.CaptureF
     model, data = build(before)
     assert not any("unknown" in name for name in model.state_dict())
     model.load_state_dict(checkpoint["state_dict"])
-    assert not data.has_gaps
-    assert main(fit(tmp_path / "run", *SHORT, "--data.corruption.cells", "0.1", *GAPS)) == 2
+    assert not data.has_missing
+    assert main(fit(tmp_path / "run", *SHORT, "--data.corruption.cells", "0.1", *MISSING)) == 2
     assert "a run with data.corruption.missing 0.0 instead of 0.3" in capsys.readouterr().err
 
 
@@ -75,7 +75,7 @@ def test_a_run_without_gaps_is_as_it_was(tmp_path: Path, capsys: pytest.CaptureF
         (["--data.corruption.missing", "0.6"], "corruption.missing to be a share from 0 to 0.5, got 0.6"),
         (["--data.corruption.cells", "-1"], "corruption.cells to be a share from 0 to 1, got -1.0"),
         (["--data.corruption.missing_panels", "-1"], "corruption.missing_panels to be a share from 0 to 0.5, got -1.0"),
-        ([*GAPS, "--model.network.reads_unknown", "false"], "set model.network.reads_unknown to true or null"),
+        ([*MISSING, "--model.network.reads_unknown", "false"], "set model.network.reads_unknown to true or null"),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(
@@ -92,17 +92,19 @@ def test_bad_input_is_one_line_and_writes_nothing(
     assert says in capsys.readouterr().err
 
 
-def test_first_weights_are_of_a_network_that_reads_gaps_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_first_weights_are_of_a_network_that_reads_missing_cells_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Or of one that does not, where neither has to: false says what null does on whole puzzles."""
     whole, reading = tmp_path / "whole", tmp_path / "reading"
     assert main(fit(whole, *SHORT)) == main(fit(reading, *SHORT, "--model.network.reads_unknown", "true")) == 0
     capsys.readouterr()
-    assert main(fit(tmp_path / "no", *SHORT, *GAPS, "--init_from", str(whole))) == 2
+    assert main(fit(tmp_path / "no", *SHORT, *MISSING, "--init_from", str(whole))) == 2
     assert "train the first run with --model.network.reads_unknown true" in capsys.readouterr().err
     assert main(fit(tmp_path / "no", *SHORT, "--init_from", str(reading))) == 2
     assert "train this one with --model.network.reads_unknown true" in capsys.readouterr().err
     assert not (tmp_path / "no").exists()
-    assert main(fit(tmp_path / "gaps", *SHORT, *GAPS, "--init_from", str(reading))) == 0
+    assert main(fit(tmp_path / "missing", *SHORT, *MISSING, "--init_from", str(reading))) == 0
     said_so = ["--model.network.reads_unknown", "false"]
     assert main(fit(tmp_path / "same", *SHORT, *said_so, "--init_from", str(whole))) == 0
 
