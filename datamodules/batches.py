@@ -26,7 +26,7 @@ from genraven.files import appears_whole
 from genraven.locks import locked
 from genraven.ownership import private_folder
 from genraven.puzzles import layout
-from genraven.puzzles.corrupt import Corruption, spoilt
+from genraven.puzzles.corrupt import Corruption, corrupted
 from genraven.puzzles.generate import BLOCK, Draws, generate
 from genraven.puzzles.permutation import KeyedChoices, KeyedPermutation
 from genraven.puzzles.spec import NUM_ROWS
@@ -141,7 +141,7 @@ class StreamPool:
 
     def _make(self, rule: int, epoch: int) -> NDArray[np.int8]:
         puzzles = generate(rule, epoch * BLOCK, BLOCK, seed=self.seed)
-        return spoilt(puzzles, self.corruption, seed=self.seed, rule=rule, start=epoch * BLOCK).numpy()
+        return corrupted(puzzles, self.corruption, seed=self.seed, rule=rule, start=epoch * BLOCK).numpy()
 
     def take(self, epoch: int, indices: NDArray[np.int64]) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
         self._made = {t: made for t, made in self._made.items() if epoch - 1 <= t <= epoch + 1}

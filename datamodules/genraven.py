@@ -268,7 +268,7 @@ class GenRAVENDataModule(L.LightningDataModule):
     def training_puzzles(self, num_steps: int) -> Iterator[Tensor]:
         """Parts (n, 3, 9, 9) int8 of what a run of ``num_steps`` was trained on, some of each rule in turn.
 
-        Spoilt puzzles come as they were made or found, and as they were trained on. Unknown cells hold anything.
+        Corrupted puzzles come as they were made or found, and as they were trained on. Unknown cells hold anything.
 
         Raises:
             InputError: a source that is not there, or is another one by now.

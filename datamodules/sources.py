@@ -17,7 +17,7 @@ from genraven.formats.puzzles import UNKNOWN_RULE, Chunk, PuzzleFile
 from genraven.formats.read import source_digest, source_files
 from genraven.metrics.memorization import whole
 from genraven.paths import user_path
-from genraven.puzzles.corrupt import Corruption, spoilt
+from genraven.puzzles.corrupt import Corruption, corrupted
 from genraven.puzzles.rules import row_rules, rule_bits, shared_rules
 from genraven.puzzles.spec import NUM_RULES, RULES
 
@@ -140,7 +140,7 @@ def file_source(
     def make(rule: int, start: int, count: int) -> Tensor:
         chunk = file.read(groups[rule][start : start + count])
         unknown = _unknown(chunk) if file.has_missing else None
-        return spoilt(chunk.puzzles, corruption, seed=seed, rule=rule, start=start, unknown=unknown)
+        return corrupted(chunk.puzzles, corruption, seed=seed, rule=rule, start=start, unknown=unknown)
 
     counts = {rule: min(len(indices), samples_per_rule or len(indices)) for rule, indices in groups.items()}
     depends = {

@@ -29,7 +29,7 @@ from genraven.metrics.memorization import INDEXED, TrainingIndex, whole
 from genraven.ownership import is_mine, private_folder
 from genraven.progress import Progress
 from genraven.puzzles import layout
-from genraven.puzzles.corrupt import Corruption, spoilt
+from genraven.puzzles.corrupt import Corruption, corrupted
 from genraven.puzzles.generate import BLOCK, generate
 from genraven.puzzles.spec import NUM_PANELS, NUM_ROWS
 from genraven.signals import leave_if_asked
@@ -73,7 +73,7 @@ def generated_source(samples_per_rule: int, seed: int, corruption: Corruption) -
     def make(rule: int, start: int, count: int) -> Tensor:
         # A whole block, so that a smaller set is the beginning of a larger one when it is corrupted, too.
         puzzles = generate(rule, start, BLOCK, seed=seed)
-        return spoilt(puzzles, corruption, seed=seed, rule=rule, start=start)[:count]
+        return corrupted(puzzles, corruption, seed=seed, rule=rule, start=start)[:count]
 
     depends = {"seed": seed, "corruption": corruption}
     return PuzzleSource("generated", depends, make, samples_per_rule, has_missing=corruption.hides_cells)

@@ -22,7 +22,7 @@ LOOKS = dict(zip(MODELS, zip(COLORS, MARKERS, strict=False), strict=False))
 LABELS = {"completion": "completed by the rule (completion)", "novel_c3": "generated: new and consistent (novel C3)"}
 COLUMNS = ("completion", "c3", "novel_c3", "memorized_rows")
 PANEL = 9  # cells that a completion writes
-SPOILT = {  # part of a run's name -> in words, the share of completions and of puzzles that a copy has right
+CORRUPTED = {  # part of a run's name -> in words, the share of completions and of puzzles that a copy has right
     "clean": ("clean", 1.0, 1.0),
     "missing0.1": ("10% of cells missing", 1.0, 1.0),
     "missing0.3": ("30% of cells missing", 1.0, 1.0),
@@ -96,8 +96,8 @@ def robust() -> None:
     names = ("gpt2", "mdm", "sit_onehot")
     headings = [cell for name in names for cell in (f"{MODELS[name][0]}: completion", "C3")]
     rows = [["training data", "a copy: completion, C3", *headings]]
-    for spoilt, (words, completions, puzzles) in SPOILT.items():
-        found = by_model("robust", f"r[0-9]-{spoilt}-*")
+    for corrupted, (words, completions, puzzles) in CORRUPTED.items():
+        found = by_model("robust", f"r[0-9]-{corrupted}-*")
         points = [next(iter(found[name].points.values())) for name in names]
         cells = [_repeats(point, score) for point in points for score in ("completion", "c3")]
         rows.append([words, f"{completions:.2f}, {puzzles:.2f}", *cells])

@@ -402,7 +402,7 @@ class PuzzleModule(L.LightningModule, ABC):
             scores: to add to.
             batch: whole puzzles.
             split: what is scored, which no other shares a draw with.
-            given: (b, 3, 9, 9) int8 what completion sees of the puzzles instead of these, such as with spoilt cells;
+            given: (b, 3, 9, 9) int8 what completion sees of the puzzles instead of these, such as with corrupted cells;
                 what it writes is scored in its place in the whole ones.
         """
         labels, at = self._labels(batch), (split, batch.start, len(batch.puzzles))

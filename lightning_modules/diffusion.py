@@ -10,7 +10,7 @@ from lightning_modules.optimization import Schedule
 
 
 class DiffusionModule(PuzzleModule):
-    """A network that repairs spoilt puzzles, and the method that says how they are spoilt and what is predicted.
+    """A network that denoises corrupted puzzles, and the method that says how they are corrupted and what is predicted.
 
     Args:
         network: that the method can use.

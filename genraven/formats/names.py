@@ -13,7 +13,7 @@ from genraven.puzzles.rules import row_rules, rule_bits, shared_rules
 from genraven.puzzles.spec import HELD_OUT_SPLITS, NUM_RULES, NUM_STUDY_RULES, RELATIONS, RULES
 
 _SPLIT_NAME = re.compile(r"split\d+(?!\d)")
-_MARGIN = 0.05  # by which one split fits better than all others; 0.1 and more where nothing is spoilt
+_MARGIN = 0.05  # by which one split fits better than all others; 0.1 and more where nothing is corrupted
 _LOOKED_AT = 32  # puzzles of each rule that tell which split a file leaves out
 _STUDY_RELATIONS = (
     "constant", "progression-2", "progression-1", "progression+1", "progression+2", "arithmetic+", "arithmetic-",

@@ -207,7 +207,7 @@ class Method(ABC):
         """Passes ``puzzles`` through the network once, without labels, at one of the ``reading_levels``."""
 
     def reading_levels(self, asked: Sequence[float] | None) -> list[float | None]:
-        """How spoilt the puzzles are when their hidden states are read; one None where a method reads them whole.
+        """Levels of corruption at which a probe reads the puzzles; one None for a method that reads them whole.
 
         Raises:
             InputError: levels ``asked`` for that it has not.

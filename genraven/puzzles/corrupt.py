@@ -24,7 +24,7 @@ _NUMBERS = {"missing": 0, "missing_panels": 1}  # of streams that are not number
 
 
 @dataclass(frozen=True)
-class Spoiling:
+class CorruptionContext:
     """What a corruption of content is given besides the puzzles and its share."""
 
     draws: Draws
@@ -40,13 +40,13 @@ def _number(name: str) -> int:
     return _NUMBERS.get(name, int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "little"))
 
 
-Spoil = Callable[[Tensor, float, Spoiling], Tensor]
-"""(rows (B, 3, 3, 9, 3) int8, share, what else is known) -> as many rows, spoilt; it may write over those given."""
+ChangeContent = Callable[[Tensor, float, CorruptionContext], Tensor]
+"""(rows (B, 3, 3, 9, 3) int8, share, what else is known) -> as many rows, corrupted; it may write over those given."""
 Hide = Callable[[float, Draws], Tensor]
 """(mean share, draws) -> (BLOCK, 9, 9) bool, true where a cell is unknown."""
 
 
-def _exceptions(rows: Tensor, share: float, at: Spoiling) -> Tensor:
+def _exceptions(rows: Tensor, share: float, at: CorruptionContext) -> Tensor:
     """Puzzles that keep the first two panels of each row and get panels of others as third ones.
 
     Only the rule is lost. Puzzles with unknown cells are never exceptions, since nobody can tell which rule they
@@ -71,7 +71,7 @@ def _exceptions(rows: Tensor, share: float, at: Spoiling) -> Tensor:
     return rows
 
 
-def _other_cells(rows: Tensor, share: float, at: Spoiling) -> Tensor:
+def _other_cells(rows: Tensor, share: float, at: CorruptionContext) -> Tensor:
     """Cells whose content is replaced by any other."""
     if not share:
         return rows
@@ -89,24 +89,24 @@ def _missing_panels(mean: float, draws: Draws) -> Tensor:
     return panels_to_cells(_chosen(draws, mean, (NUM_ROWS, NUM_PANELS)))
 
 
-def corruption(*, most: float = 1.0, spoil: Spoil | None = None, hide: Hide | None = None) -> Any:
+def corruption(*, most: float = 1.0, change: ChangeContent | None = None, hide: Hide | None = None) -> Any:
     """A field of ``Corruption``: a share, 0 by default, and what it does to puzzles.
 
     Args:
         most: of the share.
-        spoil: changes what stands in the puzzles.
+        change: changes what stands in the puzzles.
         hide: tells which cells become unknown.
     """
-    return field(default=0.0, metadata={"most": most, "spoil": spoil, "hide": hide})
+    return field(default=0.0, metadata={"most": most, "change": change, "hide": hide})
 
 
 @dataclass(frozen=True)
 class Corruption:
-    """How much of a training set is spoilt. The table of corruptions, applied in this order: a new one is a field."""
+    """How much of a training set is corrupted. The corruptions are applied in this order; a new one is a field."""
 
-    exceptions: float = corruption(spoil=_exceptions)
+    exceptions: float = corruption(change=_exceptions)
     """Share of puzzles (0 to 1) that follow no rule in any row."""
-    cells: float = corruption(spoil=_other_cells)
+    cells: float = corruption(change=_other_cells)
     """Share of cells (0 to 1) whose content is replaced by another, uniform over the 700 others."""
     missing: float = corruption(most=0.5, hide=_missing)
     """Mean share of cells (0 to 0.5) that are unknown; each puzzle's own is uniform from 0 to twice that."""
@@ -122,17 +122,17 @@ class Corruption:
 
     @property
     def shares(self) -> dict[str, float]:
-        """Those above 0, by name: all that a spoilt set depends on beside its puzzles, their seed and rules."""
+        """Those above 0, by name: all that a corrupted set depends on beside its puzzles, their seed and rules."""
         return {item.name: share for item in fields(self) if (share := getattr(self, item.name)) > 0}
 
     def table(self, what: str) -> list[tuple[str, float, Any]]:
-        """Name, share and function of each corruption that has a ``what``, ``spoil`` or ``hide``."""
+        """Name, share and function of each corruption that has a ``what``, ``change`` or ``hide``."""
         return [(f.name, getattr(self, f.name), f.metadata[what]) for f in fields(self) if f.metadata[what]]
 
     @property
-    def spoils(self) -> bool:
+    def changes_content(self) -> bool:
         """Does other content stand in some puzzles?"""
-        return any(share > 0 for _, share, _ in self.table("spoil"))
+        return any(share > 0 for _, share, _ in self.table("change"))
 
     @property
     def hides_cells(self) -> bool:
@@ -143,7 +143,7 @@ class Corruption:
         return bool(self.shares)
 
 
-def spoilt(
+def corrupted(
     puzzles: Tensor, corruption: Corruption, *, seed: int, rule: int, start: int, unknown: Tensor | None = None
 ) -> Tensor:
     """Puzzles ``start`` .. of ``rule`` as a training set has them: (B, 3, 9, 9), or with missing cells (B, 4, 9, 9).
@@ -156,7 +156,7 @@ def spoilt(
         start: a multiple of ``BLOCK``.
         unknown: (B, 9, 9) bool, cells that are unknown already; None for a set without.
     """
-    if corruption.spoils:
+    if corruption.changes_content:
         key = (stream_of(rule), start)
         puzzles = corrupt(puzzles, corruption, seed=seed, key=key, known=known_with(rule), unknown=unknown)
     if corruption.hides_cells:
@@ -192,16 +192,16 @@ def corrupt(
     corruption.check()
     rows = layout.puzzles_to_rows(puzzles).clone()
     shared = Draws(seed, "corrupt", *key)
-    for name, share, spoil in corruption.table("spoil"):
+    for name, share, change in corruption.table("change"):
         draws = shared if name in _SHARED else Draws(seed, "corrupt", *key, _number(name))
-        rows = spoil(rows, share, Spoiling(draws, known, unknown))
+        rows = change(rows, share, CorruptionContext(draws, known, unknown))
     return layout.rows_to_puzzles(rows)
 
 
 def missing_cells(start: int, count: int, corruption: Corruption, *, seed: int, rule: int) -> Tensor:
     """(count, 9, 9) bool: which cells of the puzzles ``start`` .. ``start + count - 1`` of a rule are unknown.
 
-    Any slice equals the same slice of a longer run, whatever else is spoilt.
+    Any slice equals the same slice of a longer run, whatever else is corrupted.
     """
     first, last = start // BLOCK, -(-(start + count) // BLOCK)
     unknown = torch.zeros((last - first) * BLOCK, GRID, GRID, dtype=torch.bool)

@@ -100,7 +100,7 @@ HELD_OUT_SPLITS: dict[str, tuple[int, ...]] = {
 def known_with(rule: int) -> int:
     """How many rules there were when ``rule`` was added, itself included; those of the study came together.
 
-    Its puzzles are made, and spoilt, as if there were no others, so that a rule that is added later changes none.
+    Its puzzles are made, and corrupted, as if there were no others, so that a rule that is added later changes none.
     """
     return max(rule + 1, NUM_STUDY_RULES)
 

@@ -15,6 +15,7 @@ from genraven.report.carry_over import laws
 from genraven.report.certainty import certainty
 from genraven.report.collapse import collapsed
 from genraven.report.contest import by_examples, groups
+from genraven.report.corrupted import against_clean, corrupted_givens
 from genraven.report.dataset import CLEAN, CORRUPTION
 from genraven.report.decodings import written_out
 from genraven.report.english import DASH, count, headings, hours, sentence, short, shown
@@ -26,7 +27,6 @@ from genraven.report.question import Question
 from genraven.report.recommend import Advice, recommend
 from genraven.report.runs import Result, Run
 from genraven.report.sentences import Finding
-from genraven.report.spoilt import against_clean, spoilt_givens
 from genraven.run_folder import BEST
 
 Ask = Callable[[Sequence[Run]], Question]
@@ -56,11 +56,11 @@ def compose(runs: Sequence[Run], notes: Sequence[str], ask: Ask, home: Path) -> 
             mark = f"{number}. " if len(ordered) > 1 else ""
             sections += _part(group, ask(group).of(group), mark, home, prefix=f"{number}-" if mark else "")
     if len(ordered) > 1:
-        spoilt = against_clean([(dict(key), datasets[key]) for key in ordered])
-        said = sentence("datasets_differ", are_of_one_prior=len(priors) == 1, with_spoilt=bool(spoilt))
+        corrupted = against_clean([(dict(key), datasets[key]) for key in ordered])
+        said = sentence("datasets_differ", are_of_one_prior=len(priors) == 1, with_corrupted=bool(corrupted))
         listed = [Item(f"{i}: {text}") for i, text in enumerate(_apart([dict(key) for key in ordered]), 1)]
         heading = sentence("datasets", num=len(ordered), are_of_one_prior=len(priors) == 1)
-        sections.insert(0, Section(heading, [Text(said), Items(listed), *spoilt]))
+        sections.insert(0, Section(heading, [Text(said), Items(listed), *corrupted]))
     if notes:
         sections.append(Section(_title("passed_over"), [Items([Item(note) for note in notes])]))
     return Page(sentence("page_title"), sections)
@@ -130,7 +130,7 @@ def _measured(found: Sequence[Variant], samples: int, question: Question, prefix
         "collapse": lambda: collapsed(found),
         "rules": lambda: quality.by_rule(found, samples, metric, prefix),
         "certainty": lambda: certainty(found),
-        "spoilt_givens": lambda: spoilt_givens(found),
+        "corrupted_givens": lambda: corrupted_givens(found),
         "likelihood": lambda: likelihood(found, samples),
         "transfer": lambda: quality.transfer(found),
         "spending": lambda: budgets.against_cost(found, samples, question, prefix),

@@ -9,7 +9,7 @@ from genraven.puzzles.spec import NUM_STUDY_RULES, RULES, resolve_rules, split_r
 from genraven.report.runs import Json
 from genraven.run_folder import is_number
 
-CORRUPTION, CLEAN = "corruption", "none"  # of a data set, and its word where nothing was spoilt
+CORRUPTION, CLEAN = "corruption", "none"  # of a data set, and its word where nothing was corrupted
 TRAINED_ON, HELD_OUT, NONE = "trained_on", "held_out", "none"  # names of rules, and the word where there are none
 RULES_ASKED, FILE_ASKED = "evaluated_on", "evaluation_file"
 

@@ -51,7 +51,7 @@ def beside(dataset: Mapping[str, str], prior: Prior) -> list[Published]:
     """Those that may stand beside runs of this data set and prior, as ``Run`` has them: what learned the same task.
 
     Of the 40 rules all are scored, and all were trained or five were held out; with networks that were told nothing of
-    puzzles, on data that nobody spoilt. Empty where something differs.
+    puzzles, on data that nobody corrupted. Empty where something differs.
     """
     study = {rule.name for rule in RULES[:NUM_STUDY_RULES]}
     trained, held_out, asked = (rules_of(dataset, word) for word in (TRAINED_ON, HELD_OUT, RULES_ASKED))

@@ -78,7 +78,7 @@ class Result:
     is_own: bool = True
     """It decodes as the run's config has it."""
     given_corruption: float = 0.0
-    """Share of the cells given for completion that were spoilt: of such a result only completion is used."""
+    """Fraction of the cells given for completion that were wrong: of such a result only completion is used."""
     puzzles: str | None = None
     """Names the evaluation puzzles: results with one name can be compared puzzle by puzzle."""
     puzzles_per_rule: int = 0

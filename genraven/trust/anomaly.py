@@ -12,12 +12,12 @@ from genraven.puzzles.generate import Draws
 from genraven.puzzles.spec import NUM_STATES, TOKENS_PER_PUZZLE
 
 
-def spoil_one_cell(puzzles: Tensor, *, seed: int) -> tuple[Tensor, Tensor]:
+def corrupt_one_cell(puzzles: Tensor, *, seed: int) -> tuple[Tensor, Tensor]:
     """Copies of ``puzzles`` with the content of one cell each replaced by another, and the numbers of these cells (B,).
 
-    Cell and content are uniform; the same seed spoils the same cells.
+    Cell and content are uniform; the same seed corrupts the same cells.
     """
-    draws = Draws(seed, "spoil")
+    draws = Draws(seed, "spoil")  # the name of the stream, which stays
     states = layout.tokens_to_states(layout.puzzles_to_tokens(puzzles)).clone()
     cells = torch.from_numpy(draws.below(TOKENS_PER_PUZZLE, (len(puzzles),)))
     shift = torch.from_numpy(1 + draws.below(NUM_STATES - 1, (len(puzzles),)))

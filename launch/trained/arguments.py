@@ -137,7 +137,10 @@ def _add_trust_commands(command: AddCommand) -> None:
     _add_run_arguments(sub, "of orders in which cells are read")
     sub.add_argument("puzzles", type=path, help="file of whole puzzles")
     sub.add_argument(
-        "--spoil", action="store_true", help="also spoil a cell of each puzzle, and say how often it is found"
+        "--corrupt",
+        "--spoil",
+        action="store_true",
+        help="also corrupt one cell of each puzzle, and say how often it is found; --spoil is its former name",
     )
     sub.add_argument("--out", type=path, default=Path("scores.npz"), help="file to write: log-likelihoods (B,) and "
                      "(B, 9, 9) in nats, and what is expected")  # fmt: skip

@@ -124,7 +124,7 @@ def label(
 ) -> Labelled:
     """Completes ``puzzles`` and says, by ``checker``, which of the candidates that each confidence keeps are right.
 
-    ``given`` is what the model sees of them instead, such as with spoilt cells; what it writes is judged in its place
+    ``given`` is what the model sees instead, such as with corrupted cells. What it writes is judged in its place
     in the whole puzzles. ``familiar`` notes how likely what is given is, too. ``split`` is whose draws they are.
     """
     scores: dict[str, list[Tensor]] = {name: [] for name in names}

@@ -53,7 +53,7 @@ class Calibrated:
             model: that was calibrated.
             puzzles: (B, 3, 9, 9) int8, whose last panels are completed.
             rules: (B,) of these.
-            given: what the model sees of them instead, such as with spoilt cells.
+            given: what the model sees of them instead, such as with corrupted cells.
             split: whose draws they are.
         """
         name, candidates = self.calibration.score, self.calibration.completion["candidates"]

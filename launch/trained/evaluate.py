@@ -32,7 +32,7 @@ from launch.runs.status import named_runs
 from launch.trained.certainty import Calibrated, said
 from launch.trained.model import TrainedModel, load
 from launch.trained.sampling import flag, given_sampling, sampled_by
-from launch.trained.scoring import draws_of, score_model, spoilt_puzzles
+from launch.trained.scoring import corrupted_puzzles, draws_of, score_model
 from lightning_modules import PuzzleModule
 
 
@@ -145,15 +145,15 @@ def evaluate_run(
             for each in models:  # all are checked before any is scored
                 calibrated.check(each)
     results, eval_source = list[dict[str, Any]](), model.data.eval_source_sha256
-    for each, spoilt in itertools.product(models, request.given_corruption):
-        key = _key(each, request, spoilt)
+    for each, corrupted in itertools.product(models, request.given_corruption):
+        key = _key(each, request, corrupted)
         key |= {"calibration": calibrated and calibrated.digest, "weights": model.digest, "eval_source": eval_source}
         result = group.agreed(partial(file.find, key))
         if result is None:
             plain = group.agreed(partial(file.find, key | {"calibration": None}))
-            scored = plain or _score(each, request, spoilt, group)
+            scored = plain or _score(each, request, corrupted, group)
             if calibrated:
-                measure = partial(_certainty, calibrated, each, request, spoilt)
+                measure = partial(_certainty, calibrated, each, request, corrupted)
                 scored = scored | {"certainty": group.agreed(measure)}
             own = asdict(model.module.method.sampling)
             scored = scored | key | {"own_sampling": key["sampling"] == own}
@@ -163,7 +163,7 @@ def evaluate_run(
     return results
 
 
-def _key(model: TrainedModel, request: Request, spoilt: float) -> dict[str, Any]:
+def _key(model: TrainedModel, request: Request, corrupted: float) -> dict[str, Any]:
     """What tells a result from the others of a file."""
     return {
         "checkpoint": model.path.name,
@@ -174,7 +174,7 @@ def _key(model: TrainedModel, request: Request, spoilt: float) -> dict[str, Any]
         "batch_size": request.batch_size,
         "sampling": asdict(model.sampling),
         "numerics": model.numerics.as_json(),
-        "given_corruption": spoilt,
+        "given_corruption": corrupted,
     }
 
 
@@ -202,13 +202,13 @@ def run_facts(model: PuzzleModule, data: GenRAVENDataModule) -> dict[str, Any]:
     }
 
 
-def _score(trained: TrainedModel, request: Request, spoilt: float, group: ProcessGroup) -> dict[str, Any]:
+def _score(trained: TrainedModel, request: Request, corrupted: float, group: ProcessGroup) -> dict[str, Any]:
     start, model = time.perf_counter(), trained.module
     model.measured = timer = SamplingTimer(model.device)
     with trained.at_work():
         results, hits = score_model(
             model, trained.data, request.split, trained.batch_size, group, puzzles_per_rule=request.puzzles_per_rule,
-            given_corruption=spoilt,
+            given_corruption=corrupted,
         )  # fmt: skip
     is_cuda = model.device.type == "cuda"
     return {
@@ -221,9 +221,9 @@ def _score(trained: TrainedModel, request: Request, spoilt: float, group: Proces
     }
 
 
-def _certainty(calibrated: Calibrated, model: TrainedModel, request: Request, spoilt: float) -> dict[str, Any]:
+def _certainty(calibrated: Calibrated, model: TrainedModel, request: Request, corrupted: float) -> dict[str, Any]:
     puzzles, rules = model.data.evaluation_puzzles(request.split, request.puzzles_per_rule)
-    given = spoilt_puzzles(puzzles, spoilt, model.seed, request.split)
+    given = corrupted_puzzles(puzzles, corrupted, model.seed, request.split)
     return calibrated.measure(model, puzzles, rules, given, split=draws_of(request.split))
 
 

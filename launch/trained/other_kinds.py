@@ -13,23 +13,23 @@ from genraven.trust.power import NEVER_TRAINED, POOL
 from launch.trained.completions import completions, drawn_puzzles
 from lightning_modules import PuzzleModule
 
-SPOILT = {"2% of the cells replaced": 0.02, "10% of the cells replaced": 0.1, "random cells": 1.0}
+CORRUPTED = {"2% of the cells replaced": 0.02, "10% of the cells replaced": 0.1, "random cells": 1.0}
 """Shares of cells that get another content."""
 MOST_RULES = 6
 """That were never trained."""
 
 
 def other_kinds(puzzles: Tensor, familiar_rules: set[int], seed: int) -> dict[str, Tensor]:
-    """(K, 3, 9, 9) int8 of each kind: ``puzzles`` with spoilt cells, and fresh ones of rules that are not familiar.
+    """(K, 3, 9, 9) int8 of each kind: ``puzzles`` with corrupted cells, and fresh ones of rules that are not familiar.
 
     Args:
-        puzzles: (B, 3, 9, 9) int8 of the calibration, K of which are spoilt.
+        puzzles: (B, 3, 9, 9) int8 of the calibration, K of which are corrupted.
         familiar_rules: ids of those that the model was trained on and of the calibration's.
         seed: of the cells and the fresh puzzles.
     """
     some = puzzles[:POOL]
     kinds = {name: corrupt(some, Corruption(cells=share), seed=seed, key=(i,))
-             for i, (name, share) in enumerate(SPOILT.items())}  # fmt: skip
+             for i, (name, share) in enumerate(CORRUPTED.items())}  # fmt: skip
     others = [rule for rule in range(NUM_RULES) if rule not in familiar_rules]
     chosen = np.linspace(0, len(others) - 1, min(MOST_RULES, len(others))).round().astype(int)
     for rule in (others[place] for place in chosen):

@@ -15,7 +15,7 @@ from genraven.metrics.rates import Rate
 from genraven.outputs import Outputs
 from genraven.progress import Progress
 from genraven.puzzles import layout
-from genraven.trust.anomaly import ranks_of, spoil_one_cell, suspicion
+from genraven.trust.anomaly import corrupt_one_cell, ranks_of, suspicion
 from genraven.trust.audit import panel_and_cell
 from launch.trained.sampling import opened
 from lightning_modules import PuzzleModule
@@ -37,9 +37,9 @@ def score(options: argparse.Namespace) -> None:
                          "not: use an autoregressive or a masked diffusion model.")  # fmt: skip
     with trained.at_work():
         found = scored(model, puzzles, options.batch_size)
-        if options.spoil:
-            spoilt, cells = spoil_one_cell(puzzles, seed=options.seed)
-            ranks = ranks_of(cells, suspicion(scored(model, spoilt, options.batch_size, "score spoilt")))
+        if options.corrupt:
+            corrupted, cells = corrupt_one_cell(puzzles, seed=options.seed)
+            ranks = ranks_of(cells, suspicion(scored(model, corrupted, options.batch_size, "score corrupted")))
     arrays = {
         "puzzle": found.total.numpy(),
         "puzzle_expected": found.expected.sum(1).numpy(),
@@ -51,10 +51,10 @@ def score(options: argparse.Namespace) -> None:
     say("\n".join(most_suspicious(found)))
     kind = "log-likelihood" if model.method.likelihood[0] == "exact" else "bound on the log-likelihood"
     say(f"mean {kind} {found.total.mean():.2f} nats a puzzle\n{options.out}: by puzzle and by cell, in nats")
-    if options.spoil:
+    if options.corrupt:
         rate = Rate((ranks == 1).sum(), torch.tensor(len(ranks)))
         low, high = (x.item() for x in rate.interval())
-        say(f"of puzzles with one cell spoilt, that cell ranks first in {rate.value.item():.1%} [{low:.1%}, "
+        say(f"of puzzles with one corrupted cell, that cell ranks first in {rate.value.item():.1%} [{low:.1%}, "
             f"{high:.1%}]; chance is {1 / suspicion(found).shape[1]:.1%}")  # fmt: skip
 
 

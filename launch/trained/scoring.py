@@ -19,7 +19,7 @@ def draws_of(split: str) -> str:
     return f"evaluate {split}"
 
 
-def spoilt_puzzles(puzzles: Tensor, share: float, seed: int, split: str) -> Tensor | None:
+def corrupted_puzzles(puzzles: Tensor, share: float, seed: int, split: str) -> Tensor | None:
     """What a model sees of the ``puzzles`` of ``split`` where it is to complete them; None for these themselves."""
     if not share:
         return None
@@ -56,7 +56,7 @@ def score_model(
     with group.together():
         data.prepare_data()
         puzzles, rules = data.evaluation_puzzles(split, puzzles_per_rule)
-        spoilt = spoilt_puzzles(puzzles, given_corruption, model.seed, split)
+        corrupted = corrupted_puzzles(puzzles, given_corruption, model.seed, split)
         index, parts = data.training_index(), list[BatchOutcomes]()
         scores = Scores(data.trained, index, model.device, model.method.likelihood)
         loader = EvaluationLoader(puzzles, rules, batch_size, rank=group.rank, world_size=group.size)
@@ -65,7 +65,7 @@ def score_model(
                 if len(batch.puzzles):
                     here = batch._replace(puzzles=batch.puzzles.to(model.device), rules=batch.rules.to(model.device))
                     part = slice(batch.start, batch.start + len(batch.puzzles))
-                    given = None if spoilt is None else spoilt[part].to(model.device)
+                    given = None if corrupted is None else corrupted[part].to(model.device)
                     made = model.score(scores, here, draws_of(split), given=given)
                     parts.append(outcomes(batch.step, made["completed"], here.rules, made["generated"], index))
     return scores.compute(), in_order(group.gathered(parts))

@@ -1,7 +1,7 @@
 """Is the promise of ``genraven calibrate`` kept by trained runs? `python tests/benchmarks/trust.py RUN [RUN ...]`.
 
 20 000 fresh puzzles are completed and labelled by their rules. 500 calibrations are drawn from them, as large as those
-of the command; each is held against the puzzles that it did not see, and against others with spoilt given cells. Beside
+of the command; each is held against the puzzles that it did not see, and against others with wrong given cells. Beside
 the table stands how often a file of a hundred puzzles is taken for unlike.
 """
 
@@ -29,7 +29,7 @@ from launch.trained.numerics import Numerics
 from lightning_modules import PuzzleModule
 
 SEED = 1  # not that of a calibration
-DELTA, CANDIDATES, SPOILT = 0.1, 8, 0.02
+DELTA, CANDIDATES, CORRUPTED = 0.1, 8, 0.02
 SIZES = {"num_chosen": 500, "num_tested": 2000, "delta": DELTA}
 
 
@@ -38,7 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--puzzles", type=int, default=20_000)
-    parser.add_argument("--spoilt-puzzles", type=int, default=5_000)
+    parser.add_argument("--corrupted-puzzles", type=int, default=5_000)
     parser.add_argument("--calibrations", type=int, default=500)
     parser.add_argument("--without", nargs="+", default=[], help="confidences not to use, such as those that take long")
     options = parser.parse_args()
@@ -51,20 +51,20 @@ def main() -> None:
         numerics.prepare(model)
         with numerics.at_work(model.device):
             whole = labelled(model, data.trained, options.puzzles, options.without)
-            spoilt = labelled(model, data.trained, options.spoilt_puzzles, options.without, spoilt=SPOILT)
+            corrupted = labelled(model, data.trained, options.corrupted_puzzles, options.without, corrupted=CORRUPTED)
             print(told_apart(model, data.trained), flush=True)
         for max_error in (0.05, 0.1):
-            for name, on in (("as calibrated", None), (f"{SPOILT:.0%} of the given cells spoilt", spoilt)):
+            for name, on in (("as calibrated", None), (f"{CORRUPTED:.0%} of the given cells wrong", corrupted)):
                 found = trial(whole, max_error=max_error, num=options.calibrations, **SIZES, on=on)
                 print(line(model.architecture, name, found, whole if on is None else on), flush=True)
 
 
 def labelled(
-    model: PuzzleModule, rules: tuple[int, ...], num: int, without: list[str], spoilt: float = 0.0
+    model: PuzzleModule, rules: tuple[int, ...], num: int, without: list[str], corrupted: float = 0.0
 ) -> Labelled:
-    """``num`` fresh puzzles, completed; where cells are ``spoilt``, the model sees them so."""
+    """``num`` fresh puzzles, completed; where cells are ``corrupted``, the model sees them so."""
     puzzles, of_rule = drawn_puzzles(rules, num, SEED)
-    given = corrupt(puzzles, Corruption(cells=spoilt), seed=SEED, key=(0,)) if spoilt else None
+    given = corrupt(puzzles, Corruption(cells=corrupted), seed=SEED, key=(0,)) if corrupted else None
     names = usable(model.method.confidences, CANDIDATES, without)
     return label(model, puzzles, of_rule, last_panel_mask(num), find_checker(None), num=CANDIDATES, names=names,
                  batch_size=1024, given=given, familiar=False)  # fmt: skip
@@ -82,7 +82,9 @@ def told_apart(model: PuzzleModule, rules: tuple[int, ...]) -> str:
     other = next(rule for rule in range(NUM_RULES) if rule not in rules)
     kinds = {
         "the trained rules": alike,
-        f"the same, {SPOILT:.0%} of the cells spoilt": corrupt(alike, Corruption(cells=SPOILT), seed=SEED, key=(1,)),
+        f"the same, {CORRUPTED:.0%} of the cells wrong": corrupt(
+            alike, Corruption(cells=CORRUPTED), seed=SEED, key=(1,)
+        ),
         RULES[other].name: drawn_puzzles((other,), 2000, SEED + 1)[0],
     }
     found = {}

@@ -77,14 +77,14 @@ def test_evaluation_puzzles_of_chosen_rules(tmp_path: Path) -> None:
 def test_corruption_is_in_training_alone(tmp_path: Path, samples_per_rule: int | None) -> None:
     settings = {"samples_per_rule": samples_per_rule, "rules": [0, 8], "seed": 3}
     clean = make(tmp_path, **settings)
-    spoilt = make(tmp_path, **settings, corruption=Corruption(cells=0.1, exceptions=0.5))
+    corrupted = make(tmp_path, **settings, corruption=Corruption(cells=0.1, exceptions=0.5))
     for split in ("val", "test"):
-        assert torch.equal(spoilt.evaluation_puzzles(split)[0], clean.evaluation_puzzles(split)[0])
+        assert torch.equal(corrupted.evaluation_puzzles(split)[0], clean.evaluation_puzzles(split)[0])
     made = as_set(torch.cat([generate(rule, 0, 64, seed=3) for rule in (0, 8)]))
     if samples_per_rule:
         assert as_set(one_pass(clean)[0]) == made
-        assert len(as_set(one_pass(spoilt)[0]) & made) <= 2  # 81 cells of a tenth each: hardly one is left clean
-    assert spoilt.is_stream == (samples_per_rule is None)
+        assert len(as_set(one_pass(corrupted)[0]) & made) <= 2  # 81 cells of a tenth each: hardly one is left clean
+    assert corrupted.is_stream == (samples_per_rule is None)
 
 
 def test_exceptions_are_as_many_as_asked_for_and_follow_no_rule(tmp_path: Path) -> None:
@@ -301,7 +301,7 @@ def test_a_file_to_evaluate_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cells", [0.0, 0.1])
 @pytest.mark.parametrize("kind", ["finite", "stream", "file"])
 def test_all_that_a_run_was_trained_on_is_told_again(tmp_path: Path, kind: str, cells: float) -> None:
-    """In blocks of each rule; spoilt puzzles as they were before, too; of a stream what so many steps take."""
+    """In blocks of each rule; corrupted puzzles as they were before, too; of a stream what so many steps take."""
     clean = torch.cat([generate(rule, 0, 50) for rule in (0, 20)])
     np.savez(tmp_path / "own.npz", puzzles=clean.numpy(), rules=np.repeat([0, 20], 50))
     source = str(tmp_path / "own.npz") if kind == "file" else None

@@ -168,7 +168,7 @@ def test_sets_of_other_rules_held_out_share_no_file(tmp_path: Path) -> None:
     assert len(names) == 3
 
 
-def test_puzzles_without_a_rule_are_spoilt_and_indexed_as_others(tmp_path: Path) -> None:
+def test_puzzles_without_a_rule_are_corrupted_and_indexed_as_others(tmp_path: Path) -> None:
     mixed(tmp_path / "own.npy")
     source = file_source(open_puzzles(tmp_path / "own.npy"), Selection((0,), ()), None, 0, Corruption(cells=0.5))
     maps = open_set(source, (0, -1), tmp_path / "cache", verify=True)
@@ -223,8 +223,8 @@ def test_whole_rows_tell_the_rule_that_is_not_stated(tmp_path: Path) -> None:
 
 def test_puzzles_with_missing_cells_are_no_exceptions(tmp_path: Path) -> None:
     puzzles, unknown = with_missing(tmp_path / "own.npz", rules=[7] * 4)
-    spoilt = Corruption(exceptions=1.0)
-    found = maps_of(tmp_path / "own.npz", tmp_path / "cache", Selection((7,), ()), corruption=spoilt)[7]
+    corrupted = Corruption(exceptions=1.0)
+    found = maps_of(tmp_path / "own.npz", tmp_path / "cache", Selection((7,), ()), corruption=corrupted)[7]
     assert np.array_equal(found[1:, :3], np.where(unknown[1:, None], 0, puzzles[1:]))
     assert not np.array_equal(found[0, :3], puzzles[0])
     assert (row_rules(torch.from_numpy(found[:1, :3].copy())) == 0).all()

@@ -24,7 +24,7 @@ from datamodules.store import generated_source, open_index, open_set
 from genraven.errors import InputError
 from genraven.locks import NO_LOCKS, locked
 from genraven.metrics.memorization import fingerprints
-from genraven.puzzles.corrupt import Corruption, Spoiling, corruption
+from genraven.puzzles.corrupt import Corruption, CorruptionContext, corruption
 from genraven.puzzles.generate import BLOCK, generate
 from genraven.signals import Preempted, noted_signals
 
@@ -82,13 +82,13 @@ def test_sets_that_differ_share_no_file(tmp_path: Path) -> None:
 
 
 def test_a_new_corruption_is_one_field_and_its_set_shares_no_file(tmp_path: Path) -> None:
-    def turn(rows: Tensor, share: float, at: Spoiling) -> Tensor:
+    def turn(rows: Tensor, share: float, at: CorruptionContext) -> Tensor:
         chosen = torch.from_numpy(at.draws.below(1000, (len(rows),)) < share * 1000)
         return torch.where(chosen.view(-1, 1, 1, 1, 1), rows.flip(2), rows)
 
     @dataclass(frozen=True)
     class More(Corruption):
-        turned: float = corruption(most=0.9, spoil=turn)
+        turned: float = corruption(most=0.9, change=turn)
 
     with pytest.raises(InputError, match=r"corruption.turned to be a share from 0 to 0.9, got 1"):
         More(turned=1.0).check()

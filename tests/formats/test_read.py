@@ -146,7 +146,7 @@ def test_a_file_is_told_by_what_is_in_it_and_not_by_its_name(tmp_path: Path, nam
     assert open_puzzles(tmp_path / name).rules.tolist() == [-1] * NUM
 
 
-def test_spoilt_puzzles_do_not_speak_against_a_name(tmp_path: Path) -> None:
+def test_corrupted_puzzles_do_not_speak_against_a_name(tmp_path: Path) -> None:
     """Half of them follow no rule, the others that of the file."""
     puzzles = puzzles_of(3, 8).copy()
     puzzles[::2] = np.roll(puzzles[::2], 1, axis=-1)
@@ -191,9 +191,9 @@ def test_a_name_that_the_puzzles_contradict_is_refused(tmp_path: Path) -> None:
 def test_unknown_cells_are_known_to_be_and_may_hold_anything(tmp_path: Path, as_rows: bool) -> None:
     known = np.ones((len(PUZZLES), 9, 9), bool)
     known[3, 4, 7] = known[3, 8, 0] = False
-    spoilt = PUZZLES.astype(np.float64)
-    spoilt[3, :, 4, 7], spoilt[3, :, 8, 0] = np.nan, 99
-    cells = rows_of(spoilt) if as_rows else spoilt
+    corrupted = PUZZLES.astype(np.float64)
+    corrupted[3, :, 4, 7], corrupted[3, :, 8, 0] = np.nan, 99
+    cells = rows_of(corrupted) if as_rows else corrupted
     np.savez(tmp_path / "own.npz", puzzles=cells, rules=RULES, known=known)
     chunk = open_puzzles(tmp_path / "own.npz").read(np.arange(len(PUZZLES)))
     assert chunk.known is not None

@@ -124,9 +124,9 @@ def test_given_cells_that_are_wrong(runs: Path, monkeypatch: pytest.MonkeyPatch)
     assert [result["given_corruption"] for result in (plain, some, all_cells)] == [0, 0.3, 1]
     assert plain["metrics"]["loss"] == some["metrics"]["loss"]
     assert plain["metrics"]["c3"] == some["metrics"]["c3"] == all_cells["metrics"]["c3"]
-    whole, spoilt = (torch.cat(part) for part in zip(*seen, strict=True))
+    whole, corrupted = (torch.cat(part) for part in zip(*seen, strict=True))
     changed = (layout.tokens_to_states(layout.puzzles_to_tokens(whole))
-               != layout.tokens_to_states(layout.puzzles_to_tokens(spoilt))).float().mean(1)  # fmt: skip
+               != layout.tokens_to_states(layout.puzzles_to_tokens(corrupted))).float().mean(1)  # fmt: skip
     assert changed[:12].mean() == pytest.approx(0.3, abs=0.05)
     assert changed[12:].mean() == 1
     assert main([*command, "--given-corruption", "1.5"]) == 2

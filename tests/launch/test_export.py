@@ -142,7 +142,7 @@ def tear(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "says"),
+    ("change", "says"),
     [
         (lambda folder: (folder / DESCRIPTION).unlink(), "a description in model/card.json, got none (No such file"),
         (lambda folder: (folder / DESCRIPTION).write_text("{"), "it is no JSON"),
@@ -157,9 +157,9 @@ def tear(folder: Path) -> None:
     ],
 )
 def test_a_broken_export_is_one_line(
-    spoil: Callable[[Path], Any], says: str, exported: Path, capsys: pytest.CaptureFixture[str]
+    change: Callable[[Path], Any], says: str, exported: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    spoil(exported)
+    change(exported)
     assert says in error_of(["sample", "model"], capsys)
     assert sorted(path.name for path in Path().iterdir()) == ["model"]
 

@@ -142,7 +142,7 @@ def places(tree: Any, prefix: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]
         yield from ((*prefix, key) for key in ("class_path", "init_args", "dict_kwargs", "extra"))
 
 
-def spoilt(config: dict[str, Any], place: tuple[Any, ...], value: Any) -> dict[str, Any]:
+def corrupted(config: dict[str, Any], place: tuple[Any, ...], value: Any) -> dict[str, Any]:
     config = copy.deepcopy(config)
     tree: Any = config
     for key in place[:-1]:
@@ -182,7 +182,7 @@ def test_nothing_in_a_config_is_called(whole: dict[str, Any], canary: list[str])
     for number, value in enumerate([*PATHS, *TEXTS, *SHAPES]):
         turn = [everywhere[(7 * number + 11 * i) % len(everywhere)] for i in range(6)]
         for place in [*turn, *(place for place in everywhere if place[-1] in FREE and place[0] == "model")]:
-            refused_or_clean(build if number % 3 else with_defaults, spoilt(whole, place, value))
+            refused_or_clean(build if number % 3 else with_defaults, corrupted(whole, place, value))
             if canary:
                 pytest.fail(f"{value!r} as {place}: {canary}")
 
@@ -200,7 +200,7 @@ def save(config: Any, weights: dict[str, Any]) -> None:
 def test_nothing_in_a_checkpoint_or_a_card_is_called(whole: dict[str, Any], canary: list[str]) -> None:
     everywhere, weights = list(places(whole)), build(whole)[0].state_dict()
     for number, value in enumerate(VALUES):
-        save(spoilt(whole, everywhere[(5 * number) % len(everywhere)], value), weights)
+        save(corrupted(whole, everywhere[(5 * number) % len(everywhere)], value), weights)
         for name in ("x.ckpt", "card"):
             refused_or_clean(load_run, name, "cpu")
             refused_or_clean(read_initial, name, whole)
@@ -213,7 +213,7 @@ def test_a_walk_is_refused_in_one_line(
     path: str, whole: dict[str, Any], canary: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     evil = {"class_path": path, "init_args": {"command": COMMAND}}
-    save(spoilt(whole, ("model", "init_args", "optimizer"), evil), build(whole)[0].state_dict())
+    save(corrupted(whole, ("model", "init_args", "optimizer"), evil), build(whole)[0].state_dict())
     for name in ("x.ckpt", "card"):
         assert main(["sample", name, "--num", "1"]) == 2
         said = capsys.readouterr().err.splitlines()
@@ -228,7 +228,7 @@ def test_the_parser_refuses_it_too(whole: dict[str, Any], canary: list[str], mon
     for path in ("trap.Network", "genraven.files.os.system", "genraven.networks.dit.nn.Linear"):
         for name in ("network", "process", "optimizer"):
             with pytest.raises(InputError, match="is not allowed"):
-                with_defaults(spoilt(whole, ("model", "init_args", name), {"class_path": path}))
+                with_defaults(corrupted(whole, ("model", "init_args", name), {"class_path": path}))
     assert parsing_settings == before
 
 
@@ -256,13 +256,13 @@ def test_neither_circles_nor_depth_are_walked(whole: dict[str, Any], in_tmp_path
     for _ in range(200):
         deep = [deep]
     for value in (circle, deep):
-        torch.save({"genraven_config": spoilt(whole, ("data", "rules"), value)}, "x.ckpt")
+        torch.save({"genraven_config": corrupted(whole, ("data", "rules"), value)}, "x.ckpt")
         with pytest.raises(InputError, match="without a config"):
             load_run("x.ckpt")
 
 
 def test_inference_makes_no_optimizer_of_the_file(whole: dict[str, Any]) -> None:
-    config = spoilt(
+    config = corrupted(
         whole, ("model", "init_args", "optimizer"), {"class_path": "torch.optim.SGD", "init_args": {"lr": 9}}
     )
     optimizer = build(config)[0].make_optimizer([torch.nn.Parameter(torch.zeros(1))])

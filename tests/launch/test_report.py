@@ -105,7 +105,7 @@ def test_what_calibrations_say_is_there_and_an_edited_one_is_named(tmp_path: Pat
 
 
 @pytest.mark.usefixtures("quick")
-def test_results_on_spoilt_puzzles_stand_apart(tmp_path: Path) -> None:
+def test_results_on_corrupted_puzzles_stand_apart(tmp_path: Path) -> None:
     """They are no result of the model: neither the better nor the later one."""
     for seed in range(3):
         found = [result(0.5), result(0.9) | {"given_corruption": 0.02}, result(0.1) | {"given_corruption": 0.1}]
@@ -114,7 +114,7 @@ def test_results_on_spoilt_puzzles_stand_apart(tmp_path: Path) -> None:
     assert main(["report", str(tmp_path)]) == 0
     page = (tmp_path / "report.md").read_text()
     table = page.split("## When given cells are wrong")[1].split("##")[0]
-    assert "| 0.0% spoilt | 2.0% spoilt | 10.0% spoilt |" in table
+    assert "| 0.0% wrong | 2.0% wrong | 10.0% wrong |" in table
     rows = {
         line.split("|")[1].split(",")[0].strip(): line.split("|")[3:6] for line in table.splitlines() if "400" in line
     }

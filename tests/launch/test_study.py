@@ -124,7 +124,7 @@ def broken(runs: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("change", "said"),
     [
         (other_content, "a run of that name with other content"),
         (unfinished, "expected runs that are finished, got z, which is interrupted"),
@@ -134,12 +134,12 @@ def broken(runs: Path) -> None:
     ],
 )
 def test_what_is_refused_changes_nothing(
-    spoil: Any, said: str, runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    change: Any, said: str, runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = tmp_path / "study"
     assert main(["study", "add", str(runs / "a0"), str(place)]) == 0
     before = contents(place)
-    spoil(runs)
+    change(runs)
     assert main(["study", "add", str(runs), str(place)]) == 2
     error = capsys.readouterr().err
     assert said in error

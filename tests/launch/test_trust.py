@@ -260,8 +260,8 @@ def test_what_the_check_could_see_is_measured_and_said(
     assert "fewer than 3 puzzles are never taken for unlike" in capsys.readouterr().out
     power = json.loads(Path("c.json").read_text())["power"]
     rules = [kind for kind in power if kind.startswith("never trained: ")]
-    spoilt = ["2% of the cells replaced", "10% of the cells replaced", "random cells"]
-    assert list(power) == ["the same kind", *spoilt, *rules] and len(rules) == 6
+    corrupted = ["2% of the cells replaced", "10% of the cells replaced", "random cells"]
+    assert list(power) == ["the same kind", *corrupted, *rules] and len(rules) == 6
     assert "never trained: shape.constant" not in rules
     assert all(list(of_kind) == ["1", "2", "3", "5", "10"] for of_kind in power.values())
     assert all(of_kind["2"] == [0, 200] for of_kind in power.values()) and power["random cells"]["10"][0] > 100
@@ -373,7 +373,7 @@ def test_what_cannot_be(runs: dict[str, Path], here: Path, capsys: pytest.Captur
 def test_scores_of_puzzles_and_cells(
     name: str, runs: dict[str, Path], here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["score", str(runs[name]), "p.npy", "--spoil", "--device", "cpu"]) == 0
+    assert main(["score", str(runs[name]), "p.npy", "--spoil", "--device", "cpu"]) == 0  # the former name of --corrupt
     said = capsys.readouterr().out
     assert "that cell ranks first in" in said and "chance is 1.2%" in said
     with np.load("scores.npz") as found:

@@ -55,10 +55,10 @@ def test_a_mask_that_is_no_tensor_is_refused(model: AutoregressiveModule) -> Non
 
 
 def test_what_stands_where_it_writes_may_be_anything(model: AutoregressiveModule) -> None:
-    clean, spoilt = generate(0, 0, NUM), with_cell(77, 0, 8, 8)
+    clean, corrupted = generate(0, 0, NUM), with_cell(77, 0, 8, 8)
     mask = last_panel_mask(NUM)
     assert torch.equal(
-        model.complete(spoilt, mask, torch.Generator().manual_seed(0)),
+        model.complete(corrupted, mask, torch.Generator().manual_seed(0)),
         model.complete(clean, mask, torch.Generator().manual_seed(0)),
     )
 

@@ -108,8 +108,8 @@ def test_given_cells_stay_and_what_is_under_the_mask_is_not_read(head: Head) -> 
     assert torch.equal(sampled[~open_cells], tokens[~open_cells])
     assert torch.equal(tokens, before)
     garbage = torch.randint(-128, 128, tokens.shape, generator=torch.Generator().manual_seed(2)).to(torch.int8)
-    spoilt = tokens.where(~open_cells.unsqueeze(-1), garbage)
-    assert torch.equal(decode(network, spoilt, open_cells, uniform), sampled)
+    corrupted = tokens.where(~open_cells.unsqueeze(-1), garbage)
+    assert torch.equal(decode(network, corrupted, open_cells, uniform), sampled)
 
 
 @pytest.mark.parametrize("first", [0, 1, 40, 80])
@@ -118,9 +118,9 @@ def test_garbage_under_a_mask_that_opens_late_is_not_read(first: int) -> None:
     tokens, _, uniform = case(network)
     open_cells = (torch.arange(81) >= first).expand(NUM, -1).clone()
     open_cells[1:, first] = False  # the first open cell of one puzzle is a given one of the others
-    spoilt = tokens.masked_fill(open_cells.unsqueeze(-1), 111)
+    corrupted = tokens.masked_fill(open_cells.unsqueeze(-1), 111)
     sampled = decode(network, tokens, open_cells, uniform)
-    assert torch.equal(decode(network, spoilt, open_cells, uniform), sampled)
+    assert torch.equal(decode(network, corrupted, open_cells, uniform), sampled)
     assert torch.equal(sampled, naive(network, tokens, open_cells, uniform, None, 1.0))
 
 
@@ -307,8 +307,10 @@ def test_particles_do_not_read_what_is_under_the_mask(head: Head) -> None:
     open_cells = (torch.arange(81) % 3 == 1).expand(2, -1)
     written = []
     for value in (-1, 3, 99, -128):
-        spoilt = tokens.masked_fill(open_cells.unsqueeze(-1), value)
-        written.append(decode_particles(network, spoilt, open_cells, num_particles=3, generator=draws.manual_seed(2)))
+        corrupted = tokens.masked_fill(open_cells.unsqueeze(-1), value)
+        written.append(
+            decode_particles(network, corrupted, open_cells, num_particles=3, generator=draws.manual_seed(2))
+        )
     assert all(torch.equal(other, written[0]) for other in written[1:])
 
 

@@ -1,4 +1,4 @@
-"""Spoilt training puzzles: as many as asked for, always the same ones, and nothing else touched."""
+"""Corrupted training puzzles: as many as asked for, always the same ones, and nothing else touched."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from genraven.errors import InputError
 from genraven.puzzles import layout
-from genraven.puzzles.corrupt import Corruption, corrupt, missing_cells, spoilt
+from genraven.puzzles.corrupt import Corruption, corrupt, corrupted, missing_cells
 from genraven.puzzles.generate import BLOCK, generate
 from genraven.puzzles.rules import row_rules
 from genraven.puzzles.spec import RULE_ID
@@ -56,19 +56,19 @@ def test_pure_in_seed_and_key_and_the_input_stays(corruption: Corruption) -> Non
 @pytest.mark.parametrize("share", [0.03, 0.5])
 def test_share_of_cells(share: float) -> None:
     puzzles = puzzles_of("number.constant")
-    spoilt = corrupt(puzzles, Corruption(cells=share), seed=0, key=(7,))
-    hit = (puzzles != spoilt).any(1)
+    corrupted = corrupt(puzzles, Corruption(cells=share), seed=0, key=(7,))
+    hit = (puzzles != corrupted).any(1)
     assert close(int(hit.sum()), hit.numel(), share), "each hit cell gets another content"
-    assert torch.equal(layout.canonical(spoilt.movedim(1, -1)), spoilt.movedim(1, -1))
-    tokens = layout.puzzles_to_tokens(spoilt)
+    assert torch.equal(layout.canonical(corrupted.movedim(1, -1)), corrupted.movedim(1, -1))
+    tokens = layout.puzzles_to_tokens(corrupted)
     assert ((tokens >= -1) & (tokens < torch.tensor([7, 10, 10]))).all()
 
 
 def test_every_cell_hit_gets_any_of_the_700_others() -> None:
     puzzles = puzzles_of("shape.or")
-    spoilt = corrupt(puzzles, Corruption(cells=1.0), seed=0, key=(0,))
-    assert (puzzles != spoilt).any(1).all()
-    old, new = (layout.tokens_to_states(layout.puzzles_to_tokens(p)).flatten() for p in (puzzles, spoilt))
+    corrupted = corrupt(puzzles, Corruption(cells=1.0), seed=0, key=(0,))
+    assert (puzzles != corrupted).any(1).all()
+    old, new = (layout.tokens_to_states(layout.puzzles_to_tokens(p)).flatten() for p in (puzzles, corrupted))
     steps = torch.bincount((new - old) % 701, minlength=701)
     assert steps[0] == 0
     expected = len(old) / 700
@@ -78,20 +78,20 @@ def test_every_cell_hit_gets_any_of_the_700_others() -> None:
 @pytest.mark.parametrize("name", RULES)
 def test_exceptions_follow_no_rule_and_the_others_stay(name: str) -> None:
     puzzles = puzzles_of(name, 800)
-    spoilt = corrupt(puzzles, Corruption(exceptions=0.15), seed=0, key=(5,))
-    changed = changed_puzzles(puzzles, spoilt)
+    corrupted = corrupt(puzzles, Corruption(exceptions=0.15), seed=0, key=(5,))
+    changed = changed_puzzles(puzzles, corrupted)
     assert close(int(changed.sum()), 800, 0.15)
-    rules = row_rules(spoilt)
+    rules = row_rules(corrupted)
     assert (rules[changed] == 0).all()
     assert (rules[~changed] == 1 << RULE_ID[name]).all()
 
 
 def test_exceptions_keep_their_first_two_panels_and_borrow_the_third() -> None:
     puzzles = puzzles_of("color.arithmetic-", 150)
-    spoilt = corrupt(puzzles, Corruption(exceptions=1.0), seed=0, key=(5,))
-    assert changed_puzzles(puzzles, spoilt).all()
-    assert (row_rules(spoilt) == 0).all()
-    before, after = layout.puzzles_to_rows(puzzles), layout.puzzles_to_rows(spoilt)
+    corrupted = corrupt(puzzles, Corruption(exceptions=1.0), seed=0, key=(5,))
+    assert changed_puzzles(puzzles, corrupted).all()
+    assert (row_rules(corrupted) == 0).all()
+    before, after = layout.puzzles_to_rows(puzzles), layout.puzzles_to_rows(corrupted)
     assert torch.equal(before[:, :, :2], after[:, :, :2])
     lent = {tuple(panel) for panel in before.reshape(-1, 27).tolist()}
     assert all(tuple(panel) in lent for panel in after[:, :, 2].reshape(-1, 27).tolist())
@@ -167,8 +167,8 @@ def test_missing_cells_are_pure_in_seed_rule_and_place() -> None:
 @pytest.mark.parametrize("before", [Corruption(), Corruption(cells=0.1, exceptions=0.3)])
 def test_missing_cells_leave_all_else_as_it_is(before: Corruption) -> None:
     puzzles = puzzles_of("shape.xor", 300)
-    without = spoilt(puzzles, before, seed=2, rule=7, start=0)
-    with_missing = spoilt(puzzles, replace(before, missing=0.3), seed=2, rule=7, start=0)
+    without = corrupted(puzzles, before, seed=2, rule=7, start=0)
+    with_missing = corrupted(puzzles, replace(before, missing=0.3), seed=2, rule=7, start=0)
     assert (without.shape[1], with_missing.shape[1]) == (3, 4)
     cells, unknown = layout.split_missing(with_missing)
     assert unknown is not None

@@ -17,7 +17,7 @@ import torch
 
 import genraven
 from genraven.puzzles import instances, spec
-from genraven.puzzles.corrupt import Corruption, spoilt
+from genraven.puzzles.corrupt import Corruption, corrupted
 from genraven.puzzles.generate import BLOCK, Draws, _draw_cells, generate
 
 PLUS_3, SECOND_ALONE, BY_3 = 40, 41, 42  # color.progression+3, shape.second, number.progression+3
@@ -70,15 +70,15 @@ def test_ids_splits_and_groups_stay(added: Any) -> None:
     assert new.resolve_rules(["shape.second", "number.progression+3"]) == (SECOND_ALONE, BY_3)
 
 
-def test_no_puzzle_changes_not_even_where_it_is_spoilt(added: Any) -> None:
+def test_no_puzzle_changes_not_even_where_it_is_corrupted(added: Any) -> None:
     rule, corruption = spec.RULE_ID["color.xor"], Corruption(cells=0.1, exceptions=0.3, missing=0.1)
     puzzles = generate(rule, BLOCK - 4, 64)
     assert torch.equal(added("genraven.puzzles.generate").generate(rule, BLOCK - 4, 64), puzzles)
     corrupt = added("genraven.puzzles.corrupt")
     same = corrupt.Corruption(cells=0.1, exceptions=0.3, missing=0.1)
     for known in (rule, -1):
-        before = spoilt(puzzles, corruption, seed=3, rule=known, start=0)
-        assert torch.equal(corrupt.spoilt(puzzles, same, seed=3, rule=known, start=0), before)
+        before = corrupted(puzzles, corruption, seed=3, rule=known, start=0)
+        assert torch.equal(corrupt.corrupted(puzzles, same, seed=3, rule=known, start=0), before)
 
 
 def test_puzzles_of_a_new_rule_obey_it_and_no_other_that_there_was(added: Any) -> None:

@@ -16,8 +16,8 @@ class Copier:
     def complete(self, puzzles: Tensor, mask: Tensor, generator: torch.Generator | None = None) -> Tensor:
         tokens = layout.puzzles_to_tokens(puzzles).clone()
         tokens[:, 72:] = tokens[:, 63:72]
-        spoilt = torch.rand(tokens[:, 72:].shape[:2], generator=generator) < self.noise
-        tokens[:, 72:][spoilt] = -1
+        corrupted = torch.rand(tokens[:, 72:].shape[:2], generator=generator) < self.noise
+        tokens[:, 72:][corrupted] = -1
         return layout.tokens_to_puzzles(tokens).where(mask.unsqueeze(1), puzzles)
 
     def solve_again(

@@ -82,8 +82,8 @@ def test_given_cells_are_on_their_path_before_every_step(process: str, num_resam
 @pytest.mark.parametrize(("how", "process", "name"), WAYS)
 def test_what_is_under_the_mask_is_not_read(how: str, process: str, name: str) -> None:
     given, noise, open_cells = case()
-    spoilt = given.masked_fill(open_cells, float("nan"))
-    results = [complete(how, process, name, data, noise, open_cells) for data in (given, spoilt)]
+    corrupted = given.masked_fill(open_cells, float("nan"))
+    results = [complete(how, process, name, data, noise, open_cells) for data in (given, corrupted)]
     assert torch.equal(*results)
     assert results[1].isfinite().all()
 

@@ -1,9 +1,9 @@
-"""What spoilt training data cost a model, against its own clean data."""
+"""What corrupted training data cost a model, against its own clean data."""
 
 from tables import repeats
 
+from genraven.report.corrupted import against_clean
 from genraven.report.page import Table
-from genraven.report.spoilt import against_clean
 
 CLEAN = {"trained_on": "color.constant", "corruption": "none"}
 MISSING = {**CLEAN, "corruption": "missing 0.3"}

@@ -1,4 +1,4 @@
-"""The page's parts on what is spoilt: data sets, against clean ones, and the cells given for completion."""
+"""The page's parts on corruption: corrupted data sets against clean ones, and wrong given cells."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,22 +14,24 @@ SCORES = ("completion", "c3")
 
 def against_clean(datasets: Sequence[tuple[Mapping[str, str], Sequence[Run]]]) -> list[Block]:
     """Of data sets, each with its runs, those that agree in all but their corruption, held against the clean one."""
-    spoilt = [(words, runs) for words, runs in datasets if words.get(CORRUPTION, CLEAN) != CLEAN]
+    corrupted = [(words, runs) for words, runs in datasets if words.get(CORRUPTION, CLEAN) != CLEAN]
     blocks: list[Block] = []
     for words, runs in datasets:
-        rows = _rows(runs, [(of, other[CORRUPTION]) for other, of in spoilt if {**other, CORRUPTION: CLEAN} == words])
+        rows = _rows(
+            runs, [(of, other[CORRUPTION]) for other, of in corrupted if {**other, CORRUPTION: CLEAN} == words]
+        )
         columns = [[label(score)] for score in SCORES]
-        blocks += [Table(headings("spoilt_data", *columns), rows, sentence("spoilt_data"))] if rows else []
+        blocks += [Table(headings("corrupted_data", *columns), rows, sentence("corrupted_data"))] if rows else []
     return blocks
 
 
 def _rows(clean: Sequence[Run], others: Sequence[tuple[Sequence[Run], str]]) -> list[list[str]]:
     """By model, the clean data first, then ``others``, each with its name."""
-    spoilt = [(name, {variant.recipe: variant for variant in variants(runs)}) for runs, name in others]
+    corrupted = [(name, {variant.recipe: variant for variant in variants(runs)}) for runs, name in others]
     rows = []
     for variant in variants(clean):
         for samples, point in variant.points.items():
-            points = [(name, found[variant.recipe].points[samples]) for name, found in spoilt
+            points = [(name, found[variant.recipe].points[samples]) for name, found in corrupted
                       if variant.recipe in found and samples in found[variant.recipe].points]  # fmt: skip
             if points:
                 rows += [_row(variant.label, samples, CLEAN, point, None)]
@@ -45,15 +47,15 @@ def _row(model: str, samples: int, name: str, point: Point, clean: Point | None)
     return [*cells, f"{len(point.runs)}"]
 
 
-def spoilt_givens(variants: Sequence[Variant]) -> list[Block]:
-    """Completion by the share of given cells that were spoilt, where that was asked."""
+def corrupted_givens(variants: Sequence[Variant]) -> list[Block]:
+    """Completion by the fraction of given cells that were wrong, where that was asked."""
     points = [(variant.label, n, point) for variant in variants for n, point in variant.points.items()]
     asked = sorted({r.given_corruption for _, _, point in points for run in point.runs for r in run.results})
     if asked in ([], [0.0]):
         return []
     rows = [[name, f"{n:,}", *(_completion_of(point, share) for share in asked)] for name, n, point in points]
-    columns = [sentence("spoilt", part=f"{share:.1%}") for share in asked]
-    return [Table(headings("spoilt_givens", columns), rows, sentence("spoilt_givens"))]
+    columns = [sentence("corrupted", part=f"{share:.1%}") for share in asked]
+    return [Table(headings("corrupted_givens", columns), rows, sentence("corrupted_givens"))]
 
 
 def _completion_of(point: Point, share: float) -> str:
