@@ -53,13 +53,13 @@ def pooled(hidden: Tensor, pool: Pool) -> Tensor:
 
 
 def gather(
-    network: nn.Module, pass_through: Callable[[slice], None], slices: Iterable[slice], pools: tuple[Pool, ...]
+    network: nn.Module, probe_forward: Callable[[slice], None], slices: Iterable[slice], pools: tuple[Pool, ...]
 ) -> Features:
-    """Features of all layers; ``pass_through`` passes a slice of the puzzles through ``network``."""
+    """Features of all layers; ``probe_forward`` passes a slice of the puzzles through ``network``."""
     parts = defaultdict(list)
     with hidden_states(network) as seen:
         for part in slices:
-            pass_through(part)
+            probe_forward(part)
             for name, hidden in seen.items():
                 for pool in pools:
                     parts[name, pool].append(pooled(hidden, pool))

@@ -233,9 +233,9 @@ class PuzzleModule(L.LightningModule, ABC):
         return self.method.evaluations(self.network, self.sampling, task, num_open, labels=labels)
 
     @torch.no_grad()
-    def pass_through(self, puzzles: Tensor, level: float | None, generator: torch.Generator) -> None:
+    def probe_forward(self, puzzles: Tensor, level: float | None, generator: torch.Generator) -> None:
         """Passes ``puzzles`` through the network, without labels, at one of the method's reading levels."""
-        self.method.pass_through(self.network, puzzles, level, generator)
+        self.method.probe_forward(self.network, puzzles, level, generator)
 
     @property
     def _reads_nothing_else(self) -> bool:

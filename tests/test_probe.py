@@ -115,12 +115,12 @@ def test_all_slices_are_gathered_in_order() -> None:
     network.blocks = nn.ModuleList([nn.Identity(), nn.Linear(2, 3)])
     x = torch.randn(5, 4, 2)
 
-    def pass_through(part: slice) -> None:
+    def probe_forward(part: slice) -> None:
         h = x[part]
         for block in network.blocks:
             h = block(h)
 
-    features = gather(network, pass_through, [slice(0, 3), slice(3, 5)], ("mean", "last"))
+    features = gather(network, probe_forward, [slice(0, 3), slice(3, 5)], ("mean", "last"))
     assert [(*key, *value.shape) for key, value in features.items()] == [
         ("input", "mean", 5, 2), ("input", "last", 5, 2), ("blocks.0", "mean", 5, 2), ("blocks.0", "last", 5, 2),
         ("blocks.1", "mean", 5, 3), ("blocks.1", "last", 5, 3),

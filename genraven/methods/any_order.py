@@ -216,7 +216,7 @@ class AnyOrder(Method):
         cells, entropy = (torch.stack(part).mean(0) for part in zip(*found, strict=True))
         return LogProbability(cells.where(written, 0.0), -entropy.where(written, 0.0))
 
-    def pass_through(
+    def probe_forward(
         self, network: nn.Module, puzzles: Tensor, level: float | None, generator: torch.Generator
     ) -> None:
         """Passes all cells of ``puzzles`` but the last through the network, in the order of tokens."""

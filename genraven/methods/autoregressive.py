@@ -216,7 +216,7 @@ class Autoregressive(Method):
         entropy = decoding.cell_entropy(logits, sizes).gather(1, back)  # type: ignore[arg-type]
         return LogProbability(cells.where(written, 0.0), -entropy.where(written, 0.0))
 
-    def pass_through(
+    def probe_forward(
         self, network: nn.Module, puzzles: Tensor, level: float | None, generator: torch.Generator
     ) -> None:
         """Passes all cells of ``puzzles`` but the last through the network, which so predicts each of them."""

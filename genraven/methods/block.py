@@ -236,7 +236,7 @@ class BlockDiffusion(MaskedDiffusion):
         guided = labels and not completes and sampling.guidance_scale != 1
         return (2 if guided else 1) * (evaluations + self.num_blocks - 1) * n / TOKENS_PER_PUZZLE
 
-    def pass_through(
+    def probe_forward(
         self, network: nn.Module, puzzles: Tensor, level: float | None, generator: torch.Generator
     ) -> None:
         """Passes ``puzzles``, whole and with some cells masked, through the network, as training does."""

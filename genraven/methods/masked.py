@@ -252,7 +252,7 @@ class MaskedDiffusion(Method):
                 raise InputError(f"expected --noise, the share of masked cells, from 0 to below 1, got {share:g}.")
         return list(asked or READ_AT)
 
-    def pass_through(
+    def probe_forward(
         self, network: nn.Module, puzzles: Tensor, level: float | None, generator: torch.Generator
     ) -> None:
         """Passes ``puzzles`` with some cells masked through the network."""

@@ -201,7 +201,7 @@ class Method(ABC):
         """
 
     @abstractmethod
-    def pass_through(
+    def probe_forward(
         self, network: nn.Module, puzzles: Tensor, level: float | None, generator: torch.Generator
     ) -> None:
         """Passes ``puzzles`` through the network once, without labels, at one of the ``reading_levels``."""

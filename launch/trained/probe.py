@@ -115,13 +115,13 @@ def _by_layer(model: TrainedModel, puzzles: Puzzles, levels: list[float | None],
     slices = [slice(at, at + model.batch_size) for at in range(0, len(puzzles.rules), model.batch_size)]
     for number, noise in enumerate(levels, 1 + before * len(levels)):
 
-        def pass_through(part: slice, noise: float | None = noise) -> None:
+        def probe_forward(part: slice, noise: float | None = noise) -> None:
             read = puzzles.puzzles[part].to(model.device)
-            module.pass_through(read, noise, module.generator_at("probe", "probe", part.start, len(read)))
+            module.probe_forward(read, noise, module.generator_at("probe", "probe", part.start, len(read)))
 
         with model.at_work(), part(number, 2 * len(levels)):
             with Progress("read", len(slices), "batch") as bar:
-                features = gather(module.network, pass_through, bar.over(slices), module.method.pools)
+                features = gather(module.network, probe_forward, bar.over(slices), module.method.pools)
             found += _classify(features, puzzles, noise, model.data.trained)
     return found
 

@@ -64,5 +64,5 @@ class Copying(Method):
     def evaluations(self, network: Any, sampling: Any, task: Task, num_open: int, *, labels: bool) -> float:
         return 0.0
 
-    def pass_through(self, network: Any, puzzles: Tensor, level: float | None, generator: torch.Generator) -> None:
+    def probe_forward(self, network: Any, puzzles: Tensor, level: float | None, generator: torch.Generator) -> None:
         raise NotImplementedError

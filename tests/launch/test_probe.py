@@ -72,7 +72,7 @@ def test_the_rule_is_not_given_to_the_network(family: str, runs: dict[str, Path]
     table = model.network.start if family == "autoregressive" else model.network.label
     labels: list[Tensor] = []
     table.register_forward_pre_hook(lambda _, args: labels.append(args[0]))  # type: ignore[union-attr, operator]
-    model.pass_through(generate(7, 0, 5), 0.3, model.generator_at("probe", "probe", 0, 5))
+    model.probe_forward(generate(7, 0, 5), 0.3, model.generator_at("probe", "probe", 0, 5))
     assert torch.cat(labels).tolist() == [40] * 5
 
 

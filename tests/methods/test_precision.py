@@ -151,7 +151,7 @@ def at_work(make: Callable[[], PuzzleModule], plugin: Precision) -> Seen:
             if "stability" in module.method.confidences:
                 confidence("stability", module, written[1].unsqueeze(1), last_panel_mask(4), generator)
             if module.method.reading_levels(None) != [None]:
-                module.pass_through(puzzles, module.method.reading_levels(None)[0], generator)
+                module.probe_forward(puzzles, module.method.reading_levels(None)[0], generator)
     assert all(puzzle.dtype == torch.int8 for puzzle in written)
     assert torch.equal(written[1].masked_fill(mask.unsqueeze(1), 0), puzzles.masked_fill(mask.unsqueeze(1), 0))
     return seen

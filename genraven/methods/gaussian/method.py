@@ -269,7 +269,7 @@ class GaussianDiffusion(Method):
             self.process.time_of_noise(level)
         return list(levels)
 
-    def pass_through(
+    def probe_forward(
         self, network: nn.Module, puzzles: Tensor, level: float | None, generator: torch.Generator
     ) -> None:
         """Passes ``puzzles`` with noise through the network, once."""
