@@ -227,10 +227,10 @@ class PuzzleModule(L.LightningModule, ABC):
         method = cast(SolvesAgain, self.method)
         return method.solve_again(self.network, puzzles, mask, level, self.sampling, generator)
 
-    def evaluations(self, task: Task, num_open: int) -> float:
-        """How often a puzzle goes through the network to be generated, or to have its last cells completed."""
+    def nfe(self, task: Task, num_open: int) -> float:
+        """Number of function evaluations to generate a puzzle, or to complete its last ``num_open`` cells."""
         labels = bool(num_labels(self.network))
-        return self.method.evaluations(self.network, self.sampling, task, num_open, labels=labels)
+        return self.method.nfe(self.network, self.sampling, task, num_open, labels=labels)
 
     @torch.no_grad()
     def probe_forward(self, puzzles: Tensor, level: float | None, generator: torch.Generator) -> None:

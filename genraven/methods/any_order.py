@@ -198,9 +198,7 @@ class AnyOrder(Method):
         written = _written(network, tokens, on_host, open_cells.long(), labels, how, generator)
         return layout.tokens_to_puzzles(written).where(mask.unsqueeze(1), puzzles)
 
-    def evaluations(
-        self, network: nn.Module, sampling: AnyOrderSampling, task: Task, num_open: int, *, labels: bool
-    ) -> float:
+    def nfe(self, network: nn.Module, sampling: AnyOrderSampling, task: Task, num_open: int, *, labels: bool) -> float:
         """Once, cell by cell."""
         return network.passes(num_open) if task == "complete" else 1.0  # type: ignore[operator, no-any-return]
 

@@ -192,7 +192,7 @@ class Autoregressive(Method):
         completed = layout.tokens_to_puzzles(decoding.in_order(decoded, order.argsort(1)))
         return completed.where(mask.unsqueeze(1), puzzles)
 
-    def evaluations(
+    def nfe(
         self, network: nn.Module, sampling: AutoregressiveSampling, task: Task, num_open: int, *, labels: bool
     ) -> float:
         """Once, cell by cell: the last cells have none given after them, so that particles are not needed.

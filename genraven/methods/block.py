@@ -222,7 +222,7 @@ class BlockDiffusion(MaskedDiffusion):
         drawn = [log_probability_in_order(predict, states, masked, generator=generator) for _ in range(num)]
         return LogProbability(*(torch.stack(part).mean(0) for part in zip(*drawn, strict=True)))
 
-    def evaluations(  # type: ignore[override]
+    def nfe(  # type: ignore[override]
         self, network: nn.Module, sampling: BlockSampling, task: Task, num_open: int, *, labels: bool
     ) -> float:
         """An evaluation reads a block, which is a part of the puzzle; each but the last is read once more, whole."""
@@ -232,9 +232,9 @@ class BlockDiffusion(MaskedDiffusion):
         before, n = num_given // self.block_size, self.block_size
         of_first = (before + 1) * n - num_given
         num_cells = [of_first] + [n] * (self.num_blocks - before - 1)
-        evaluations = sum(min(steps or num, num) for num in num_cells)
+        nfe = sum(min(steps or num, num) for num in num_cells)
         guided = labels and not completes and sampling.guidance_scale != 1
-        return (2 if guided else 1) * (evaluations + self.num_blocks - 1) * n / TOKENS_PER_PUZZLE
+        return (2 if guided else 1) * (nfe + self.num_blocks - 1) * n / TOKENS_PER_PUZZLE
 
     def probe_forward(
         self, network: nn.Module, puzzles: Tensor, level: float | None, generator: torch.Generator

@@ -237,9 +237,7 @@ class MaskedDiffusion(Method):
         drawn = [log_probability_in_order(predict, states, masked, generator=generator) for _ in range(NUM_READ)]
         return LogProbability(*(torch.stack(part).mean(0) for part in zip(*drawn, strict=True)))
 
-    def evaluations(
-        self, network: nn.Module, sampling: MaskedSampling, task: Task, num_open: int, *, labels: bool
-    ) -> float:
+    def nfe(self, network: nn.Module, sampling: MaskedSampling, task: Task, num_open: int, *, labels: bool) -> float:
         """Each reads all cells."""
         if task == "complete":
             return min(sampling.completion_steps or num_open, num_open)

@@ -189,11 +189,11 @@ class Method(ABC):
         """
 
     @abstractmethod
-    def evaluations(self, network: nn.Module, sampling: Any, task: Task, num_open: int, *, labels: bool) -> float:
-        """How often a puzzle goes through the network to be written; reading one cell of it is a part of once.
+    def nfe(self, network: nn.Module, sampling: Any, task: Task, num_open: int, *, labels: bool) -> float:
+        """Number of function evaluations: how often the network evaluates a whole puzzle; reading one cell is a part of one.
 
-        A gradient with respect to what the network read counts as once more: on the way back to it about as much is
-        multiplied as on the way there (0.95 to 1.21 times as much in the networks that are shipped).
+        A gradient with respect to the network's input counts as one more: the backward pass multiplies about as much as
+        the forward pass (0.95 to 1.21 times as much in the networks that are shipped).
 
         Args:
             num_open: cells to write, the last ones of the puzzle.

@@ -213,7 +213,7 @@ def _score(trained: TrainedModel, request: Request, corrupted: float, group: Pro
     is_cuda = model.device.type == "cuda"
     return {
         "seconds": {**timer.seconds, "all": time.perf_counter() - start},
-        "network_passes_per_puzzle": {task: model.evaluations(task, NUM_CELLS) for task in timer.seconds},
+        "network_passes_per_puzzle": {task: model.nfe(task, NUM_CELLS) for task in timer.seconds},
         "device": torch.cuda.get_device_name(model.device) if is_cuda else f"cpu, {platform.machine()}",
         "devices": group.size,
         "metrics": results.as_json(),

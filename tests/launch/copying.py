@@ -61,7 +61,7 @@ class Copying(Method):
     ) -> Tensor:
         return self.generate(network, len(puzzles), None, sampling, generator).where(mask.unsqueeze(1), puzzles)
 
-    def evaluations(self, network: Any, sampling: Any, task: Task, num_open: int, *, labels: bool) -> float:
+    def nfe(self, network: Any, sampling: Any, task: Task, num_open: int, *, labels: bool) -> float:
         return 0.0
 
     def probe_forward(self, network: Any, puzzles: Tensor, level: float | None, generator: torch.Generator) -> None:

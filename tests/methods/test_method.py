@@ -147,10 +147,10 @@ def test_the_effort_that_is_declared_is_the_effort_that_is_made(name: str) -> No
     rules = torch.zeros(4, dtype=torch.int64)
     made = seen_by(module, lambda: module.generate(4, rules, torch.Generator().manual_seed(0)))
     exact = 0.1 if name == "relational" else 1e-6
-    assert made == pytest.approx(4 * module.evaluations("generate", TOKENS_PER_PUZZLE), rel=exact)
+    assert made == pytest.approx(4 * module.nfe("generate", TOKENS_PER_PUZZLE), rel=exact)
     if name not in WITH_GRADIENTS:
         done = seen_by(module, lambda: module.complete(puzzles, last_panel_mask(4), torch.Generator().manual_seed(0)))
-        assert done == pytest.approx(4 * module.evaluations("complete", NUM_CELLS), rel=exact)
+        assert done == pytest.approx(4 * module.nfe("complete", NUM_CELLS), rel=exact)
 
 
 class Products(TorchDispatchMode):
@@ -173,7 +173,7 @@ def test_the_effort_of_completion_is_what_the_flop_counter_finds(name: str) -> N
     assert counted is not None
     with Products() as spent:
         module.complete(puzzles, last_panel_mask(4), torch.Generator().manual_seed(0))
-    said = 4 * module.evaluations("complete", NUM_CELLS) * counted.forward
+    said = 4 * module.nfe("complete", NUM_CELLS) * counted.forward
     assert spent.flops == pytest.approx(said, rel=0.12)
 
 
@@ -215,7 +215,7 @@ def test_what_a_completion_takes_of_a_pass_is_what_its_multiplications_are(
     module = AutoregressiveModule(RelationalAR(**switches)).eval()
     mask = layout.tokens_to_puzzles((torch.arange(81) >= 81 - num_open).to(torch.int8).view(1, 81, 1).expand(2, 81, 3))
     done = seen_by(module, lambda: module.complete(generate(3, 0, 2), mask[:, 0] > 0))
-    assert done == pytest.approx(2 * module.evaluations("complete", num_open), rel=0.1)
+    assert done == pytest.approx(2 * module.nfe("complete", num_open), rel=0.1)
 
 
 @pytest.mark.parametrize(

@@ -244,11 +244,9 @@ class GaussianDiffusion(Method):
         )
         return self.code.decode(fields).where(open_cells, puzzles)
 
-    def evaluations(
-        self, network: nn.Module, sampling: GaussianSampling, task: Task, num_open: int, *, labels: bool
-    ) -> float:
+    def nfe(self, network: nn.Module, sampling: GaussianSampling, task: Task, num_open: int, *, labels: bool) -> float:
         taken, completion = (
-            SAMPLERS[self._sampler(sampling)].evaluations(sampling.num_steps),
+            SAMPLERS[self._sampler(sampling)].nfe(sampling.num_steps),
             sampling.completes_by(self.masked_share),
         )
         if task == "generate":

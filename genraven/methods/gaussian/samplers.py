@@ -42,8 +42,8 @@ class Entry:
 
     sample: Sampler
     can_use: Callable[[Process], bool]
-    evaluations: Callable[[int], int]
-    """Of the denoiser, in so many steps that end at the data."""
+    nfe: Callable[[int], int]
+    """Number of function evaluations of the denoiser, from the number of steps, of which the last ends at the data."""
 
 
 SAMPLERS: dict[str, Entry] = {}
@@ -62,7 +62,7 @@ def check_sampler(name: str, process: Process) -> None:
 def _sampler(
     *,
     can_use: Callable[[Process], bool] = lambda process: True,
-    evaluations: Callable[[int], int] = lambda steps: steps,
+    nfe: Callable[[int], int] = lambda steps: steps,
 ) -> Callable[[Sampler], Sampler]:
     """Puts ``sample_NAME`` into the table as NAME, and keeps it from processes that it cannot use."""
 
@@ -74,7 +74,7 @@ def _sampler(
             check_sampler(name, process)
             return sample(process, *args, **kwargs)  # type: ignore[arg-type]
 
-        SAMPLERS[name] = Entry(checked, can_use, evaluations)  # type: ignore[arg-type]
+        SAMPLERS[name] = Entry(checked, can_use, nfe)  # type: ignore[arg-type]
         return checked  # type: ignore[return-value]
 
     return enter
@@ -106,7 +106,7 @@ def sample_euler(
     return x
 
 
-@_sampler(can_use=lambda process: process.has_ode, evaluations=lambda steps: 2 * steps - 1)
+@_sampler(can_use=lambda process: process.has_ode, nfe=lambda steps: 2 * steps - 1)
 def sample_heun(
     process: Process, denoiser: Denoiser, x: Tensor, times: Tensor, *,
     generator: torch.Generator | None = None, project: Projection = leave,
