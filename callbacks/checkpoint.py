@@ -61,12 +61,12 @@ class BestCheckpoint(ModelCheckpoint):
 
     Lightning's own keeps the score under the absolute path of the file and forgets it when that has changed, so that
     the next validation, however bad, takes the place of the best. Here ``best.ckpt`` itself says its score, whatever
-    the checkpoint gone on from knew of an earlier one. Of equal ones the later is kept. Where the best was told by
+    the checkpoint gone on from knew of an earlier one. Of equal ones the later is kept. Where the best was chosen by
     another score before, ``curve.csv`` says what it has of this one. A validation without the score is passed over.
 
     Args:
         folder: of the checkpoints.
-        score: by which the best is told, one of the table's of which one way is the better.
+        score: that chooses the best, one of the table's with a better direction.
     """
 
     def __init__(self, folder: Path, score: str) -> None:
@@ -97,7 +97,7 @@ class BestCheckpoint(ModelCheckpoint):
             self.best_model_path = self.kth_best_model_path = path
             self.best_k_models = {path: self.kth_value}
         elif is_there:
-            rank_zero_warn(f"{self._path} does not say its {self.monitor}, by which the best is told now: it is chosen "
+            rank_zero_warn(f"{self._path} does not say its {self.monitor}, which chooses the best now: it is chosen "
                            "anew from here on.")  # fmt: skip
 
     def _find(self) -> tuple[bool, float | None]:

@@ -84,8 +84,8 @@ class CollapseWatch(L.Callback):
         return {"collapse": self.crossings, "stopped": self.stopped}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """A run that was stopped stays so, unless it is now told otherwise."""
-        self._stop_if_told(trainer)
+        """A run that was stopped stays stopped, unless an option now says otherwise."""
+        self._stop_if_asked(trainer)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -107,7 +107,7 @@ class CollapseWatch(L.Callback):
                 self._say(trainer, signal)
             log_values(trainer, {f"collapse/{signal}": float(signal in self.crossings)})
         self._loss_sum, self._num_losses = 0.0, 0
-        self._stop_if_told(trainer)
+        self._stop_if_asked(trainer)
 
     def _read(self, results: ScoreResults) -> Iterator[tuple[str, Reading]]:
         """The signals that can be read from ``results``, each compared with its best so far, which then may move."""
@@ -157,7 +157,7 @@ class CollapseWatch(L.Callback):
             f"{crossing['threshold']:.4g}"
         )
 
-    def _stop_if_told(self, trainer: L.Trainer) -> None:
+    def _stop_if_asked(self, trainer: L.Trainer) -> None:
         if self.limits.stop and self.crossings:
             self.stopped = self._sentence(next(iter(self.crossings)))
             trainer.should_stop = True

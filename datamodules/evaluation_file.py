@@ -103,8 +103,8 @@ def _check_rules(chunk: Chunk, file: PuzzleFile) -> None:
     if not broken.any():
         return
     total, wrong = (chunk.rules[which].bincount(minlength=len(RULES)) for which in (stated, broken))
-    told = [f"{wrong[rule]} of {total[rule]} of {RULES[rule].name}" for rule in wrong.nonzero().flatten().tolist()]
-    named = ", ".join(told[:_MOST_NAMED]) + ", ..." * (len(told) > _MOST_NAMED)
+    counts = [f"{wrong[rule]} of {total[rule]} of {RULES[rule].name}" for rule in wrong.nonzero().flatten().tolist()]
+    named = ", ".join(counts[:_MOST_NAMED]) + ", ..." * (len(counts) > _MOST_NAMED)
     if (2 * wrong > total).any():
         raise InputError(f"expected puzzles that follow the rules stated in {file.path}, got others ({named}): put the "
                          "rules in their order, which `genraven describe` counts, or leave them out, so that puzzles "

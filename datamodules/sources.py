@@ -61,12 +61,12 @@ def _found(file: PuzzleFile, indices: Indices, selection: Selection) -> Indices:
     with data_progress("find rules", len(indices)) as bar:
         for some in bar.over(np.array_split(indices, -(-len(indices) // (1 << 14))), len):
             chunk = file.read(some)
-            told = whole(_unknown(chunk))["rows"]
-            shared = shared_rules(row_rules(chunk.puzzles).masked_fill(~told, -1))
+            known_rows = whole(_unknown(chunk))["rows"]
+            shared = shared_rules(row_rules(chunk.puzzles).masked_fill(~known_rows, -1))
             group = rule_bits(shared & wanted).int().argmax(1)
             group[(shared & held != 0) | (shared & wanted == 0)] = _LEFT_OUT
             group[shared == 0] = UNKNOWN_RULE
-            group[~told.any(1)] = _LEFT_OUT if held else UNKNOWN_RULE
+            group[~known_rows.any(1)] = _LEFT_OUT if held else UNKNOWN_RULE
             parts.append(group.numpy())
     return np.concatenate(parts)
 
@@ -94,8 +94,8 @@ def content_digest(path: Path, split: str | None = None) -> str:
         InputError: it cannot be read.
     """
     states = [(file, file.stat()) for file in source_files(path, split=split)]
-    told = tuple((str(file), s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for file, s in states)
-    return _digest_of(path, split, told)
+    facts = tuple((str(file), s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for file, s in states)
+    return _digest_of(path, split, facts)
 
 
 @cache

@@ -153,9 +153,9 @@ def _difference(point: Point, other: Point, score: str) -> str:
     interval = compare(point, other, score)
     if interval is None:
         return "–"
-    told = f"{interval.value:+.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+    text = f"{interval.value:+.3f} [{interval.low:.3f}, {interval.high:.3f}]"
     is_sure = min(len(point.runs), len(other.runs)) >= 3 and (interval.low > 0 or interval.high < 0)
-    return f"**{told}**" if is_sure else told
+    return f"**{text}**" if is_sure else text
 
 
 def _repeats(point: Point, score: str) -> str:

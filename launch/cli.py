@@ -146,7 +146,7 @@ def _add_cluster_commands(command: AddCommand) -> None:
     sub = command("status", "runs.status:status", "show every run of a folder in one table")
     sub.add_argument("folder", type=path, help="folder of runs")
     sub.add_argument("--watch", type=float, nargs="?", const=5.0, metavar="SECONDS", help="renew the table every so "
-                     "many seconds, 5 unless told, until Ctrl-C")  # fmt: skip
+                     "many seconds, 5 by default, until Ctrl-C")  # fmt: skip
 
 
 def _add_advise_command(command: AddCommand) -> None:
@@ -199,7 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("genraven: interrupted", error=True)
         return 130
-    return _told(status, is_all=is_all)
+    return _delivered(status, is_all=is_all)
 
 
 def _run(arguments: list[str]) -> tuple[int, bool]:
@@ -220,7 +220,7 @@ def _run(arguments: list[str]) -> tuple[int, bool]:
     return status or 0, options.command in PRINTING or getattr(options, "dry_run", False)
 
 
-def _told(status: int, *, is_all: bool) -> int:
+def _delivered(status: int, *, is_all: bool) -> int:
     """``status``, or 2 where output that was all of the work is lost, which is said."""
     reason = lost_output()
     if reason is None:

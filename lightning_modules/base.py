@@ -112,7 +112,7 @@ class PuzzleModule(L.LightningModule, ABC):
         self.sampling: Sampling = method.sampling
         self._scores: Scores | None = None
         self._index: TrainingIndex | None = None
-        self.trained: tuple[int, ...] = tuple(range(NUM_RULES))  # rules; evaluation is told which
+        self.trained: tuple[int, ...] = tuple(range(NUM_RULES))  # rules; evaluation reads which
         self._window_loss: Tensor | float = 0.0
         self._decays_all = decay_all
         self.results: ScoreResults | None = None  # of the last evaluation
@@ -190,16 +190,16 @@ class PuzzleModule(L.LightningModule, ABC):
     ) -> Tensor:
         """``puzzles`` (B, 3, 9, 9) with the cells under ``mask`` (B, 9, 9) bool written anew, the others as given.
 
-        ``rules`` (B,) are told to a network with labels, where they are known; by itself it finds out.
+        ``rules`` (B,) are given to a network with labels, where they are known; without them it infers the rule.
         """
-        told = self._told(rules)
+        labels = self._labels_read(rules)
         check_puzzles(puzzles)
         self.check_mask(puzzles, mask)
         if not self.method.reads_numbers:
             check_given(puzzles, mask)
-        return self.method.complete(self.network, without(puzzles, mask), mask, self.sampling, generator, **told)
+        return self.method.complete(self.network, without(puzzles, mask), mask, self.sampling, generator, **labels)
 
-    def _told(self, rules: Tensor | None) -> dict[str, Tensor]:
+    def _labels_read(self, rules: Tensor | None) -> dict[str, Tensor]:
         """What a completion reads besides the puzzles: the labels that are given."""
         if rules is None:
             if self._reads_nothing_else:
@@ -475,7 +475,7 @@ class PuzzleModule(L.LightningModule, ABC):
     # Checkpoints -------------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Notes the family, so that another one's checkpoint is told apart."""
+        """Notes the family, so that a checkpoint of another family is recognised."""
         checkpoint["family"] = self.family
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

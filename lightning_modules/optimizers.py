@@ -51,7 +51,7 @@ class Together(torch.optim.Optimizer):
 
 
 def make_optimizer(make: MakeOptimizer, module: nn.Module, *, decay_all: bool = False) -> torch.optim.Optimizer:
-    """The optimizer of all parameters of ``module``, which it is told by name.
+    """The optimizer of all parameters of ``module``, which it gets by name.
 
     Weight decay is for matrices and kernels, as ``parameter_groups`` says. ``torch.optim.Muon`` is given the hidden
     matrices alone, and AdamW the others, at the same rate and decay (Liu et al. 2025, whose scale of Muon's steps,

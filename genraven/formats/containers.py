@@ -1,4 +1,4 @@
-"""What lies in a file: named arrays, mapped where they can be, told by their first bytes and never run.
+"""What lies in a file: named arrays, mapped where they can be, recognised by their first bytes and never run.
 
 Sizes are checked before anything of that size is read: an array is no larger than its file, or, where it is compressed,
 than ``MOST_UNPACKED``, as are all arrays together that an ``Allowance`` is asked for.

@@ -73,23 +73,23 @@ def _known_split(split: str, where: str) -> str:
     return split
 
 
-def split_of(path: Path, cells: NDArray[Any], told: str | None) -> str:
-    """The split whose rules are left out of ``cells`` (35, rows, 3, 9, 3): as told, in the name, or by the puzzles.
+def split_of(path: Path, cells: NDArray[Any], stated: str | None) -> str:
+    """The split whose rules are left out of ``cells`` (35, rows, 3, 9, 3): ``stated``, or of the name or the puzzles.
 
     Raises:
-        InputError: it is not told, and the puzzles do not tell it; or they tell another one.
+        InputError: it is not stated, and the puzzles do not show it; or they show another one.
     """
-    told = _known_split(told, "as the split") if told is not None else split_named(path)
+    stated = _known_split(stated, "as the split") if stated is not None else split_named(path)
     fits = _fits(cells)
     best = max(fits, key=lambda split: fits[split])
     clear = fits[best] - max(share for split, share in fits.items() if split != best) > _MARGIN
-    if told is None and not clear:
+    if stated is None and not clear:
         raise InputError(f"expected the split whose rules are left out, got none in the name of {path}, and its "
                          "puzzles do not tell it: name the file ..._split0, or give the option.")  # fmt: skip
-    if told is not None and clear and best != told:
-        raise InputError(f"expected the puzzles of {path} to follow the rules that {told} leaves, got those of {best}: "
-                         "rename the file, or give the right split.")  # fmt: skip
-    return told or best
+    if stated is not None and clear and best != stated:
+        raise InputError(f"expected the puzzles of {path} to follow the rules that {stated} leaves, got those of "
+                         f"{best}: rename the file, or give the right split.")  # fmt: skip
+    return stated or best
 
 
 def _fits(cells: NDArray[Any]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""From a path to its puzzles: which arrays of a file mean what, told by names and shapes.
+"""From a path to its puzzles: which arrays of a file mean what, recognised by names and shapes.
 
 B puzzles. Their array is in one of ``LAYOUTS``; rules (B,) and a mask of known cells (B, 9, 9) stand in the same file
 under ``rules`` and ``known``, or beside NAME.npy as NAME.rules.npy and NAME.known.npy.
@@ -38,7 +38,7 @@ class _Found:
     rules: NDArray[np.int64] | None
     known: NDArray[np.bool_] | None
     split: str | None
-    """As told by an option."""
+    """The split that an option states."""
 
 
 @dataclass(frozen=True)

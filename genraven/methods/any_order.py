@@ -1,4 +1,4 @@
-"""Autoregression in any order: a network that is told where it writes next is trained in random orders.
+"""Autoregression in any order: a network that knows where it writes next is trained in random orders.
 
 The objective of masked diffusion in another form (Hoogeboom et al. 2022, "Autoregressive diffusion models"): a causal
 network reads each cell once and keeps it (Pannatier et al. 2024, "Sigma-GPTs"). Whatever cells are given come first, so
@@ -101,8 +101,8 @@ class AnyOrder(Method):
         return "Any-order AR"
 
     def check_network(self, network: nn.Module) -> None:
-        """Raises InputError unless it is told where it writes."""
-        check_kind(network, AnyOrderNetwork, "is told where it writes next", "any_order.AnyOrderTransformer",
+        """Raises InputError unless the network reads where it writes."""
+        check_kind(network, AnyOrderNetwork, "reads where it writes next", "any_order.AnyOrderTransformer",
                    "autoregression in any order")  # fmt: skip
 
     def check_sampling(self, network: nn.Module, sampling: Sampling, given: Collection[str] = ()) -> None:

@@ -190,7 +190,7 @@ class Method(ABC):
 
     @abstractmethod
     def nfe(self, network: nn.Module, sampling: Any, task: Task, num_open: int, *, labels: bool) -> float:
-        """Number of function evaluations: how often the network evaluates a whole puzzle; reading one cell is a part of one.
+        """Number of function evaluations: how often the network reads a puzzle; reading one cell is a part of one.
 
         A gradient with respect to the network's input counts as one more: the backward pass multiplies about as much as
         the forward pass (0.95 to 1.21 times as much in the networks that are shipped).

@@ -73,7 +73,7 @@ class TrainingIndex:
 
     @classmethod
     def build(cls, puzzles: Tensor, advance: Callable[[int], Any] = lambda num: None) -> "TrainingIndex":
-        """The index of ``puzzles`` (N, 3, 9, 9) int8; ``advance`` is told how many more are done.
+        """The index of ``puzzles`` (N, 3, 9, 9) int8; ``advance`` is called with how many more are done.
 
         Of puzzles with missing cells (N, 4, 9, 9) it holds what has none: the whole ones, and whole rows and panels.
         """

@@ -30,7 +30,7 @@ class Score:
         is_main: one of the few for charts and short tables.
         in_status: has it a column in the table of ``genraven status``?
         in_demo: has it one in the demo's?
-        needs: what a validation may lack that it cannot be told without; empty where every validation has it.
+        needs: what it needs and a validation may lack; empty where every validation has it.
         of_each: (B,) bool of a share, or float of a number, which is a mean, from generated or completed puzzles (B, 3,
             9, 9) int8; None where a metric of ``genraven.metrics.scores`` counts it.
     """

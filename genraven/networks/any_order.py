@@ -1,4 +1,4 @@
-"""A GPT-2-like decoder that writes the cells of a puzzle in any order: it is told where it writes next.
+"""A GPT-2-like decoder that writes the cells of a puzzle in any order: it reads where it writes next.
 
 B batch, L positions, D width. Position 0 reads the start token, position i the cell that stands i-th in the order, and
 each predicts the next in the order. Of a position it knows two things: where the cell that it reads stands, and where

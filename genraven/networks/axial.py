@@ -4,7 +4,7 @@ B batch, L positions, A attributes of a cell, T width of an attribute's token, D
 
 The tokens of a cell are those of its attributes, side by side. They attend to each other, and each to the tokens of the
 same attribute in other cells: some heads to those of its own panel, some to its row's, some to all. So a network is
-told which cells belong together, and not that panels are sets or that rows share a rule: a step between the plain
+given which cells belong together, and not that panels are sets or that rows share a rule: a step between the plain
 transformers and the relational networks. After axial attention (Ho et al. 2019, arXiv 1912.12180), with whole groups
 of cells in the place of lines of pixels.
 """

@@ -75,7 +75,7 @@ class NextCellNetwork(nn.Module, ABC):
     num_labels: int
     """Classes of the label that it reads; 0 for none."""
     reads_unknown: bool
-    """Can it be told that cells are unknown?"""
+    """Can it read that cells are unknown?"""
     rows_exchangeable: bool = False
     """Is a row predicted from those before it whatever their order, so that any may be asked for as the last?"""
 
@@ -112,7 +112,7 @@ class NextCellNetwork(nn.Module, ABC):
 
 
 class AnyOrderNetwork(NextCellNetwork):
-    """A network that is told of each cell that it reads where it stands, and where it writes next.
+    """A network that reads with each cell its position, and the position that it writes next.
 
     So it writes cells in any order. Cells, as they are handed to ``forward``, stand in the order of writing; without
     one that is the order of tokens, in which it is a network of next cells like any other.
@@ -188,7 +188,7 @@ class MaskedCellNetwork(nn.Module, ABC):
 class BlockNetwork(MaskedCellNetwork):
     """A network of masked cells that can also read a puzzle in blocks of as many cells, one after the other.
 
-    The masked cells of a block are then told from the others of it and from the whole blocks before it, of which
+    The masked cells of a block are then predicted from the others of it and from the whole blocks before it, of which
     nothing is masked: what block diffusion asks of a network. As a network of masked cells it reads one block of all.
     """
 

@@ -116,8 +116,8 @@ class Context:
     near: Tensor
     """(..., K, A, V, 4) which of the two panels beside it show each value."""
     carrier: Tensor | None
-    """(..., panels, A) float32 log-probability that an attribute carries the rule; None where none is told from
-    others. The panels are the third for a trunk that reads before, else all three."""
+    """(..., panels, A) float32 log-probability that an attribute carries the rule; None where none is distinguished
+    from others. The panels are the third for a trunk that reads before, else all three."""
     of_writer: Tensor | None = None
     """(..., K, A, W) what a writer makes of the roles, where it was asked before its cells are."""
 
@@ -162,7 +162,7 @@ class Trunk(nn.Module):
         shared_attributes: are all attributes read by the same weights?
         value_path: is there a path that is the same for all values?
         rows_summed: is the order of the other rows not to matter?
-        carrier: is it told which one attribute carries the rule?
+        carrier: does it model which one attribute carries the rule?
     """
 
     without_decay = ("role", "attribute")
@@ -314,8 +314,8 @@ class Trunk(nn.Module):
         if self.score is None or PANELS - 1 not in panels:
             return None
         third = panels.index(PANELS - 1)
-        told = h[..., third : third + 1, :, :] if self.reads == "before" else h[..., :PANELS, :, :]
-        return self.score(told).squeeze(-1).float().log_softmax(-1)
+        of_panels = h[..., third : third + 1, :, :] if self.reads == "before" else h[..., :PANELS, :, :]
+        return self.score(of_panels).squeeze(-1).float().log_softmax(-1)
 
     def _near(self, codes: Tensor, roles: slice) -> tuple[tuple[Tensor, Tensor], Tensor]:
         """The two other panels (B, R, K, A, V) of each role's, as far as they are read, and their patterns."""

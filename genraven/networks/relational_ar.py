@@ -39,7 +39,7 @@ class RelationalAR(NextCellNetwork):
         set_weight: of a second target in training: which values each panel shows.
         one_row: are the cells of one row of a puzzle, drawn anew each time, learned at a step, instead of all? That
             takes less than half of the work; the second target is of all rows.
-        carrier: is it told that exactly one attribute of a row carries the rule?
+        carrier: does it assume that exactly one attribute of a row carries the rule?
         shared_attributes: are all attributes read by the same weights?
         value_path: is there a path that is the same for all values?
         rows_summed: is the order of the rows before not to matter?
@@ -208,7 +208,7 @@ class RelationalAR(NextCellNetwork):
 
     def _third(self, context: Context, seen: Tensor, cells: slice = slice(None)) -> tuple[Tensor, Tensor]:
         """(N, 1, J, A) logits of *filled* and (N, 2, J, S, V) log-probabilities where an attribute carries the rule
-        and where it does not; (N, 1, J) and (N, 1, J, S, V) where none is told from others.
+        and where it does not; (N, 1, J) and (N, 1, J, S, V) where no attribute is distinguished.
         """
         if context.carrier is None:
             return self._alone(context, seen, cells)

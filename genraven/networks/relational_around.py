@@ -23,7 +23,7 @@ class Marginals:
     """What each cell may hold."""
 
     filled: Tensor
-    """(B, L, A) logits under each hypothesis; (B, L) where none is told from others."""
+    """(B, L, A) logits under each hypothesis; (B, L) where no attribute is distinguished."""
     values: Tensor
     """(B, panels, S, V) log-probabilities of the values of filled cells, of attributes that do not carry the rule."""
     carrying: Tensor | None

@@ -10,7 +10,7 @@ from genraven.networks.relational_writer import filled_log_prob
 
 
 def of_cells(occupancy: Tensor, values: Tensor, written: Tensor) -> Tensor:
-    """(N, P, J) log-probability of cells, where no attribute is told from others.
+    """(N, P, J) log-probability of cells, where no attribute is distinguished.
 
     Args:
         occupancy: (N, P, J) logits of *filled*.

@@ -26,7 +26,7 @@ class RelationalMasked(MaskedCellNetwork):
         mixing: blocks in which the attributes of a panel attend to each other.
         num_heads: of their attention.
         set_weight: of a second target in training: which values each panel with masked cells shows.
-        carrier: is it told that exactly one attribute of a row carries the rule?
+        carrier: does it assume that exactly one attribute of a row carries the rule?
         shared_attributes: are all attributes read by the same weights?
         value_path: is there a path that is the same for all values?
         rows_summed: is the order of the other rows not to matter?

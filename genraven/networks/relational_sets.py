@@ -18,9 +18,9 @@ def set_nats(context: Context, codes: Tensor, panel_of_role: tuple[int, ...], co
     """(B,) cross-entropy in nats for each bit of a code, third panels counted three times.
 
     A number is one of its values; each value of another attribute is shown or not. Where hypotheses of the attribute
-    that carries the rule are told apart, the probability of a panel's sets is the mean over these. Attributes are also
-    predicted from the role that carries the rule alone, whether they carry it or not, in all rows that know of others:
-    these say which. Without it, relations that are learned first would be the only ones that this role is asked for.
+    that carries the rule are distinguished, the probability of a panel's sets is the mean over these. Attributes are
+    also predicted from the role that carries the rule alone, whether they carry it or not, in all rows that know of
+    others, which say which one it is. Without this, the role would only be asked for relations that are learned first.
 
     Args:
         context: (B, R, ...).

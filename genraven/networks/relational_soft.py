@@ -42,17 +42,17 @@ class RelationalSoft(nn.Module):
         occupancy: width of the layer that says whether a cell is filled.
         mixing: blocks in which the attributes of a panel attend to each other.
         num_heads: of their attention.
-        carrier: is it told that exactly one attribute of a row carries the rule?
+        carrier: does it assume that exactly one attribute of a row carries the rule?
         shared_attributes: are all attributes read by the same weights?
         value_path: is there a path that is the same for all values?
         rows_summed: is the order of the other rows not to matter?
         in_channels: C, or twice C for a network that reads its last estimate of the code, too; and one more for one
-            that is told where it writes.
+            that reads where it writes.
         out_channels: C.
         symbols: number of symbols of each attribute; C is their sum.
         shape: rows, panels of a row, cells of a panel.
         num_labels: classes of the optional label; 0 makes an unconditional network.
-        reads_unknown: may it be told which cells are unknown? Null is no; `genraven fit` makes it yes where the data
+        reads_unknown: does it read which cells are unknown? Null is no; `genraven fit` makes it yes where the data
             can have missing cells.
 
     Raises:

@@ -52,7 +52,7 @@ class Writer(nn.Module):
         num_cells: N of a panel.
         num_values: V.
         num_features: numbers about the panel that the user of the writer hands in.
-        by_cell: are the values of cells told apart by their place? Else their occupancy alone is.
+        by_cell: do the values of cells depend on their position? Else their occupancy alone is.
         shared_attributes, value_path: as in ``Trunk``.
     """
 

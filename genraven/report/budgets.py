@@ -28,16 +28,16 @@ def along_training(variants: Sequence[Variant], samples: int, metric: str, prefi
     names = _names_of_lines([variant for variant, _ in found])
     axes = {axis: sentence("axis", name=axis) for axis in BUDGETS}
     for axis, xlabel in axes.items():
-        lines, told = [], []
+        lines, texts = [], []
         for (variant, points), name in zip(found, names, strict=True):
             by_cost = {cost: point for point in points if (cost := point.spent(axis))}
             if by_cost:
                 kind: Kind = "line" if variant.is_steady else "broken"
                 named = {cost: interval for cost, point in by_cost.items() if (interval := point.interval(metric))}
                 lines.append(Line(name, named, look[variant.first.architecture or ""], kind))
-                told.append(f"{variant.label} {figures.in_words(named, short)}")
+                texts.append(f"{variant.label} {figures.in_words(named, short)}")
         if svg := figures.chart(lines, xlabel, label(metric)):
-            alt = sentence("chart", score=label(metric), axis=xlabel, told=told, is_forecast=False)
+            alt = sentence("chart", score=label(metric), axis=xlabel, texts=texts, is_forecast=False)
             panels.append(Panel(f"{prefix}along-{axis}", svg, alt))
     for (variant, points), name in zip(found, names, strict=True):
         for point in points:
@@ -62,21 +62,21 @@ def _names_of_lines(variants: Sequence[Variant]) -> list[str]:
 
 def crossings(variants: Sequence[Variant], samples: int, metric: str) -> list[Block]:
     """In examples, and, on one number of them, along the budgets of training."""
-    told = [_crossing_in("examples", None, crossing_sentence(duel, "examples"))
+    texts = [_crossing_in("examples", None, crossing_sentence(duel, "examples"))
             for duel in duels(by_examples(variants, metric), metric)]  # fmt: skip
     for axis in BUDGETS:
-        told += [_crossing_in(axis, samples, crossing_sentence(duel, axis))
+        texts += [_crossing_in(axis, samples, crossing_sentence(duel, axis))
                  for duel in duels(by_budget(variants, samples, axis, metric), metric)]  # fmt: skip
     devices = sorted({run.device for variant in variants for run in variant.runs if run.device})
-    if told and any(point.split == "val" for variant in variants for point in variant.along(samples, metric)):
-        told.append(Item(sentence("along_of_validation")))
-    if told and len(devices) > 1:
-        told.append(Item(sentence("devices_differ", names=devices)))
-    return [Text(sentence("crossings")), Items(told)] if told else []
+    if texts and any(point.split == "val" for variant in variants for point in variant.along(samples, metric)):
+        texts.append(Item(sentence("along_of_validation")))
+    if texts and len(devices) > 1:
+        texts.append(Item(sentence("devices_differ", names=devices)))
+    return [Text(sentence("crossings")), Items(texts)] if texts else []
 
 
-def _crossing_in(axis: str, samples: int | None, told: str) -> Item:
-    return Item(sentence("crossing_in", axis=sentence("axis", name=axis), samples=samples, told=told))
+def _crossing_in(axis: str, samples: int | None, text: str) -> Item:
+    return Item(sentence("crossing_in", axis=sentence("axis", name=axis), samples=samples, text=text))
 
 
 def first_reach(variants: Sequence[Variant], samples: int) -> list[Block]:

@@ -70,11 +70,11 @@ def _signals(name: str, point: Point) -> list[Collapse]:
     for run in point.runs:
         for signal, crossing in run.collapse.items():
             value, threshold = (_brief(crossing.get(key)) for key in ("value", "threshold"))
-            told = sentence("crossed", value=value, threshold=threshold, step=crossing.get("step"))
-            crossed.setdefault(signal, []).append(told)
+            text = sentence("crossed", value=value, threshold=threshold, step=crossing.get("step"))
+            crossed.setdefault(signal, []).append(text)
     return [
-        Collapse(name, point, "signal", sentence("signals", name=signal, num_runs=len(point.runs), told=told))
-        for signal, told in crossed.items()
+        Collapse(name, point, "signal", sentence("signals", name=signal, num_runs=len(point.runs), texts=texts))
+        for signal, texts in crossed.items()
     ]
 
 

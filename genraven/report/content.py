@@ -78,8 +78,8 @@ def _apart(datasets: Sequence[dict[str, str]]) -> list[str]:
     return [_data({word: one.get(word, unknown) for word in differing}) for one in datasets]
 
 
-def _data(told: Mapping[str, str]) -> str:
-    return "; ".join(f"{sentence('data_word', name=name)} {_brief(text)}" for name, text in told.items())
+def _data(words: Mapping[str, str]) -> str:
+    return "; ".join(f"{sentence('data_word', name=name)} {_brief(text)}" for name, text in words.items())
 
 
 def _brief(text: str) -> str:

@@ -54,8 +54,8 @@ def asks(found: Any, dataset: Mapping[str, str], options: Json) -> bool:
 
     So is one that does not say of which rules; one that does not say what its file held is of the path alone.
     """
-    told = found if isinstance(found, dict) else {}
-    rules, file = told.get("eval_rules"), told.get("eval_source") or options.get("data.eval_source")
+    recorded = found if isinstance(found, dict) else {}
+    rules, file = recorded.get("eval_rules"), recorded.get("eval_source") or options.get("data.eval_source")
     of_rules = not rules or in_words(_rule_names(rules)) == dataset.get(RULES_ASKED)
     return of_rules and (not file or str(file) == dataset.get(FILE_ASKED))
 

@@ -17,7 +17,7 @@ from genraven.escaping import plain_texts, visible
 from genraven.metrics.intervals import Interval
 from genraven.report.english import sentence, short
 
-# Told apart with any colour vision (after Okabe and Ito 2008), dark enough for text.
+# Distinguishable with any colour vision (after Okabe and Ito 2008), dark enough for text.
 COLORS = ("#b34700", "#0072b2", "#00734f", "#a3336f", "#7a6a00", "#5b3fa0", "#8a1f1f", "#33555f")
 MARKERS = ("o", "^", "v", "s", "D", "P", "X", "h")
 INK, FAINT, NEUTRAL = "#1a1a1a", "#d9d9d9", "#444444"

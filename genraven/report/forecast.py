@@ -99,9 +99,9 @@ def forecast(scores: Mapping[int, float], errors: Mapping[int, float]) -> Foreca
     else:
         return Forecast(scores, line)
     value, low, high = (f"{end:.2f}" for end in (hidden.value, hidden.low, hidden.high))
-    told = sentence("forecast_failed", hidden=last, value=value, low=low, high=high, failure=failure, widest=WIDEST,
+    text = sentence("forecast_failed", hidden=last, value=value, low=low, high=high, failure=failure, widest=WIDEST,
                     truth=f"{truth:.2f}")  # fmt: skip
-    return Forecast(scores, line, told)
+    return Forecast(scores, line, text)
 
 
 def overtaking(

@@ -149,16 +149,16 @@ def worth(repeats: Sequence[Sequence[Seen]]) -> Worth | str:
 
 def _foretells(repeats: Sequence[Sequence[Seen]]) -> bool:
     """Does the fit to the others hold the mean of the most repeated point within its interval?"""
-    told, measured, spreads = [], [], []
+    predicted, measured, spreads = [], [], []
     for points in repeats:
         most = max(range(len(points)), key=lambda i: points[i].epochs)
         found, intercept, slope, rest = _fit([p for i, p in enumerate(points) if i != most])
         hidden = points[most]
         x = np.log(effective(np.array([hidden.unique]), np.array([hidden.epochs]), found))[0]
-        told.append(intercept + slope * x)
+        predicted.append(intercept + slope * x)
         measured.append(float(logit(np.clip(hidden.score, EDGE, 1 - EDGE))))
         spreads.append(rest)
-    gap = np.array(told) - np.array(measured)
+    gap = np.array(predicted) - np.array(measured)
     spread = max(float(gap.std(ddof=1)), float(np.mean(spreads)))
     half = stdtrit(len(gap) - 1, 0.5 + CONFIDENCE / 2) * spread / np.sqrt(len(gap))
-    return bool(abs(gap.mean()) <= half and abs(expit(np.mean(told)) - expit(np.mean(measured))) < WIDEST / 2)
+    return bool(abs(gap.mean()) <= half and abs(expit(np.mean(predicted)) - expit(np.mean(measured))) < WIDEST / 2)

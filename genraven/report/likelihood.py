@@ -27,9 +27,9 @@ def likelihood(variants: Sequence[Variant], samples: int) -> list[Block]:
         for a, b in combinations([variant for variant, _ in having], 2)
         if a.first.family != b.first.family and a.first.prior == b.first.prior
     ]
-    told = [Item(decided(a, b, samples, len(pairs))) for a, b in pairs]
+    texts = [Item(decided(a, b, samples, len(pairs))) for a, b in pairs]
     caption = sentence("likelihood", samples=samples, num_pairs=len(pairs))
-    return [Table(headings("likelihood"), rows, caption), *([Items(told)] if told else [])]
+    return [Table(headings("likelihood"), rows, caption), *([Items(texts)] if texts else [])]
 
 
 def _nats(variant: Variant, samples: int) -> list[float]:

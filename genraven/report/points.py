@@ -267,15 +267,20 @@ def _key(run: Run, *, of_size: bool = True) -> str:
     """What repeats agree in, but for the number of examples."""
     decoding = run.final.decoding if run.final else {}
     split = run.final.split if run.final else None
-    told: dict[str, object] = {"family": run.family, "architecture": run.architecture, PRIOR: run.prior, "split": split}
-    told |= {"parameters": run.parameters} if of_size else {}
-    return json.dumps([told, dict(run.settings), dict(decoding)], sort_keys=True, default=str)
+    settings: dict[str, object] = {
+        "family": run.family,
+        "architecture": run.architecture,
+        PRIOR: run.prior,
+        "split": split,
+    }
+    settings |= {"parameters": run.parameters} if of_size else {}
+    return json.dumps([settings, dict(run.settings), dict(decoding)], sort_keys=True, default=str)
 
 
 def differences(groups: Sequence[Sequence[Run]]) -> list[dict[str, str]]:
     """For each group, the settings (last words of their names) in which the groups differ.
 
-    A setting that is absent is as one that is none; a class that some set is told by what they set of it, if anything.
+    A setting that is absent counts as none. A class of which only some runs set options is identified by these.
     """
     differing = _differing(groups)
     return [_named(group, differing) for group in groups]
@@ -283,18 +288,20 @@ def differences(groups: Sequence[Sequence[Run]]) -> list[dict[str, str]]:
 
 def _named(group: Sequence[Run], names: Iterable[str]) -> dict[str, str]:
     """What it has of the settings of these whole names, by their last words."""
-    told = _told(group)
-    return {name.rpartition(".")[2]: told.get(name, "none") for name in names}
+    settings = _settings_of(group)
+    return {name.rpartition(".")[2]: settings.get(name, "none") for name in names}
 
 
 def _differing(groups: Sequence[Sequence[Run]]) -> list[str]:
-    told = [_told(group) for group in groups]
-    values = {name: [one.get(name, "none") for one in told] for name in sorted({name for one in told for name in one})}
+    settings = [_settings_of(group) for group in groups]
+    values = {
+        name: [one.get(name, "none") for one in settings] for name in sorted({name for one in settings for name in one})
+    }
     differing = [name for name, found in values.items() if len(set(found)) > 1]
-    return [name for name in differing if not _is_told_by_others(name, values[name], differing)]
+    return [name for name in differing if not _follows_from_others(name, values[name], differing)]
 
 
-def _told(group: Sequence[Run]) -> dict[str, str]:
+def _settings_of(group: Sequence[Run]) -> dict[str, str]:
     """Settings, decoding and where it was cut short, by their whole names."""
     return dict(group[0].settings) | _decoding(group[0]) | _cut(group)
 
@@ -308,7 +315,7 @@ def _cut(runs: Sequence[Run]) -> dict[str, str]:
     return {"stopped": sentence("stopped_at", steps=steps, planned=None)}
 
 
-def _is_told_by_others(name: str, values: Collection[str], differing: Sequence[str]) -> bool:
+def _follows_from_others(name: str, values: Collection[str], differing: Sequence[str]) -> bool:
     block, _, word = name.rpartition(".")
     only_one = len(set(values) - {"none"}) == 1
     return word == "class_path" and only_one and any(other.startswith(f"{block}.init_args.") for other in differing)

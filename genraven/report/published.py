@@ -50,7 +50,7 @@ def published() -> list[Published]:
 def beside(dataset: Mapping[str, str], prior: Prior) -> list[Published]:
     """Those that may stand beside runs of this data set and prior, as ``Run`` has them: what learned the same task.
 
-    Of the 40 rules all are scored, and all were trained or five were held out; with networks that were told nothing of
+    Of the 40 rules all are scored, and all were trained or five were held out; with networks that know nothing of
     puzzles, on data that nobody corrupted. Empty where something differs.
     """
     study = {rule.name for rule in RULES[:NUM_STUDY_RULES]}

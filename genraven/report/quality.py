@@ -55,14 +55,14 @@ def against_examples(variants: Sequence[Variant], asked: str, prefix: str) -> li
     look, panels, rows, xlabel = looks_of(variants), [], [], sentence("axis", name="examples")
     for metric in main_and(asked):
         lines = _study_lines(_beside(variants), metric, look)
-        fields, told = by_examples(variants, metric, by="architecture"), []
+        fields, texts = by_examples(variants, metric, by="architecture"), []
         for name in groups(variants, "architecture"):
             chosen = {size: choice.point for size, choice in standing_for(fields, name).items()}
             points = {float(n): interval for n, point in chosen.items() if (interval := point.interval(metric))}
             lines += [Line(name, points, look[name]), *_dots(variants, name, metric, look[name])]
-            told += [f"{name} {figures.in_words(points, count)}"] if points else []
-        if told and (svg := figures.chart(lines, xlabel, label(metric))):
-            alt = sentence("chart", score=label(metric), axis=xlabel, told=told, is_forecast=False)
+            texts += [f"{name} {figures.in_words(points, count)}"] if points else []
+        if texts and (svg := figures.chart(lines, xlabel, label(metric))):
+            alt = sentence("chart", score=label(metric), axis=xlabel, texts=texts, is_forecast=False)
             panels.append(Panel(f"{prefix}examples-{metric}", svg, alt))
     results = [result for variant in variants for point in variant.points.values() for result in point.results]
     main = main_scores(results, asked)
@@ -133,7 +133,7 @@ def forecasts(variants: Sequence[Variant], question: Question, prefix: str) -> l
     """Each family's line beyond what was measured, where it has proved itself."""
     metric, fields = question.metric, by_examples(variants, question.metric)
     look = looks(groups(variants))
-    lines, rows, told, xlabel = [], [], [], sentence("axis", name="examples")
+    lines, rows, texts, xlabel = [], [], [], sentence("axis", name="examples")
     for name in groups(variants):
         chosen = {n: choice.point for n, choice in standing_for(fields, name).items()}
         if not chosen:
@@ -144,13 +144,13 @@ def forecasts(variants: Sequence[Variant], question: Question, prefix: str) -> l
         if one.is_shown and one.line:
             lines.append(Line(name, _ahead(one), look[name], "band"))
         did = one.refusal or sentence("forecast_shown")
-        rows.append([name, *(_told(one, n) for n in _future(one)), did])
-        told.append(f"{name}: {did}")
+        rows.append([name, *(_forecast_at(one, n) for n in _future(one)), did])
+        texts.append(f"{name}: {did}")
     if not rows or not any(line.kind == "band" for line in lines):
-        return [Text(sentence("forecasts_not_shown", told=told))] if told else []
+        return [Text(sentence("forecasts_not_shown", texts=texts))] if texts else []
     svg = figures.chart(lines, xlabel, label(metric))
     assert svg is not None
-    alt = sentence("chart", score=label(metric), axis=xlabel, told=told, is_forecast=True)
+    alt = sentence("chart", score=label(metric), axis=xlabel, texts=texts, is_forecast=True)
     last = max(max(line.points) for line in lines if line.kind == "line")
     columns = [sentence("forecast_at", examples=f"{n:,.0f}") for n in (2 * last, 4 * last)]
     panel = Panel(f"{prefix}forecast", svg, alt)
@@ -162,7 +162,7 @@ def _future(one: Forecast) -> tuple[float, float]:
     return 2 * last, 4 * last
 
 
-def _told(one: Forecast, examples: float) -> str:
+def _forecast_at(one: Forecast, examples: float) -> str:
     at = one.line.at(examples) if one.line and one.is_shown else None
     return DASH if at is None else f"{at.value:.2f} [{at.low:.2f}, {at.high:.2f}]"
 
@@ -188,14 +188,14 @@ def against_size(variants: Sequence[Variant], samples: int, asked: str, prefix: 
     having = [(variant, variant.points[samples]) for variant in variants if samples in variant.points]
     having = [(variant, point) for variant, point in having if variant.first.parameters]
     for metric in main_and(asked):
-        lines, told = _study_marks(_beside(variants), metric, samples, look), []
+        lines, texts = _study_marks(_beside(variants), metric, samples, look), []
         for variant, point in having:
             interval, name = point.interval(metric), variant.first.architecture or ""
             if interval:
                 lines.append(Line(name, {float(variant.first.parameters or 0): interval}, look[name], "marks"))
-                told.append(f"{variant.label} {interval.value:.2f}")
-        if told and (svg := figures.chart(lines, xlabel, label(metric))):
-            alt = sentence("chart", score=label(metric), axis=xlabel, told=told, is_forecast=False)
+                texts.append(f"{variant.label} {interval.value:.2f}")
+        if texts and (svg := figures.chart(lines, xlabel, label(metric))):
+            alt = sentence("chart", score=label(metric), axis=xlabel, texts=texts, is_forecast=False)
             panels.append(Panel(f"{prefix}size-{metric}", svg, alt))
     main = main_scores((result for _, point in having for result in point.results), asked)
     for variant, point in having:
@@ -227,8 +227,8 @@ def by_rule(variants: Sequence[Variant], samples: int, metric: str, prefix: str)
         shares = _per_rule(choice.point)
         if not shares:
             continue
-        told = [f"{rule} {c3:.2f}, {done:.2f}" for rule, (c3, done) in shares.items()]
-        alt = sentence("rules_panel", model=choice.label, told=told)
+        texts = [f"{rule} {c3:.2f}, {done:.2f}" for rule, (c3, done) in shares.items()]
+        alt = sentence("rules_panel", model=choice.label, texts=texts)
         panels.append(Panel(f"{prefix}rules-{name}", figures.per_rule(shares, looks_of(variants)[name]), alt))
         said.append(f"{choice.label}: {_correlations(choice.point)}")
         rows += [[choice.label, rule, f"{c3:.3f}", f"{done:.3f}"] for rule, (c3, done) in shares.items()]

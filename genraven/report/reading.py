@@ -157,8 +157,8 @@ def _results(evaluations: list[Any], facts: Json, options: Json, place: str, not
         try:
             yield _result(found, facts, options)
         except BROKEN as error:
-            told = f"{type(error).__name__}: {error}"
-            notes.append(sentence("broken_result", place=place, number=number, error=told))
+            reason = f"{type(error).__name__}: {error}"
+            notes.append(sentence("broken_result", place=place, number=number, error=reason))
 
 
 def _result(found: Json, facts: Json, options: Json) -> Result:

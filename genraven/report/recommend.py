@@ -111,21 +111,21 @@ def _standings(evidence: Evidence, examples: float) -> list[Finding]:
 def _costs(evidence: Evidence, choices: Field) -> tuple[Finding, ...]:
     question, found = evidence.question, []
     for name, choice in choices.items():
-        told = to_pay(bill(choice.point, choice.training, question.asked, question.prices), question, choice)
+        findings = to_pay(bill(choice.point, choice.training, question.asked, question.prices), question, choice)
         about = f"{name}: " if len(choices) > 1 else ""
-        found += [Finding(f"{about}{one.text}", one.runs) for one in told]
+        found += [Finding(f"{about}{one.text}", one.runs) for one in findings]
     return tuple(found)
 
 
 def _switching(evidence: Evidence, found: Sequence[Duel]) -> list[Finding]:
     """Where families cross as measured; where none surely do, what forecasts say that have proved themselves."""
-    told = []
+    findings = []
     for duel in found:
         high = duel.crossing.high
         when = sentences.year_note(high, evidence.question) if duel.crossing.is_sure and high else ""
-        told.append(Finding(f"{sentences.crossing_sentence(duel, 'examples')}{when}"))
-        told += [] if duel.crossing.is_sure else _foreseen(evidence, duel)
-    return told
+        findings.append(Finding(f"{sentences.crossing_sentence(duel, 'examples')}{when}"))
+        findings += [] if duel.crossing.is_sure else _foreseen(evidence, duel)
+    return findings
 
 
 def _foreseen(evidence: Evidence, duel: Duel) -> list[Finding]:

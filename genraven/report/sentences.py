@@ -82,12 +82,12 @@ def span_of(numbers: Sequence[float]) -> str:
 
 def how_sure(fields: Sequence[Field], family: str | None, question: Question) -> Finding:
     """What the answer rests on: the differences at the numbers of examples that bear on it."""
-    told, runs = [], []
+    texts, runs = [], []
     for one in fields:
         first, second, *_ = ahead(one, question.metric)
         values = [f"{one[name].point.value(question.metric):.2f}" for name in (first, second)]
         samples = f"{one[first].point.samples:,}" if len(fields) > 1 else None
-        told.append(sentence("against", first=first, first_value=values[0], second=second, second_value=values[1],
+        texts.append(sentence("against", first=first, first_value=values[0], second=second, second_value=values[1],
                              samples=samples, gap=lead(one[first], one[second], question.metric)))  # fmt: skip
         runs += [one[first].point, one[second].point]
     numbers = sorted({len(point.runs) for point in runs})
@@ -95,7 +95,7 @@ def how_sure(fields: Sequence[Field], family: str | None, question: Question) ->
     text = sentence(
         "how_sure",
         score=first_upper(label(question.metric)),
-        told=told,
+        texts=texts,
         over=sentence("over", span=span_of(numbers), is_one_seed=max(numbers) == 1),
         recipes=_of_recipes(fields),
         is_sure=family is not None,
@@ -115,10 +115,10 @@ def tuning(fields: Sequence[Field]) -> list[Finding]:
             found.setdefault(name, set()).update(budgets)
     if not any(trials for budgets in found.values() for trials, _ in budgets):
         return []
-    told = {name: [(f"{trials:,.0f}", short(puzzles)) for trials, puzzles in sorted(budgets) if trials]
+    texts = {name: [(f"{trials:,.0f}", short(puzzles)) for trials, puzzles in sorted(budgets) if trials]
             for name, budgets in found.items()}  # fmt: skip
     are_equal = len({frozenset(budgets) for budgets in found.values()}) == 1
-    return [Finding(sentence("tuning", told=told, are_equal=are_equal))]
+    return [Finding(sentence("tuning", texts=texts, are_equal=are_equal))]
 
 
 def caution(question: Question) -> list[Finding]:
@@ -192,8 +192,8 @@ def year_note(crossing: float, question: Question) -> str:
     if question.growth <= 1 or crossing <= question.examples:
         return ""
     years = math.log(crossing / question.examples) / math.log(question.growth)
-    told = f"{years:.1f}" if years >= 1.5 else None
-    text = sentence("year_note", growth=f"{question.growth:g}", years=told, months=max(1, round(12 * years)))
+    in_years = f"{years:.1f}" if years >= 1.5 else None
+    text = sentence("year_note", growth=f"{question.growth:g}", years=in_years, months=max(1, round(12 * years)))
     return f" {text}"
 
 

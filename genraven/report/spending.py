@@ -82,16 +82,16 @@ def to_pay(of: Bill, question: Question, choice: Choice) -> list[Finding]:
     if number is None:
         return found
     is_reviewed, writing = of.review_share is not None, of.writing_hours
-    told = [sentence("writing", number=f"{number:,}", hours=None if writing is None else hours(writing),
+    texts = [sentence("writing", number=f"{number:,}", hours=None if writing is None else hours(writing),
                      money=_money(of, writing), is_reviewed=is_reviewed)]  # fmt: skip
     if is_reviewed:
-        told.append(_reviews(of, question))
+        texts.append(_reviews(of, question))
     elif prices.review_price is not None:
         most = f"{number * prices.review_price:,.0f}"
-        told.append(sentence("no_reviews", price=f"{prices.review_price:g}", most=most))
+        texts.append(sentence("no_reviews", price=f"{prices.review_price:g}", most=most))
     if of.total is not None:
-        told.append(sentence("in_all", left_out=of.left_out, total=f"{of.total:,.2f}"))
-    return [*found, Finding(" ".join(told))]
+        texts.append(sentence("in_all", left_out=of.left_out, total=f"{of.total:,.2f}"))
+    return [*found, Finding(" ".join(texts))]
 
 
 def _money(of: Bill, device_hours: float | None) -> str | None:

@@ -123,7 +123,7 @@ def answer(found: Sequence[Put], asked: Asked, own: Sequence[Run] = ()) -> Answe
     Args:
         found: the evidence, to which the question was put.
         asked: the question.
-        own: runs of the user's, by whose speed the cost is told.
+        own: runs of the user, whose speed gives the cost.
 
     Raises:
         InputError: it is beyond the evidence.

@@ -59,13 +59,13 @@ def _other_rules(body: Body, asked: Asked) -> list[str]:
 
 def apart(examples: int, body: Body, device_hours: float | None, asked: Asked) -> str:
     """How far a measured point is from the question."""
-    told = [times(examples, asked.examples, "examples")]
+    parts = [times(examples, asked.examples, "examples")]
     if asked.num_rules and body.num_rules:
         is_same = body.is_of(asked.rule_names)
-        told.append(said("same_rules") if is_same else times(body.num_rules, asked.num_rules, "rules"))
-    told += [times(device_hours, asked.budget, "device-hours")] if asked.budget and device_hours else []
-    told += [said("other_prior", prior=body.prior)] if asked.prior not in (None, body.prior) else []
-    return "; ".join(told)
+        parts.append(said("same_rules") if is_same else times(body.num_rules, asked.num_rules, "rules"))
+    parts += [times(device_hours, asked.budget, "device-hours")] if asked.budget and device_hours else []
+    parts += [said("other_prior", prior=body.prior)] if asked.prior not in (None, body.prior) else []
+    return "; ".join(parts)
 
 
 def times(measured: float, asked: float, what: str) -> str:

@@ -114,8 +114,8 @@ def _print_rules(census: Census) -> None:
     rows = [(RULES[k].name, holds[k], stated[k], broken[k]) for k in range(len(RULES)) if holds[k] or stated[k]]
     if rows:
         say(f"\n{'rule':22}{'holds':>12}{'stated':>12}{'not followed':>14}")
-    for name, held, told, wrong in rows:
-        say(f"{name:22}{held:12,}{told:12,}{wrong:14,}")
+    for name, held, num_stated, wrong in rows:
+        say(f"{name:22}{held:12,}{num_stated:12,}{wrong:14,}")
 
 
 def _draw(file: PuzzleFile, path: Path) -> int:

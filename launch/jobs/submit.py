@@ -133,7 +133,7 @@ def submit(options: argparse.Namespace) -> None:
         files.config.write_text(yaml.safe_dump(config, sort_keys=False))
         files.script.write_text(scheduler.script(_spec(cluster, folder)))
         freeze_code(files.folder)
-        with no_interrupt():  # a job that is submitted keeps its files, and is told
+        with no_interrupt():  # a job that is submitted keeps its files, and is reported
             job = scheduler.submit(files.script)
             write_note(files, job, cluster, arguments)
             stack.pop_all().close()

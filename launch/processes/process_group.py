@@ -95,14 +95,14 @@ class ProcessGroup:
 
 
 def cluster_plugins(num_nodes: int) -> list[ClusterEnvironment]:
-    """What the trainer of a run must be told of those who started its processes.
+    """What the trainer of a run must know of what started its processes.
 
     Raises:
         InputError: they are not enough for ``num_nodes``, or not divided among them.
     """
     check_nodes(num_nodes)
     by = by_scheduler()
-    with unwrapped_errors(RuntimeError):  # of a starter that was told too little
+    with unwrapped_errors(RuntimeError):  # of a starter that knew too little
         return [by.environment()] if by else []
 
 

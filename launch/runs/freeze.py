@@ -72,7 +72,7 @@ def replaced(folder: Path) -> Iterator[Path]:
         folder.mkdir(parents=True)
         yield folder
     except BaseException as error:
-        with suppress(OSError):  # what ended the block is told, not that it could not be taken back
+        with suppress(OSError):  # what ended the block is raised, not that it could not be taken back
             if is_new or before.exists():
                 _take_back(folder, made)
             if before.exists():

@@ -1,6 +1,6 @@
 """Checkpoints that are folders of shards, as strategies that divide weights among devices write them.
 
-They are told apart and refused: to read how shards fit together is to unpickle a file (``.metadata``) of the folder,
+They are recognised and refused: to read how shards fit together is to unpickle a file (``.metadata``) of the folder,
 and nothing of a checkpoint is executed here. Lightning's own converter makes a file of one.
 """
 

@@ -87,7 +87,7 @@ def occupied(path: Path, *, is_new: bool) -> Iterator[RunFolder]:
         with _lock(lock):
             yield RunFolder(path)
     finally:
-        with suppress(OSError):  # it is gone, or somebody else uses it by now; what ended the block is told, not this
+        with suppress(OSError):  # it is gone, or somebody else uses it by now; what ended the block is raised, not this
             if made and [*path.iterdir()] == [lock]:
                 lock.unlink()
                 for folder in made:

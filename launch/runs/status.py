@@ -66,8 +66,8 @@ def read_status(run: Path, jobs: Jobs | None) -> RunStatus:
 
 def _read_status(run: Path, jobs: Jobs | None) -> RunStatus:
     summary, note = read_summary(run), read_note(run)
-    told = summary.get("state", "")
-    state, message = told.partition(":")[0], summary.get("reason") or told.partition(": ")[2]
+    noted = summary.get("state", "")
+    state, message = noted.partition(":")[0], summary.get("reason") or noted.partition(": ")[2]
     if (job := note.get("job")) and jobs is None and state in ("running", "preempted", ""):
         return RunStatus("unknown", summary, f"job {job}: cannot see the queue")
     if jobs and job in jobs:
@@ -186,8 +186,8 @@ def runs_and_studies(folder: Path) -> tuple[dict[str, Path], dict[str, "Record"]
 
 def noted_status(summary: dict[str, Any]) -> RunStatus:
     """Of a run that nobody works on any more, by its summary alone."""
-    told = summary.get("state", "unknown")
-    return RunStatus(told.partition(":")[0], summary, summary.get("reason") or told.partition(": ")[2])
+    noted = summary.get("state", "unknown")
+    return RunStatus(noted.partition(":")[0], summary, summary.get("reason") or noted.partition(": ")[2])
 
 
 def scores() -> tuple[str, ...]:

@@ -86,7 +86,7 @@ class Cluster:
         return None if self.time is None else seconds(self.time)
 
     def trainer_options(self) -> dict[str, Any]:
-        """What the trainer must be told: it has no say of its own in nodes and devices."""
+        """Options of the trainer, which does not choose nodes and devices itself."""
         accelerator = "gpu" if self.gpus_per_node else "cpu"
         return {"num_nodes": self.nodes, "devices": self.processes_per_node, "accelerator": accelerator}
 

@@ -122,7 +122,7 @@ if ((restarts > max_requeues)); then
     exit 1
 fi
 
-# Environment. srun does not take --cpus-per-task from the job, so it is told; the port differs for each job and start.
+# Environment. srun does not take --cpus-per-task from the job, so it is set; the port differs for each job and start.
 # What is left of another start in the shell that submitted would win over what this job's srun says.
 unset {leftovers}
 {environment}

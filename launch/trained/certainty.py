@@ -75,8 +75,8 @@ class Calibrated:
         seen = given_cells(puzzles if given is None else given, mask)
         values = None if of.familiarity is None else of.familiarity[first_of_copies(seen).numpy()]
         check = held_against(self.calibration, values)
-        told = {"score": name, "count": len(scores), "seconds": seconds, "accepted": accepted}
-        return found | told | {"unlike_p_value": check.p_value, "check": check.as_json()}
+        measured = {"score": name, "count": len(scores), "seconds": seconds, "accepted": accepted}
+        return found | measured | {"unlike_p_value": check.p_value, "check": check.as_json()}
 
 
 def said(found: dict[str, Any]) -> str:

@@ -125,9 +125,9 @@ class TrainedModel:
         parts = []
         with self.at_work(), self._progress("sample", num) as bar:
             for part in bar.over(self._slices(num), _length):
-                told = None if labels is None else labels[part].to(self.device)
+                labels_of_part = None if labels is None else labels[part].to(self.device)
                 at = self._generator("generate", "sample", part, start)
-                parts.append(self.module.generate(part.stop - part.start, told, at).cpu())
+                parts.append(self.module.generate(part.stop - part.start, labels_of_part, at).cpu())
         return torch.cat(parts)
 
     def complete(
@@ -143,7 +143,7 @@ class TrainedModel:
 
         Raises:
             InputError: another shape or type, a given cell that holds no value, a mask that leaves nothing to write or
-                all, or a rule that the model cannot be told.
+                all, or a rule that the model cannot read.
         """
         given, open_cells = self._given(puzzles, mask)
         labels = None if rules is None else torch.tensor(rule_ids(rules, len(given)))
@@ -243,7 +243,7 @@ class TrainedModel:
     def _check_trained(self, ids: Sequence[int] | None) -> None:
         """Raises InputError on a rule whose label the model has never read."""
         if ids is None or not num_labels(self.module.network):
-            return  # what is told to a network without labels is refused by the model
+            return  # labels for a network without labels are refused by the model
         if unknown := [RULES[rule].name for rule in dict.fromkeys(ids) if rule not in self.module.trained]:
             raise InputError(f"expected rules that the model was trained on, got {', '.join(unknown)}, whose labels it "
                              "has never read: leave them out.")  # fmt: skip

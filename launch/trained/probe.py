@@ -41,7 +41,7 @@ class Puzzles:
 
 @dataclass(frozen=True)
 class Found:
-    """How well the rule can be told from one layer, read in one way."""
+    """How well a linear probe reads the rule from one layer, pooled in one way."""
 
     layer: str
     pool: Pool
@@ -110,7 +110,7 @@ def _make_puzzles(seed: int, num_fitted: int, num_scored: int) -> Puzzles:
 
 
 def _by_layer(model: TrainedModel, puzzles: Puzzles, levels: list[float | None], before: int) -> list[Found]:
-    """What can be told from each layer, at each level and in each way; so many models were asked ``before``."""
+    """The accuracy of each layer, at each level and with each pooling; so many models came ``before``."""
     module, found = model.module, list[Found]()
     slices = [slice(at, at + model.batch_size) for at in range(0, len(puzzles.rules), model.batch_size)]
     for number, noise in enumerate(levels, 1 + before * len(levels)):

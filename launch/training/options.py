@@ -153,7 +153,7 @@ def check_strategy(trainer: L.Trainer) -> None:
 
 
 def _check_known(score: str) -> None:
-    """Raises InputError where the best checkpoint cannot be told by a ``score``."""
+    """Raises InputError where a ``score`` cannot choose the best checkpoint."""
     known = comparable()
     if score not in known:
         hint = suggestion(score, known, "choose one of those.")

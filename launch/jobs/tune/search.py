@@ -91,7 +91,7 @@ class Search:
     score: str
     seeds: Mapping[str, int]
     content: Mapping[str, Any]
-    """The file's, by which one search is told from another."""
+    """The file's, which distinguishes one search from another."""
 
     @property
     def metric(self) -> str:

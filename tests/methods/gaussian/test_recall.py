@@ -145,7 +145,7 @@ def test_each_evaluation_reads_what_the_last_one_said(sampler: str) -> None:
 
     process.__class__ = Overheard
     method.generate(network, 2, None, method.sampling, torch.Generator().manual_seed(0))
-    assert len(said) == len(network.read) == method.evaluations(network, method.sampling, "generate", 81, labels=False)
+    assert len(said) == len(network.read) == method.nfe(network, method.sampling, "generate", 81, labels=False)
     assert not network.read[0][:, 3:].any()
     for before, read in zip(said, network.read[1:], strict=False):
         assert torch.equal(read[:, 3:], before.clamp(-LARGEST, LARGEST))
