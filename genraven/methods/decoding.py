@@ -13,7 +13,7 @@ from torch import Tensor
 from genraven.methods.draws import at_least_float32, finest, uniform_draws
 from genraven.methods.particles import resample_degenerate
 from genraven.networks.cells import CellNetwork
-from genraven.networks.compiling import stay, whole_step
+from genraven.networks.compiling import compiled_step, mark_static
 from genraven.progress import watched
 from genraven.puzzles import layout
 from genraven.puzzles.spec import EMPTY
@@ -182,9 +182,9 @@ def decode(
     logits = network(tokens[:, :first].long() + 1, labels, cache, last_only=True)[:, -1].clone()
     at_work = AtWork(tokens, open_cells, uniform, torch.full((1,), first, device=tokens.device), logits)
     softmax = Softmax(temperature, top_k)
-    step = whole_step(_write_and_read, network)
+    step = compiled_step(_write_and_read, network)
     if step is not None:
-        stay(*at_work, *cache.fix_shapes())
+        mark_static(*at_work, *cache.fix_shapes())
     for _ in watched(range(first, tokens.shape[1] - 1)):
         (step or _write_and_read)(network, cache, at_work, softmax)
     _write(network.head_sizes, at_work, softmax)

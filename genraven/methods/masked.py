@@ -40,7 +40,7 @@ from genraven.methods.unmasking import (
     write_some,
 )
 from genraven.networks.cells import LearnsMaskedCells, MaskedCellNetwork
-from genraven.networks.compiling import whole_step
+from genraven.networks.compiling import compiled_step
 from genraven.networks.slices import in_slices
 from genraven.puzzles import layout
 from genraven.puzzles.masks import NUM_DRAWS, known_within, random_masks
@@ -198,7 +198,7 @@ class MaskedDiffusion(Method):
             torch.ones(states.shape, dtype=torch.bool, device="cpu"),
             Writing(sampling.num_steps, sampling.order, sampling.temperature, sampling.remasking),
             generator=generator,
-            step=whole_step(write_some, network),
+            step=compiled_step(write_some, network),
         )
         return layout.tokens_to_puzzles(layout.states_to_tokens(written))
 
@@ -224,7 +224,7 @@ class MaskedDiffusion(Method):
                 sampling.remasking,
             ),
             generator=generator,
-            step=whole_step(write_some, network),
+            step=compiled_step(write_some, network),
         )
         return layout.tokens_to_puzzles(layout.states_to_tokens(written)).where(mask.unsqueeze(1), puzzles)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from genraven.methods.decoding import pick
 from genraven.methods.draws import at_least_float32, finest, uniform_draws
 from genraven.methods.orders import ORDERS, first_positions
-from genraven.networks.compiling import stay
+from genraven.networks.compiling import mark_static
 from genraven.progress import watched
 from genraven.puzzles import layout
 from genraven.puzzles.spec import NUM_STATES
@@ -87,7 +87,7 @@ def write_masked(
     open_cells = masked.to(device) if on_device is None else on_device
     cells = Cells(states.masked_fill(open_cells, 0), open_cells.clone(), open_cells)
     if step is not None:
-        stay(*cells)
+        mark_static(*cells)
     shape, num_open = open_cells.shape, open_cells.sum(1)
     num_steps = min(writing.num_steps or most, most)
     at_once = shape[1] if writing.remasking else -(-most // max(num_steps, 1))

@@ -94,7 +94,7 @@ def is_compiled(network: nn.Module) -> bool:
     return any(part._compiled_call_impl is not None for part in network.modules())
 
 
-def whole_step(step: Callable[..., Any], network: nn.Module) -> Callable[..., Any] | None:
+def compiled_step(step: Callable[..., Any], network: nn.Module) -> Callable[..., Any] | None:
     """``step`` as one compiled graph where the steps of ``network`` are to be compiled, else None.
 
     A CUDA graph holds memory, not values: best ``step`` changes what it is given in place and returns nothing; what it
@@ -141,11 +141,11 @@ def standing(network: nn.Module, name: str, *tensors: Tensor) -> list[Tensor]:
     )
     for place, tensor in zip(memory, tensors, strict=True):
         place.copy_(tensor)
-    stay(*memory)
+    mark_static(*memory)
     return memory
 
 
-def stay(*tensors: Tensor) -> None:
+def mark_static(*tensors: Tensor) -> None:
     """Promises that a compiled step is given the same memory each time, so that a CUDA graph need not copy it."""
     for tensor in tensors:
         torch._dynamo.mark_static_address(tensor, guard=False)

@@ -53,8 +53,8 @@ class Categorical(Process):
     def validation_times(self, uniform: Tensor) -> Tensor:
         return self.path.validation_times(uniform)
 
-    def as_read(self, x: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
-        return self.path.as_read(x, times)
+    def network_input(self, x: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
+        return self.path.network_input(x, times)
 
     def prepare(self, like: Tensor) -> None:
         self.path.prepare(like)
@@ -67,7 +67,7 @@ class Categorical(Process):
 
     def _logits(self, network: TimedNetwork, x: Tensor, times: Tensor, labels: Tensor | None) -> tuple[Tensor, ...]:
         """(B, n_a, S, S) of each attribute."""
-        output = check_channels(network(*self.as_read(x, times), labels), sum(self.symbols), self)
+        output = check_channels(network(*self.network_input(x, times), labels), sum(self.symbols), self)
         return output.float().split(self.symbols, 1)
 
     def predict(self, network: TimedNetwork, x: Tensor, times: Tensor, labels: Tensor | None = None) -> Prediction:

@@ -97,14 +97,14 @@ class Edm(Process):
         sigma = per_puzzle(sigma, x0)
         return (sigma / self.sigma_data * x0 - self.sigma_data * noise) * (sigma**2 + self.sigma_data**2).rsqrt()
 
-    def as_read(self, x: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
+    def network_input(self, x: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
         """c_in x_t and c_noise."""
         _, _, c_in, c_noise = self.preconditioning(times)
         return per_puzzle(c_in, x) * x, c_noise
 
     def predict(self, network: TimedNetwork, x: Tensor, times: Tensor, labels: Tensor | None = None) -> Prediction:
         c_skip, c_out, _, _ = self.preconditioning(times)
-        output = check_channels(network(*self.as_read(x, times), labels), x.shape[1], self)
+        output = check_channels(network(*self.network_input(x, times), labels), x.shape[1], self)
         return Prediction(per_puzzle(c_skip, x) * x + per_puzzle(c_out, x) * output.to(x.dtype))
 
     def errors(
@@ -112,7 +112,7 @@ class Edm(Process):
     ) -> Tensor:
         """Squared errors of the network against its target, which are lambda(sigma) times the denoiser's."""
         x = self.interpolate(x0, noise, times)
-        output = check_channels(network(*self.as_read(x, times), labels), x.shape[1], self)
+        output = check_channels(network(*self.network_input(x, times), labels), x.shape[1], self)
         target = self.target(x0, noise, times)
         return (output.to(x0.dtype) - target).square()
 

@@ -35,7 +35,7 @@ from genraven.methods.method import (
     device_of,
     dtype_of,
 )
-from genraven.networks.compiling import whole_step
+from genraven.networks.compiling import compiled_step
 from genraven.networks.slices import in_slices
 from genraven.puzzles import layout
 from genraven.puzzles.masks import NUM_DRAWS, known_within, random_masks, without
@@ -283,7 +283,7 @@ class GaussianDiffusion(Method):
         self, network: nn.Module, read: TimedNetwork, labels: Tensor | None, guidance_scale: float = 1.0
     ) -> NetworkDenoiser | RecallingDenoiser:
         """What samplers call, of one sampling."""
-        plain = self.process.denoiser(read, labels, guidance_scale, whole_step(estimate, network))
+        plain = self.process.denoiser(read, labels, guidance_scale, compiled_step(estimate, network))
         return RecallingDenoiser(plain) if self.self_conditioning else plain
 
     def _unmasked(self, network: nn.Module, read: Callable[..., Tensor] | None = None) -> TimedNetwork:

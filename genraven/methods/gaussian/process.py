@@ -112,7 +112,7 @@ class Process(ABC):
         times, recipes could not be compared.
         """
 
-    def as_read(self, x: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
+    def network_input(self, x: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
         """What a network is given for x_t at ``times`` (B,): the field, and what tells its noise."""
         return x, times
 

@@ -97,7 +97,9 @@ def test_input_and_target_of_real_puzzles_have_unit_variance(code: CodeName, sig
     process = method.process.path if isinstance(method.process, Categorical) else method.process
     noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))
     level = torch.full((len(x0),), sigma)
-    assert process.as_read(process.interpolate(x0, noise, level), level)[0].var().item() == pytest.approx(1, rel=0.01)
+    assert process.network_input(process.interpolate(x0, noise, level), level)[0].var().item() == pytest.approx(
+        1, rel=0.01
+    )
     assert process.target(x0, noise, level).var().item() == pytest.approx(1, rel=0.01)  # type: ignore[attr-defined]
 
 
