@@ -57,7 +57,7 @@ def test_the_answer_comes_first(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert printed.startswith(answer)
     assert str(tmp_path / "report.html") in printed
     assert re.findall("<h2>(.*?)</h2>", page)[0] == re.findall("^## (.*)$", twin, re.M)[0] == answer
-    for word in ("How sure", "When switching pays", "What it would cost", "What to measure next"):
+    for word in ("How sure", "When to switch", "What it would cost", "What to measure next"):
         assert f"{word}: " in printed
         assert f"<dt>{word}</dt>" in page.partition("</section>")[0]
         assert f"- **{word}** " in twin.partition("\n## In more detail")[0]
@@ -80,7 +80,7 @@ def test_a_year_of_puzzles_and_reviews_is_reckoned(tmp_path: Path, capsys: pytes
     printed = capsys.readouterr().out
     assert "Training took 0.2 device-hours, 2.00 of money" in printed
     assert "Writing 1,440,000 puzzles a year takes 1 device-hour, 10.00 of money." in printed  # 1 s for 400
-    assert "is not known until `genraven calibrate` has seen these runs" in printed
+    assert "is not known until `genraven calibrate` has calibrated these runs" in printed
     assert "12.00" in printed
 
 
@@ -138,8 +138,11 @@ def test_one_seed_each_is_no_verdict_and_said_so(tmp_path: Path, capsys: pytest.
     assert main(["report", str(make_sweep(tmp_path, repeats=1)), "--examples", "400"]) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("Not enough evidence")
-    assert "it takes 3 repeats or more on each side. So far the autoregressive family looks ahead." in printed
-    assert "(95% of the puzzles alone: one seed each, no interval over seeds)" in printed
+    assert (
+        "a verdict needs at least 3 repeats of each family. So far the autoregressive family seems to be ahead."
+        in printed
+    )
+    assert "(95% over the puzzles only, because there is one seed each)" in printed
     assert "Train 2 more repeats of GPT-2" in printed
 
 
@@ -227,7 +230,7 @@ def test_validation_scores_stand_in_and_are_called_so(tmp_path: Path) -> None:
     twin = (tmp_path / "report.md").read_text()
     cells = row_of(twin, "a")
     assert cells[7:10] == ["0.500 [0.431, 0.569]", "0.250 [0.195, 0.314]", "–"]
-    assert "Scores of val are of the last validation" in twin
+    assert "Scores of val come from the last validation" in twin
 
 
 @pytest.mark.parametrize(

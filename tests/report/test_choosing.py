@@ -95,8 +95,8 @@ def test_verdicts_are_corrected_for_the_recipes_chosen_of() -> None:
     assert winner(found[5], names, "completion") is None
     advice = recommend([*recipes(5), *against], Question("completion", 400))
     assert advice.verdict == "not enough evidence"
-    assert "corrected for the choice among 1 autoregressive and 5 diffusion recipes" in advice.sure[0].text
-    assert "of these two recipes alone, with new seeds" in advice.next_steps[0].text
+    assert "corrected for choosing among 1 autoregressive and 5 diffusion recipes" in advice.sure[0].text
+    assert "of only these two recipes, with new seeds" in advice.next_steps[0].text
 
 
 def test_the_most_trained_is_not_chosen_by_a_score() -> None:

@@ -71,7 +71,7 @@ def test_each_sentence_is_there_and_asked_for() -> None:
 
 def test_a_sentence_is_one_line_and_wants_all_its_values() -> None:
     assert sentence("scope", num_runs=2, num_variants=1, span="<4> & 5") == (
-        "This rests on 2 trainings of 1 model and recipe on <4> & 5 examples per rule, and says nothing beyond."
+        "This rests on 2 trainings of 1 model and recipe on <4> & 5 examples per rule, and says nothing beyond them."
     )
     with pytest.raises(UndefinedError):
         sentence("scope", num_runs=2, num_variants=1)
@@ -84,11 +84,11 @@ def test_one_is_singular() -> None:
         "0 runs", "1 run", "2 runs", "1,000 runs", "1 run", "0.5 runs"]  # fmt: skip
     assert counted(1, "FLOP of training", "FLOPs of training") == "1 FLOP of training"
     assert sentence("over_budget", num=1, num_points=1, budget="1", in_money=False).startswith(
-        "1 of 1 point took more than 1 device-hour: it counts where"
+        "1 of 1 point took more than 1 device-hour: it counts only with"
     )
     assert sentence("year_note", growth="2", years=None, months=1).endswith("in about 1 month.")
     assert sentence("of_unknown_cost", num=2, in_money=True) == (
-        "Of 2 points the cost in money is not known, so they do not count here."
+        "The cost of 2 points in money is not known, so they do not count here."
     )
 
 

@@ -50,7 +50,7 @@ def test_shown_where_it_foretold_the_hidden_size() -> None:
 @pytest.mark.parametrize(
     ("scores", "why"),
     [
-        ({100: 0.1, 400: 0.2, 1600: 0.3}, "it takes 4 numbers of examples, and 3 were measured"),
+        ({100: 0.1, 400: 0.2, 1600: 0.3}, "a forecast needs 4 numbers of examples, and 3 were measured"),
         (curve(-1.0, 0.3, 0.6), "wider than 0.3"),
         (dict(zip(SIZES, (0.1, 0.2, 0.35, 0.54, 0.40), strict=True)), "which misses the 0.40"),
         (

@@ -103,8 +103,8 @@ def page(**more: Any) -> list[str]:
 def test_the_page_has_them_or_says_why_not() -> None:
     first, equal, *others = page()
     assert first.startswith("FLOPs to completion 0.4: the autoregressive family spends 0.33 [")
-    assert equal.startswith("At equal evaluations of the network, about 9 a puzzle: completion of the autoregressive")
-    assert all("absent, since it takes three numbers of examples" in text for text in others)
+    assert equal.startswith("At equal numbers of network evaluations, about 9 for a puzzle, completion is ")
+    assert all("absent, because the fit needs three numbers of examples" in text for text in others)
     assert len(others) == 2
 
 

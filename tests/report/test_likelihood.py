@@ -24,8 +24,12 @@ def model(family: str, nats: float, *, is_bound: bool, num: int = 3) -> Variant:
     ("first", "second", "says"),
     [
         ((2.0, False), (3.0, True), "the bound lies above the other's exact value, which decides nothing"),
-        ((3.0, False), (2.0, True), "SiT, 10 M parameters has the higher likelihood; even its bound lies below"),
-        ((2.0, False), (3.0, False), "GPT-2, 10 M parameters has the higher likelihood; both are exact"),
+        (
+            (3.0, False),
+            (2.0, True),
+            "SiT, 10 M parameters has the higher likelihood, because even its bound lies below",
+        ),
+        ((2.0, False), (3.0, False), "GPT-2, 10 M parameters has the higher likelihood, and both are exact"),
         ((2.0, True), (3.0, True), "two bounds decide nothing"),
         ((2.0, False), (2.005, True), "no sure difference"),
     ],

@@ -190,18 +190,18 @@ def test_none_in_the_range_measured_is_an_answer() -> None:
     (duel,) = duels(by_examples(variants(curves), "completion"), "completion")
     assert not duel.crossing.is_sure
     told = crossing_sentence(duel, "examples")
-    assert told.startswith("None in the range measured (400 to 40,000 examples per rule)")
-    assert told.endswith("If they cross, then above 40,000 examples per rule.")
+    assert told.startswith("None in the measured range (400 to 40,000 examples per rule)")
+    assert told.endswith("If they cross, they cross above 40,000 examples per rule.")
     few = [one for one in curves if one.seeds.data != 2]
     (duel,) = duels(by_examples(variants(few), "completion"), "completion")
-    assert "unknown, as no point has 3 repeats or more of both" in crossing_sentence(duel, "examples")
+    assert "unknown, because no point has at least 3 repeats of both" in crossing_sentence(duel, "examples")
 
 
 @pytest.mark.parametrize(
     ("diffusion", "says"),
     [
-        ({400: 0.6, 4000: 0.2, 40000: 0.8}, "surely ahead at 4,000 alone"),
-        ({400: 0.1, 4000: 0.2, 40000: 0.8}, "surely ahead between 400 and 4,000 alone"),
+        ({400: 0.6, 4000: 0.2, 40000: 0.8}, "surely ahead only at 4,000, if"),
+        ({400: 0.1, 4000: 0.2, 40000: 0.8}, "surely ahead only between 400 and 4,000, if"),
     ],
 )
 def test_where_one_is_surely_ahead_is_said(diffusion: dict[int, float], says: str) -> None:
@@ -209,7 +209,7 @@ def test_where_one_is_surely_ahead_is_said(diffusion: dict[int, float], says: st
     (duel,) = duels(by_examples(variants(curves), "completion"), "completion")
     told = crossing_sentence(duel, "examples")
     assert told.startswith(
-        "None sure in the range measured (400 to 40,000 examples per rule): the autoregressive family"
+        "None sure in the measured range (400 to 40,000 examples per rule): the autoregressive family"
     )
     assert says in told
 

@@ -45,11 +45,11 @@ def test_of_another_prior() -> None:
 @pytest.mark.parametrize(
     ("dataset", "prior", "said"),
     [
-        (SAME, "general", "Dashed, hollow: the study"),
+        (SAME, "general", "Dashed and hollow: the best models of the study"),
         (
             {},
             "general",
-            "Published curves (Wang, Shang and Sompolinsky 2024, arXiv 2411.07873) are left out: they are of",
+            "Published curves (Wang, Shang and Sompolinsky 2024, arXiv 2411.07873) are left out: they score all 40",
         ),
         (SAME, "structured", "are left out: their networks have a general prior."),
     ],
@@ -62,4 +62,4 @@ def test_the_page_says_so(
     runs = table({400: 0.4}, {400: 0.2}, dataset=dataset, prior=prior)
     text = to_markdown(compose(runs, [], lambda group: Question("completion", 400), tmp_path), "")
     assert said in text
-    assert text.count("left out: t") == (said != "Dashed, hollow: the study")
+    assert text.count("left out: t") == (said != "Dashed and hollow: the best models of the study")

@@ -161,7 +161,7 @@ def test_of_a_file_that_changed_the_newest_counts(tmp_path: Path) -> None:
     for name, before in (("known", of_file("aa")), ("unknown", of_file(None))):
         run, notes = on_a_file(tmp_path / name, before, of_file("cc", **low))
         assert [result.scores["completion"].hits for result in run.results] == [1]
-        assert notes == ["a: 1 result is of other evaluation rules, or of another evaluation file, and passed over."]
+        assert notes == ["a: 1 result with other evaluation rules, or of another evaluation file, is passed over."]
     run, notes = on_a_file(tmp_path / "old", of_file(None))  # of a file of which nothing but the path was noted
     assert (run.final.puzzles, notes) == (None, [])
 
@@ -187,7 +187,7 @@ def test_all_that_a_file_or_a_stream_gives_is_a_number_of_examples(tmp_path: Pat
     assert (file.samples_per_rule, file.is_stream, notes) == (8, False, [])
     before, notes = from_all({"source": "x.npy"}, tmp_path / "before", global_batch_size=32)
     assert before.samples_per_rule is None
-    assert notes == ["a: from how many examples per rule it learned is not known, so it is in no comparison."]
+    assert notes == ["a: its number of examples per rule is not known, so it is in no comparison."]
 
 
 def settings(**model: Any) -> dict[str, Any]:
@@ -202,7 +202,7 @@ def test_results_of_other_evaluation_rules_are_no_results_of_these(tmp_path: Pat
         "a", folder(tmp_path, [OLD | {"eval_rules": [0]}, OLD | other], settings(), step=200), "finished"
     )
     assert [result.step for result in run.results] == [100]
-    assert notes[0] == "a: 1 result is of other evaluation rules, or of another evaluation file, and passed over."
+    assert notes[0] == "a: 1 result with other evaluation rules, or of another evaluation file, is passed over."
 
 
 def test_seeds_and_places_are_no_settings(tmp_path: Path) -> None:

@@ -80,7 +80,10 @@ def test_a_verdict_takes_three_repeats_of_each(num: int) -> None:
     many, few = repeats("autoregressive", 400, 0.9), repeats("diffusion", 400, 0.1)[:num]
     advice = recommend([*many, *few], Question("completion", 400))
     assert (advice.verdict, advice.family) == ("not enough evidence", None)
-    assert "it takes 3 repeats or more on each side. So far the autoregressive family looks ahead" in text_of(advice)
+    assert (
+        "a verdict needs at least 3 repeats of each family. So far the autoregressive family seems to be ahead"
+        in text_of(advice)
+    )
     assert f"Train {3 - num} more repeat{'s' * (3 - num > 1)} of SiT, 10 M parameters on 400 examples" in (
         advice.next_steps[0].text
     )
@@ -107,7 +110,7 @@ def test_the_model_is_chosen_on_validation_puzzles() -> None:
     advice = recommend([*small, *large, *repeats("autoregressive", 400, 0.3)], Question("completion", 400))
     assert advice.choice is not None
     assert advice.choice.label == "SiT, 1 M parameters"
-    assert "chosen of 2 as the best on validation puzzles" in text_of(advice)
+    assert "chosen among 2 as the best on validation puzzles" in text_of(advice)
 
 
 def test_without_validation_scores_the_most_trained_is_chosen_and_said_so() -> None:
@@ -118,7 +121,7 @@ def test_without_validation_scores_the_most_trained_is_chosen_and_said_so() -> N
     advice = recommend([*small, *large, *repeats("autoregressive", 400, 0.3)], Question("completion", 400))
     assert advice.choice is not None
     assert advice.choice.label == "SiT, 9 M parameters"
-    assert "as the most trained, as not all have validation scores" in text_of(advice)
+    assert "as the one that was trained the most, because not all have validation scores" in text_of(advice)
     assert "genraven evaluate --split val" in text_of(advice)
 
 
@@ -152,7 +155,7 @@ def test_a_model_that_writes_one_puzzle_again_and_again_does_not_win_generation(
     assert "a new, consistent and different puzzle" in text_of(recommend(copier, Question("generation", 400)))
     advice = recommend([*copier, *repeats("autoregressive", 400, 0.3)], Question("generation", 400))
     assert advice.family == "diffusion"
-    assert "counts one that is written again as a new one" in text_of(advice)
+    assert "counts a puzzle that is written again as new" in text_of(advice)
     assert "written again" not in text_of(recommend([*copier, *counted], Question("completion", 400)))
 
 
@@ -160,19 +163,19 @@ def test_a_tie_is_not_enough_evidence() -> None:
     runs = [run("diffusion", 400, value, seed=seed) for seed, value in enumerate((0.40, 0.44, 0.42))]
     advice = recommend([*table({400: 0.40}, {}), *runs], Question("completion", 400))
     assert (advice.verdict, advice.family, advice.choice) == ("not enough evidence", None, None)
-    assert "it takes about 7 repeats of each" in text_of(advice)
+    assert "you need about 7 repeats of each" in text_of(advice)
 
 
 def test_a_tie_now_and_a_winner_in_a_year() -> None:
     advice = recommend(table({400: 0.40, 4000: 0.5}, {400: 0.401, 4000: 0.9}), Question("completion", 400, growth=10))
     assert (advice.verdict, advice.later) == ("not enough evidence", "diffusion")
-    assert "with the 4,000 of a year from now the diffusion family wins" in advice.headline
+    assert "the diffusion family wins with the 4,000 that you will have in a year" in advice.headline
 
 
 def test_one_family_missing() -> None:
     advice = recommend(table({400: 0.9}, {}), Question("completion", 400))
     assert (advice.verdict, advice.family) == ("not enough evidence", None)
-    assert "Train a model of another family, too: only the autoregressive family has runs here" in text_of(advice)
+    assert "Also train a model of another family: only the autoregressive family has runs here" in text_of(advice)
 
 
 def test_a_family_whose_runs_failed() -> None:
@@ -198,15 +201,15 @@ def test_runs_stopped_by_a_limit_count_at_the_step_they_reached() -> None:
 def test_examples_outside_the_measured_range(examples: int) -> None:
     advice = recommend(CROSSING, Question("completion", examples))
     assert advice.verdict == "not enough evidence"
-    assert f"400 to 40,000 examples per rule only, and not with {examples:,}" in text_of(advice)
+    assert f"was measured only with 400 to 40,000 examples per rule, not with {examples:,}" in text_of(advice)
     assert f"on both sides of {examples:,} per rule" in text_of(advice)
 
 
 def test_a_year_outside_the_measured_range_leaves_today() -> None:
     advice = recommend(CROSSING, Question("completion", 40000, growth=10))
     assert (advice.verdict, advice.family, advice.later) == ("train", "diffusion", None)
-    assert "there is not enough evidence" in advice.headline
-    assert "No forecast of the diffusion family for 400,000 examples per rule: it takes 4" in text_of(advice)
+    assert "There is not enough evidence" in advice.headline
+    assert "No forecast of the diffusion family for 400,000 examples per rule: a forecast needs 4" in text_of(advice)
 
 
 def test_a_smaller_model_that_is_not_surely_worse_is_named() -> None:
@@ -237,7 +240,7 @@ def test_a_verdict_between_curves_that_still_rise_names_its_budget() -> None:
     advice = recommend(runs, Question("completion", 400))
     assert advice.family == "autoregressive"
     assert "diffusion still rising at the end" in text_of(advice)
-    assert "So this is about 1 device-hour of training." in text_of(advice)
+    assert "So the answer holds for about 1 device-hour of training." in text_of(advice)
     assert "Train the diffusion family longer" in text_of(advice)
 
 
@@ -246,7 +249,7 @@ def test_a_curve_that_may_still_rise_is_trained_longer_next() -> None:
     unclear = (run("diffusion", 400, 0.3, seed=seed, results=rising(0.3, 0.3 - 0.1 * seed)) for seed in range(3))
     advice = recommend([*level, *unclear], Question("completion", 400))
     assert [step.text for step in advice.next_steps] == [
-        "Train the diffusion family longer, or in more repeats: it is not sure that the curve is level at its end."
+        "Train the diffusion family longer, or in more repeats: the curve is not surely level at its end."
     ]
 
 
@@ -259,7 +262,7 @@ def test_a_budget_leaves_out_what_is_dearer_or_of_unknown_cost() -> None:
     advice = recommend(runs, Question("completion", 400, budget=10))
     assert advice.family == "autoregressive"
     assert "1 of 4 points took more than 10 device-hours" in text_of(advice)
-    assert "Of 1 point the cost in device-hours is not known" in text_of(advice)
+    assert "The cost of 1 point in device-hours is not known" in text_of(advice)
 
 
 def test_a_steady_training_counts_at_the_checkpoint_within_the_budget() -> None:
@@ -291,8 +294,8 @@ def test_the_total_cost_leaves_review_out_and_says_so() -> None:
     told = " ".join(finding.text for finding in advice.cost)
     assert "Training took 1 device-hour, 2.00 of money" in told
     assert "Writing 100,000 puzzles a year takes 1 device-hour, 2.00 of money." in told  # 0.036 s each
-    assert "what share would be sent to it is not known until `genraven calibrate` has seen these runs" in told
-    assert "(all of them: 50,000)" in told
+    assert "the fraction to review is not known until `genraven calibrate` has calibrated these runs" in told
+    assert "(if all are reviewed: 50,000)" in told
     assert "for the first year without review: 4.00" in told
 
 
@@ -313,7 +316,9 @@ def test_the_total_cost_with_the_reviews_that_a_calibration_asks_for() -> None:
     timed = {"complete": 36.0, "generate": 36.0}  # of 1 000 puzzles written once
     told = told_of_reviews("completion", TRUST, timed)
     assert "Writing 100,000 puzzles a year takes 10 device-hours, 20.00 of money." in told
-    assert "Of puzzles like those of its calibration it accepts 80% with at most 5% wrong and leaves 20%" in told
+    assert (
+        "It accepts 80% of puzzles like those of its calibration, with at most 5% of them wrong, and leaves 20%" in told
+    )
     assert "to review: 10,000 of money at 0.5 each." in told
     assert "In all, for the first year: 10,022.00." in told
     told = told_of_reviews("generation", TRUST, timed)
@@ -323,7 +328,7 @@ def test_the_total_cost_with_the_reviews_that_a_calibration_asks_for() -> None:
 
 def test_a_share_to_review_never_stands_beside_the_time_of_one_bare_completion() -> None:
     told = told_of_reviews("completion", replace(TRUST, seconds=None), {"complete": 36.0})
-    assert "as they were calibrated" in told
+    assert "as calibrated" in told
     assert "not known until `genraven evaluate --trust` has timed it" in told
     assert "In all, for the first year without writing: 10,002.00." in told
 
@@ -331,7 +336,7 @@ def test_a_share_to_review_never_stands_beside_the_time_of_one_bare_completion()
 def test_a_calibration_of_other_weights_counts_for_nothing() -> None:
     told = told_of_reviews("completion", TRUST, {"complete": 36.0}, weights="other")
     assert "Writing 100,000 puzzles a year takes 1 device-hour" in told
-    assert "what share would be sent to it is not known" in told
+    assert "the fraction to review is not known" in told
 
 
 @pytest.mark.parametrize(

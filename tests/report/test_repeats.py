@@ -76,7 +76,7 @@ def test_runs_from_an_unknown_number_of_examples_are_said_to_be_so() -> None:
     unknown = [replace(one, samples_per_rule=None) for one in repeats("diffusion", 400, 0.5)]
     advice = recommend([*unknown, *repeats("autoregressive", 400, 0.5)], Question("completion", 400))
     told = " ".join(finding.text for finding in (*advice.sure, *advice.findings))
-    assert "from how many examples per rule 3 of them learned is not known" in told
+    assert "the number of examples per rule is not known for 3 of them" in told
     assert "is missing" not in told
 
 
@@ -129,4 +129,4 @@ def test_the_page_stands_where_a_run_lacks_a_score(metric: str, tmp_path: Path) 
     told = to_markdown(page, "figures")
     assert f"| 3, {label(metric)} of 2 |" in told
     if metric == "completion":
-        assert "it takes 3 repeats or more on each side" in told
+        assert "a verdict needs at least 3 repeats of each family" in told

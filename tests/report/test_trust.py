@@ -63,7 +63,7 @@ def scored(folder: Path, **more: Any) -> None:
 
 @pytest.mark.parametrize(
     ("weights", "says"),
-    [("m", None), ("n", "it is of other weights than those that were scored"), (None, "is not known")],
+    [("m", None), ("n", "it is of weights other than those that were scored"), (None, "is not known")],
 )
 def test_a_calibration_counts_for_the_weights_that_were_scored(
     weights: str | None, says: str | None, tmp_path: Path

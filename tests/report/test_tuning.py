@@ -23,7 +23,7 @@ DIFFER = "The budgets differ"
         ),
         (
             {"autoregressive": (8, 1.2e6)},
-            "Tuning: autoregressive 8 trials that saw 1.2M puzzles, diffusion as it was set by hand.",
+            "Tuning: autoregressive 8 trials that saw 1.2M puzzles, diffusion set by hand.",
             True,
         ),
         ({"autoregressive": (8, 1.2e6), "diffusion": (4, 6e5)}, "diffusion 4 trials that saw 600k puzzles.", True),
