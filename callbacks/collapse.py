@@ -80,7 +80,7 @@ class CollapseWatch(L.Callback):
         self._num_losses = state_dict.get("num_losses", len(losses))
 
     def report(self) -> dict[str, Any]:
-        """For the summary."""
+        """What the run's summary says of the signals that crossed their thresholds."""
         return {"collapse": self.crossings, "stopped": self.stopped}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

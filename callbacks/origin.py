@@ -37,5 +37,5 @@ class InitialWeights(L.Callback):
         self.origin = state_dict
 
     def report(self) -> dict[str, Any]:
-        """For the summary."""
+        """What the run's summary says of the first weights."""
         return {"init_from": self.origin or None}

@@ -80,7 +80,7 @@ class Pictures(L.Callback):
             self._made.append(outputs)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Draws."""
+        """Draws the sheets and heat maps of this validation, if there is time for them."""
         made, self._made = self._made, []
         if not made or not isinstance(pl_module, PuzzleModule):
             return

@@ -40,7 +40,7 @@ class Origin:
     config_hash: str
     """Of the config, as far as it tells runs apart."""
     git_commit: str | None
-    """Of the code."""
+    """Commit of the code."""
     job: str | None = None
     """Of a cluster's scheduler, that this start is."""
     changed: Mapping[str, Any] = field(default_factory=dict)
@@ -244,7 +244,7 @@ class RunSummary(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Counts puzzles."""
+        """Counts the puzzles of the batch and the seconds since the last one."""
         self._puzzles += len(batch.puzzles) * trainer.world_size
         if time.monotonic() - self._written > WRITE_EVERY_S or trainer.global_step == trainer.max_steps:
             self._write(step=trainer.global_step)

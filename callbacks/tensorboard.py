@@ -19,7 +19,7 @@ def shares() -> list[str]:
 
 
 def charts() -> dict[str, dict[str, list[Any]]]:
-    """Of several curves each."""
+    """The charts that show several curves: their titles and tags."""
     return {
         "together": {
             "scores": ["Multiline", [f"^{tag}$" for tag in shares()]],

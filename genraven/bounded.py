@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     import yaml
 
 MOST_BYTES = 64 << 20
-"""Of a small file."""
+"""The largest small file that is read, in bytes."""
 MOST_YAML_BYTES = 1 << 17
 """Of one in YAML, which is parsed a hundred times as slowly as JSON."""
 MOST_VALUES = 1_000_000
 """Of one in JSON: values and the collections that they are in; what they take is some 100 bytes each."""
 MOST_YAML_VALUES = 50_000
 MOST_DEPTH = 64
-"""Of collections within collections."""
+"""The deepest nesting of collections that is read."""
 
 
 class OutOfBounds(ValueError):

@@ -43,7 +43,7 @@ class Outlet(io.FileIO):
     lost: OSError | None = None
 
     def write(self, data: Any, /) -> int:
-        """As ever, or to nowhere."""
+        """Writes ``text``, or drops it once the reader has left."""
         try:
             return super().write(data) or 0
         except OSError as error:

@@ -219,7 +219,7 @@ class CommandLine(LightningCLI):
         return options
 
     def instantiate_classes(self) -> None:
-        """Not here."""
+        """Builds nothing: ``build`` does that later."""
 
     def _set_seed(self) -> None:
         pass

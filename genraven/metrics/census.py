@@ -30,7 +30,7 @@ class Copies(NamedTuple):
     rows: Rate
 
     def plus(self, other: "Copies") -> "Copies":
-        """Those of both together."""
+        """The copies of both together."""
         return Copies(*(Rate(a.hits + b.hits, a.total + b.total) for a, b in zip(self, other, strict=True)))
 
     def __bool__(self) -> bool:

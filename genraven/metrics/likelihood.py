@@ -21,7 +21,7 @@ class Likelihood(NamedTuple):
     num_puzzles: int
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Value, standard error and kind as plain values for JSON."""
         return {"value": self.value, "standard_error": self.standard_error, "kind": self.kind,
                 "count": self.num_puzzles}  # fmt: skip
 

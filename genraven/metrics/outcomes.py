@@ -19,7 +19,7 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class BatchOutcomes:
-    """Of one batch."""
+    """What became of each puzzle of one batch."""
 
     place: int
     """Number of the batch."""

@@ -17,7 +17,7 @@ TRAINING_SET = "a training set"
 
 @dataclass(frozen=True)
 class Score:
-    """One score.
+    """One score of the table of all scores.
 
     Args:
         name: in files, and after ``val/`` in curves.

@@ -20,7 +20,7 @@ class PanelCache:
     def __init__(self, shape: tuple[int, int, int], device: torch.device) -> None:
         self.cells = torch.zeros(shape, dtype=torch.int64, device=device)
         self.length = 0
-        """Cells read."""
+        """The number of cells that were read."""
         self.is_started = False
         """Was the start, with the label, read?"""
         self.labels: Tensor | None = None
@@ -31,7 +31,7 @@ class PanelCache:
         self.panel: int | None = None
         """The one at work, of all in their order."""
         self.context: Context | None = None
-        """Of that panel."""
+        """The trunk's context of that panel."""
         self.factors: tuple[Tensor, Tensor] | None = None
         """Of the cells of a third panel that were asked for, as the network gives them."""
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from genraven.errors import InputError
 
 PANELS = 3
-"""Of a row."""
+"""The number of panels in a row."""
 MOST_VALUES = 10
 TOO_FEW = 8.0
 """Nats against each object that a panel has fewer than values to show."""

@@ -111,7 +111,7 @@ class Corruption:
     missing: float = corruption(most=0.5, hide=_missing)
     """Mean share of cells (0 to 0.5) that are unknown; each puzzle's own is uniform from 0 to twice that."""
     missing_panels: float = corruption(most=0.5, hide=_missing_panels)
-    """The same of whole panels."""
+    """Mean fraction of panels (0 to 0.5) that are unknown as a whole."""
 
     def check(self) -> None:
         """Raises InputError when a share is none."""

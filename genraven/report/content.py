@@ -231,7 +231,7 @@ def _table(runs: Sequence[Run], asked: str, home: Path) -> list[Block]:
 
 
 def _examples(run: Run) -> str:
-    """Per rule."""
+    """The number of examples per rule in words."""
     samples = count(run.samples_per_rule)
     return sentence("of_stream", samples=samples) if run.is_stream else samples
 

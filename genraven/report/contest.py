@@ -24,9 +24,9 @@ class Choice:
     point: Point
     label: str
     end: Point
-    """Of the same training."""
+    """The point at the end of the same training."""
     num_others: int
-    """That were not chosen."""
+    """How many others were not chosen."""
     by_validation: bool
     """False where nothing was to choose, too."""
     num_recipes: int = 1
@@ -39,7 +39,7 @@ class Choice:
 
 
 Field = Mapping[str, Choice]
-"""By family."""
+"""The chosen model of each family."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ Pick = Callable[[Variant, int], Point | None]
 
 
 def at_the_end(variant: Variant, samples: int) -> Point | None:
-    """Of its training."""
+    """The point of ``variant`` at the end of its trainings on ``samples`` examples per rule."""
     return variant.points.get(samples)
 
 

@@ -72,7 +72,7 @@ def first_upper(text: str) -> str:
 
 @functools.cache
 def _macros(template: Path) -> dict[str, Any]:
-    """By name."""
+    """The macros of all templates by name."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     loader = FileSystemLoader(template.parent, encoding="utf-8")

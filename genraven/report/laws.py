@@ -21,7 +21,7 @@ Curve = Mapping[int, float]
 MIN_POINTS = 8
 """Of each repeat, for the worth of repeated examples."""
 WORTHS = np.geomspace(0.3, 3000, 161)
-"""Of R*, tried. A fit at either end has seen no bend."""
+"""Values of R* that the fit tries. A fit at either end has seen no bend."""
 TARGETS = tuple(round(0.1 * k, 1) for k in range(9, 0, -1))
 
 
@@ -88,7 +88,7 @@ class Worth:
     """
 
     repeats: Interval
-    """R*."""
+    """R*: how many repeats of an example are worth nearly as much as new ones."""
 
 
 def effective(

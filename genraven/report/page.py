@@ -18,7 +18,7 @@ WIDE = 48  # characters of a cell that may break its line
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph."""
+    """A paragraph of the page."""
 
     text: str
     kind: ClassVar[str] = "text"
@@ -34,7 +34,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Items:
-    """A list."""
+    """A list of findings on the page."""
 
     items: Sequence[Item]
     kind: ClassVar[str] = "items"
@@ -72,7 +72,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture."""
+    """One picture of the page, with its caption."""
 
     name: str
     """Tells it from the others of the page."""
@@ -121,7 +121,7 @@ class Page:
 
     @property
     def panels(self) -> Iterator[Panel]:
-        """All pictures."""
+        """All pictures of the page, in order."""
         for section in self.sections:
             for block in section.blocks:
                 if isinstance(block, Picture):

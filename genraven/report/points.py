@@ -354,7 +354,7 @@ def _kinds(groups: Sequence[Sequence[Run]]) -> list[dict[str, str]]:
 
 
 def size(parameters: int | None) -> str:
-    """In words."""
+    """The size of a model in words."""
     return sentence("size", amount=amount(parameters))
 
 

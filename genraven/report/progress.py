@@ -25,7 +25,7 @@ class Reach:
     """What it took repeats to reach a score for the first time."""
 
     costs: tuple[float, ...]
-    """Of those that did, ascending."""
+    """The costs of those that reached it, ascending."""
     num_runs: int
     spent: float
     """By those that never did, the most; else by any."""

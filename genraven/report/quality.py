@@ -245,7 +245,7 @@ def _per_rule(point: Point) -> dict[str, tuple[float, float]]:
 
 
 def mean(values: Iterable[float]) -> float:
-    """Of one value or more."""
+    """The mean of one or more values."""
     listed = list(values)
     return sum(listed) / len(listed)
 

@@ -25,7 +25,7 @@ class Prices:
     device_hour: float | None = None
     puzzles_per_year: int | None = None
     review_price: float | None = None
-    """Of one puzzle, by a person."""
+    """The price of a person's review of one puzzle."""
 
     def __post_init__(self) -> None:
         named = {"price": self.device_hour, "puzzles-per-year": self.puzzles_per_year,
@@ -46,7 +46,7 @@ class Question:
     goal: str
     """One of ``GOALS``."""
     examples: int
-    """Per rule, now."""
+    """Examples of each rule that there are now."""
     growth: float = 1.0
     """Times as many examples in a year."""
     budget: float | None = None
@@ -65,7 +65,7 @@ class Question:
 
     @property
     def asked(self) -> Goal:
-        """The goal."""
+        """The goal that is asked for."""
         return GOALS[self.goal]
 
     @property
@@ -131,7 +131,7 @@ class Evidence:
                 and run.final and run.final.measured(self.question.metric)]  # fmt: skip
 
     def forecast(self, family: str) -> Forecast:
-        """Of its score."""
+        """The forecast of the goal's score."""
         return foretell({size: self.fields[size][family].point for size in self.measured(family)}, self.question.metric)
 
 

@@ -30,7 +30,7 @@ HORIZON = 100
 
 @dataclass(frozen=True)
 class Advice:
-    """The answer."""
+    """The answer to a question, in findings."""
 
     verdict: Verdict
     headline: str
@@ -43,11 +43,11 @@ class Advice:
     next_steps: tuple[Finding, ...]
     """What to measure next."""
     findings: tuple[Finding, ...]
-    """All else."""
+    """All findings besides the headline."""
     family: str | None = None
-    """To train now."""
+    """The family to train now."""
     choice: Choice | None = None
-    """What of it."""
+    """The model of that family to train."""
     data_target: int | None = None
     """Examples per rule above which the family gains nothing that is sure."""
     later: str | None = None

@@ -18,7 +18,7 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Record:
-    """As they were written, unchecked. What is missing, or broken, is empty."""
+    """The files of a run as they were written, unchecked. What is missing, or broken, is empty."""
 
     place: Path
     """The folder of the run, for messages."""
@@ -27,7 +27,7 @@ class Record:
     evaluated: Json = field(default_factory=dict)
     """What evaluation.json says of the run."""
     results: tuple[Any, ...] = ()
-    """Of evaluation.json, oldest first."""
+    """The results in evaluation.json, oldest first."""
     curve: tuple[Mapping[str, str], ...] = ()
     """Rows of curve.csv, without empty cells."""
     calibration: str | None = None

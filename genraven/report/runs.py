@@ -57,7 +57,7 @@ class Number:
 
     value: float
     standard_error: float | None = None
-    """Of its estimate by random draws."""
+    """The standard error of an estimate by random draws."""
     is_bound: bool = False
     """It bounds what is meant from above."""
 
@@ -87,7 +87,7 @@ class Result:
     correlation: Json | None = None
     seconds: Json = field(default_factory=dict)
     passes: Json = field(default_factory=dict)
-    """Of the network, a puzzle."""
+    """Number of function evaluations for a puzzle, by task."""
     devices: int = 1
     weights: str | None = None
     """Digest of those that were scored; None where it was not noted."""
@@ -111,7 +111,7 @@ class Seeds:
 
 @dataclass(frozen=True)
 class Run:
-    """One run. What is not known is None, or absent: never zero."""
+    """One training, with its results. What is not known is None, or absent: never zero."""
 
     name: str
     state: str = "finished"
@@ -127,13 +127,13 @@ class Run:
     is_stream: bool = False
     """Was every puzzle a new one?"""
     num_rules: int | None = None
-    """That it learns."""
+    """How many rules it learns."""
     results: tuple[Result, ...] = ()
     """Evaluations, oldest first, and validations while training."""
     device_hours: float | None = None
-    """Of training alone."""
+    """Device-hours of the training alone."""
     flops: float | None = None
-    """Of training."""
+    """FLOPs of the training."""
     puzzles: float | None = None
     """Seen in training."""
     price: float | None = None
@@ -166,7 +166,7 @@ class Run:
 
     @property
     def money(self) -> float | None:
-        """Of training."""
+        """The cost of the training in money."""
         return None if self.price is None or self.device_hours is None else self.price * self.device_hours
 
     def trust_in(self, result: Result) -> Trust | None:

@@ -22,7 +22,7 @@ class Finding:
 
 
 def names(*points: Point) -> tuple[str, ...]:
-    """Of runs."""
+    """The names of the runs of ``points``, each once."""
     return tuple(dict.fromkeys(run.name for point in points for run in point.runs))
 
 
@@ -76,7 +76,7 @@ def not_measured(
 
 
 def span_of(numbers: Sequence[float]) -> str:
-    """From the least to the most."""
+    """The range of the numbers in words, from the least to the most."""
     return span([f"{number:,.0f}" for number in (min(numbers), max(numbers))])
 
 
@@ -213,7 +213,7 @@ def headline(
 
 
 def unclear_headline(later: str | None, future: int, is_measured: bool, question: Question) -> str:
-    """The same, where there is none."""
+    """The headline if the evidence decides for no family."""
     if not is_measured:
         return sentence("no_scores", score=label(question.metric))
     return sentence("unclear", goal=question.goal, examples=f"{question.examples:,}", later=later,

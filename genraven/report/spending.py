@@ -20,7 +20,7 @@ class Bill:
     """Device-seconds that a puzzle takes, written as it is used: where completions are reviewed, with all the
     candidates and confidences that tell which; else once."""
     writing_hours: float | None
-    """Of a year's puzzles."""
+    """Device-hours to write a year's puzzles."""
     review_share: float | None
     """Of the completions, left to people so that at most ``MAX_ERROR`` of the others are wrong."""
     reviewing: float | None

@@ -29,7 +29,7 @@ from genraven.metrics.intervals import CONFIDENCE, Interval, wilson
 
 Floats = NDArray[np.float64]
 MIN_REPEATS = 3
-"""On both sides, for a verdict."""
+"""Repeats of each family that a verdict needs."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Repeats:
 
     @property
     def num_runs(self) -> int:
-        """R."""
+        """The number R of runs."""
         return self.means.shape[-1]
 
     @property

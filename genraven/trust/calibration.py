@@ -64,9 +64,9 @@ class Promise:
     threshold: float | None
     """Scores from here on are accepted; None where nothing can be."""
     accepted: int
-    """Of the calibration puzzles."""
+    """How many of the calibration puzzles it accepts."""
     errors: int
-    """Among those."""
+    """How many of the accepted ones are wrong."""
     total: int
 
     @property

@@ -82,7 +82,7 @@ class Sight:
         return cls(can_alarm, size, {kind: of[size] for kind, of in measured.items() if size in of})
 
     def __str__(self) -> str:
-        """In sentences."""
+        """What the check could see, in sentences."""
         if not self.can_alarm:
             return ("The check can see nothing here: so few puzzles never alarm, whatever they are. Whether the "
                     "promise is of them is for you to know.")  # fmt: skip

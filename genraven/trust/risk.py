@@ -82,11 +82,11 @@ class Trustworthiness:
     random_area: float
     """That of scores that say nothing: the share of wrong completions."""
     best_area: float
-    """That of scores that know."""
+    """The area of scores that separate wrong completions from right ones."""
     calibration_error: Measured | None
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Areas and calibration error as plain values for JSON."""
         return asdict(self) | {
             "area": self.area.as_json(),
             "calibration_error": self.calibration_error and self.calibration_error.as_json(),

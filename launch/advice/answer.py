@@ -37,7 +37,7 @@ class Answer:
     cost: tuple[str, ...]
     nearest: tuple[Near, ...]
     commands: tuple[str, ...]
-    """To run next."""
+    """The commands to run next."""
     advice: Advice = field(repr=False)
     """All that the report's machinery says of the body of evidence."""
     asked: Asked = field(repr=False)

@@ -25,7 +25,7 @@ class Asked:
 
     goal: str
     examples: int
-    """Of each rule."""
+    """Examples of each rule that there are."""
     growth: float = 1.0
     """Times as many examples in a year."""
     held_out: bool = False
@@ -33,7 +33,7 @@ class Asked:
     rules: RulesAsked | None = None
     """To learn; None: any number of any rules."""
     prior: Prior | None = None
-    """Of the networks; None: of either."""
+    """The prior of the networks; None for either."""
     budget: float | None = None
     """Device-hours that a training may take."""
 
@@ -60,7 +60,7 @@ class Asked:
 
     @property
     def question(self) -> Question:
-        """As the report takes it."""
+        """The question in the report's form."""
         return Question("held-out-completion" if self.held_out else self.goal, self.examples, self.growth, self.budget)
 
     @property

@@ -23,11 +23,11 @@ class Near:
     num_rules: int | None
     prior: Prior
     examples: int
-    """Of each rule."""
+    """Examples of each rule that were measured."""
     scores: Mapping[str, Interval]
     """By family, of the one that stands for it."""
     num_repeats: int
-    """Of the family with the fewest."""
+    """Repeats of the family that has the fewest."""
     winner: str | None
     """The family that is surely ahead here."""
     flops: float | None
@@ -36,7 +36,7 @@ class Near:
     distance: float
     """In doublings: of examples and, where they were asked for, of rules; infinite of another prior."""
     apart: str
-    """The same in words."""
+    """The distance from the question in words."""
 
     def __str__(self) -> str:
         flops = None if self.flops is None else words.with_unit(self.flops, "FLOP")

@@ -31,7 +31,7 @@ class Body:
 
     @property
     def num_rules(self) -> int | None:
-        """That were trained."""
+        """How many rules were trained."""
         return self.first.num_rules
 
     @property
@@ -46,7 +46,7 @@ class Body:
 
     @property
     def prior(self) -> Prior:
-        """Of its networks."""
+        """The prior of its networks."""
         return self.first.prior
 
     @property

@@ -29,9 +29,9 @@ class Start:
 
     folder: Path
     checkpoint: str | None
-    """To go on from."""
+    """The checkpoint to resume from."""
     step: int
-    """Of it."""
+    """The step of that checkpoint."""
     initial: str | None
     """Checkpoint whose weights to begin with at step 0."""
 

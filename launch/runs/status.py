@@ -191,12 +191,12 @@ def noted_status(summary: dict[str, Any]) -> RunStatus:
 
 
 def scores() -> tuple[str, ...]:
-    """Those that have a column."""
+    """The scores that have a column."""
     return names_of(lambda score: score.in_status)
 
 
 def columns() -> tuple[str, ...]:
-    """The headings."""
+    """The headings of the table of runs."""
     return ("run", "state", "prior", "step", *map(label, scores()), "puzzles/s", "left", "message")
 
 

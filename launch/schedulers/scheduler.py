@@ -55,10 +55,10 @@ class Place:
 
 
 class Scheduler(Protocol):
-    """A scheduler."""
+    """What a scheduler has to say of its jobs and processes."""
 
     name: str
-    """In the names of logs."""
+    """The job's part of the names of logs."""
     starter: str
     """The command that starts the processes of a job."""
     place: Place

@@ -96,7 +96,7 @@ class Slurm:
         return {job: QueuedJob(state.lower(), "" if why == NO_REASON else why) for job, state, why in rows}
 
     def cancel(self, job: str) -> str:
-        """With scancel."""
+        """Cancels the job with scancel."""
         return f"scancel {job}"
 
 

@@ -48,7 +48,7 @@ def _environment(spec: JobSpec) -> list[str]:
 
 
 def _of_run() -> RunFiles:
-    """As the script says it."""
+    """The files of the run folder that the script calls ``$run_dir``."""
     return RunFiles(Path("$run_dir"))
 
 

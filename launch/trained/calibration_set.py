@@ -131,7 +131,7 @@ class _Training:
     def __init__(self, data: GenRAVENDataModule, checkpoint: Mapping[str, Any]) -> None:
         self._data, self._num_steps = data, checkpoint["global_step"]
         self.not_known: list[str] = []
-        """In words."""
+        """What is not known of the training set, in words."""
         if origin := checkpoint["genraven_config"].get("init_from"):
             self.not_known.append(f"whether the weights that the run began with ({origin}) were trained on some of "
                                   "these puzzles is not known")  # fmt: skip

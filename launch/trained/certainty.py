@@ -32,7 +32,7 @@ class Calibrated:
 
     @classmethod
     def of(cls, checkpoint: Path) -> "Calibrated":
-        """That of the run folder. Raises InputError where there is none, or it was edited."""
+        """The calibration of the run folder. Raises InputError where there is none, or it was edited."""
         path = calibration_of(checkpoint)
         found = Calibration.read(path)
         return cls(found, file_digest(path))

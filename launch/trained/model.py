@@ -71,7 +71,7 @@ class TrainedModel:
 
     @property
     def seed(self) -> int:
-        """Of all that it draws."""
+        """The seed of all its draws."""
         return self.module.seed
 
     @property
@@ -232,7 +232,7 @@ class TrainedModel:
             )[0]  # fmt: skip
 
     def _given(self, puzzles: ArrayLike, mask: ArrayLike | None) -> tuple[Tensor, Tensor]:
-        """Both on the CPU, checked."""
+        """Puzzles and mask, checked and on the CPU."""
         given = puzzles_of(puzzles)
         open_cells = masks_of(mask, len(given))
         PuzzleModule.check_mask(given, open_cells)

@@ -16,7 +16,7 @@ from lightning_modules import PuzzleModule
 CORRUPTED = {"2% of the cells replaced": 0.02, "10% of the cells replaced": 0.1, "random cells": 1.0}
 """Shares of cells that get another content."""
 MOST_RULES = 6
-"""That were never trained."""
+"""The most rules that were never trained, of which puzzles are made."""
 
 
 def other_kinds(puzzles: Tensor, familiar_rules: set[int], seed: int) -> dict[str, Tensor]:

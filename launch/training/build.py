@@ -43,7 +43,7 @@ class Built:
     model: PuzzleModule
     data: GenRAVENDataModule
     trainer: L.Trainer
-    """As yet without a run folder."""
+    """The trainer, which has no run folder yet."""
     options: Any
     """A namespace of those of the command, with what its classes are made of made."""
     logs_as_usual: bool

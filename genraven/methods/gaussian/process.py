@@ -76,7 +76,7 @@ class Process(ABC):
     """A Gaussian path, the loss that trains a network on it, and the denoiser that a trained network is."""
 
     default_sampler: ClassVar[str]
-    """Of samplers.SAMPLERS, by name."""
+    """The name of a sampler in ``samplers.SAMPLERS``."""
     has_ode: bool = True
     """Is the velocity known, so that ODE samplers can use it?"""
     is_linear_path: bool = False

@@ -29,9 +29,9 @@ class Tried:
     scores: Sequence[float]
     """At the ends of the rungs that it passed."""
     end: str
-    """In words."""
+    """How the trial ended, in words."""
     puzzles: int
-    """That it saw."""
+    """How many puzzles it saw."""
     is_whole: bool
 
 

@@ -38,13 +38,13 @@ class Range:
 
     @property
     def is_whole(self) -> bool:
-        """Of whole numbers?"""
+        """Does it have whole numbers only?"""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Of each family."""
+    """The tuning budget of each family."""
 
     trials: int
     at_once: int
@@ -79,7 +79,7 @@ class Family:
     arguments: tuple[str, ...]
     """Of ``fit``, that word first: the search's and the family's base."""
     ranges: Mapping[str, Range]
-    """By option."""
+    """The range of each option that is tuned."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Search:
 
     @property
     def metric(self) -> str:
-        """As a curve has it."""
+        """The score's name in the curve of a run."""
         return f"val/{self.score}"
 
     @property

@@ -45,7 +45,7 @@ class Plan:
     config: Mapping[str, Any]
     """Of ``fit``, resolved."""
     steps: list[int]
-    """At the ends of its rungs."""
+    """The steps at which its rungs end."""
 
     @property
     def batch(self) -> int:
