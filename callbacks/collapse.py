@@ -22,10 +22,10 @@ class CollapseLimits:
     """What counts as collapse; null does not look at that signal. Rates count by their 95% intervals.
 
     Args:
-        novel_c3: it is surely below this share of its surely known best.
-        memorized_rows: surely more than this share of the generated rows stand in the training set.
+        novel_c3: it is surely below this fraction of its surely known best.
+        memorized_rows: surely more than this fraction of the generated rows stand in the training set.
         entropy_bits: the entropy over the rules generated is so many bits below its best.
-        loss_gap: the validation loss is above its best by this share of it, while the training loss has fallen since.
+        loss_gap: the validation loss is above its best by this fraction, while the training loss has fallen since.
         stop: ends the run at the first of them.
     """
 

@@ -33,7 +33,7 @@ class CostOptions:
     Args:
         price_per_device_hour: in any currency; null reckons no money.
         peak_tflops: dense peak of one device, in the precision that is trained in; null looks it up by the device's
-            name, and leaves the share of peak out where it is not known.
+            name, and leaves the fraction of peak out where it is not known.
     """
 
     price_per_device_hour: float | None = None
@@ -50,7 +50,7 @@ class CostOptions:
 class Cost(L.Callback):
     """Speed, operations, memory, energy and money, as curves ``cost/...`` and for the summary.
 
-    What is not known is absent: no peak, no share of it; no NVML, no joules; no price, no money. It waits for the
+    What is not known is absent: no peak, no fraction of it; no NVML, no joules; no price, no money. It waits for the
     device in validations only.
 
     Args:

@@ -123,7 +123,7 @@ class Pictures(L.Callback):
         maps = {}
         for name, rate in module.results.per_rule.items():
             values = rate.value.tolist()
-            title = f"{label(name)} of each rule, share of {SCORES[name].counted_over} (n = {_counted(name, rate)})"
+            title = f"{label(name)} of each rule, fraction of {SCORES[name].counted_over} (n = {_counted(name, rate)})"
             full = max(values) if name == "c3" else 1.0
             maps[f"rules/{name}"] = render_heatmap(values, title=title, framed=framed, full=full)
         return maps

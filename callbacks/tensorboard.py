@@ -13,16 +13,16 @@ from genraven.metrics.table import names_of
 LOSSES = ("train/loss", "val/loss")
 
 
-def shares() -> list[str]:
-    """The curves of the shares of which more is better."""
-    return [f"val/{name}" for name in names_of(lambda score: score.kind == "share" and bool(score.higher_is_better))]
+def fractions() -> list[str]:
+    """The curves of the fractions of which more is better."""
+    return [f"val/{name}" for name in names_of(lambda score: score.kind == "fraction" and bool(score.higher_is_better))]
 
 
 def charts() -> dict[str, dict[str, list[Any]]]:
     """The charts that show several curves: their titles and tags."""
     return {
         "together": {
-            "scores": ["Multiline", [f"^{tag}$" for tag in shares()]],
+            "scores": ["Multiline", [f"^{tag}$" for tag in fractions()]],
             "training and validation loss": ["Multiline", [f"^{tag}$" for tag in LOSSES]],
         }
     }
@@ -70,6 +70,6 @@ class TensorBoardOverview(L.Callback):
         writer.add_custom_scalars(charts())
         writer.add_text("config", "".join(f"    {line}\n" for line in config.splitlines()))  # Markdown's code
         for summary in hparams(
-            self.hyperparameters, dict.fromkeys((*shares(), "val/loss"), 0.0)
+            self.hyperparameters, dict.fromkeys((*fractions(), "val/loss"), 0.0)
         ):  # of the results it takes names only
             writer._get_file_writer().add_summary(summary)

@@ -84,14 +84,14 @@ def digest_of(depends: object) -> str:
 
     Args:
         depends: numbers, words, and mappings, sequences and dataclasses of such, of which each field counts; of a
-            corruption each share above 0, so that a new kind of it changes nothing where it is not used.
+            corruption each fraction above 0, so that a new kind of it changes nothing where it is not used.
     """
     return hashlib.sha256(json.dumps(_as_json(depends), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _as_json(value: object) -> object:
     if isinstance(value, Corruption):
-        return _as_json(value.shares)
+        return _as_json(value.fractions)
     if is_dataclass(value) and not isinstance(value, type):
         return {item.name: _as_json(getattr(value, item.name)) for item in fields(value)}
     if isinstance(value, Mapping):

@@ -22,7 +22,7 @@ LOOKS = dict(zip(MODELS, zip(COLORS, MARKERS, strict=False), strict=False))
 LABELS = {"completion": "completed by the rule (completion)", "novel_c3": "generated: new and consistent (novel C3)"}
 COLUMNS = ("completion", "c3", "novel_c3", "memorized_rows")
 PANEL = 9  # cells that a completion writes
-CORRUPTED = {  # part of a run's name -> in words, the share of completions and of puzzles that a copy has right
+CORRUPTED = {  # part of a run's name -> in words, the fraction of completions and of puzzles that a copy has right
     "clean": ("clean", 1.0, 1.0),
     "missing0.1": ("10% of cells missing", 1.0, 1.0),
     "missing0.3": ("30% of cells missing", 1.0, 1.0),

@@ -65,8 +65,8 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--start", type=int, default=0, help="index of the first")
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--split", default="train", help="train, val, test or calibration")
-    sub.add_argument("--missing", type=float, default=0.0, metavar="SHARE", help="mean share of cells (0 to 0.5) that "
-                     "are unknown; in the layout npz")  # fmt: skip
+    sub.add_argument("--missing", type=float, default=0.0, metavar="FRACTION", help="mean fraction of cells (0 to 0.5) "
+                     "that are missing; in the layout npz")  # fmt: skip
     sub.add_argument("--layout", choices=LAYOUTS, default="puzzles", help="(B, 3, 9, 9), rule by rule; the same with "
                      "the rules; the study's (40, rows, 3, 9, 3), of all its rules; a folder of a file for each; the "
                      "study's (35, rows, 3, 9, 3) without the rules of the split named in --out")  # fmt: skip

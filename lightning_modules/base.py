@@ -32,8 +32,8 @@ from genraven.methods.method import (
     Method,
     Sampling,
     Task,
+    check_fraction,
     check_reads_puzzles,
-    check_share,
     num_labels,
 )
 from genraven.metrics.memorization import TrainingIndex
@@ -82,7 +82,7 @@ class PuzzleModule(L.LightningModule, ABC):
         warmup_steps: optimizer steps of linear warm-up.
         schedule: of the learning rate after it; linear and cosine end at 0 at the trainer's max_steps.
         ema_decay: of the averaged weights that are evaluated and saved; None trains without.
-        label_dropout: share of training puzzles whose label is hidden from a network with labels.
+        label_dropout: fraction of training puzzles whose label is hidden from a network with labels.
         seed: of noise, times and label dropout, drawn per puzzle from (seed, step, position).
         decay_all: weight decay of all parameters, in one group, as the study has it.
     """
@@ -121,7 +121,7 @@ class PuzzleModule(L.LightningModule, ABC):
     def _check_training(self) -> None:
         if self.warmup_steps < 0:
             raise InputError(f"expected warmup_steps to be 0 or more, got {self.warmup_steps}.")
-        check_share("label_dropout", self.label_dropout)
+        check_fraction("label_dropout", self.label_dropout)
         if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
             raise InputError(f"expected ema_decay from 0 to below 1, or null, got {self.ema_decay}.")
         make_optimizer(self.make_optimizer, self)

@@ -20,7 +20,7 @@ class DiffusionModule(PuzzleModule):
         warmup_steps: optimizer steps of linear warm-up.
         schedule: of the learning rate after it.
         ema_decay: of the averaged weights that are evaluated and saved; null trains without.
-        label_dropout: share of training puzzles whose label is hidden from a network with labels.
+        label_dropout: fraction of training puzzles whose label is hidden from a network with labels.
         seed: of all draws.
         decay_all: weight decay of all parameters, in one group, as the study has it.
     """

@@ -13,7 +13,7 @@ LEAST_EPS = 1e-4  # of Adam with float16 weights: below the root of the least nu
 
 
 def schedule_factor(step: int, *, warmup_steps: int, schedule: Schedule, max_steps: int) -> float:
-    """Share of the learning rate at ``step``: a linear warm-up, then constant, or decay to 0 at ``max_steps``."""
+    """Fraction of the learning rate at ``step``: a linear warm-up, then constant, or decay to 0 at ``max_steps``."""
     if step < warmup_steps:
         return (step + 1) / warmup_steps
     if schedule == "constant" or max_steps <= warmup_steps:

@@ -25,9 +25,9 @@ class Together(torch.optim.Optimizer):
     def __init__(self, parts: Sequence[torch.optim.Optimizer]) -> None:
         self.parts = tuple(parts)
         super().__init__([group for part in parts for group in part.param_groups], {})
-        self._share()
+        self._fraction()
 
-    def _share(self) -> None:
+    def _fraction(self) -> None:
         """Lets the parts work on the groups and the state of the whole."""
         first = 0
         for part in self.parts:
@@ -36,7 +36,7 @@ class Together(torch.optim.Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self._share()
+        self._fraction()
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:

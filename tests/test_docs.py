@@ -41,7 +41,7 @@ def test_the_pages_of_studies_are_made_with_the_site(
 ) -> None:
     """Once, and again where a table is newer."""
     monkeypatch.setattr(figures, "chart", lambda lines, *labels: "<svg/>")
-    monkeypatch.setattr(figures, "per_rule", lambda shares, look: "<svg/>")
+    monkeypatch.setattr(figures, "per_rule", lambda fractions, look: "<svg/>")
     spec = importlib.util.spec_from_file_location("hooks", ROOT / "docs" / "hooks.py")
     assert spec is not None and spec.loader is not None
     hooks = importlib.util.module_from_spec(spec)

@@ -42,9 +42,9 @@ def check_rule(rule: int, part: Part) -> None:
     """Raises InputError where most puzzles of ``part``, which is said to be of ``rule``, clearly are of another."""
     chunk = part.look(slice(0, _LOOKED_AT))
     whole = ~chunk.bad if chunk.known is None else ~chunk.bad & chunk.known.flatten(1).all(1)
-    shares = rule_bits(shared_rules(row_rules(chunk.puzzles[whole]))).double().mean(0)
-    best = int(shares.argmax()) if len(shares) and whole.any() else rule
-    if shares[best] - shares[rule] > _MARGIN and shares[best] > 0.5:
+    fractions = rule_bits(shared_rules(row_rules(chunk.puzzles[whole]))).double().mean(0)
+    best = int(fractions.argmax()) if len(fractions) and whole.any() else rule
+    if fractions[best] - fractions[rule] > _MARGIN and fractions[best] > 0.5:
         raise InputError(f"expected the puzzles of {part.where} to follow {RULES[rule].name}, as the name says, got "
                          f"those of {RULES[best].name}: rename the file, or name it by itself.")  # fmt: skip
 
@@ -82,7 +82,7 @@ def split_of(path: Path, cells: NDArray[Any], stated: str | None) -> str:
     stated = _known_split(stated, "as the split") if stated is not None else split_named(path)
     fits = _fits(cells)
     best = max(fits, key=lambda split: fits[split])
-    clear = fits[best] - max(share for split, share in fits.items() if split != best) > _MARGIN
+    clear = fits[best] - max(fraction for split, fraction in fits.items() if split != best) > _MARGIN
     if stated is None and not clear:
         raise InputError(f"expected the split whose rules are left out, got none in the name of {path}, and its "
                          "puzzles do not tell it: name the file ..._split0, or give the option.")  # fmt: skip
@@ -93,7 +93,7 @@ def split_of(path: Path, cells: NDArray[Any], stated: str | None) -> str:
 
 
 def _fits(cells: NDArray[Any]) -> dict[str, float]:
-    """For each split the share of some puzzles that follow the rule that is theirs if it is the one left out."""
+    """For each split the fraction of some puzzles that follow the rule that is theirs if it is the one left out."""
     parts = [Part(rows, UNKNOWN_RULE, "") for rows in cells]
     masks = [shared_rules(row_rules(part.look(slice(0, _LOOKED_AT)).puzzles)) for part in parts]
     return {

@@ -23,8 +23,8 @@ from genraven.methods.method import (
     Method,
     Sampling,
     Task,
+    check_fraction,
     check_kind,
-    check_share,
     device_of,
     mean_within,
     setting,
@@ -70,13 +70,13 @@ class AnyOrder(Method):
     """A network that predicts each next cell in an order from those before it in that order.
 
     Args:
-        left_to_right: share of the training puzzles that are read in the order of tokens, the others in random orders.
+        left_to_right: fraction of the training puzzles that are read in the order of tokens; others in random orders.
         masked_share: of training puzzles, of which the cells within some panels or some cells alone are learned (half
             of these the last panel's), after the others: what masks are to diffusion.
         sampling: of generation and completion. In its order validation reads, and the likelihood is.
 
     Raises:
-        InputError: a share out of range.
+        InputError: a fraction out of range.
     """
 
     family = "autoregressive"
@@ -89,8 +89,8 @@ class AnyOrder(Method):
         self, left_to_right: float = 0.0, masked_share: float = 0.0, sampling: AnyOrderSampling | None = None
     ) -> None:
         super().__init__(sampling)
-        check_share("left_to_right", left_to_right)
-        check_share("masked_share", masked_share)
+        check_fraction("left_to_right", left_to_right)
+        check_fraction("masked_share", masked_share)
         self.left_to_right, self.masked_share = left_to_right, masked_share
         self.order: str = self.sampling.order  # type: ignore[attr-defined]
         if ORDERS[self.order].is_fixed:

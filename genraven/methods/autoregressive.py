@@ -19,9 +19,9 @@ from genraven.methods.method import (
     Method,
     Sampling,
     Task,
+    check_fraction,
     check_kind,
     check_reads_unknown,
-    check_share,
     device_of,
     mean_within,
     setting,
@@ -67,12 +67,12 @@ class Autoregressive(Method):
         masked_share: of training puzzles, of whose cells the last panel's alone are learned, for the network to
             complete it sooner: what masks are to diffusion. Validation is always over all cells.
         sampling: of generation and completion.
-        input_masking: share of the cells that are read in training as unknown, each drawn by itself, while all are
+        input_masking: fraction of the cells that are read in training as unknown, each drawn by itself, while all are
             learned: the noise on inputs that masked diffusion trains with, in the order of autoregression (Gao et al.
             2025, arXiv 2510.04071). Above 0 the network reads unknown cells (network.reads_unknown).
 
     Raises:
-        InputError: a share out of range.
+        InputError: a fraction out of range.
     """
 
     family = "autoregressive"
@@ -89,8 +89,8 @@ class Autoregressive(Method):
         self, masked_share: float = 0.0, sampling: AutoregressiveSampling | None = None, input_masking: float = 0.0
     ) -> None:
         super().__init__(sampling)
-        check_share("masked_share", masked_share)
-        check_share("input_masking", input_masking, below=1)
+        check_fraction("masked_share", masked_share)
+        check_fraction("input_masking", input_masking, below=1)
         self.masked_share, self.input_masking = masked_share, input_masking
 
     def architecture(self, network: nn.Module) -> str:

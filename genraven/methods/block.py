@@ -45,7 +45,7 @@ class BlockSampling(MaskedSampling):
             no more are made than that.
         completion_order: as order; null is that.
         completion_temperature: of the softmax in completion; null is that of generation.
-        remasking: share of the cells of a block written so far that are masked again before each evaluation.
+        remasking: fraction of the cells of a block written so far that are masked again before each evaluation.
         guidance_scale: of labels in generation (classifier-free); 1 is the network's own.
     """
 
@@ -61,7 +61,7 @@ class BlockDiffusion(MaskedDiffusion):
         training_spacing: as of masked diffusion, in each block.
 
     Raises:
-        InputError: a block size that does not divide the cells of a puzzle, a share or a spacing out of range.
+        InputError: a block size that does not divide the cells of a puzzle, a fraction or a spacing out of range.
     """
 
     settings = BlockSampling

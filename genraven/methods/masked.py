@@ -23,8 +23,8 @@ from genraven.methods.method import (
     Method,
     Sampling,
     Task,
+    check_fraction,
     check_kind,
-    check_share,
     device_of,
     mean_within,
     setting,
@@ -66,7 +66,7 @@ class MaskedSampling(Sampling):
             made than that.
         completion_order: as order; null is that.
         completion_temperature: of the softmax in completion; null is that of generation.
-        remasking: share of the cells written so far that are masked again before each evaluation.
+        remasking: fraction of the cells written so far that are masked again before each evaluation.
         guidance_scale: of labels in generation (classifier-free); 1 is the network's own.
     """
 
@@ -87,11 +87,11 @@ class MaskedDiffusion(Method):
         masked_share: of training puzzles, that are masked within some panels or cells only (half of these within the
             last panel), for the network to learn to complete them sooner. Validation is always over all cells.
         sampling: of generation and completion.
-        training_spacing: in training the share of cells that are masked is u ** training_spacing for uniform u: below
+        training_spacing: in training the fraction of masked cells is u ** training_spacing for a uniform u: below
             1, more puzzles are nearly all masked, where a network that learns by heart has most to learn.
 
     Raises:
-        InputError: a share or a spacing out of range.
+        InputError: a fraction or a spacing out of range.
     """
 
     family = "diffusion"
@@ -103,7 +103,7 @@ class MaskedDiffusion(Method):
         self, masked_share: float = 0.0, sampling: MaskedSampling | None = None, training_spacing: float = 1.0
     ) -> None:
         super().__init__(sampling)
-        check_share("masked_share", masked_share)
+        check_fraction("masked_share", masked_share)
         if not 0 < training_spacing < math.inf:
             raise InputError(f"expected training_spacing above 0, got {training_spacing}: 1 is even.")
         self.masked_share, self.training_spacing = masked_share, training_spacing
@@ -244,10 +244,12 @@ class MaskedDiffusion(Method):
         return (sampling.num_steps or TOKENS_PER_PUZZLE) * (2 if labels and sampling.guidance_scale != 1 else 1)
 
     def reading_levels(self, asked: Sequence[float] | None) -> list[float | None]:
-        """Shares of the cells that are masked."""
-        for share in asked or ():
-            if not 0 <= share < 1:
-                raise InputError(f"expected --noise, the share of masked cells, from 0 to below 1, got {share:g}.")
+        """Fractions of the cells that are masked."""
+        for fraction in asked or ():
+            if not 0 <= fraction < 1:
+                raise InputError(
+                    f"expected --noise, the fraction of masked cells, from 0 to below 1, got {fraction:g}."
+                )
         return list(asked or READ_AT)
 
     def probe_forward(

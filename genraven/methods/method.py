@@ -256,12 +256,12 @@ def check_reads_puzzles(network: nn.Module) -> None:
                              f"{name} {found}: leave its sizes at their defaults.")  # fmt: skip
 
 
-def check_share(name: str, share: float, *, below: float | None = None) -> None:
-    """Raises InputError unless ``share``, of that ``name``, is one, and less than ``below`` where that is given."""
-    if below is not None and not 0 <= share < below:
-        raise InputError(f"expected {name} from 0 to below {below:g}, got {share}.")
-    if not 0 <= share <= 1:
-        raise InputError(f"expected {name} between 0 and 1, got {share}.")
+def check_fraction(name: str, fraction: float, *, below: float | None = None) -> None:
+    """Raises InputError unless ``fraction``, of that ``name``, is one, and less than ``below`` where that is given."""
+    if below is not None and not 0 <= fraction < below:
+        raise InputError(f"expected {name} from 0 to below {below:g}, got {fraction}.")
+    if not 0 <= fraction <= 1:
+        raise InputError(f"expected {name} between 0 and 1, got {fraction}.")
 
 
 def mean_within(values: Tensor, counted: Tensor) -> Tensor:

@@ -56,8 +56,8 @@ ORDERS: dict[str, Order] = {
     "entropy": Order(after=_entropy),
     "margin": Order(after=_margin),
 }
-"""Orders of unmasking by name. ``panels`` writes the panels of the puzzle one after the other, the cells of each in random
-order. A new order is an entry, also of a plugin."""
+"""Orders of unmasking by name. ``panels`` writes one panel after the other, the cells of each in random order. A new
+order is an entry, also of a plugin."""
 
 
 def known_before() -> tuple[str, ...]:

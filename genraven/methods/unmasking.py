@@ -33,7 +33,7 @@ class Writing:
     temperature: float = 1.0
     """Of the softmax; 0 takes the likeliest state."""
     remasking: float = 0.0
-    """Share of the written cells that is masked again before each evaluation but the first."""
+    """Fraction of the written cells that is masked again before each evaluation but the first."""
 
 
 class Cells(NamedTuple):
@@ -72,7 +72,7 @@ def write_masked(
 
     One cell an evaluation in random order is a draw from the network's own distribution. Several cells of one
     evaluation are drawn as if they were independent. Remasked cells are written anew by later evaluations, which see
-    more (ReMDM with a constant share: Wang et al. 2025, sec. 4).
+    more (ReMDM with a constant fraction: Wang et al. 2025, sec. 4).
 
     Args:
         predict: the network.

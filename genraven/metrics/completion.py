@@ -30,7 +30,7 @@ def asked_and_held(puzzles: Tensor, rules: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class PanelCompletion(Metric):
-    """Share of completed puzzles whose rule holds in row 3: all, of trained rules, of held-out rules, and of each rule.
+    """Fraction of completed puzzles whose rule holds in row 3: of all, trained, held-out rules, and of each rule.
 
     A puzzle whose rule is unknown counts among all, if its first two rows share one.
 

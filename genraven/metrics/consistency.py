@@ -14,8 +14,8 @@ from genraven.puzzles.spec import NUM_ROWS, NUM_RULES
 class RuleConsistency(Metric):
     """C3, C2, AnyValid, C3 of each rule, and the entropy of the rules generated.
 
-    ``compute`` gives ``rates``: ``c3`` and ``c2`` of puzzles, ``any_valid`` of rows; ``per_rule``: the share of puzzles
-    whose three rows share rule k, (rules,); ``entropy``: bits over the rules shared, at most log2(rules).
+    ``compute`` gives ``rates``: ``c3`` and ``c2`` of puzzles, ``any_valid`` of rows; ``per_rule`` (rules,): the
+    fraction of puzzles whose three rows share rule k; ``entropy``: bits over the rules shared, at most log2(rules).
     """
 
     full_state_update = False

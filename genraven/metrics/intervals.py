@@ -1,4 +1,4 @@
-"""A value and its interval, and that of a share: what every number with an uncertainty here is made of."""
+"""A value and its interval, and that of a fraction: what every number with an uncertainty here is made of."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +32,7 @@ class Interval:
 
 
 def wilson(value: Any, count: Any, confidence: float = CONFIDENCE) -> tuple[Any, Any]:
-    """Interval of a share ``value`` of ``count`` (Wilson 1927); exactly 0 and 1 at the ends, NaN where it is.
+    """Interval of a fraction ``value`` of ``count`` (Wilson 1927); exactly 0 and 1 at the ends, NaN where it is.
 
     Args:
         value: number or array.

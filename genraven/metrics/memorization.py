@@ -108,9 +108,9 @@ def is_novel(puzzles: Tensor, index: TrainingIndex) -> Tensor:
 
 
 class Memorization(Metric):
-    """Share of generated puzzles, rows and panels that stand in the training set, and novel C3.
+    """Fraction of generated puzzles, rows and panels that stand in the training set, and novel C3.
 
-    A puzzle stands there in whatever order its rows are: training may show them in any. Novel C3 is the share of all
+    A puzzle stands there in whatever order its rows are: training may show them in any. Novel C3 is the fraction of all
     generated puzzles that have C3 and none of whose rows stands in the training set.
 
     Args:

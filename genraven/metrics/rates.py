@@ -1,4 +1,4 @@
-"""A share with its count: what every score here is made of."""
+"""A fraction with its count: what every score here is made of."""
 
 import math
 from typing import NamedTuple
@@ -26,17 +26,17 @@ class Rate(NamedTuple):
 
     @property
     def value(self) -> Tensor:
-        """float64 share; NaN where nothing was counted."""
+        """float64 fraction; NaN where nothing was counted."""
         return self.hits.cpu().double() / self.total.cpu().double()  # not every device has float64
 
     @property
     def effective_total(self) -> Tensor:
         """float64 number of independent draws that would tell as much: from the number of puzzles up to ``total``.
 
-        It is total / (each * r) with r the variance of puzzles' shares as a part of its largest, p (1 - p): 1 where all
-        of a puzzle are alike, 1 / each where they are independent (the design effect of clusters, Kish 1965). Few hits
-        tell little of r: one puzzle's worth of r = 1 is added to what was seen. How often intervals then hold the truth
-        is in docs/lab/trust.md.
+        It is total / (each * r) with r the variance of puzzles' fractions as a part of its largest, p (1 - p): 1 where
+        all of a puzzle are alike, 1 / each where they are independent (the design effect of clusters, Kish 1965). Few
+        hits say little of r: one puzzle's worth of r = 1 is added to what was seen. How often intervals then hold the
+        truth is in docs/lab/trust.md.
         """
         puzzles, p = self.total.cpu().double() / self.each, self.value
         if self.each == 1 or self.squares is None:

@@ -42,8 +42,8 @@ class MeanLoss(Metric):
         return (self.total / self.count).item()
 
 
-class ShareOf(Metric):
-    """The share of things that count, of all that are looked at."""
+class FractionOf(Metric):
+    """The fraction of things that count, of all that are looked at."""
 
     full_state_update = False
     hits: Tensor
@@ -129,8 +129,8 @@ class Scores:
         self._memorization = Memorization(index).to(device) if index is not None else None
         self._variety = Variety(index).to(device)
         self._likelihood = MeanLikelihood(*likelihood).to(device) if likelihood else None
-        self._of_each: dict[str, ShareOf | MeanLoss] = {
-            name: (ShareOf() if score.kind == "share" else MeanLoss()).to(device)
+        self._of_each: dict[str, FractionOf | MeanLoss] = {
+            name: (FractionOf() if score.kind == "fraction" else MeanLoss()).to(device)
             for name, score in SCORES.items()
             if score.of_each is not None
         }

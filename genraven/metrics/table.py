@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Kind = Literal["share", "number"]
+Kind = Literal["fraction", "number"]
 GENERATED, ROWS, PANELS = "generated puzzles", "generated rows", "generated panels"
 COMPLETED, HELD_BACK = "completed puzzles", "evaluation puzzles"
 OF_A_PUZZLE = {ROWS: 3, PANELS: 9}
@@ -24,22 +24,22 @@ class Score:
         label: for people.
         about: what it says, in one line.
         counted_over: the things that are counted.
-        kind: a share of them, with hits, or a number.
+        kind: a fraction of them, with hits, or a number.
         unit: of a number; empty where it has none.
         higher_is_better: None where neither way is.
         is_main: one of the few for charts and short tables.
         in_status: has it a column in the table of ``genraven status``?
         in_demo: has it one in the demo's?
         needs: what it needs and a validation may lack; empty where every validation has it.
-        of_each: (B,) bool of a share, or float of a number, which is a mean, from generated or completed puzzles (B, 3,
-            9, 9) int8; None where a metric of ``genraven.metrics.scores`` counts it.
+        of_each: (B,) bool of a fraction, or float of a number, which is a mean, from generated or completed puzzles
+            (B, 3, 9, 9) int8; None where a metric of ``genraven.metrics.scores`` counts it.
     """
 
     name: str
     label: str
     about: str
     counted_over: str
-    kind: Kind = "share"
+    kind: Kind = "fraction"
     unit: str = ""
     higher_is_better: bool | None = True
     is_main: bool = False

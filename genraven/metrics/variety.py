@@ -16,9 +16,9 @@ from genraven.puzzles.spec import NUM_ROWS
 
 
 class Variety(Metric):
-    """Share of generated puzzles, and of their rows, that are left when each counts once; and of those with novel C3.
+    """Fraction of generated puzzles and rows that is left when each counts once; and of those with novel C3.
 
-    Puzzles of the same rows in another order are the same. A share falls with the number that is generated, so it is
+    Puzzles of the same rows in another order are the same. A fraction falls with the number that is generated, so it is
     one of so many.
 
     Args:

@@ -251,9 +251,9 @@ class LearnsMaskedCells(Protocol):
 class CellNetwork(NextCellNetwork):
     """A network that reads cells in order and predicts each next one: embeddings, a trunk of its own, heads.
 
-    Embeddings: ``separate`` gives each attribute its share of the width, ``combined`` sums tables of the whole width,
+    Embeddings: ``separate`` gives each attribute a part of the width, ``combined`` sums tables of the whole width,
     ``joint`` is one table over the states of a cell. Heads: ``separate`` is a softmax for each attribute that reads
-    its share of the width, ``joint`` one softmax over the states. The study has separate ones of both.
+    a part of the width, ``joint`` one softmax over the states. The study has separate ones of both.
 
     Args:
         width: D, divisible by the number of attributes.

@@ -249,8 +249,8 @@ class Trunk(nn.Module):
         if not self.reads_missing:
             return parts
         like = parts[0]
-        share = like.new_zeros(*like.shape[:-2], PANELS) if missing is None else missing.to(like)
-        return [*parts, share.unsqueeze(-2).expand(*like.shape[:-1], PANELS)]
+        fraction = like.new_zeros(*like.shape[:-2], PANELS) if missing is None else missing.to(like)
+        return [*parts, fraction.unsqueeze(-2).expand(*like.shape[:-1], PANELS)]
 
     def forward(self, codes: Tensor, labels: Tensor | None = None, missing: Tensor | None = None) -> Context:
         """The contexts (B, R, ...) of all rows.
@@ -258,7 +258,7 @@ class Trunk(nn.Module):
         Args:
             codes: (B, R, 3, A, V).
             labels: (B,) int64; None, or ``num_labels``, is unconditional.
-            missing: (B, R, 3) share of the cells of each panel that are not known; None for none.
+            missing: (B, R, 3) fraction of the cells of each panel that are not known; None for none.
         """
         relations = self.relations(codes, missing)
         if self.reads == "around":

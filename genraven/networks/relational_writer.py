@@ -19,7 +19,7 @@ from genraven.networks.relational_codes import objects_left, value_counts
 
 CLEAR = 10.0
 """Logits of sets are read up to this size."""
-LEAST_SHARE = 1e-4
+LEAST_FRACTION = 1e-4
 """Of filled cells that the number of objects can speak for."""
 
 
@@ -215,8 +215,10 @@ class Writer(nn.Module):
 
 def log_odds(objects: Tensor, left: Tensor) -> Tensor:
     """Logits that one of the cells that are ``left`` is filled, which hold so many ``objects`` together."""
-    share = (objects.float() / left.float().clamp(min=1e-3)).clamp(LEAST_SHARE, 1 - LEAST_SHARE)  # in bf16 it may be 1
-    return share.logit()
+    fraction = (objects.float() / left.float().clamp(min=1e-3)).clamp(
+        LEAST_FRACTION, 1 - LEAST_FRACTION
+    )  # in bf16 it may be 1
+    return fraction.logit()
 
 
 def filled_log_prob(logits: Tensor, filled: Tensor) -> Tensor:

@@ -18,14 +18,14 @@ from genraven.puzzles.rules import row_rules
 from genraven.puzzles.spec import GRID, NUM_PANELS, NUM_ROWS, NUM_STATES, NUM_STUDY_RULES, known_with, stream_of
 
 _MAX_ROUNDS = 1000
-_SCALE = 1 << 30  # of draws that are compared with shares
+_SCALE = 1 << 30  # of draws that are compared with fractions
 _SHARED = ("exceptions", "cells")  # corruptions that draw from one stream
 _NUMBERS = {"missing": 0, "missing_panels": 1}  # of streams that are not numbered by the name of their corruption
 
 
 @dataclass(frozen=True)
 class CorruptionContext:
-    """What a corruption of content is given besides the puzzles and its share."""
+    """What a corruption of content is given besides the puzzles and its fraction."""
 
     draws: Draws
     """Its own, of these puzzles; ``exceptions`` and ``cells`` share one stream, as they always have."""
@@ -41,18 +41,18 @@ def _number(name: str) -> int:
 
 
 ChangeContent = Callable[[Tensor, float, CorruptionContext], Tensor]
-"""(rows (B, 3, 3, 9, 3) int8, share, what else is known) -> as many rows, corrupted; it may write over those given."""
+"""(rows (B, 3, 3, 9, 3) int8, fraction, what else is known) -> as many rows, corrupted; it may overwrite them."""
 Hide = Callable[[float, Draws], Tensor]
-"""(mean share, draws) -> (BLOCK, 9, 9) bool, true where a cell is unknown."""
+"""(mean fraction, draws) -> (BLOCK, 9, 9) bool, true where a cell is unknown."""
 
 
-def _exceptions(rows: Tensor, share: float, at: CorruptionContext) -> Tensor:
+def _exceptions(rows: Tensor, fraction: float, at: CorruptionContext) -> Tensor:
     """Puzzles that keep the first two panels of each row and get panels of others as third ones.
 
     Only the rule is lost. Puzzles with unknown cells are never exceptions, since nobody can tell which rule they
     follow.
     """
-    chosen = torch.from_numpy(at.draws.below(_SCALE, (len(rows),)) < share * _SCALE)
+    chosen = torch.from_numpy(at.draws.below(_SCALE, (len(rows),)) < fraction * _SCALE)
     panels = rows.flatten(0, 2).clone()
     if at.unknown is not None:
         missing = layout.mask_to_tokens(at.unknown).unflatten(1, (NUM_ROWS * NUM_PANELS, -1)).any(-1)
@@ -71,13 +71,13 @@ def _exceptions(rows: Tensor, share: float, at: CorruptionContext) -> Tensor:
     return rows
 
 
-def _other_cells(rows: Tensor, share: float, at: CorruptionContext) -> Tensor:
+def _other_cells(rows: Tensor, fraction: float, at: CorruptionContext) -> Tensor:
     """Cells whose content is replaced by any other."""
-    if not share:
+    if not fraction:
         return rows
     states = layout.tokens_to_states(rows).numpy()
     other = (states + 1 + at.draws.below(NUM_STATES - 1, states.shape)) % NUM_STATES
-    hit = at.draws.below(_SCALE, states.shape) < share * _SCALE
+    hit = at.draws.below(_SCALE, states.shape) < fraction * _SCALE
     return layout.states_to_tokens(torch.from_numpy(np.where(hit, other, states)))
 
 
@@ -90,10 +90,10 @@ def _missing_panels(mean: float, draws: Draws) -> Tensor:
 
 
 def corruption(*, most: float = 1.0, change: ChangeContent | None = None, hide: Hide | None = None) -> Any:
-    """A field of ``Corruption``: a share, 0 by default, and what it does to puzzles.
+    """A field of ``Corruption``: a fraction, 0 by default, and what it does to puzzles.
 
     Args:
-        most: of the share.
+        most: of the fraction.
         change: changes what stands in the puzzles.
         hide: tells which cells become unknown.
     """
@@ -105,42 +105,44 @@ class Corruption:
     """How much of a training set is corrupted. The corruptions are applied in this order; a new one is a field."""
 
     exceptions: float = corruption(change=_exceptions)
-    """Share of puzzles (0 to 1) that follow no rule in any row."""
+    """Fraction of puzzles (0 to 1) that follow no rule in any row."""
     cells: float = corruption(change=_other_cells)
-    """Share of cells (0 to 1) whose content is replaced by another, uniform over the 700 others."""
+    """Fraction of cells (0 to 1) whose content is replaced by another, uniform over the 700 others."""
     missing: float = corruption(most=0.5, hide=_missing)
-    """Mean share of cells (0 to 0.5) that are unknown; each puzzle's own is uniform from 0 to twice that."""
+    """Mean fraction of cells (0 to 0.5) that are unknown; each puzzle's own is uniform from 0 to twice that."""
     missing_panels: float = corruption(most=0.5, hide=_missing_panels)
     """Mean fraction of panels (0 to 0.5) that are unknown as a whole."""
 
     def check(self) -> None:
-        """Raises InputError when a share is none."""
+        """Raises InputError when a fraction is none."""
         for item in fields(self):
-            share, most = getattr(self, item.name), item.metadata["most"]
-            if not 0 <= share <= most:
-                raise InputError(f"expected corruption.{item.name} to be a share from 0 to {most:g}, got {share}.")
+            fraction, most = getattr(self, item.name), item.metadata["most"]
+            if not 0 <= fraction <= most:
+                raise InputError(
+                    f"expected corruption.{item.name} to be a fraction from 0 to {most:g}, got {fraction}."
+                )
 
     @property
-    def shares(self) -> dict[str, float]:
+    def fractions(self) -> dict[str, float]:
         """Those above 0, by name: all that a corrupted set depends on beside its puzzles, their seed and rules."""
-        return {item.name: share for item in fields(self) if (share := getattr(self, item.name)) > 0}
+        return {item.name: fraction for item in fields(self) if (fraction := getattr(self, item.name)) > 0}
 
     def table(self, what: str) -> list[tuple[str, float, Any]]:
-        """Name, share and function of each corruption that has a ``what``, ``change`` or ``hide``."""
+        """Name, fraction and function of each corruption that has a ``what``, ``change`` or ``hide``."""
         return [(f.name, getattr(self, f.name), f.metadata[what]) for f in fields(self) if f.metadata[what]]
 
     @property
     def changes_content(self) -> bool:
         """Does other content stand in some puzzles?"""
-        return any(share > 0 for _, share, _ in self.table("change"))
+        return any(fraction > 0 for _, fraction, _ in self.table("change"))
 
     @property
     def hides_cells(self) -> bool:
         """Can cells be unknown?"""
-        return any(share > 0 for _, share, _ in self.table("hide"))
+        return any(fraction > 0 for _, fraction, _ in self.table("hide"))
 
     def __bool__(self) -> bool:
-        return bool(self.shares)
+        return bool(self.fractions)
 
 
 def corrupted(
@@ -187,14 +189,14 @@ def corrupt(
         unknown: (B, 9, 9) bool, cells that are unknown.
 
     Raises:
-        InputError: a share is none, or no exception can be made, because no panel of these puzzles breaks the rule.
+        InputError: a fraction is none, or no exception can be made, because no panel of these puzzles breaks the rule.
     """
     corruption.check()
     rows = layout.puzzles_to_rows(puzzles).clone()
     shared = Draws(seed, "corrupt", *key)
-    for name, share, change in corruption.table("change"):
+    for name, fraction, change in corruption.table("change"):
         draws = shared if name in _SHARED else Draws(seed, "corrupt", *key, _number(name))
-        rows = change(rows, share, CorruptionContext(draws, known, unknown))
+        rows = change(rows, fraction, CorruptionContext(draws, known, unknown))
     return layout.rows_to_puzzles(rows)
 
 
@@ -212,6 +214,6 @@ def missing_cells(start: int, count: int, corruption: Corruption, *, seed: int, 
 
 
 def _chosen(draws: Draws, mean: float, shape: tuple[int, int]) -> Tensor:
-    """(BLOCK, *shape) bool, true in a share of each that is uniform from 0 to twice the ``mean``."""
-    shares: NDArray[np.float64] = 2 * mean * draws.below(_SCALE, (BLOCK, 1, 1))
-    return torch.from_numpy(draws.below(_SCALE, (BLOCK, *shape)) < shares)
+    """(BLOCK, *shape) bool, true in a fraction of each that is uniform from 0 to twice the ``mean``."""
+    fractions: NDArray[np.float64] = 2 * mean * draws.below(_SCALE, (BLOCK, 1, 1))
+    return torch.from_numpy(draws.below(_SCALE, (BLOCK, *shape)) < fractions)

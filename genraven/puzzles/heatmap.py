@@ -20,13 +20,13 @@ LEGEND = "red frame: held out of training    -: not counted"
 def render_heatmap(
     values: Sequence[float], *, title: str, framed: Collection[int] = (), full: float = 1.0
 ) -> Image.Image:
-    """Picture of shares of the rules: the darker, the larger; as percentages. A rule that is not there is grey.
+    """Picture of fractions of the rules: the darker, the larger; as percentages. A rule that is not there is grey.
 
     Args:
-        values: one share for each rule id; NaN where nothing was counted.
+        values: one fraction for each rule id; NaN where nothing was counted.
         title: one line above.
         framed: ids of rules to frame in red: those held out of training.
-        full: the share that is darkest; 0 leaves all white.
+        full: the fraction that is darkest; 0 leaves all white.
 
     Raises:
         ValueError: another number of values.

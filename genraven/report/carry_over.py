@@ -21,7 +21,7 @@ EQUAL = 1.1
 def laws(variants: Sequence[Variant], samples: int, question: Question) -> list[Block]:
     """What of the evidence carries over to other numbers of examples; what does not is said, with its reason."""
     metric, field = question.metric, by_examples(variants, question.metric).get(samples, {})
-    if SCORES[metric].kind != "share" or len(field) < 2:
+    if SCORES[metric].kind != "fraction" or len(field) < 2:
         return []
     ends = {name: _variant(choice, variants, samples) for name, choice in field.items()}
     items = [Item(_ratio(first, second, ends, samples, metric)) for first, second in combinations(sorted(ends), 2)]

@@ -30,7 +30,7 @@ def certainty(variants: Sequence[Variant]) -> list[Block]:
 
 
 def trust_cells(trust: Trust) -> list[str]:
-    """The score, area with its interval, knowledge, calibration error, shares accepted at ``MAX_ERRORS``."""
+    """The score, area with its interval, knowledge, calibration error, fractions accepted at ``MAX_ERRORS``."""
     (low, high), known = trust.interval, trust.knowledge
     accepted = (trust.accepted.get(max_error) for max_error in MAX_ERRORS)
     return [
@@ -38,5 +38,5 @@ def trust_cells(trust: Trust) -> list[str]:
         f"{trust.area:.3f} [{low:.3f}, {high:.3f}]",
         "-" if known is None else f"{known:.2f}",
         f"{trust.calibration_error:.3f}",
-        *("-" if share is None else f"{share:.0%}" for share in accepted),
+        *("-" if fraction is None else f"{fraction:.0%}" for fraction in accepted),
     ]

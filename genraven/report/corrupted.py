@@ -53,18 +53,19 @@ def corrupted_givens(variants: Sequence[Variant]) -> list[Block]:
     asked = sorted({r.given_corruption for _, _, point in points for run in point.runs for r in run.results})
     if asked in ([], [0.0]):
         return []
-    rows = [[name, f"{n:,}", *(_completion_of(point, share) for share in asked)] for name, n, point in points]
-    columns = [sentence("corrupted", part=f"{share:.1%}") for share in asked]
+    rows = [[name, f"{n:,}", *(_completion_of(point, fraction) for fraction in asked)] for name, n, point in points]
+    columns = [sentence("corrupted", part=f"{fraction:.1%}") for fraction in asked]
     return [Table(headings("corrupted_givens", columns), rows, sentence("corrupted_givens"))]
 
 
-def _completion_of(point: Point, share: float) -> str:
+def _completion_of(point: Point, fraction: float) -> str:
     """The mean over repeats, each at its last step by its own decoding; a dash where one lacks it."""
     found = {
         run.name: one
         for run, final in zip(point.runs, point.results, strict=True)
         for one in run.results
-        if (one.given_corruption, one.split, one.step, one.decoding) == (share, final.split, final.step, final.decoding)
+        if (one.given_corruption, one.split, one.step, one.decoding)
+        == (fraction, final.split, final.step, final.decoding)
     }
     at = point.at(found)
     return DASH if at is None else shown(at.interval("completion"))

@@ -96,7 +96,7 @@ def chart(lines: Sequence[Line], xlabel: str, ylabel: str) -> str | None:
 
 
 def _limits(intervals: Sequence[Interval]) -> tuple[float, float]:
-    """Of the axis: around all shares; of other numbers, around those that there are."""
+    """Of the axis: around all fractions; of other numbers, around those that there are."""
     ends = [end for one in intervals for end in (one.value, one.low, one.high) if math.isfinite(end)]
     low, high = min(ends), max(ends)
     pad = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
@@ -159,18 +159,18 @@ def _decade_ticks(axes: Axes, values: Iterable[float]) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
 
 
-def per_rule(shares: Mapping[str, tuple[float, float]], look: tuple[str, str]) -> str:
+def per_rule(fractions: Mapping[str, tuple[float, float]], look: tuple[str, str]) -> str:
     """Completion of each rule against how often it is generated."""
     color, mark = look
     xlabel, ylabel = (sentence("axis", name=name) for name in ("generated", "completed"))
     with _panel(xlabel, ylabel, log=False) as (axes, svg):
-        xs, ys = ([share[i] for share in shares.values()] for i in (0, 1))
+        xs, ys = ([fraction[i] for fraction in fractions.values()] for i in (0, 1))
         axes.plot(xs, ys, mark, color=color, alpha=0.8)
         widest = max(*xs, 0.01)
         axes.set_xlim(-0.03 * widest, 1.12 * widest)
         axes.xaxis.set_major_locator(MaxNLocator(5))
         if len(xs) <= 8:
-            ends = dict(zip(shares, zip(xs, ys, strict=True), strict=True))
+            ends = dict(zip(fractions, zip(xs, ys, strict=True), strict=True))
             _label_ends(axes, ends, dict.fromkeys(ends, INK))
             for x, y in ends.values():
                 axes.plot([x, 1.12 * widest], [y, y], ":", color=FAINT, linewidth=0.9, zorder=1)

@@ -38,12 +38,12 @@ class Line:
     @classmethod
     def fit(cls, scores: Mapping[int, float], errors: Mapping[int, float]) -> "Line":
         """To three points or more with these standard errors."""
-        shares = np.clip(list(scores.values()), EDGE, 1 - EDGE)
-        x, y = np.log(list(scores)), logit(shares)
+        fractions = np.clip(list(scores.values()), EDGE, 1 - EDGE)
+        x, y = np.log(list(scores)), logit(fractions)
         spread = float(((x - x.mean()) ** 2).sum())
         slope = float(((x - x.mean()) * (y - y.mean())).sum() / spread)
         rest = y - y.mean() - slope * (x - x.mean())
-        measured = np.array([errors[size] for size in scores]) / (shares * (1 - shares))
+        measured = np.array([errors[size] for size in scores]) / (fractions * (1 - fractions))
         sd = max(np.sqrt((rest**2).sum() / (len(x) - 2)), np.sqrt((measured**2).mean()))
         return cls(slope, (float(x.mean()), float(y.mean())), float(sd), len(x), spread)
 

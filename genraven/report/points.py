@@ -61,14 +61,14 @@ class Point:
             numbers = [result.numbers[metric] for result in point.results]
             means = np.array([number.value for number in numbers], np.float64)
             is_bound = any(number.is_bound for number in numbers)
-            return Repeats(means, 1, None, are_shared=False, is_share=False, is_bound=is_bound)
-        shares = [result.scores[metric] for result in point.results]
-        counts = {share.count for share in shares}
+            return Repeats(means, 1, None, are_shared=False, is_fraction=False, is_bound=is_bound)
+        fractions = [result.scores[metric] for result in point.results]
+        counts = {fraction.count for fraction in fractions}
         are_shared = SCORES[metric].counted_over == COMPLETED and _same_puzzles(point.results)
-        if len(counts) == 1 and all(share.outcomes is not None for share in shares):
-            return Repeats.of([share.outcomes for share in shares], are_shared=are_shared)
-        weight = min(share.weight for share in shares)
-        return Repeats(np.array([share.value for share in shares]), weight, None, are_shared)
+        if len(counts) == 1 and all(fraction.outcomes is not None for fraction in fractions):
+            return Repeats.of([fraction.outcomes for fraction in fractions], are_shared=are_shared)
+        weight = min(fraction.weight for fraction in fractions)
+        return Repeats(np.array([fraction.value for fraction in fractions]), weight, None, are_shared)
 
     def interval(self, metric: str, confidence: float = CONFIDENCE) -> Interval | None:
         """Mean and interval of the score."""
@@ -144,11 +144,11 @@ def _uncrossed(x: Repeats) -> Repeats:
 
 
 def foretell(points: Mapping[int, Point], metric: str) -> Forecast:
-    """The forecast from points by number of examples; of scores that are shares."""
+    """The forecast from points by number of examples; of scores that are fractions."""
     known = {size: repeats for size, point in points.items() if (repeats := point.repeats(metric))}
     means = {size: float(repeats.means.mean()) for size, repeats in known.items()}
-    if SCORES[metric].kind != "share":
-        return Forecast(means, None, sentence("forecast_of_no_share"))
+    if SCORES[metric].kind != "fraction":
+        return Forecast(means, None, sentence("forecast_of_no_fraction"))
     return forecast(means, {size: float(repeats.standard_error) for size, repeats in known.items()})
 
 

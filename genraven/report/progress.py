@@ -14,7 +14,7 @@ from genraven.report.runs import Run
 
 TARGETS = (("completion", 0.5), ("completion", 0.9), ("c3", 0.5))
 EARLIER = 0.75
-"""A curve's end is compared with the last point within this share of the training."""
+"""A curve's end is compared with the last point within this fraction of the training."""
 FLAT = 0.03
 """A change whose whole interval is within this is none."""
 Trend = Literal["gains", "level", "loses", "unclear", "unknown"]

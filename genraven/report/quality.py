@@ -95,7 +95,7 @@ def num_runs(point: Point) -> str:
 
 def _puzzles(point: Point) -> str:
     counts = {
-        share.count for result in point.results for metric in main_names() if (share := result.scores.get(metric))
+        fraction.count for result in point.results for metric in main_names() if (fraction := result.scores.get(metric))
     }
     return sentence("puzzles", counts=list(map(count, sorted(counts))), are_several=len(point.runs) > 1)
 
@@ -224,14 +224,14 @@ def by_rule(variants: Sequence[Variant], samples: int, metric: str, prefix: str)
     field = by_examples(variants, metric, by="architecture").get(samples, {})
     panels, said, rows = [], [], []
     for name, choice in field.items():
-        shares = _per_rule(choice.point)
-        if not shares:
+        fractions = _per_rule(choice.point)
+        if not fractions:
             continue
-        texts = [f"{rule} {c3:.2f}, {done:.2f}" for rule, (c3, done) in shares.items()]
+        texts = [f"{rule} {c3:.2f}, {done:.2f}" for rule, (c3, done) in fractions.items()]
         alt = sentence("rules_panel", model=choice.label, texts=texts)
-        panels.append(Panel(f"{prefix}rules-{name}", figures.per_rule(shares, looks_of(variants)[name]), alt))
+        panels.append(Panel(f"{prefix}rules-{name}", figures.per_rule(fractions, looks_of(variants)[name]), alt))
         said.append(f"{choice.label}: {_correlations(choice.point)}")
-        rows += [[choice.label, rule, f"{c3:.3f}", f"{done:.3f}"] for rule, (c3, done) in shares.items()]
+        rows += [[choice.label, rule, f"{c3:.3f}", f"{done:.3f}"] for rule, (c3, done) in fractions.items()]
     caption = sentence("rules", samples=samples, correlations=said, is_beside_study=bool(_beside(variants)))
     return [Picture(panels, caption, Table(headings("rules"), rows))] if panels else []
 
@@ -291,7 +291,7 @@ def every_score(variants: Sequence[Variant]) -> list[Block]:
 
 
 def _score(point: Point, name: str) -> str:
-    if SCORES[name].kind == "share":
+    if SCORES[name].kind == "fraction":
         return shown(point.interval(name))
     values = [number.value for result in point.results if (number := result.numbers.get(name))]
     return f"{mean(values):.3f}" if values else DASH

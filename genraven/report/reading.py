@@ -14,7 +14,7 @@ from genraven.report.dataset import asks, dataset_of, examples_per_rule, flat, i
 from genraven.report.english import sentence
 from genraven.report.evaluation import unpack_hits
 from genraven.report.record import Record, read_record
-from genraven.report.runs import EVIDENCE, PRIOR, Json, Number, Result, Run, Seeds, Share
+from genraven.report.runs import EVIDENCE, PRIOR, Json, Number, Proportion, Result, Run, Seeds
 from genraven.report.trust import Trust, read_trust
 from genraven.run_folder import SUMMARY_KINDS, Kind, RunFiles, is_number, of_kinds
 
@@ -168,7 +168,9 @@ def _result(found: Json, facts: Json, options: Json) -> Result:
     c3, completion = (per_rule.get(name) or {} for name in ("c3", "completion"))
     return Result(
         step=int(found["step"]),
-        scores={name: _share(metrics[name], packed.get(name), name) for name in SCORES if _is_share(metrics.get(name))},
+        scores={
+            name: _fraction(metrics[name], packed.get(name), name) for name in SCORES if _is_fraction(metrics.get(name))
+        },
         numbers={name: _number(metrics[name]) for name in SCORES if _is_number(metrics.get(name))},
         split=found["split"],
         checkpoint=found.get("checkpoint", ""),
@@ -177,7 +179,7 @@ def _result(found: Json, facts: Json, options: Json) -> Result:
         given_corruption=found.get("given_corruption", 0.0),
         puzzles=_name_of_puzzles(found, facts, options),
         puzzles_per_rule=int(found["puzzles_per_rule"]),
-        per_rule={rule: (_share(c3[rule]), _share(completion[rule])) for rule in completion if rule in c3},
+        per_rule={rule: (_fraction(c3[rule]), _fraction(completion[rule])) for rule in completion if rule in c3},
         correlation=_correlation(metrics.get("per_rule_correlation")),
         seconds=found.get("seconds") or {},
         passes=found.get("network_passes_per_puzzle") or {},
@@ -198,7 +200,7 @@ def _name_of_puzzles(found: Json, facts: Json, options: Json) -> str | None:
     return origin and f"{found['split']} {origin} {found['puzzles_per_rule']} {rules}"
 
 
-def _is_share(cell: Any) -> bool:
+def _is_fraction(cell: Any) -> bool:
     return isinstance(cell, dict) and bool(cell.get("count")) and "hits" in cell
 
 
@@ -207,9 +209,9 @@ def _is_number(cell: Any) -> bool:
     return is_number(value)
 
 
-def _share(cell: Json, packed: str | None = None, name: str = "") -> Share:
-    share = _checked(int(cell["hits"]), int(cell["count"]), packed)
-    return replace(share, effective_count=_effective(name, share.count, cell.get("effective_count")))
+def _fraction(cell: Json, packed: str | None = None, name: str = "") -> Proportion:
+    fraction = _checked(int(cell["hits"]), int(cell["count"]), packed)
+    return replace(fraction, effective_count=_effective(name, fraction.count, cell.get("effective_count")))
 
 
 def _effective(name: str, count: int, stated: Any = None) -> float | None:
@@ -220,13 +222,13 @@ def _effective(name: str, count: int, stated: Any = None) -> float | None:
     return min(max(stated, count / each), count) if is_number(stated) else count / each
 
 
-def _checked(hits: int, count: int, packed: str | None = None) -> Share:
+def _checked(hits: int, count: int, packed: str | None = None) -> Proportion:
     if not 0 <= hits <= count or count < 1:
         raise ValueError(f"{hits} hits of {count}")
     outcomes = None if packed is None else unpack_hits(packed)
     if outcomes is not None and (len(outcomes), int(outcomes.sum())) != (count, hits):
         raise ValueError(f"hits of puzzles that do not add up to {hits} of {count}")
-    return Share(hits, count, outcomes)
+    return Proportion(hits, count, outcomes)
 
 
 def _number(cell: Any) -> Number:
@@ -258,8 +260,8 @@ def _validations(record: Record, summary: Json, notes: list[str]) -> list[Result
         for metric in SCORES:
             value, count = metrics.get(f"val/{metric}"), metrics.get(f"val_count/{metric}")
             if value is not None and count:
-                share = _checked(round(value * count), round(count))
-                scores[metric] = replace(share, effective_count=_effective(metric, share.count))
+                fraction = _checked(round(value * count), round(count))
+                scores[metric] = replace(fraction, effective_count=_effective(metric, fraction.count))
             elif is_number(value) and SCORES[metric].kind == "number":
                 numbers[metric] = Number(value)
         if scores and step is not None:

@@ -21,7 +21,7 @@ Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Share:
+class Proportion:
     """``hits`` of ``count``, of one run."""
 
     hits: int
@@ -53,7 +53,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Number:
-    """A score that is no share."""
+    """A score that is no fraction."""
 
     value: float
     standard_error: float | None = None
@@ -70,7 +70,7 @@ class Result:
     """One evaluation of one checkpoint in one way of decoding."""
 
     step: int
-    scores: Mapping[str, Share]
+    scores: Mapping[str, Proportion]
     numbers: Mapping[str, Number] = field(default_factory=dict)
     split: str = "test"
     checkpoint: str = ""
@@ -82,7 +82,7 @@ class Result:
     puzzles: str | None = None
     """Names the evaluation puzzles: results with one name can be compared puzzle by puzzle."""
     puzzles_per_rule: int = 0
-    per_rule: Mapping[str, tuple[Share, Share]] = field(default_factory=dict)
+    per_rule: Mapping[str, tuple[Proportion, Proportion]] = field(default_factory=dict)
     """C3 and completion of each rule that was completed."""
     correlation: Json | None = None
     seconds: Json = field(default_factory=dict)
@@ -95,7 +95,7 @@ class Result:
     """Digest of that with which ``certainty`` was measured."""
     certainty: Json = field(default_factory=dict)
 
-    def measured(self, metric: str) -> "Share | Number | None":
+    def measured(self, metric: str) -> "Proportion | Number | None":
         """The score, of either kind."""
         return self.scores.get(metric) or self.numbers.get(metric)
 

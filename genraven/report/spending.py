@@ -8,7 +8,7 @@ from genraven.report.goals import Goal
 from genraven.report.points import Point
 from genraven.report.question import Prices, Question
 from genraven.report.sentences import Finding, names
-from genraven.report.trust import MAX_ERROR, seconds_to_write, share_to_review
+from genraven.report.trust import MAX_ERROR, fraction_to_review, seconds_to_write
 
 
 @dataclass(frozen=True)
@@ -21,15 +21,15 @@ class Bill:
     candidates and confidences that tell which; else once."""
     writing_hours: float | None
     """Device-hours to write a year's puzzles."""
-    review_share: float | None
+    review_fraction: float | None
     """Of the completions, left to people so that at most ``MAX_ERROR`` of the others are wrong."""
     reviewing: float | None
-    """Money for a year; None where the share or the price is not known."""
+    """Money for a year; None where the fraction or the price is not known."""
     price: float | None
 
     @property
     def total(self) -> float | None:
-        """Money: training + puzzles a year x cost of a puzzle written + share sent to review x price of a review.
+        """Money: training + puzzles a year x cost of a puzzle written + fraction to review x price of a review.
 
         Without what is not known; None where not even training is.
         """
@@ -47,15 +47,15 @@ class Bill:
 def bill(point: Point, training: Point, goal: Goal, prices: Prices) -> Bill:
     """Of training once as ``training`` was, and writing a year's puzzles with ``point``, which came of it."""
     each, number = seconds_per_puzzle(point, goal), prices.puzzles_per_year
-    share, reviewing = None, None
+    fraction, reviewing = None, None
     if goal.is_reviewed:
         trusts = [run.trust_in(result) for run, result in zip(point.runs, point.results, strict=True)]
-        share = share_to_review(trusts)
-        each = each if share is None else seconds_to_write(trusts)
-    if number is not None and prices.review_price is not None and share is not None:
-        reviewing = number * share * prices.review_price
+        fraction = fraction_to_review(trusts)
+        each = each if fraction is None else seconds_to_write(trusts)
+    if number is not None and prices.review_price is not None and fraction is not None:
+        reviewing = number * fraction * prices.review_price
     writing = None if each is None or number is None else number * each / 3600
-    return Bill(training.spent("device_hours"), each, writing, share, reviewing, prices.device_hour)
+    return Bill(training.spent("device_hours"), each, writing, fraction, reviewing, prices.device_hour)
 
 
 def seconds_per_puzzle(point: Point, goal: Goal) -> float | None:
@@ -81,7 +81,7 @@ def to_pay(of: Bill, question: Question, choice: Choice) -> list[Finding]:
     number, prices = question.prices.puzzles_per_year, question.prices
     if number is None:
         return found
-    is_reviewed, writing = of.review_share is not None, of.writing_hours
+    is_reviewed, writing = of.review_fraction is not None, of.writing_hours
     texts = [sentence("writing", number=f"{number:,}", hours=None if writing is None else hours(writing),
                      money=_money(of, writing), is_reviewed=is_reviewed)]  # fmt: skip
     if is_reviewed:
@@ -100,13 +100,13 @@ def _money(of: Bill, device_hours: float | None) -> str | None:
 
 def _reviews(of: Bill, question: Question) -> str:
     """How many completions people have to look at, and what that costs."""
-    assert of.review_share is not None
+    assert of.review_fraction is not None
     price = question.prices.review_price
     return sentence(
         "reviews",
-        accepted=f"{1 - of.review_share:.0%}",
+        accepted=f"{1 - of.review_fraction:.0%}",
         max_error=f"{MAX_ERROR:.0%}",
-        left=f"{of.review_share:.0%}",
+        left=f"{of.review_fraction:.0%}",
         money=None if of.reviewing is None else f"{of.reviewing:,.0f}",
         price=None if price is None else f"{price:g}",
     )

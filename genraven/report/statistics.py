@@ -11,9 +11,9 @@ Casella and McCulloch 1992, section 4.5):
 - half of a t interval over the runs' means, with R - 1 degrees of freedom, and
 - half of a normal interval of the puzzles, with var(puzzle) = (MS_puzzle - MS_rest) / R, not below 0,
 
-join by the root of their sum of squares (recovery of variances, Zou and Donner 2008). Of a share the joined half is
-laid out on the scale of log odds (delta method; Korn and Graubard 1998), on which shares near 0 and 1 spread evenly: on
-their own scale the interval of three runs there held the truth 90 times of 100. Three runs may agree by luck: no
+join by the root of their sum of squares (recovery of variances, Zou and Donner 2008). Of a fraction the joined half is
+laid out on the scale of log odds (delta method; Korn and Graubard 1998), on which fractions near 0 and 1 spread evenly:
+on their own scale the interval of three runs there held the truth 90 times of 100. Three runs may agree by luck: no
 interval is narrower than Wilson's of all answers pooled (differences: Newcombe's 1998, from two of Wilson's).
 """
 
@@ -44,7 +44,7 @@ class Repeats:
     """(..., R, P); None where only their counts are known."""
     are_shared: bool = True
     """Were all runs scored on the same puzzles?"""
-    is_share: bool = True
+    is_fraction: bool = True
     """Else any number, such as a loss, of which only the spread over runs is known."""
     is_bound: bool = False
     """Of a number: what is meant may be anywhere below."""
@@ -69,7 +69,7 @@ class Repeats:
 
     def interval(self, confidence: float = CONFIDENCE) -> Interval:
         """Mean and interval. Of one run it is Wilson's, and knows nothing of other seeds; a number has none then."""
-        if not self.is_share:
+        if not self.is_fraction:
             mean = self.means.mean(-1)
             half = _half(self.means, 0.0, confidence) if self.num_runs > 1 else np.inf
             return Interval(mean, mean - half, mean + half)
@@ -84,7 +84,7 @@ class Repeats:
 
 def of_values(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval | None:
     """Mean and t interval of one number of each run, such as a loss; None of fewer than two runs."""
-    numbers = Repeats(np.asarray(values, np.float64), 1, None, are_shared=False, is_share=False)
+    numbers = Repeats(np.asarray(values, np.float64), 1, None, are_shared=False, is_fraction=False)
     return numbers.interval(confidence) if numbers.num_runs > 1 else None
 
 
@@ -92,7 +92,7 @@ def difference_of_values(a: Sequence[float], b: Sequence[float], confidence: flo
     """``a`` less ``b``, as ``of_values``; None where either has fewer than two runs."""
     if min(len(a), len(b)) < 2:
         return None
-    runs_a, runs_b = (Repeats(np.asarray(x, np.float64), 1, None, are_shared=False, is_share=False) for x in (a, b))
+    runs_a, runs_b = (Repeats(np.asarray(x, np.float64), 1, None, are_shared=False, is_fraction=False) for x in (a, b))
     return difference(runs_a, runs_b, are_paired=False, confidence=confidence)
 
 
@@ -119,7 +119,7 @@ def difference(
     """
     (low, _), (_, high) = (_ends(a, b, are_paired, 1 - (1 - confidence) / num) for num in recipes)
     value = a.means.mean(-1) - b.means.mean(-1)
-    if a.is_share:
+    if a.is_fraction:
         return Interval(value, np.maximum(low, -1.0), np.minimum(high, 1.0))
     return Interval(value, -np.inf if a.is_bound else low, np.inf if b.is_bound else high)
 
@@ -127,7 +127,7 @@ def difference(
 def _ends(a: Repeats, b: Repeats, are_paired: bool, confidence: float) -> tuple[Any, Any]:
     value = a.means.mean(-1) - b.means.mean(-1)
     are_several = min(a.num_runs, b.num_runs) > 1
-    low, high = _newcombe(a, b, confidence) if a.is_share else (value, value) if are_several else (-np.inf, np.inf)
+    low, high = _newcombe(a, b, confidence) if a.is_fraction else (value, value) if are_several else (-np.inf, np.inf)
     if are_several:
         half = _paired_half(a, b, confidence) if are_paired else _apart_half(a, b, confidence)
         low, high = np.minimum(low, value - half), np.maximum(high, value + half)
@@ -181,10 +181,10 @@ def _apart_half(a: Repeats, b: Repeats, confidence: float) -> Any:
 
 
 def _newcombe(a: Repeats, b: Repeats, confidence: float) -> tuple[Any, Any]:
-    """Of two pooled shares (Newcombe 1998, method 10)."""
+    """Of two pooled fractions (Newcombe 1998, method 10)."""
     p, q = a.means.mean(-1), b.means.mean(-1)
     (low_p, high_p), (low_q, high_q) = (
-        wilson(share, x.num_runs * x.num_puzzles, confidence) for share, x in ((p, a), (q, b))
+        wilson(fraction, x.num_runs * x.num_puzzles, confidence) for fraction, x in ((p, a), (q, b))
     )
     below, above = np.hypot(p - low_p, high_q - q), np.hypot(high_p - p, q - low_q)
     return p - q - below, p - q + above

@@ -9,7 +9,7 @@ from genraven.errors import InputError
 
 MAX_ERRORS = (0.05, 0.1)
 MAX_ERROR = MAX_ERRORS[0]
-"""Share of wrong ones among accepted completions, at which reviews are reckoned."""
+"""Fraction of wrong ones among accepted completions, at which reviews are reckoned."""
 FILES = (1, 20)
 """Puzzles in the files of which is said what the check can see."""
 
@@ -24,11 +24,11 @@ class Trust:
     """Under the curve of risk against coverage, and its 95% interval."""
     interval: tuple[float, float]
     random_area: float
-    """That of scores that say nothing: the share of wrong completions."""
+    """That of scores that say nothing: the fraction of wrong completions."""
     best_area: float
     calibration_error: float
     accepted: Mapping[float, float]
-    """Share that is accepted, by the share of wrong ones among those that is promised, where it can be."""
+    """The accepted fraction, by the promised fraction of wrong ones among those, where it can be promised."""
     weights: str = ""
     """Digest of those that were calibrated."""
     digest: str = ""
@@ -41,8 +41,8 @@ class Trust:
 
     @property
     def knowledge(self) -> float | None:
-        """Of all that can be known of which completions are wrong, the share that the score knows: 0 for one that says
-        nothing, 1 for one that knows; None where all are right, or all are wrong.
+        """How well the score separates wrong completions from right ones: 0 if it says nothing, 1 if it separates them
+        all. None where all are right, or all are wrong.
         """
         span = self.random_area - self.best_area
         return None if span <= 0 else (self.random_area - self.area) / span
@@ -89,7 +89,7 @@ def text_digest(text: bytes) -> str:
     return hashlib.sha256(text).hexdigest()[:12]
 
 
-def share_to_review(trusts: Sequence[Trust | None], max_error: float = MAX_ERROR) -> float | None:
+def fraction_to_review(trusts: Sequence[Trust | None], max_error: float = MAX_ERROR) -> float | None:
     """The mean over repeats of what is not accepted at ``max_error``; None where one does not say."""
     accepted = _mean([None if trust is None else trust.accepted.get(max_error) for trust in trusts])
     return None if accepted is None else 1 - accepted

@@ -38,7 +38,7 @@ class Candidate:
     score: float
     """The confidence that decides, the higher the surer."""
     agreement: Mapping[str, float]
-    """Share of the other candidates that have the same shapes, sizes, colors, count, cells; empty for a single one."""
+    """Fraction of the other candidates with the same shapes, sizes, colors, count, cells; empty for a single one."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Record:
     """For each given panel ``row`` and ``panel``, from 1, and ``change``: by how much the log-probability of what was
     written falls, on average, when that panel is exchanged for those of other puzzles. The strongest first."""
     rests_on_unit: str | None
-    """Of the changes: nats; of a model that knows no probability, the share of features that it writes again."""
+    """Of the changes: nats; of a model that knows no probability, the fraction of features that it writes again."""
     checker: Mapping[str, Any] | None
     """What a checker of rules says of the kept candidate. It stands apart: it had no part in all the above."""
     made_by: Mapping[str, Any]

@@ -18,7 +18,7 @@ from genraven.trust.features import FEATURES, agreement, same_features
 REWRITES = 4  # of each candidate, for its stability
 LEVELS = (0.5, 1.0, 2.0, 4.0)  # of noise upon each candidate for its recovery, as sigma / alpha
 FLOOR = -1e6  # for what is impossible
-DIGITS = 9  # after the point: equal shares added in another order are equal
+DIGITS = 9  # after the point: equal fractions added in another order are equal
 
 
 class Writer(Protocol):
@@ -126,7 +126,7 @@ def _log_probability(model: Writer, candidates: Tensor, mask: Tensor, generator:
 
 
 def _stability(model: Writer, candidates: Tensor, mask: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Share of features that stay when half of the written cells are masked again and written anew."""
+    """Fraction of features that stay when half of the written cells are masked again and written anew."""
     num, device = candidates.shape[1], candidates.device
     masks = mask.repeat_interleave(num, 0).repeat_interleave(REWRITES, 0)
     before = candidates.flatten(0, 1).repeat_interleave(REWRITES, 0)
@@ -162,7 +162,7 @@ def _repeated(puzzles: Tensor, mask: Tensor, num: int) -> tuple[Tensor, Tensor]:
 
 
 def feature_agreement(candidates: Tensor, mask: Tensor) -> list[list[dict[str, float]]]:
-    """For each puzzle and candidate the share of the others with the same of each feature; empty for a single one."""
+    """For each puzzle and candidate the fraction of others with the same of each feature; empty for a single one."""
     if candidates.shape[1] < 2:
         return [[{}] for _ in range(len(candidates))]
     found = agreement(candidates, mask).tolist()

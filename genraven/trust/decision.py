@@ -90,7 +90,7 @@ def decide(
         puzzles: (B, 3, 9, 9) int8, all at once, with objects in every given panel.
         mask: (B, 9, 9) bool, true where to write, as in the calibration.
         calibration: of this model, or the path of its file.
-        max_error: share of wrong ones among the accepted that is promised.
+        max_error: fraction of wrong ones among the accepted that is promised.
         generator: of all draws.
 
     Raises:

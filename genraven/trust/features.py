@@ -39,7 +39,7 @@ def written_panels(mask: Tensor) -> Tensor:
 
 
 def agreement(candidates: Tensor, mask: Tensor) -> Tensor:
-    """(B, m, F) share of a puzzle's other candidates that have the same as this one, averaged over written panels.
+    """(B, m, F) fraction of a puzzle's other candidates that have the same as this one, averaged over written panels.
 
     Whole panels hardly ever agree, since right ones are many; what the rule asks for does.
 
@@ -55,7 +55,7 @@ def agreement(candidates: Tensor, mask: Tensor) -> Tensor:
 
 
 def same_features(puzzles: Tensor, others: Tensor, mask: Tensor) -> Tensor:
-    """(B, F) share of written panels in which ``puzzles`` and ``others`` (B, 3, 9, 9) have the same."""
+    """(B, F) fraction of written panels in which ``puzzles`` and ``others`` (B, 3, 9, 9) have the same."""
     return average_over_written((panel_features(puzzles) == panel_features(others)).unsqueeze(1), mask).squeeze(1)
 
 

@@ -23,7 +23,7 @@ POOL = 200
 ALIKE, NEVER_TRAINED = "the same kind", "never trained: "
 """Kinds: puzzles like those of the calibration, whose alarms are false ones; what the name of a rule stands behind."""
 SEES, MISSES = 0.9, 0.1
-"""Shares of files from which on a kind is said to be seen, and up to which it is said not to be."""
+"""Fractions of files from which on a kind is said to be seen, and up to which it is said not to be."""
 Power = Mapping[str, Mapping[str, Sequence[int]]]
 """For each kind and each number of puzzles in a file: how many files alarmed, and how many there were."""
 
@@ -52,9 +52,9 @@ def alarms(files: NDArray[np.float64], known: ArrayLike) -> NDArray[np.bool_]:
     The chance falls with the distance between the distributions, so that few of the files have to be asked for it.
     """
     ordered, all_known = np.sort(files, 1), np.sort(np.asarray(known, np.float64))
-    shares = np.arange(files.shape[1] + 1) / files.shape[1]
-    above = shares[1:] - np.searchsorted(all_known, ordered, "right") / len(all_known)
-    below = np.searchsorted(all_known, ordered, "left") / len(all_known) - shares[:-1]
+    fractions = np.arange(files.shape[1] + 1) / files.shape[1]
+    above = fractions[1:] - np.searchsorted(all_known, ordered, "right") / len(all_known)
+    below = np.searchsorted(all_known, ordered, "left") / len(all_known) - fractions[:-1]
     distance = np.maximum(above, below).max(1)
     nearest_first = distance.argsort()
     first = bisect_left(nearest_first, True, key=lambda file: unlike(files[file], all_known) < ALARM)
@@ -90,7 +90,9 @@ class Sight:
             return "What the check can see was not measured: calibrate with more --puzzles-to-choose."
         parts: dict[str, list[str]] = {"sees": [], "sees only some of": [], "does not see": []}
         for kind, least, most in _by_kind(self.seen):
-            how = "sees" if least.share >= SEES else "does not see" if most.share <= MISSES else "sees only some of"
+            how = (
+                "sees" if least.fraction >= SEES else "does not see" if most.fraction <= MISSES else "sees only some of"
+            )
             parts[how].append(f"{kind} ({least.words}{'' if least == most else f' to {most.words}'})")
         said = "; ".join(f"{how} {', '.join(kinds)}" for how, kinds in parts.items() if kinds)
         return (f"Of files of {self.size} puzzle{'s' * (self.size != 1)}, all of one other kind, the check {said}. A "
@@ -138,7 +140,7 @@ class Check:
 class _Seen:
     """How many files of a kind alarmed."""
 
-    share: float
+    fraction: float
     words: str
 
 
@@ -152,7 +154,7 @@ def _by_kind(seen: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, _Seen, _S
             of_kind = _Seen(hits / files, f"{hits} of {files}")
             yield kind, of_kind, of_kind
     if rules:
-        yield "a rule never trained", min(rules, key=lambda s: s.share), max(rules, key=lambda s: s.share)
+        yield "a rule never trained", min(rules, key=lambda s: s.fraction), max(rules, key=lambda s: s.fraction)
 
 
 def held_against(calibration: Calibration, values: ArrayLike | None) -> Check:

@@ -28,7 +28,7 @@ def panel_support(
     """(B, P) float64: by how much the score falls, on average, when a panel is exchanged; NaN for written panels.
 
     The score is the log-probability in nats of what was written: as that stays the same, what is expected of such a
-    panel is not taken off. For a model without, it is the share of features that it writes again.
+    panel is not taken off. For a model without, it is the fraction of features that it writes again.
 
     Args:
         model: that completed them.

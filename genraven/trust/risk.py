@@ -29,7 +29,7 @@ class Measured(Interval):
 
 
 def risk_coverage(scores: ArrayLike, correct: ArrayLike) -> tuple[Floats, Floats]:
-    """((N,), (N,)): shares of the puzzles, surest first, and the share of wrong ones among them.
+    """((N,), (N,)): fractions of the puzzles, surest first, and the fraction of wrong ones among them.
 
     Puzzles with one score are in random order, in expectation (Geifman & El-Yaniv 2017).
     """
@@ -41,12 +41,12 @@ def risk_coverage(scores: ArrayLike, correct: ArrayLike) -> tuple[Floats, Floats
 
 
 def area(scores: ArrayLike, correct: ArrayLike) -> float:
-    """Mean risk over all coverages: 0 is best, the share of wrong completions is what scores that say nothing have."""
+    """Mean risk over all coverages: 0 is best, and scores that say nothing have the fraction of wrong completions."""
     return float(risk_coverage(scores, correct)[1].mean())
 
 
 def calibration_error(probabilities: ArrayLike, correct: ArrayLike, num_bins: int = NUM_BINS) -> float:
-    """Mean distance of stated from actual shares, over bins of as many puzzles each (Naeini et al. 2015)."""
+    """Mean distance of stated from actual fractions, over bins of as many puzzles each (Naeini et al. 2015)."""
     p, y = np.asarray(probabilities, np.float64), np.asarray(correct, np.float64)
     order = np.argsort(p, kind="stable")
     bins = np.array_split(order, min(num_bins, len(order)))
@@ -80,7 +80,7 @@ class Trustworthiness:
     area: Measured
     """Under the curve of risk against coverage."""
     random_area: float
-    """That of scores that say nothing: the share of wrong completions."""
+    """That of scores that say nothing: the fraction of wrong completions."""
     best_area: float
     """The area of scores that separate wrong completions from right ones."""
     calibration_error: Measured | None

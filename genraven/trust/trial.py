@@ -17,7 +17,7 @@ class Trial:
     num: int
     broken: int
     """Calibrations after which more than ``max_error`` of the accepted were wrong."""
-    shares: tuple[float, ...]
+    fractions: tuple[float, ...]
     """Of the left puzzles that each accepted."""
 
     @property
@@ -50,19 +50,19 @@ def trial(
         on: what to hold it against in place of the others, such as puzzles of another kind.
     """
     rng, size = np.random.default_rng(seed), num_chosen + num_tested
-    broken, shares = 0, []
+    broken, fractions = 0, []
     for _ in range(num):
         order = rng.permutation(len(labelled))
         chosen, tested = labelled.take(order[:num_chosen]), labelled.take(order[num_chosen:size])
         found = calibrated(chosen, tested, model="", completion={}, source={}, delta=delta)
-        risk, share = outcome(found.promise(max_error), found.score, on or labelled.take(order[size:]))
+        risk, fraction = outcome(found.promise(max_error), found.score, on or labelled.take(order[size:]))
         broken += risk > max_error
-        shares.append(share)
-    return Trial(max_error, delta, num, broken, tuple(shares))
+        fractions.append(fraction)
+    return Trial(max_error, delta, num, broken, tuple(fractions))
 
 
 def outcome(promise: Promise, score: str, labelled: Labelled) -> tuple[float, float]:
-    """(share of wrong ones among those accepted, share accepted) of puzzles whose answer is known; 0, 0 for none."""
+    """(fraction of wrong ones among those accepted, fraction accepted) of labelled puzzles; 0, 0 for none."""
     accepted = promise.accepts(labelled.scores[score])
     if not accepted.any():
         return 0.0, 0.0

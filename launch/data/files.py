@@ -59,7 +59,7 @@ def _facts(file: PuzzleFile, census: Census) -> Iterator[tuple[str, str]]:
     yield "missing", _missing(census)
     named = zip(VALUE_ATTRIBUTES, census.ranges, strict=True)
     ranges = ", ".join(f"{name} {both[0]}..{both[1]}" if both else f"no {name}" for name, both in named)
-    yield "ranges", f"{ranges}; {_share(census.empty_cells, census.known_cells)} of the cells are empty"
+    yield "ranges", f"{ranges}; {_fraction(census.empty_cells, census.known_cells)} of the cells are empty"
     if not census.num_whole:
         return
     rates = census.consistency.compute()["rates"]
@@ -81,10 +81,10 @@ def _missing(census: Census) -> str:
 
 
 def _of(rate: Any) -> str:
-    return f"{int(rate.hits):,} of {int(rate.total):,} ({_share(int(rate.hits), int(rate.total))})"
+    return f"{int(rate.hits):,} of {int(rate.total):,} ({_fraction(int(rate.hits), int(rate.total))})"
 
 
-def _share(part: int, whole: int) -> str:
+def _fraction(part: int, whole: int) -> str:
     return f"{part / whole:.1%}" if whole else "none"
 
 

@@ -123,7 +123,7 @@ class Told:
 
 
 def surroundings(slot: int, gpus: list[str], num_at_once: int) -> dict[str, str]:
-    """The environment of the run in ``slot``: its share of the cores, and a GPU."""
+    """The environment of the run in ``slot``: its fraction of the cores, and a GPU."""
     return shared_environment(num_at_once) | ({"CUDA_VISIBLE_DEVICES": gpus[slot % len(gpus)]} if gpus else {})
 
 

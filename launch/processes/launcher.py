@@ -73,7 +73,7 @@ def newest_checkpoint(run_dir: str | None) -> str | None:
 
 
 def shared_environment(num: int) -> dict[str, str]:
-    """The environment of each of ``num`` processes that share this machine's cores."""
+    """The environment of each of ``num`` processes that fraction this machine's cores."""
     others = {*BY_HAND, *RANKS, *tasks()}  # what says with whom this process was started
     environment = {key: value for key, value in os.environ.items() if key not in others}
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // num)))

@@ -53,7 +53,7 @@ def _add_sampling_commands(command: AddCommand) -> None:
         sub.needs([option], one_of=one_of)
 
 
-def _shares(text: str) -> tuple[float, ...]:
+def _fractions(text: str) -> tuple[float, ...]:
     return tuple(dict.fromkeys(float(word) for word in text.split(",")))
 
 
@@ -64,10 +64,11 @@ def _add_evaluate_command(command: AddCommand) -> None:
     sub.add_argument("--puzzles-per-rule", type=int, default=100, help="held-back puzzles to complete of each rule; "
                      "as many are generated")  # fmt: skip
     sub.add_argument("--split", choices=["val", "test"], default="test")
-    sub.add_argument("--given-corruption", type=_shares, default=(0.0,), metavar="SHARE,...", help="shares of cells "
-                     "whose content is replaced before the model sees them for completion, each tried")  # fmt: skip
+    sub.add_argument("--given-corruption", type=_fractions, default=(0.0,), metavar="FRACTION,...",
+                     help="fractions of cells whose content is replaced before the model "
+                     "sees them for completion, each tried")  # fmt: skip
     sub.add_argument("--trust", action="store_true", help="say as well how far each model knows when it is wrong, by "
-                     "its calibration: area under risk and coverage, calibration error, share accepted")  # fmt: skip
+                     "its calibration: area under risk and coverage, calibration error, accepted fraction")  # fmt: skip
     sub.add_argument(
         "--protocol",
         choices=["own", "study"],
@@ -83,7 +84,7 @@ def _add_evaluate_command(command: AddCommand) -> None:
 def _add_trust_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("trust", "with --max-error, --candidates or --review, NAME.audit.jsonl beside "
                                       "--out says how sure the model is of each, what was decided and why")  # fmt: skip
-    group.add_argument("--max-error", type=float, help="share of wrong ones among accepted completions to promise, "
+    group.add_argument("--max-error", type=float, help="fraction of wrong ones among accepted completions to promise, "
                        "for puzzles like those of `genraven calibrate`, which it needs")  # fmt: skip
     group.add_argument("--candidates", type=int, help="completions of each puzzle, of which the best by score is kept; "
                        "default: those of the calibration, else 8")  # fmt: skip
@@ -116,7 +117,7 @@ def _add_trust_commands(command: AddCommand) -> None:
     sub = command("calibrate", "trained.calibrate:calibrate", "find from which confidence on completions can be "
                   "accepted, with a promise on the error among them for puzzles like its own")  # fmt: skip
     _add_model_arguments(sub)
-    sub.add_argument("--max-error", type=float, nargs="+", default=[0.05, 0.1], help="shares of wrong ones among "
+    sub.add_argument("--max-error", type=float, nargs="+", default=[0.05, 0.1], help="fractions of wrong ones among "
                      "accepted completions to try; others can be asked for later")  # fmt: skip
     sub.add_argument("--delta", type=float, default=0.1, help="chance, over calibrations, of a promise that fails")
     sub.add_argument("--candidates", type=int, default=8, help="completions of each puzzle, of which one is kept")
@@ -155,7 +156,7 @@ def _add_probe_and_export_commands(command: AddCommand) -> None:
                      "the validation split")  # fmt: skip
     sub.add_argument("--puzzles-per-rule", type=int, default=100, help="test puzzles of each rule to score it on")
     sub.add_argument("--noise", type=float, nargs="+", help="levels at which a diffusion model reads puzzles: sigma / "
-                     "alpha of a Gaussian process, where next shapes are 0.4 apart, sizes and colors 0.29; share of "
+                     "alpha of a Gaussian process, where next shapes are 0.4 apart, sizes and colors 0.29; fraction of "
                      "masked cells in masked diffusion; default: the method's")  # fmt: skip
     sub.add_argument("--out", type=path, help=f"JSON to write; default {FILES.probe} in the run folder")
     sub.add_argument("--picture", type=path, help="PNG of accuracy by layer; default beside --out")

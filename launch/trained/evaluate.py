@@ -54,7 +54,7 @@ class Request:
     protocol: str = "own"
     """``study``: as the study sampled, where that differs."""
     given_corruption: tuple[float, ...] = (0.0,)
-    """Shares of the cells given for completion whose content is replaced by another, each tried."""
+    """Fractions of the cells given for completion whose content is replaced by another, each tried."""
     trust: bool = False
     """Is it asked as well how far the model knows when it is wrong, by its calibration?"""
     training_set_gib: float = 1.0
@@ -68,9 +68,9 @@ class Request:
                 raise InputError(f"expected --{name.replace('_', '-')} to be 1 or more, got {value}.")
         if not 0 <= self.training_set_gib < math.inf:
             raise InputError(f"expected --training-set-gib of 0 or more, got {self.training_set_gib:g}.")
-        for share in self.given_corruption:
-            if not 0 <= share <= 1:
-                raise InputError(f"expected --given-corruption to be shares from 0 to 1, got {share:g}.")
+        for fraction in self.given_corruption:
+            if not 0 <= fraction <= 1:
+                raise InputError(f"expected --given-corruption to be fractions from 0 to 1, got {fraction:g}.")
 
     def opened(self, path: Path, group: ProcessGroup) -> TrainedModel:
         """The model of a checkpoint, as all ways of sampling share it."""

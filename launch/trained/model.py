@@ -168,14 +168,14 @@ class TrainedModel:
         max_error: float,
         calibration: Calibration | Path | str | None = None,
     ) -> Decided:
-        """Completes ``puzzles`` as they were calibrated, and accepts those of which a share of errors is promised.
+        """Completes ``puzzles`` as they were calibrated, and accepts those of which a fraction of errors is promised.
 
         The decisions are those of ``genraven complete --max-error``.
 
         Args:
             puzzles: (B, 3, 9, 9) whole numbers, all that are to be judged together, with objects in every given panel.
             mask: (9, 9) or (B, 9, 9) bool, as in the calibration; None opens the last panel.
-            max_error: share of wrong ones among the accepted that is promised, between 0 and 1.
+            max_error: fraction of wrong ones among the accepted that is promised, between 0 and 1.
             calibration: that ``genraven calibrate`` wrote, or its path; None for the run's own.
 
         Raises:
@@ -208,23 +208,23 @@ class TrainedModel:
     ) -> ScoreResults:
         """All scores on ``puzzles_per_rule`` puzzles of each rule, with as many generated, as ``genraven evaluate``.
 
-        Nothing is written. ``results.rates["completion"].value`` is a share, ``.interval()`` its 95% interval;
+        Nothing is written. ``results.rates["completion"].value`` is a fraction, ``.interval()`` its 95% interval;
         ``results.as_json()`` has all of them as plain numbers.
 
         Args:
             split: ``test``, or ``val``, on whose puzzles the run was validated.
             puzzles_per_rule: to complete, of each of the rules that the run is evaluated on.
-            given_corruption: share of the cells given for completion whose content is replaced by another.
+            given_corruption: fraction of the cells given for completion whose content is replaced by another.
 
         Raises:
-            InputError: another split, no puzzle, no share, or training data that is not there any more.
+            InputError: another split, no puzzle, no fraction, or training data that is not there any more.
         """
         if split not in ("val", "test"):
             raise InputError(f"expected split to be val or test, got {split!r}.")
         if puzzles_per_rule < 1:
             raise InputError(f"expected puzzles_per_rule to be 1 or more, got {puzzles_per_rule}.")
         if not 0 <= given_corruption <= 1:
-            raise InputError(f"expected given_corruption to be a share from 0 to 1, got {given_corruption:g}.")
+            raise InputError(f"expected given_corruption to be a fraction from 0 to 1, got {given_corruption:g}.")
         with self.at_work():
             return score_model(
                 self.module, self.data, split, self.batch_size, puzzles_per_rule=puzzles_per_rule,

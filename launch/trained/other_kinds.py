@@ -14,7 +14,7 @@ from launch.trained.completions import completions, drawn_puzzles
 from lightning_modules import PuzzleModule
 
 CORRUPTED = {"2% of the cells replaced": 0.02, "10% of the cells replaced": 0.1, "random cells": 1.0}
-"""Shares of cells that get another content."""
+"""Fractions of cells that get another content."""
 MOST_RULES = 6
 """The most rules that were never trained, of which puzzles are made."""
 
@@ -28,8 +28,8 @@ def other_kinds(puzzles: Tensor, familiar_rules: set[int], seed: int) -> dict[st
         seed: of the cells and the fresh puzzles.
     """
     some = puzzles[:POOL]
-    kinds = {name: corrupt(some, Corruption(cells=share), seed=seed, key=(i,))
-             for i, (name, share) in enumerate(CORRUPTED.items())}  # fmt: skip
+    kinds = {name: corrupt(some, Corruption(cells=fraction), seed=seed, key=(i,))
+             for i, (name, fraction) in enumerate(CORRUPTED.items())}  # fmt: skip
     others = [rule for rule in range(NUM_RULES) if rule not in familiar_rules]
     chosen = np.linspace(0, len(others) - 1, min(MOST_RULES, len(others))).round().astype(int)
     for rule in (others[place] for place in chosen):

@@ -19,11 +19,11 @@ def draws_of(split: str) -> str:
     return f"evaluate {split}"
 
 
-def corrupted_puzzles(puzzles: Tensor, share: float, seed: int, split: str) -> Tensor | None:
+def corrupted_puzzles(puzzles: Tensor, fraction: float, seed: int, split: str) -> Tensor | None:
     """What a model sees of the ``puzzles`` of ``split`` where it is to complete them; None for these themselves."""
-    if not share:
+    if not fraction:
         return None
-    return corrupt(puzzles, Corruption(cells=share), seed=seed, key=(("val", "test").index(split),))
+    return corrupt(puzzles, Corruption(cells=fraction), seed=seed, key=(("val", "test").index(split),))
 
 
 def score_model(
@@ -49,8 +49,8 @@ def score_model(
         batch_size: puzzles at once.
         group: the processes at work; None for this one alone.
         puzzles_per_rule: to complete; None for as many as ``data`` has.
-        given_corruption: share of the cells given for completion whose content is replaced by another.
-        progress: the first process shows how far it is.
+        given_corruption: fraction of the cells given for completion whose content is replaced by another.
+        progress: does the first process show its progress?
     """
     group = group or ProcessGroup()
     with group.together():

@@ -185,7 +185,7 @@ def _records(
 
 
 def _unit(model: PuzzleModule) -> str:
-    return "nats" if "log_probability" in model.method.confidences else "share of features"
+    return "nats" if "log_probability" in model.method.confidences else "fraction of features"
 
 
 def _promised(promise: Promise, calibration: Calibration) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def one_worth(rng: np.random.Generator) -> bool | None:
 
 
 def coverage(trial: Callable[[np.random.Generator], bool | None], num: int, seed: int = 0) -> tuple[float, float]:
-    """Shares of trials that are shown, and of these that hold the truth."""
+    """Fractions of trials that are shown, and of these that hold the truth."""
     found = [trial(np.random.default_rng([seed, i])) for i in range(num)]
     shown = [one for one in found if one is not None]
     return len(shown) / num, sum(shown) / max(len(shown), 1)

@@ -26,7 +26,7 @@ class StudyGPT2(nn.Module):
     Args:
         width, depth, num_heads: of the model.
         symbols: sizes of the attributes' tables.
-        head_sizes: of the softmaxes; each reads its share of the width.
+        head_sizes: of the softmaxes; each reads its fraction of the width.
     """
 
     def __init__(
@@ -99,8 +99,8 @@ class PlainMaskedNetwork(nn.Module):
             first, end = (TOKENS_PER_PUZZLE * i // num_steps for i in (step, step + 1))
             logits = self(layout.states_to_tokens(states).long() + 1, masked)
             positions = order[:, first:end]
-            shares = logits.gather(1, positions.unsqueeze(-1).expand(-1, -1, logits.shape[-1])).softmax(-1)
-            states.scatter_(1, positions, shares.flatten(0, 1).multinomial(1).view_as(positions))
+            fractions = logits.gather(1, positions.unsqueeze(-1).expand(-1, -1, logits.shape[-1])).softmax(-1)
+            states.scatter_(1, positions, fractions.flatten(0, 1).multinomial(1).view_as(positions))
             masked.scatter_(1, positions, False)
         return states
 

@@ -1,7 +1,7 @@
 """``make scaling``: one training step on 1 and on 2 processes of this machine, and a model of larger worlds.
 
-Measured: puzzles per second at a fixed global batch, one thread a process, gloo; and the share of a step that goes into
-exchanging gradients: the same steps with and without it alternate in one run. What 8 to 64 GPUs would need is computed
+Measured: puzzles per second at a fixed global batch, one thread a process, gloo; and the fraction of a step that
+exchanges gradients: the same steps with and without it alternate in one run. What 8 to 64 GPUs would need is computed
 from the assumptions printed, not measured.
 """
 
@@ -26,7 +26,7 @@ SHARE_OF_PEAK = 0.4
 NVLINK, NETWORK = 300e9, 50e9  # bytes/s a GPU: between GPUs of a node, and to another node (400 Gbit/s)
 LATENCY_S = 20e-6  # of one hop of the ring
 BUCKET = 25e6  # bytes that DDP exchanges at once
-HIDDEN = 0.7  # share of the exchange that goes on behind the backward pass
+HIDDEN = 0.7  # fraction of the exchange that goes on behind the backward pass
 GPUS_PER_NODE = 8
 NETWORKS = {"DiT-S/1": (32.5e6, 256), "DiT-B/1": (129.5e6, 256), "DiT-XL/1": (673.6e6, 256)}
 """Parameters and global batch."""
@@ -50,15 +50,15 @@ def step_seconds(world: int, parameters: float, batch: int) -> tuple[float, floa
 
 
 def work(rank: int, world: int, folder: str) -> None:
-    """Times steps of one process; the first prints puzzles per second and the share of the exchange."""
+    """Times steps of one process; the first prints puzzles per second and the fraction of the exchange."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/init{world}", rank=rank, world_size=world)
     torch.manual_seed(0)
     network = DiT(width=192, depth=4, num_heads=4)
     model = DistributedDataParallel(network)
     optimizer = torch.optim.AdamW(model.parameters())
-    process, share = Flow(), GLOBAL_BATCH // world
-    x0, noise, times = torch.randn(share, 3, 9, 9), torch.randn(share, 3, 9, 9), torch.rand(share)
+    process, fraction = Flow(), GLOBAL_BATCH // world
+    x0, noise, times = torch.randn(fraction, 3, 9, 9), torch.randn(fraction, 3, 9, 9), torch.rand(fraction)
 
     def steps(exchange: bool) -> float:
         dist.barrier()

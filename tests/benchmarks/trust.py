@@ -98,10 +98,10 @@ def line(architecture: str, name: str, found: Trial, on: Labelled) -> str:
     """One row of the table."""
     right = {score: float(np.mean(correct)) for score, correct in on.correct.items()}
     most = max(right, key=lambda score: right[score])
-    low, high = np.quantile(found.shares, [0.05, 0.95])
+    low, high = np.quantile(found.fractions, [0.05, 0.95])
     words = [architecture, name, f"{found.max_error:.0%}", f"{right[most]:.3f} of {len(on)}",
              f"{found.broken} of {found.num}: {found.broken / found.num:.3f}",
-             f"{np.mean(found.shares):.2f} [{low:.2f}, {high:.2f}]"]  # fmt: skip
+             f"{np.mean(found.fractions):.2f} [{low:.2f}, {high:.2f}]"]  # fmt: skip
     return f"| {' | '.join(words)} |"
 
 

@@ -1,4 +1,4 @@
-"""Pictures keep to their share of the time."""
+"""Pictures keep to their fraction of the time."""
 
 from typing import Any
 

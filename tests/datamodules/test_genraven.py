@@ -104,7 +104,7 @@ def test_missing_cells_change_neither_the_puzzles_nor_their_order(tmp_path: Path
         order = GlobalOrder(data._open_pool(), data.seed, data.augment)
         batches.append(list(TrainLoader(order, Shard(8), 8, lambda: 0)))
         assert torch.equal(data.evaluation_puzzles("val")[0], make(tmp_path, **settings).evaluation_puzzles("val")[0])
-    shares = []
+    fractions = []
     for whole, with_some_missing in zip(*batches, strict=True):
         assert whole.unknown is None
         assert with_some_missing.unknown is not None
@@ -114,8 +114,8 @@ def test_missing_cells_change_neither_the_puzzles_nor_their_order(tmp_path: Path
         assert torch.equal(with_some_missing.puzzles, whole.puzzles.masked_fill(hidden, 0)), (
             "rows move with their missing cells"
         )
-        shares.append(hidden.double().mean().item())
-    assert 0.2 < sum(shares) / 8 < 0.4
+        fractions.append(hidden.double().mean().item())
+    assert 0.2 < sum(fractions) / 8 < 0.4
 
 
 def test_all_processes_and_accumulated_batches_see_the_missing_cells_of_one(tmp_path: Path) -> None:

@@ -82,15 +82,15 @@ def test_sets_that_differ_share_no_file(tmp_path: Path) -> None:
 
 
 def test_a_new_corruption_is_one_field_and_its_set_shares_no_file(tmp_path: Path) -> None:
-    def turn(rows: Tensor, share: float, at: CorruptionContext) -> Tensor:
-        chosen = torch.from_numpy(at.draws.below(1000, (len(rows),)) < share * 1000)
+    def turn(rows: Tensor, fraction: float, at: CorruptionContext) -> Tensor:
+        chosen = torch.from_numpy(at.draws.below(1000, (len(rows),)) < fraction * 1000)
         return torch.where(chosen.view(-1, 1, 1, 1, 1), rows.flip(2), rows)
 
     @dataclass(frozen=True)
     class More(Corruption):
         turned: float = corruption(most=0.9, change=turn)
 
-    with pytest.raises(InputError, match=r"corruption.turned to be a share from 0 to 0.9, got 1"):
+    with pytest.raises(InputError, match=r"corruption.turned to be a fraction from 0 to 0.9, got 1"):
         More(turned=1.0).check()
     noisy = {"cells": 0.1, "exceptions": 0.1, "missing": 0.1}
     made = {}

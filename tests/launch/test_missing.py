@@ -72,9 +72,12 @@ def test_a_run_without_missing_cells_is_as_it_was(tmp_path: Path, capsys: pytest
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--data.corruption.missing", "0.6"], "corruption.missing to be a share from 0 to 0.5, got 0.6"),
-        (["--data.corruption.cells", "-1"], "corruption.cells to be a share from 0 to 1, got -1.0"),
-        (["--data.corruption.missing_panels", "-1"], "corruption.missing_panels to be a share from 0 to 0.5, got -1.0"),
+        (["--data.corruption.missing", "0.6"], "corruption.missing to be a fraction from 0 to 0.5, got 0.6"),
+        (["--data.corruption.cells", "-1"], "corruption.cells to be a fraction from 0 to 1, got -1.0"),
+        (
+            ["--data.corruption.missing_panels", "-1"],
+            "corruption.missing_panels to be a fraction from 0 to 0.5, got -1.0",
+        ),
         ([*MISSING, "--model.network.reads_unknown", "false"], "set model.network.reads_unknown to true or null"),
     ],
 )

@@ -149,7 +149,7 @@ def test_what_a_model_cannot_use_is_refused_in_one_line(run: Path, tmp_path: Pat
         (lambda: model.decide(puzzles, max_error=0.05), "expected a calibration in"),
         (lambda: model.evaluate("train"), "split to be val or test, got 'train'"),
         (lambda: model.evaluate(puzzles_per_rule=0), "puzzles_per_rule to be 1 or more, got 0"),
-        (lambda: model.evaluate(given_corruption=2), "a share from 0 to 1, got 2"),
+        (lambda: model.evaluate(given_corruption=2), "a fraction from 0 to 1, got 2"),
         (lambda: model.sampling_by(steps=3), "one of temperature"),
         (lambda: genraven.load(run, sampling={"top_k": 0}), "expected top_k to be 1 or more, got 0"),
         (lambda: genraven.load(run, batch_size=0), "batch_size to be 1 or more, got 0"),

@@ -164,7 +164,7 @@ BAD = [
     (["generate", "--layout", "npz", "--out", "own.npy"], "to end in .npz, got own.npy"),
     (["generate", "--layout", "folder", "--out", "a.npy"], "to end in no suffix, got a.npy"),
     (["generate", "--missing", "0.1"], "expected --layout npz with --missing, got puzzles"),
-    (["generate", "--layout", "npz", "--missing", "0.6"], "corruption.missing to be a share from 0 to 0.5, got 0.6"),
+    (["generate", "--layout", "npz", "--missing", "0.6"], "corruption.missing to be a fraction from 0 to 0.5, got 0.6"),
     (
         ["generate", "--layout", "published", "--rules", "shape"],
         "expected all 40 rules for the published layout, got 10",

@@ -30,7 +30,7 @@ Math.min(...[...document.querySelectorAll("p, li, dd, td, figcaption")]
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spares the drawing, for tests that look at words and numbers."""
     monkeypatch.setattr(figures, "chart", lambda lines, *labels: "<svg/>" if any(x.points for x in lines) else None)
-    monkeypatch.setattr(figures, "per_rule", lambda shares, look: "<svg/>")
+    monkeypatch.setattr(figures, "per_rule", lambda fractions, look: "<svg/>")
 
 
 @pytest.fixture(scope="module")

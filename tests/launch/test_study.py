@@ -71,7 +71,7 @@ def test_report_and_status_of_a_study(
 ) -> None:
     """The page is that of the runs, but for links to folders that are not there."""
     monkeypatch.setattr(figures, "chart", lambda lines, *labels: "<svg/>")
-    monkeypatch.setattr(figures, "per_rule", lambda shares, look: "<svg/>")
+    monkeypatch.setattr(figures, "per_rule", lambda fractions, look: "<svg/>")
     (runs / "a1" / "calibration.json").unlink()
     place = tmp_path / "study"
     assert main(["study", "add", str(runs), str(place)]) == 0

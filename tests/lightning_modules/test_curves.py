@@ -63,7 +63,7 @@ def curve(name: str, *, fused: bool = False, compiled: bool = False, bf16: bool 
 
 
 def apart(with_it: Tensor, without: Tensor) -> float:
-    """The largest difference, as a share of the first loss."""
+    """The largest difference, as a fraction of the first loss."""
     return float((with_it - without).abs().max() / without[0])
 
 
@@ -74,7 +74,7 @@ def plainly(patch: pytest.MonkeyPatch) -> None:
 
 
 SINGLE, HALF = 1e-3, 3e-2  # the latter was 0.003 to 0.022 over four seeds of sit
-"""Shares of the first loss: what 200 steps make of rounding to 24 bits, and to 8."""
+"""Fractions of the first loss: what 200 steps make of rounding to 24 bits, and to 8."""
 COMPILED = ("gpt2",)
 """The others are compiled by the command above only: each takes minutes."""
 

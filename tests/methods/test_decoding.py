@@ -209,22 +209,22 @@ class Chain:
         if cells.shape[1]:
             state = layout.tokens_to_states((cells[:, -1] - 1).to(torch.int8))
             self.last = torch.searchsorted(STATES, state)
-        share = self.first.expand(len(cells), -1) if not cells.shape[1] else self.step[self.last]
+        fraction = self.first.expand(len(cells), -1) if not cells.shape[1] else self.step[self.last]
         logits = torch.full((len(cells), 1, NUM_STATES), -torch.inf)
-        logits[:, 0, STATES] = share.log()
+        logits[:, 0, STATES] = fraction.log()
         return logits
 
     def conditional(self, given: dict[int, int], length: int) -> dict[tuple[int, ...], float]:
         """Probability of each sequence of states (0-2) that agrees with ``given``."""
-        shares = {}
+        fractions = {}
         for states in product(range(3), repeat=length):
             if all(states[i] == s for i, s in given.items()):
-                share = float(self.first[states[0]])
+                fraction = float(self.first[states[0]])
                 for a, b in pairwise(states):
-                    share *= float(self.step[a, b])
-                shares[states] = share
-        total = sum(shares.values())
-        return {states: share / total for states, share in shares.items()}
+                    fraction *= float(self.step[a, b])
+                fractions[states] = fraction
+        total = sum(fractions.values())
+        return {states: fraction / total for states, fraction in fractions.items()}
 
 
 @pytest.mark.parametrize("given", [{4: 2}, {1: 0, 3: 2}, {0: 1, 4: 0}])
@@ -243,7 +243,7 @@ def test_particles_follow_what_is_given_later(given: dict[int, int]) -> None:
         assert torch.equal(written[~open_cells], tokens[~open_cells])
         states = torch.searchsorted(STATES, layout.tokens_to_states(written))
         seen = Counter(map(tuple, states.tolist()))
-        errors[num_particles] = sum(abs(seen[s] / n - share) for s, share in exact.items()) / 2
+        errors[num_particles] = sum(abs(seen[s] / n - fraction) for s, fraction in exact.items()) / 2
     assert errors[1] > 1.5 * errors[4] > 1.5 * 1.5 * errors[32], errors
     assert errors[32] < 0.15, errors  # of which about 0.04 is the noise of so few draws
 
@@ -270,7 +270,7 @@ class Pairs:
         return self.second[(cells[:, -1] * torch.tensor([9, 3, 1])).sum(-1)].unsqueeze(1)
 
 
-def shares(logits: Tensor, temperature: float) -> Tensor:
+def fractions(logits: Tensor, temperature: float) -> Tensor:
     """(3, 3, 3) float64: how often three heads say each triple of symbols."""
     a, b, c = ((part.double() / temperature).softmax(0) for part in logits.split(3))
     return a[:, None, None] * b[:, None] * c
@@ -291,13 +291,13 @@ def test_particles_of_separate_heads_draw_from_the_posterior(given: tuple[int, .
     exact: Counter[tuple[int, ...]] = Counter()
     for symbols in product(range(3), repeat=3):
         cell = (-1, -1, -1) if 0 in symbols else tuple(symbol - 1 for symbol in symbols)
-        prior = shares(network.first[0], temperature)[symbols].item()
+        prior = fractions(network.first[0], temperature)[symbols].item()
         read = sum((value + 1) * 3**place for place, value in zip((2, 1, 0), cell, strict=True))
-        after = shares(network.second[read], temperature)
+        after = fractions(network.second[read], temperature)
         likely = after[tuple(value + 1 for value in given)] if min(given) >= 0 else 1 - after[1:, 1:, 1:].sum()
         exact[cell] += prior * likely.item()
     seen = Counter(map(tuple, written[:, 0].tolist()))
-    assert sum(abs(seen[cell] / n - share / exact.total()) for cell, share in exact.items()) / 2 < 0.03
+    assert sum(abs(seen[cell] / n - fraction / exact.total()) for cell, fraction in exact.items()) / 2 < 0.03
 
 
 @pytest.mark.parametrize("head", ["separate", "joint"])

@@ -381,5 +381,5 @@ def test_networks_of_other_methods_are_refused(make: Callable[[], torch.nn.Modul
 
 def test_reading_levels_are_shares_of_masked_cells() -> None:
     assert MaskedDiffusion().reading_levels([0.0, 0.5]) == [0.0, 0.5]
-    with pytest.raises(InputError, match="share of masked cells, from 0 to below 1, got 1"):
+    with pytest.raises(InputError, match="fraction of masked cells, from 0 to below 1, got 1"):
         MaskedDiffusion().reading_levels([1.0])

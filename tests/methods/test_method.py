@@ -353,9 +353,9 @@ def test_masked_inputs_are_not_read_in_training_and_all_cells_are_learned() -> N
 
 
 def test_input_masking_needs_a_share_and_a_network_that_can() -> None:
-    for share in (1.0, -0.1, float("nan")):
-        with pytest.raises(InputError, match=f"expected input_masking from 0 to below 1, got {share}"):
-            Autoregressive(input_masking=share)
+    for fraction in (1.0, -0.1, float("nan")):
+        with pytest.raises(InputError, match=f"expected input_masking from 0 to below 1, got {fraction}"):
+            Autoregressive(input_masking=fraction)
     method = Autoregressive(input_masking=0.1)
     with pytest.raises(InputError, match="cells are unknown for input_masking above 0.*or set input_masking to 0"):
         AutoregressiveModule(Transformer(width=24, depth=1, num_heads=2), method)

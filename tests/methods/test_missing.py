@@ -42,9 +42,10 @@ from lightning_modules.draws import BatchDraw
 NUM = 6
 
 
-def gpt2(embedding: Embedding, head: Head, share: float = 0.0, **settings: Any) -> PuzzleModule:
+def gpt2(embedding: Embedding, head: Head, fraction: float = 0.0, **settings: Any) -> PuzzleModule:
     return AutoregressiveModule(
-        Transformer(width=24, depth=2, num_heads=2, embedding=embedding, head=head, **settings), Autoregressive(share)
+        Transformer(width=24, depth=2, num_heads=2, embedding=embedding, head=head, **settings),
+        Autoregressive(fraction),
     )
 
 
@@ -54,58 +55,60 @@ def mamba(embedding: Embedding, **settings: Any) -> PuzzleModule:
     )
 
 
-def masked(share: float, **settings: Any) -> PuzzleModule:
-    return DiffusionModule(BidirectionalTransformer(width=24, depth=2, num_heads=2, **settings), MaskedDiffusion(share))
+def masked(fraction: float, **settings: Any) -> PuzzleModule:
+    return DiffusionModule(
+        BidirectionalTransformer(width=24, depth=2, num_heads=2, **settings), MaskedDiffusion(fraction)
+    )
 
 
-def any_order(left_to_right: float, share: float) -> PuzzleModule:
+def any_order(left_to_right: float, fraction: float) -> PuzzleModule:
     network = AnyOrderTransformer(width=24, depth=2, num_heads=2, head="joint")
-    return AutoregressiveModule(network, AnyOrder(left_to_right, share))
+    return AutoregressiveModule(network, AnyOrder(left_to_right, fraction))
 
 
 def gaussian(
-    network: type[DiT | UNet], process: Process, code: CodeName = "numbers", share: float = 0.0, **settings: Any
+    network: type[DiT | UNet], process: Process, code: CodeName = "numbers", fraction: float = 0.0, **settings: Any
 ) -> PuzzleModule:
     size = {
         DiT: {"width": 24, "depth": 1, "num_heads": 2},
         UNet: {"channels": 8, "multipliers": (1, 1), "dropout": 0.0},
     }[network]
     channels = 3 if code == "numbers" else 30
-    settings |= {"in_channels": channels + bool(share), "out_channels": channels * (1 + process.learned_variance)}
-    return DiffusionModule(network(**size, **settings), GaussianDiffusion(process, code, share))  # type: ignore[arg-type]
+    settings |= {"in_channels": channels + bool(fraction), "out_channels": channels * (1 + process.learned_variance)}
+    return DiffusionModule(network(**size, **settings), GaussianDiffusion(process, code, fraction))  # type: ignore[arg-type]
 
 
 RELATIONAL = {"width": 16, "hidden": 24, "writer": 12, "occupancy": 8, "num_heads": 2}
 
 
-def relational(share: float = 0.0, **settings: Any) -> PuzzleModule:
-    return AutoregressiveModule(RelationalAR(**RELATIONAL, **settings), Autoregressive(share))
+def relational(fraction: float = 0.0, **settings: Any) -> PuzzleModule:
+    return AutoregressiveModule(RelationalAR(**RELATIONAL, **settings), Autoregressive(fraction))
 
 
-def relational_soft(share: float = 0.0, **settings: Any) -> PuzzleModule:
-    network = RelationalSoft(**RELATIONAL, in_channels=30 + bool(share), **settings)
-    return DiffusionModule(network, GaussianDiffusion(Flow(), "onehot", share))
+def relational_soft(fraction: float = 0.0, **settings: Any) -> PuzzleModule:
+    network = RelationalSoft(**RELATIONAL, in_channels=30 + bool(fraction), **settings)
+    return DiffusionModule(network, GaussianDiffusion(Flow(), "onehot", fraction))
 
 
 READING: dict[str, Callable[..., PuzzleModule]] = {
     "gpt2": lambda **s: gpt2("separate", "separate", **s),
     "gpt2 joint": lambda **s: gpt2("joint", "joint", **s),
-    "gpt2 with masks": lambda **s: gpt2("joint", "joint", share=1.0, **s),
+    "gpt2 with masks": lambda **s: gpt2("joint", "joint", fraction=1.0, **s),
     "mamba": lambda **s: mamba("combined", **s),
     "sit": lambda **s: gaussian(DiT, Flow(), **s),
     "sit patches": lambda **s: gaussian(DiT, Flow(), patch=3, **s),
-    "sit with masks": lambda **s: gaussian(DiT, Flow(), share=0.5, **s),
+    "sit with masks": lambda **s: gaussian(DiT, Flow(), fraction=0.5, **s),
     "sit one-hot": lambda **s: gaussian(DiT, Flow(), "onehot", **s),
-    "sit one-hot with masks": lambda **s: gaussian(DiT, Flow(), "onehot", share=0.5, **s),
+    "sit one-hot with masks": lambda **s: gaussian(DiT, Flow(), "onehot", fraction=0.5, **s),
     "dit": lambda **s: gaussian(DiT, Ddpm(), **s),
     "edm": lambda **s: gaussian(UNet, Edm(), **s),
-    "edm one-hot with masks": lambda **s: gaussian(UNet, Edm(), "onehot", share=1.0, **s),
+    "edm one-hot with masks": lambda **s: gaussian(UNet, Edm(), "onehot", fraction=1.0, **s),
     "relational": lambda **s: relational(one_row=False, **s),
     "relational, a row at a time": relational,
-    "relational with masks": lambda **s: relational(share=1.0, one_row=False, **s),
+    "relational with masks": lambda **s: relational(fraction=1.0, one_row=False, **s),
     "relational, no carrier": lambda **s: relational(carrier=False, one_row=False, **s),
     "relational soft": relational_soft,
-    "relational soft with masks": lambda **s: relational_soft(share=0.5, **s),
+    "relational soft with masks": lambda **s: relational_soft(fraction=0.5, **s),
 }
 AUTOREGRESSIVE_RELATIONAL = {name for name in READING if name.startswith("relational") and "soft" not in name}
 """Which read how much is unknown of a row, and of a panel's row; soft ones read of each cell how much it says."""
@@ -114,10 +117,10 @@ MODELS: dict[str, Callable[[], PuzzleModule]] = {
     "any order": lambda: any_order(0.0, 0.0),
     "any order within parts": lambda: any_order(0.5, 1.0),
     **{
-        f"blocks of {size}": lambda size=size, share=share: DiffusionModule(  # type: ignore[misc]
-            BlockTransformer(width=24, depth=2, num_heads=2), BlockDiffusion(size, share)
+        f"blocks of {size}": lambda size=size, fraction=fraction: DiffusionModule(  # type: ignore[misc]
+            BlockTransformer(width=24, depth=2, num_heads=2), BlockDiffusion(size, fraction)
         )
-        for size, share in ((1, 0.0), (9, 0.5))
+        for size, fraction in ((1, 0.0), (9, 0.5))
     },
     "mdm": lambda: masked(0.0),
     "mdm within parts": lambda: masked(1.0),
@@ -257,22 +260,22 @@ class Sees(BidirectionalTransformer):
         return torch.zeros(*masked.shape, 701)
 
 
-@pytest.mark.parametrize("share", [0.0, 1.0])
-def test_masked_diffusion_never_sees_unknown_cells_and_masks_any_number_of_the_known(share: float) -> None:
+@pytest.mark.parametrize("fraction", [0.0, 1.0])
+def test_masked_diffusion_never_sees_unknown_cells_and_masks_any_number_of_the_known(fraction: float) -> None:
     network, num = Sees(width=24, depth=1, num_heads=2).train(), 800
     unknown = missing_cells(0, num, Corruption(missing=0.4, missing_panels=0.2), seed=0, rule=0)
     unknown[:400] |= last_panel_mask(400)
     puzzles = generate(0, 0, num)
     batch = Batch(puzzles, torch.zeros(num), 0, 0, num)
     draw = BatchDraw(batch, torch.Generator().manual_seed(0))
-    found = MaskedDiffusion(share).losses(network, puzzles, None, draw, unknown)
+    found = MaskedDiffusion(fraction).losses(network, puzzles, None, draw, unknown)
     missing = layout.mask_to_tokens(unknown)
     known, predicted = (~missing).sum(1), (network.masked_cells & ~missing).sum(1)
     assert network.masked_cells[missing].all()
     assert found[known > 0].tolist() == pytest.approx([math.log(701)] * int((known > 0).sum()), rel=1e-5)
     assert (predicted <= known).all()
     assert (predicted[known > 0] >= 1).all(), "also where all that was to be masked is unknown"
-    if not share:
+    if not fraction:
         assert float((predicted / known)[known > 20].mean()) == pytest.approx(0.51, abs=0.04)  # of 1 to all, uniform
 
 

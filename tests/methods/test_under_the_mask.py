@@ -44,10 +44,10 @@ def masked(network: torch.nn.Module | None = None, **sampling: Any) -> PuzzleMod
     return DiffusionModule(network, MaskedDiffusion(sampling=MaskedSampling(completion_steps=3, **sampling)))
 
 
-def fields(process: Process, channels: int, share: float = 0.0, **sampling: Any) -> PuzzleModule:
+def fields(process: Process, channels: int, fraction: float = 0.0, **sampling: Any) -> PuzzleModule:
     settings = GaussianSampling(num_steps=2, **sampling)
-    method = GaussianDiffusion(process, "numbers" if channels == 3 else "onehot", share, settings)
-    network = DiT(width=24, depth=1, num_heads=2, in_channels=channels + bool(share), out_channels=channels)
+    method = GaussianDiffusion(process, "numbers" if channels == 3 else "onehot", fraction, settings)
+    network = DiT(width=24, depth=1, num_heads=2, in_channels=channels + bool(fraction), out_channels=channels)
     return DiffusionModule(network, method)
 
 

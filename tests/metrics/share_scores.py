@@ -1,4 +1,4 @@
-"""Scores shares of the same puzzles in two processes; each writes the sum over both. Run by test_scores.py: FOLDER.
+"""Scores fractions of the same puzzles in two processes; each writes the sum over both. Run by test_scores.py: FOLDER.
 
 A script, because its processes are forked: after one import, and from a process without threads.
 """

@@ -16,7 +16,7 @@ def test_every_score_that_is_counted_stands_in_the_table() -> None:
     scores.add_completed(generate(5, 0, 4), torch.full((4,), 5))
     scores.add_losses(torch.ones(4))
     results = scores.compute()
-    assert {name for name, score in SCORES.items() if score.kind == "share"} == results.rates.keys()
+    assert {name for name, score in SCORES.items() if score.kind == "fraction"} == results.rates.keys()
     assert results.values.keys() <= {name for name, score in SCORES.items() if score.kind == "number"}
 
 

@@ -12,15 +12,15 @@ SHAPE = (50, 40, 9, 9)  # 162 000 numbers
 
 
 @pytest.mark.parametrize("compiled", [False, True])
-@pytest.mark.parametrize("share", [0.1, 0.13, 0.5])
-def test_drops_a_share_of_numbers_that_do_not_hang_together(share: float, compiled: bool) -> None:
+@pytest.mark.parametrize("fraction", [0.1, 0.13, 0.5])
+def test_drops_a_share_of_numbers_that_do_not_hang_together(fraction: float, compiled: bool) -> None:
     drop: Callable[..., Tensor] = torch.compile(dropout) if compiled else dropout
     torch.manual_seed(0)
-    written = torch.stack([drop(torch.ones(SHAPE), share).flatten() for _ in range(20)])
-    assert written.unique().tolist() == pytest.approx([0, 1 / (1 - share)])
+    written = torch.stack([drop(torch.ones(SHAPE), fraction).flatten() for _ in range(20)])
+    assert written.unique().tolist() == pytest.approx([0, 1 / (1 - fraction)])
     is_dropped = (written == 0).double()
-    variance = share * (1 - share)
-    standard = (is_dropped - share) / variance**0.5  # of mean 0 and variance 1, if all is well
+    variance = fraction * (1 - fraction)
+    standard = (is_dropped - fraction) / variance**0.5  # of mean 0 and variance 1, if all is well
     num = standard[0].numel()
     assert abs(standard.mean()) < 5 / (20 * num) ** 0.5
     assert standard.mean(1).square().mean() * num == pytest.approx(1, abs=1.6)  # masks differ as chance would have it

@@ -21,8 +21,8 @@ def network(request: pytest.FixtureRequest) -> RelationalMasked:
     return awake(RelationalMasked, set_weight=0.0, **SWITCHES[request.param])
 
 
-def some_masked(num: int, share: float = 0.5) -> Tensor:
-    masked = torch.rand(num, 81, generator=torch.Generator().manual_seed(0)) < share
+def some_masked(num: int, fraction: float = 0.5) -> Tensor:
+    masked = torch.rand(num, 81, generator=torch.Generator().manual_seed(0)) < fraction
     masked[0] = True
     masked[1] = torch.arange(81) >= 72
     return masked

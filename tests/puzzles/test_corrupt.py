@@ -25,9 +25,9 @@ def changed_puzzles(before: Tensor, after: Tensor) -> Tensor:
     return (before != after).flatten(1).any(1)
 
 
-def close(num: int, trials: int, share: float) -> bool:
+def close(num: int, trials: int, fraction: float) -> bool:
     """Within five standard deviations of a binomial."""
-    return abs(num - trials * share) <= 5 * (trials * share * (1 - share)) ** 0.5
+    return abs(num - trials * fraction) <= 5 * (trials * fraction * (1 - fraction)) ** 0.5
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -53,12 +53,12 @@ def test_pure_in_seed_and_key_and_the_input_stays(corruption: Corruption) -> Non
         assert not torch.equal(one, corrupt(puzzles, corruption, seed=seed, key=key))
 
 
-@pytest.mark.parametrize("share", [0.03, 0.5])
-def test_share_of_cells(share: float) -> None:
+@pytest.mark.parametrize("fraction", [0.03, 0.5])
+def test_share_of_cells(fraction: float) -> None:
     puzzles = puzzles_of("number.constant")
-    corrupted = corrupt(puzzles, Corruption(cells=share), seed=0, key=(7,))
+    corrupted = corrupt(puzzles, Corruption(cells=fraction), seed=0, key=(7,))
     hit = (puzzles != corrupted).any(1)
-    assert close(int(hit.sum()), hit.numel(), share), "each hit cell gets another content"
+    assert close(int(hit.sum()), hit.numel(), fraction), "each hit cell gets another content"
     assert torch.equal(layout.canonical(corrupted.movedim(1, -1)), corrupted.movedim(1, -1))
     tokens = layout.puzzles_to_tokens(corrupted)
     assert ((tokens >= -1) & (tokens < torch.tensor([7, 10, 10]))).all()
@@ -119,11 +119,11 @@ def test_exceptions_that_cannot_be_made_are_an_error() -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
+@pytest.mark.parametrize("fraction", [-0.1, 1.1, float("nan")])
 @pytest.mark.parametrize("name", ["cells", "exceptions"])
-def test_shares_lie_between_0_and_1(name: str, share: float) -> None:
-    with pytest.raises(InputError, match=f"corruption.{name} to be a share from 0 to 1") as caught:
-        Corruption(**{name: share}).check()
+def test_shares_lie_between_0_and_1(name: str, fraction: float) -> None:
+    with pytest.raises(InputError, match=f"corruption.{name} to be a fraction from 0 to 1") as caught:
+        Corruption(**{name: fraction}).check()
     assert "\n" not in str(caught.value)
 
 
@@ -143,15 +143,15 @@ def test_shares_of_unknown_cells_reach_from_0_to_twice_the_mean(name: str, mean:
     panels = layout.mask_to_tokens(unknown).view(-1, 9, 9)
     if name == "missing_panels":
         assert torch.equal(panels.any(-1), panels.all(-1))
-    shares = unknown.flatten(1).double().mean(1)
+    fractions = unknown.flatten(1).double().mean(1)
     parts = 81 if name == "missing" else 9
     spread = (mean**2 / 3 + mean * (1 - mean) / parts) ** 0.5  # of a uniform share, and of the draws given it
-    assert abs(float(shares.mean()) - mean) < 5 * spread / (3 * NUM) ** 0.5
-    assert float(shares.std()) == pytest.approx((mean**2 / 3 + (mean - 4 * mean**2 / 3) / parts) ** 0.5, rel=0.05)
-    is_whole = (shares == 0).double().mean()
+    assert abs(float(fractions.mean()) - mean) < 5 * spread / (3 * NUM) ** 0.5
+    assert float(fractions.std()) == pytest.approx((mean**2 / 3 + (mean - 4 * mean**2 / 3) / parts) ** 0.5, rel=0.05)
+    is_whole = (fractions == 0).double().mean()
     assert float(is_whole) == pytest.approx((1 - (1 - 2 * mean) ** (parts + 1)) / (2 * mean * (parts + 1)), rel=0.3)
     assert is_whole > 0
-    assert float(shares.max()) <= 2 * mean + (0.2 if name == "missing" else 1)
+    assert float(fractions.max()) <= 2 * mean + (0.2 if name == "missing" else 1)
 
 
 def test_missing_cells_are_pure_in_seed_rule_and_place() -> None:
@@ -178,9 +178,9 @@ def test_missing_cells_leave_all_else_as_it_is(before: Corruption) -> None:
     assert 0 < hidden.double().mean() < 0.6
 
 
-@pytest.mark.parametrize("share", [-0.1, 0.51, float("nan")])
+@pytest.mark.parametrize("fraction", [-0.1, 0.51, float("nan")])
 @pytest.mark.parametrize("name", ["missing", "missing_panels"])
-def test_shares_of_missing_cells_lie_between_0_and_a_half(name: str, share: float) -> None:
-    with pytest.raises(InputError, match=f"corruption.{name} to be a share from 0 to 0.5, got {share}") as caught:
-        Corruption(**{name: share}).check()
+def test_shares_of_missing_cells_lie_between_0_and_a_half(name: str, fraction: float) -> None:
+    with pytest.raises(InputError, match=f"corruption.{name} to be a fraction from 0 to 0.5, got {fraction}") as caught:
+        Corruption(**{name: fraction}).check()
     assert "\n" not in str(caught.value)

@@ -424,7 +424,7 @@ def patterns(values: NDArray[np.int8]) -> list[tuple[int, ...]]:
 
 @pytest.mark.parametrize(("num_objects", "num_values"), [(3, 2), (4, 2), (4, 3), (4, 4), (5, 4)])
 def test_every_value_once_the_rest_uniform_all_shuffled(num_objects: int, num_values: int) -> None:
-    """Exact: a pattern has the share of the ways to deal first all values, then others, onto shuffled objects."""
+    """Exact: a pattern has the fraction of the ways to deal first all values, then others, onto shuffled objects."""
     dealt: dict[Hashable, float] = Counter()
     for rest in product(range(num_values), repeat=num_objects - num_values):
         dealt_values = sorted((*range(num_values), *rest))

@@ -48,7 +48,7 @@ def test_shapes_differ_at_every_size(cell: int) -> None:
     for size in range(10):
         drawn = [ink(holding(shape, size, 5), cell) for shape in range(7)]
         for one, other in combinations(drawn, 2):
-            # A share of the ink, so that a few grey levels along an edge do not count as another shape.
+            # A fraction of the ink, so that a few grey levels along an edge do not count as another shape.
             assert np.abs(one - other).sum() > 0.15 * max(one.sum(), other.sum())
 
 

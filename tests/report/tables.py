@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from genraven.report.runs import Result, Run, Seeds, Share
+from genraven.report.runs import Proportion, Result, Run, Seeds
 
 COUNT = 1000
 ARCHITECTURES = {"autoregressive": "GPT-2", "diffusion": "SiT"}
@@ -14,7 +14,7 @@ STEADY = {"model.init_args.schedule": "constant", "model.init_args.ema_decay": "
 
 def result(value: float, step: int = 100, scores: Mapping[str, float] | None = None, **more: Any) -> Result:
     values = {"completion": value, "novel_c3": value, "c3": value} | dict(scores or {})
-    return Result(step, {name: Share(round(v * COUNT), COUNT) for name, v in values.items()}, **more)
+    return Result(step, {name: Proportion(round(v * COUNT), COUNT) for name, v in values.items()}, **more)
 
 
 def run(family: str, examples: int, value: float, parameters: int = 10_000_000, seed: int = 0, **more: Any) -> Run:

@@ -43,7 +43,7 @@ class EqualFamilies:
         return Repeats.of(self.random.random(odds.shape, np.float32) < odds)
 
     def false_verdicts(self, recipes: int, confidence: float = CONFIDENCE) -> float:
-        """Share of the sweeps in which either family is surely ahead."""
+        """Fraction of the sweeps in which either family is surely ahead."""
         gap = difference(self.chosen, self.other, are_paired=True, confidence=confidence, recipes=(recipes, 1))
         return float((gap.sign != 0).mean())
 

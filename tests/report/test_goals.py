@@ -1,4 +1,4 @@
-"""A goal is one entry, also one of which less is better and one that is no share; it is found everywhere."""
+"""A goal is one entry, also one of which less is better and one that is no fraction; it is found everywhere."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,7 +18,7 @@ from genraven.report.points import Point, compare, variants
 from genraven.report.progress import end_of
 from genraven.report.question import Question
 from genraven.report.recommend import Advice, recommend
-from genraven.report.runs import Number, Result, Run, Share
+from genraven.report.runs import Number, Proportion, Result, Run
 
 NATS = Goal("density", "nats_per_cell", "finds puzzles likely at {} nats per cell")
 COPYING = Goal("privacy", "memorized_rows", "copies {} of its rows")
@@ -38,7 +38,9 @@ def results(goal: Goal, value: float, is_bound: bool, seed: int) -> tuple[Result
         if goal is NATS:
             found.append(replace(one, numbers={goal.score: Number(value + more, is_bound=is_bound)}))
         else:
-            found.append(replace(one, scores={**one.scores, goal.score: Share(round(1000 * (value + more)), 1000)}))
+            found.append(
+                replace(one, scores={**one.scores, goal.score: Proportion(round(1000 * (value + more)), 1000)})
+            )
     return tuple(found)
 
 
@@ -59,7 +61,7 @@ def advice(goal: Goal, examples: int, runs: Sequence[Run]) -> Advice:
     return recommend(runs, Question(goal.name, examples))
 
 
-@pytest.mark.parametrize("goal", [NATS, COPYING], ids=["a number", "a share"])
+@pytest.mark.parametrize("goal", [NATS, COPYING], ids=["a number", "a fraction"])
 def test_less_is_better(goal: Goal) -> None:
     """Who has less wins, where the lead changes is found, and more examples that give less are worth having."""
     runs = table(goal, {400: 0.5, 4000: 0.45}, {400: 0.8, 4000: 0.1})
@@ -105,7 +107,7 @@ def test_a_number_of_one_run_has_no_interval() -> None:
     assert (gap.sign, gap.is_known, str(gap)) == (0, False, "-0.300")
 
 
-@pytest.mark.parametrize("goal", [NATS, COPYING], ids=["a number", "a share"])
+@pytest.mark.parametrize("goal", [NATS, COPYING], ids=["a number", "a fraction"])
 def test_a_goal_is_found_everywhere_in_the_page(goal: Goal, monkeypatch: pytest.MonkeyPatch) -> None:
     labels: set[tuple[str, str]] = set()
     monkeypatch.setattr(figures, "chart", lambda lines, x, y: labels.add((x, y)) or "<svg/>")

@@ -12,7 +12,7 @@ from genraven.report.page import Picture
 from genraven.report.points import Point, best_checkpoints, compare, differences, distinct, variants
 from genraven.report.progress import best_and_last, end_of, reach
 from genraven.report.quality import by_rule
-from genraven.report.runs import Result, Seeds, Share
+from genraven.report.runs import Proportion, Result, Seeds
 from genraven.report.sentences import crossing_sentence
 
 
@@ -112,7 +112,7 @@ def with_outcomes(seeds: range, right: float, puzzles: str) -> Point:
     for seed in seeds:
         flags = np.arange(400) < right * 400
         flags[-1 - seed :] = True
-        results.append(Result(1, {"completion": Share(int(flags.sum()), 400, flags)}, puzzles=puzzles))
+        results.append(Result(1, {"completion": Proportion(int(flags.sum()), 400, flags)}, puzzles=puzzles))
         runs.append(run("diffusion", 400, right, seed=seed, results=(results[-1],)))
     return Point(tuple(runs), tuple(results))
 
@@ -255,7 +255,7 @@ def test_the_best_checkpoint_beside_the_last() -> None:
 
 def test_what_the_best_checkpoint_gives_and_costs_is_its_own() -> None:
     """Its correlation, but the whole training: which checkpoint is the best is known at its end only."""
-    one = {"one": (Share(1, 2), Share(1, 2))}
+    one = {"one": (Proportion(1, 2), Proportion(1, 2))}
     last = replace(result(0.5), correlation={"value": 0.1, "count": 3}, per_rule=one)
     best = replace(result(0.9, 40, checkpoint="best.ckpt"), correlation={"value": 0.7, "count": 3}, per_rule=one)
     scored = (last, best, result(0.3, split="val"), result(0.7, 40, split="val"))

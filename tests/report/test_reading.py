@@ -242,11 +242,11 @@ def test_the_rows_of_a_puzzle_count_for_as_many_draws_as_they_tell(stated: Any, 
     result = OLD | {"metrics": OLD["metrics"] | {"any_valid": told, "c3": rows}}
     run, _ = read_run("a", folder(tmp_path, [result]), "finished")
     assert run.final is not None
-    share = run.final.scores["any_valid"]
-    assert (share.count, share.interval) == (90, tuple(map(float, wilson(1 / 3, draws))))
+    fraction = run.final.scores["any_valid"]
+    assert (fraction.count, fraction.interval) == (90, tuple(map(float, wilson(1 / 3, draws))))
     point = Point((run,), (run.final,)).interval("any_valid")
     assert point is not None
-    assert (point.low, point.high) == share.interval
+    assert (point.low, point.high) == fraction.interval
     assert run.final.scores["c3"].weight == 90
 
 

@@ -15,7 +15,7 @@ from genraven.report.page import to_markdown
 from genraven.report.points import Point, compare, distinct, variants
 from genraven.report.question import Question
 from genraven.report.recommend import recommend
-from genraven.report.runs import Result, Run, Share
+from genraven.report.runs import Proportion, Result, Run
 
 
 def at(step: int, value: float, seed: int = 0, state: str = "finished", **more: Any) -> Run:
@@ -85,7 +85,7 @@ def scored(family: str, seed: int, right: int | None) -> Run:
     flags = np.zeros(300, bool)
     flags[: right or 0] = True
     np.random.default_rng(seed).shuffle(flags)
-    scores = {"c3": Share(10, 300, np.arange(300) < 10)} | ({} if right is None else {"completion": Share(right, 300, flags)})  # fmt: skip  # noqa: E501
+    scores = {"c3": Proportion(10, 300, np.arange(300) < 10)} | ({} if right is None else {"completion": Proportion(right, 300, flags)})  # fmt: skip  # noqa: E501
     return run(family, 100, 0.0, seed=seed, results=(Result(10, scores, puzzles="t"),))
 
 
@@ -123,7 +123,7 @@ def test_the_page_stands_where_a_run_lacks_a_score(metric: str, tmp_path: Path) 
     runs = table({400: 0.9, 800: 0.9}, {400: 0.1, 800: 0.2})
     for place in (0, 4):
         final = runs[place].results[0]
-        scores = {name: share for name, share in final.scores.items() if name != metric}
+        scores = {name: fraction for name, fraction in final.scores.items() if name != metric}
         runs[place] = replace(runs[place], results=(replace(final, scores=scores),))
     page = compose(runs, [], lambda group: Question("completion", 400), tmp_path)
     told = to_markdown(page, "figures")

@@ -47,7 +47,7 @@ class Sweeps:
 
 
 def expected(log_odds: float, spread: float) -> float:
-    """The mean share over all runs and puzzles."""
+    """The mean fraction over all runs and puzzles."""
     points, weights = np.polynomial.hermite_e.hermegauss(60)
     return float((weights * expit(log_odds + spread * points)).sum() / weights.sum())
 
@@ -107,9 +107,9 @@ def test_equal_families_rarely_differ() -> None:
     assert (gap.sign != 0).mean() <= 0.05
 
 
-def repeats(*shares: float, count: int = 1000) -> Repeats:
+def repeats(*fractions: float, count: int = 1000) -> Repeats:
     """Runs that got the first of the puzzles right."""
-    return Repeats.of([np.arange(count) < round(share * count) for share in shares], are_shared=False)
+    return Repeats.of([np.arange(count) < round(fraction * count) for fraction in fractions], are_shared=False)
 
 
 def test_a_lucky_run_does_not_win() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from genraven.report.certainty import trust_cells
 from genraven.report.reading import read_run
-from genraven.report.trust import Trust, file_digest, read_trust, share_to_review
+from genraven.report.trust import Trust, file_digest, fraction_to_review, read_trust
 from genraven.run_folder import RunFiles
 from genraven.trust.fitting import Labelled, calibrated, with_trust
 
@@ -36,9 +36,9 @@ def test_runs_side_by_side(tmp_path: Path) -> None:
     assert knows.accepted[0.05] > 0.7
     assert trust_cells(knows)[2] == "1.00"
     assert trust_cells(guesses)[4] == "0%"
-    assert share_to_review([knows, guesses]) == pytest.approx(1 - knows.accepted[0.05] / 2)
+    assert fraction_to_review([knows, guesses]) == pytest.approx(1 - knows.accepted[0.05] / 2)
     assert list(knows.sight) == [1, 20] and "not checked whether" in knows.sight[1]  # no familiarity
-    assert share_to_review([knows, None]) is share_to_review([]) is None
+    assert fraction_to_review([knows, None]) is fraction_to_review([]) is None
 
 
 def test_what_cannot_be_said_is_absent(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_what_cannot_be_said_is_absent(tmp_path: Path) -> None:
     few = trust_of(tmp_path / "few")
     assert set(few.accepted) == {0.1}
     assert trust_cells(few)[4] == "-"
-    assert share_to_review([few]) is None
+    assert fraction_to_review([few]) is None
 
 
 CELL = {"value": 0.75, "hits": 3, "count": 4, "interval95": [0.3, 0.95]}

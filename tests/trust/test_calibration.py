@@ -73,17 +73,17 @@ def test_scores_that_mean_something_keep_the_promise_and_accept() -> None:
     """Correct with probability s^(1/4), s uniform: above t the risk is 1 - 4/5 (1 - t^(5/4)) / (1 - t)."""
     rng, num = np.random.default_rng(2), 200
     for alpha in ALPHAS:
-        broken, shares = 0, []
+        broken, fractions = 0, []
         for _ in range(num):
             scores = rng.random(1500)
             promise = make(scores, rng.random(1500) < scores**0.25, 500).promise(alpha)
-            shares.append(promise.expected_share)
+            fractions.append(promise.expected_share)
             if promise.threshold is not None:
                 t = max(promise.threshold, 0.0)
                 broken += 1 - 0.8 * (1 - t**1.25) / (1 - t) > alpha
         assert broken / num <= DELTA + 2 * (DELTA * (1 - DELTA) / num) ** 0.5
         # At most 39% and 77% could be accepted.
-        assert {0.05: 0.1, 0.1: 0.45}[alpha] < np.mean(shares) < {0.05: 0.39, 0.1: 0.77}[alpha]
+        assert {0.05: 0.1, 0.1: 0.45}[alpha] < np.mean(fractions) < {0.05: 0.39, 0.1: 0.77}[alpha]
 
 
 def test_a_promise_of_each_rule_asks_the_worst_of_them() -> None:

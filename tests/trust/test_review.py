@@ -46,8 +46,8 @@ def records(num_accepted: int = 2) -> list[Record]:
                 given=[*cells[0][:72], *[None] * 9],
                 written_cells=written,
                 candidates=[
-                    Candidate([each[i] for i in written], float(score), shares)
-                    for each, score, shares in zip(cells, scores[b], agreed[b], strict=True)
+                    Candidate([each[i] for i in written], float(score), fractions)
+                    for each, score, fractions in zip(cells, scores[b], agreed[b], strict=True)
                 ],
                 chosen=int(scores[b].argmax()),
                 rests_on=strongest_first(torch.tensor([0.1, 0.0, -0.2, 0.3, 0, 0, 0.5, 2.5, float("nan")])),

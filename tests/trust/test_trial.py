@@ -19,14 +19,14 @@ def labelled(knows: bool, risk: float = 0.15, num: int = 20_000) -> Labelled:
 def test_the_promise_is_kept(max_error: float) -> None:
     found = trial(labelled(knows=True), max_error=max_error, num=80, **SIZES)
     assert found.is_kept
-    assert 0.3 < np.mean(found.shares) < 1
+    assert 0.3 < np.mean(found.fractions) < 1
     nothing = trial(labelled(knows=False), max_error=max_error, num=80, **SIZES)
     assert nothing.is_kept
-    assert np.mean(nothing.shares) < 0.1
+    assert np.mean(nothing.fractions) < 0.1
 
 
 def test_a_promise_that_does_not_hold_is_told() -> None:
     """Puzzles of another kind are calibrated on: the order of a trial hides none of it."""
     found = trial(labelled(knows=False, risk=0.06), max_error=0.05, num=80, num_chosen=200, num_tested=600, delta=0.9)
     assert found.broken > 8  # promises with a delta as lax as this one are often broken, and that is counted
-    assert found.broken == sum(share > 0 for share in found.shares)
+    assert found.broken == sum(fraction > 0 for fraction in found.fractions)

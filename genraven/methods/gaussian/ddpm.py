@@ -107,36 +107,36 @@ class Ddpm(Process):
     def _output(
         self, network: TimedNetwork, x: Tensor, times: Tensor, labels: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        """Predicted noise and, where it is learned, the variance's share of its upper bound."""
+        """Predicted noise and, where it is learned, the variance's fraction of its upper bound."""
         channels = x.shape[1]
         output = check_channels(network(x, times, labels), channels * (1 + self.learned_variance), self).to(x.dtype)
         return output[:, :channels], (output[:, channels:] + 1) / 2 if self.learned_variance else None
 
     def predict(self, network: TimedNetwork, x: Tensor, times: Tensor, labels: Tensor | None = None) -> Prediction:
-        noise, share = self._output(network, x, times, labels)
+        noise, fraction = self._output(network, x, times, labels)
         x0 = (x - per_puzzle(self.sigma(times), x) * noise) / per_puzzle(self.alpha(times), x)
-        return Prediction(x0, share)
+        return Prediction(x0, fraction)
 
     def errors(
         self, network: TimedNetwork, x0: Tensor, noise: Tensor, times: Tensor, labels: Tensor | None = None
     ) -> Tensor:
         """Squared errors of the noise, and for the variance its term of the variational bound."""
         x = self.interpolate(x0, noise, times)
-        predicted, share = self._output(network, x, times, labels)
+        predicted, fraction = self._output(network, x, times, labels)
         errors = (predicted - noise).square()
-        if share is None:
+        if fraction is None:
             return errors
-        bound = self.bound(noise, predicted.detach(), share, times)
+        bound = self.bound(noise, predicted.detach(), fraction, times)
         return errors + self.variational_weight * self.num_steps * bound
 
-    def bound(self, noise: Tensor, predicted: Tensor, share: Tensor, times: Tensor) -> Tensor:
+    def bound(self, noise: Tensor, predicted: Tensor, fraction: Tensor, times: Tensor) -> Tensor:
         """The bound's term at ``times`` (B,) in bits, of ``noise``'s shape.
 
         The divergence of the model's step back from the posterior given x0; at the first step, where the posterior has
         no width, the negative logarithm of the model's density of x0 (DiT has the same term for pixels of 8 bits).
         """
         sigma, log_forward, log_posterior = (per_puzzle(table, noise) for table in self._at(times)[1:])
-        log_variance = share * log_forward + (1 - share) * log_posterior
+        log_variance = fraction * log_forward + (1 - fraction) * log_posterior
         # Both means are (x_t - beta / sigma * noise) / sqrt(1 - beta), of the true and of the predicted noise.
         beta = log_forward.exp()
         apart = (beta / sigma * (noise - predicted)).square() / (1 - beta)

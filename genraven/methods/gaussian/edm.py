@@ -29,8 +29,9 @@ class Edm(Process):
         p_mean, p_std: of ln(sigma) in training.
         sigma_min, sigma_max: ends of the sampling grid; it starts from ``sigma_max`` times noise.
         rho: how much of the grid is near ``sigma_min``.
-        training_draws: pairs of a share of the training draws and the quantile of the noise that they reach, in between
-            by straight lines: [[0, 0], [0.12, 0.06], [0.45, 0.94], [1, 1]] spends 55% of them on the loudest 6%; null
+        training_draws: pairs of a fraction of the training draws and the quantile of the noise that they reach, with
+            straight lines in between:
+            [[0, 0], [0.12, 0.06], [0.45, 0.94], [1, 1]] spends 55% of them on the loudest 6%; null
             draws evenly.
     """
 
@@ -123,10 +124,10 @@ def log_normal(uniform: Tensor, mean: float, deviation: float) -> Tensor:
 
 
 def check_draws(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """``points``; raises InputError unless they rise from (0, 0) to a share of 1."""
-    shares, quantiles = zip(*points, strict=True)
-    rise = all(low < high for column in (shares, quantiles) for low, high in itertools.pairwise(column))
-    if not (rise and points[0][0] == points[0][1] == 0 and shares[-1] == 1 and quantiles[-1] <= 1):
+    """``points``; raises InputError unless they rise from (0, 0) to a fraction of 1."""
+    fractions, quantiles = zip(*points, strict=True)
+    rise = all(low < high for column in (fractions, quantiles) for low, high in itertools.pairwise(column))
+    if not (rise and points[0][0] == points[0][1] == 0 and fractions[-1] == 1 and quantiles[-1] <= 1):
         raise InputError(f"expected process.training_draws that rise from [0, 0] to [1, 1] or below it, got {points}.")
     return points
 

@@ -132,10 +132,10 @@ class GuidedDenoiser:
         """The denoiser's prediction, the guided one, and y - x0, all detached."""
         with torch.inference_mode(False), torch.enable_grad():  # also inside Lightning's evaluation
             x = x.detach().clone().requires_grad_()
-            x0, share = predict(self.denoiser, x, t.clone())
+            x0, fraction = predict(self.denoiser, x, t.clone())
             residual = (self.given - x0.detach()).masked_fill(self.open_cells, 0)
             (pull,) = torch.autograd.grad(x0, x, residual)
-        plain = Prediction(x0.detach(), None if share is None else share.detach())
+        plain = Prediction(x0.detach(), None if fraction is None else fraction.detach())
         return plain, plain._replace(x0=plain.x0 + self.strength * self.process.alpha(t) * pull), residual
 
 
@@ -211,9 +211,9 @@ def complete_by_tds(
             denoiser.select(index)
         twist_before = twist.flatten()[index].view(num, num_particles)
 
-        share = None if plain.share is None else plain.share[index]
-        mean, variance = process.step_back(x[index], plain.x0[index], t, times[i + 1], share)
-        shifted, _ = process.step_back(x[index], guided.x0[index], t, times[i + 1], share)
+        fraction = None if plain.fraction is None else plain.fraction[index]
+        mean, variance = process.step_back(x[index], plain.x0[index], t, times[i + 1], fraction)
+        shifted, _ = process.step_back(x[index], guided.x0[index], t, times[i + 1], fraction)
         x = shifted + variance.sqrt() * normal_like(x, generator)
         change = ((x - shifted).square() - (x - mean).square()) / (2 * variance)
         log_weights = log_weights + change.flatten(1).sum(1).view(num, num_particles)

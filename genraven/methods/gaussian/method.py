@@ -30,8 +30,8 @@ from genraven.methods.method import (
     Method,
     Sampling,
     Task,
+    check_fraction,
     check_reads_unknown,
-    check_share,
     device_of,
     dtype_of,
 )
@@ -64,7 +64,7 @@ class GaussianDiffusion(Method):
             gradient, and half of them with what was said then (Chen et al. 2022, arXiv 2208.04202).
 
     Raises:
-        InputError: a share out of range, or a process that cannot use the code.
+        InputError: a fraction out of range, or a process that cannot use the code.
     """
 
     family = "diffusion"
@@ -80,7 +80,7 @@ class GaussianDiffusion(Method):
         self_conditioning: bool = False,
     ) -> None:
         super().__init__(sampling)
-        check_share("masked_share", masked_share)
+        check_fraction("masked_share", masked_share)
         self.path_name, self.code_name, self.code = type(process).__name__, code, CODES[code]
         self.reads_numbers = code == "numbers"
         numbers = process.for_data(layout.FIELDS_DEVIATION)

@@ -43,10 +43,10 @@ class OwnPrecision:
 
 
 class Prediction(NamedTuple):
-    """``x0`` (B, C, S, S), and where the variance is learned its ``share`` of the upper bound, of the same shape."""
+    """``x0`` (B, C, S, S), and where the variance is learned its ``fraction`` of the upper bound, of the same shape."""
 
     x0: Tensor
-    share: Tensor | None = None
+    fraction: Tensor | None = None
 
 
 @runtime_checkable
@@ -54,11 +54,11 @@ class Predictor(Protocol):
     """A denoiser that also knows the variance of a step back."""
 
     def predict(self, x: Tensor, t: Tensor) -> Prediction:
-        """Estimate and share at one time for the whole batch."""
+        """Estimate and fraction at one time for the whole batch."""
 
 
 def predict(denoiser: Denoiser, x: Tensor, t: Tensor) -> Prediction:
-    """The prediction of any denoiser; a plain function has no share."""
+    """The prediction of any denoiser; a plain function has no fraction."""
     return denoiser.predict(x, t) if isinstance(denoiser, Predictor) else Prediction(denoiser(x, t))
 
 
@@ -190,12 +190,12 @@ class Process(ABC):
                          f"use another sampler, such as {self.default_sampler}.")  # fmt: skip
 
     def step_back(
-        self, x: Tensor, x0: Tensor, t: Tensor, s: Tensor, share: Tensor | None = None
+        self, x: Tensor, x0: Tensor, t: Tensor, s: Tensor, fraction: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Mean and variance of x_s given x_t and the estimate of x0, for s below t (Ho et al. 2020, eq. 7).
 
-        ``share`` moves the logarithm of the variance from that posterior's (0) to the forward step's (1), as in Nichol
-        & Dhariwal 2021, eq. 15; at s = x0 the variance is 0.
+        ``fraction`` moves the logarithm of the variance from that posterior's (0) to the forward step's (1), as in
+        Nichol & Dhariwal 2021, eq. 15; at s = x0 the variance is 0.
         """
         t, s = t.double(), s.double()  # what a small step adds is a small difference, and its logarithm is taken
         alpha_t, alpha_s, var_t, var_s = self.alpha(t), self.alpha(s), self.sigma(t) ** 2, self.sigma(s) ** 2
@@ -204,8 +204,8 @@ class Process(ABC):
         kept = ratio * var_s / var_t
         mean = kept * x + (alpha_s - kept * alpha_t) * x0
         variance = forward * var_s / var_t
-        if share is not None and variance > 0:
-            variance = torch.exp(share * forward.log() + (1 - share) * variance.log())
+        if fraction is not None and variance > 0:
+            variance = torch.exp(fraction * forward.log() + (1 - fraction) * variance.log())
         return mean, variance
 
     def step_forth(self, x: Tensor, noise: Tensor, s: Tensor, t: Tensor) -> Tensor:
@@ -239,7 +239,7 @@ def estimate(
     if labels is None or guidance_scale == 1:
         return with_labels
     without = process.predict(network, x, times).x0
-    return Prediction(without + guidance_scale * (with_labels.x0 - without), with_labels.share)
+    return Prediction(without + guidance_scale * (with_labels.x0 - without), with_labels.fraction)
 
 
 @dataclass(frozen=True)
@@ -262,8 +262,8 @@ class NetworkDenoiser:
         if self.step is None or torch.is_grad_enabled():
             return estimate(*inputs)
         self.process.prepare(x)
-        x0, share = self.step(*inputs)  # in a CUDA graph's memory, which its next call writes anew
-        return Prediction(x0.clone(), None if share is None else share.clone())
+        x0, fraction = self.step(*inputs)  # in a CUDA graph's memory, which its next call writes anew
+        return Prediction(x0.clone(), None if fraction is None else fraction.clone())
 
 
 def check_channels(output: Tensor, wanted: int, process: Process) -> Tensor:

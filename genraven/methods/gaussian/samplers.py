@@ -168,8 +168,8 @@ def sample_ancestral(
     Source: Ho et al. 2020, Alg. 2. A step that ends at the data adds no noise.
     """
     for t, s in steps(times):
-        x0, share = predict(denoiser, x, t)
-        mean, variance = process.step_back(x, x0, t, s, share)
+        x0, fraction = predict(denoiser, x, t)
+        mean, variance = process.step_back(x, x0, t, s, fraction)
         x = project(mean + variance.sqrt() * normal_like(x, generator), s)
     return x
 

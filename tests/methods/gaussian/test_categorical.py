@@ -116,9 +116,9 @@ def networks(num_in: int) -> dict[str, nn.Module]:
 @pytest.mark.parametrize("path", PROCESSES, ids=lambda p: type(p).__name__)
 @pytest.mark.parametrize("completion", ["learned", "guidance"])
 def test_every_network_and_process_can_take_it(network: str, path: Process, completion: Any) -> None:
-    share, num_in = (0.5, 31) if completion == "learned" else (0.0, 30)
+    fraction, num_in = (0.5, 31) if completion == "learned" else (0.0, 30)
     sampling = GaussianSampling(num_steps=3, completion=completion)
-    method = GaussianDiffusion(path, code="onehot", masked_share=share, sampling=sampling)
+    method = GaussianDiffusion(path, code="onehot", masked_share=fraction, sampling=sampling)
     module = DiffusionModule(networks(num_in)[network], method)
     assert module.architecture.endswith(" one-hot")
     puzzles, mask, generator = generate(0, 0, 2), last_panel_mask(2), torch.Generator().manual_seed(0)

@@ -45,7 +45,7 @@ def test_loss_and_its_variational_term(k: int) -> None:
     x0, noise = normal(0, 2, 3, 4, 4), normal(1, 2, 3, 4, 4)
     times = torch.full((2,), k / 1000, dtype=DOUBLE)
     x = abar(k) ** 0.5 * x0 + (1 - abar(k)) ** 0.5 * noise
-    said, share = network(x, torch.full((2,), k / 1000)).chunk(2, 1)
+    said, fraction = network(x, torch.full((2,), k / 1000)).chunk(2, 1)
     simple = (said - noise).square().flatten(1).mean(1)
     plain = Ddpm(learned_variance=False)
     assert torch.allclose(plain.loss(lambda *a: network(*a)[:, :3], x0, noise, times), simple)
@@ -60,7 +60,7 @@ def test_loss_and_its_variational_term(k: int) -> None:
 
     guess = (x - (1 - abar(k)) ** 0.5 * said) / abar(k) ** 0.5
     lower, upper = math.log(posterior_variance(max(k, 2))), math.log(BETAS[k - 1])
-    v = (share + 1) / 2
+    v = (fraction + 1) / 2
     model = Normal(posterior_mean(guess), torch.exp(v * upper + (1 - v) * lower).sqrt())
     if k == 1:
         nats = -model.log_prob(x0)
@@ -88,13 +88,13 @@ def test_the_variational_term_teaches_the_variance_only() -> None:
 
 def test_prediction() -> None:
     x, times = normal(0, 2, 3, 4, 4), torch.tensor([0.001, 0.7], dtype=DOUBLE)
-    x0, share = Ddpm().predict(network, x, times)
+    x0, fraction = Ddpm().predict(network, x, times)
     said, v = network(x, times).chunk(2, 1)
     for i, k in enumerate((1, 700)):
         assert torch.allclose(abar(k) ** 0.5 * x0[i] + (1 - abar(k)) ** 0.5 * said[i], x[i])
-    assert share is not None
-    assert torch.allclose(share, (v + 1) / 2)
-    assert Ddpm(learned_variance=False).predict(lambda *a: network(*a)[:, :3], x, times).share is None
+    assert fraction is not None
+    assert torch.allclose(fraction, (v + 1) / 2)
+    assert Ddpm(learned_variance=False).predict(lambda *a: network(*a)[:, :3], x, times).fraction is None
 
 
 def test_a_network_with_the_wrong_number_of_channels() -> None:

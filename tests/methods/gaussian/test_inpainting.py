@@ -200,7 +200,7 @@ def test_guidance_works_inside_inference_mode_and_keeps_the_learned_variance() -
         given, noise, open_cells, times = given + 0, noise + 0, open_cells & True, p.times(4)
         denoiser = p.denoiser(network)
         guided = GuidedDenoiser(p, denoiser, given, open_cells).predict(noise, times[1])
-        assert torch.equal(guided.share, denoiser.predict(noise, times[1]).share)  # type: ignore[arg-type]
+        assert torch.equal(guided.fraction, denoiser.predict(noise, times[1]).fraction)  # type: ignore[arg-type]
         for out in (
             complete_by_guidance(p, SAMPLERS["ancestral"].sample, denoiser, given, open_cells, noise, times),
             complete_by_tds(p, denoiser, given, open_cells, times, num_particles=2),

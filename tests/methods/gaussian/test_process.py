@@ -39,7 +39,7 @@ def test_the_variance_of_small_steps_is_as_in_exact_arithmetic(process: Process,
     times = process.times(num_steps)[:-1]
     x = torch.zeros(1, 1, 1, 1)
     for t, s in itertools.pairwise(times):
-        for share in (None, torch.full((1, 1, 1, 1), 0.5)):
-            variance = process.step_back(x, x, t, s, share)[1]
-            exact = process.step_back(x.double(), x.double(), t.double(), s.double(), share)[1]
+        for fraction in (None, torch.full((1, 1, 1, 1), 0.5)):
+            variance = process.step_back(x, x, t, s, fraction)[1]
+            exact = process.step_back(x.double(), x.double(), t.double(), s.double(), fraction)[1]
             assert variance.double().log().item() == pytest.approx(exact.log().item(), abs=1e-5)

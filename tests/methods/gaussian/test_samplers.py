@@ -277,4 +277,4 @@ def test_guidance_of_labels_goes_beyond_the_labelled_estimate(process: str) -> N
     assert torch.allclose(twice.x0, 2 * labelled.x0 - free.x0)
     assert not torch.allclose(labelled.x0, free.x0)
     if learned:
-        assert torch.equal(twice.share, labelled.share)
+        assert torch.equal(twice.fraction, labelled.fraction)
