@@ -12,7 +12,6 @@ from genraven.networks.prior import STRUCTURED
 from genraven.progress import Progress, watched
 from genraven.report import budgets, quality
 from genraven.report.carry_over import laws
-from genraven.report.certainty import certainty
 from genraven.report.collapse import collapsed
 from genraven.report.contest import by_examples, groups
 from genraven.report.corrupted import against_clean, corrupted_givens
@@ -26,6 +25,7 @@ from genraven.report.quality import main_scores
 from genraven.report.question import Question
 from genraven.report.recommend import Advice, recommend
 from genraven.report.runs import Result, Run
+from genraven.report.selective import selective
 from genraven.report.sentences import Finding
 from genraven.run_folder import BEST
 
@@ -129,7 +129,7 @@ def _measured(found: Sequence[Variant], samples: int, question: Question, prefix
         "sizes": lambda: quality.against_size(found, samples, metric, prefix),
         "collapse": lambda: collapsed(found),
         "rules": lambda: quality.by_rule(found, samples, metric, prefix),
-        "certainty": lambda: certainty(found),
+        "selective": lambda: selective(found),
         "corrupted_givens": lambda: corrupted_givens(found),
         "likelihood": lambda: likelihood(found, samples),
         "transfer": lambda: quality.transfer(found),

@@ -146,7 +146,7 @@ def _trust(record: Record, results: Sequence[Result], notes: list[str]) -> Trust
     if found.weights not in scored:
         notes.append(sentence("calibration_of_others", place=place, are_known=bool(scored)))
         return None
-    timed = [result.certainty for result in results if result.calibration == found.digest]
+    timed = [result.selective for result in results if result.calibration == found.digest]
     known = [one for one in timed if is_number(one.get("seconds")) and is_number(one.get("count")) and one["count"] > 0]
     seconds = [one["seconds"] / one["count"] for one in known]
     return replace(found, seconds=sum(seconds) / len(seconds) if seconds else None)
@@ -186,7 +186,7 @@ def _result(found: Json, facts: Json, options: Json) -> Result:
         devices=found.get("devices", 1),
         weights=found.get("weights"),
         calibration=found.get("calibration"),
-        certainty=found.get("certainty") or {},
+        selective=found.get("certainty") or {},
     )
 
 

@@ -92,8 +92,8 @@ class Result:
     weights: str | None = None
     """Digest of those that were scored; None where it was not noted."""
     calibration: str | None = None
-    """Digest of that with which ``certainty`` was measured."""
-    certainty: Json = field(default_factory=dict)
+    """Digest of that with which ``selective`` was measured."""
+    selective: Json = field(default_factory=dict)
 
     def measured(self, metric: str) -> "Proportion | Number | None":
         """The score, of either kind."""

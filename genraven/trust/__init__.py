@@ -1,5 +1,5 @@
-"""Which completions can be relied on: confidence, calibration with a promise, decision and reason.
+"""Selective prediction: confidences, a calibration with a promise, decisions and their reasons.
 
-No checker of rules enters a score, a threshold or the choice of a candidate: what says whether a completion is right is
-handed in, and used on calibration puzzles alone.
+No checker of rules is part of a score, a threshold or the choice of a candidate. A checker is handed in, and
+only labels calibration puzzles.
 """

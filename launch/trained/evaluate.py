@@ -29,10 +29,10 @@ from launch.runs.exported import is_export
 from launch.runs.folder import find_checkpoint
 from launch.runs.shards import is_sharded
 from launch.runs.status import named_runs
-from launch.trained.certainty import Calibrated, said
 from launch.trained.model import TrainedModel, load
 from launch.trained.sampling import flag, given_sampling, sampled_by
 from launch.trained.scoring import corrupted_puzzles, draws_of, score_model
+from launch.trained.selective_risk import Calibrated, said
 from lightning_modules import PuzzleModule
 
 
@@ -153,7 +153,7 @@ def evaluate_run(
             plain = group.agreed(partial(file.find, key | {"calibration": None}))
             scored = plain or _score(each, request, corrupted, group)
             if calibrated:
-                measure = partial(_certainty, calibrated, each, request, corrupted)
+                measure = partial(_selective_risk, calibrated, each, request, corrupted)
                 scored = scored | {"certainty": group.agreed(measure)}
             own = asdict(model.module.method.sampling)
             scored = scored | key | {"own_sampling": key["sampling"] == own}
@@ -221,7 +221,7 @@ def _score(trained: TrainedModel, request: Request, corrupted: float, group: Pro
     }
 
 
-def _certainty(calibrated: Calibrated, model: TrainedModel, request: Request, corrupted: float) -> dict[str, Any]:
+def _selective_risk(calibrated: Calibrated, model: TrainedModel, request: Request, corrupted: float) -> dict[str, Any]:
     puzzles, rules = model.data.evaluation_puzzles(request.split, request.puzzles_per_rule)
     given = corrupted_puzzles(puzzles, corrupted, model.seed, request.split)
     return calibrated.measure(model, puzzles, rules, given, split=draws_of(request.split))

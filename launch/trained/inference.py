@@ -18,7 +18,7 @@ from genraven.trust.audit import SUFFIX, holds_records, write_records
 from genraven.trust.review import to_html
 from launch.trained.model import TrainedModel
 from launch.trained.sampling import opened
-from launch.trained.trusting import asked_for, complete_trusted, decisions_summary
+from launch.trained.selective import asked_for, complete_selectively, decisions_summary
 from lightning_modules import PuzzleModule
 
 PICTURED = 64
@@ -92,7 +92,7 @@ def complete(options: argparse.Namespace) -> None:
         outputs.add(audit, "the audit beside --out", is_ours=holds_records)
         if options.review is not None:
             outputs.add(options.review, "--review")
-        completed, records = complete_trusted(options, puzzles, mask)
+        completed, records = complete_selectively(options, puzzles, mask)
         with outputs:
             _save(completed, outputs, options, mask)
             write_records(outputs[audit], records)

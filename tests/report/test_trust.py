@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from genraven.report.certainty import trust_cells
 from genraven.report.reading import read_run
+from genraven.report.selective import trust_cells
 from genraven.report.trust import Trust, file_digest, fraction_to_review, read_trust
 from genraven.run_folder import RunFiles
 from genraven.trust.fitting import Labelled, calibrated, with_trust

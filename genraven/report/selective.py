@@ -1,4 +1,4 @@
-"""The page's part on trust: which model knows when it is wrong."""
+"""The page's part on selective prediction: which model knows when it is wrong."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from genraven.report.points import Variant
 from genraven.report.trust import FILES, MAX_ERRORS, Trust
 
 
-def certainty(variants: Sequence[Variant]) -> list[Block]:
+def selective(variants: Sequence[Variant]) -> list[Block]:
     """Every run that was calibrated, and what the check of its promise can see."""
     calibrated = [
         ([variant.label, f"{n:,}", run.name], run.trust)
@@ -24,7 +24,7 @@ def certainty(variants: Sequence[Variant]) -> list[Block]:
     files = [sentence("file_of", num=num) for num in FILES]
     seen = [[*names, *trust.sight.values()] for names, trust in calibrated]
     return [
-        Table(headings("certainty", accepted), measured, sentence("certainty")),
+        Table(headings("selective", accepted), measured, sentence("selective")),
         Table(headings("sight", files), seen, sentence("sight")),
     ]
 

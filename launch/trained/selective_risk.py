@@ -1,4 +1,4 @@
-"""How far a trained model knows when it is wrong, on puzzles that its calibration has not seen."""
+"""Selective prediction measured: risk and coverage of a trained model on puzzles that its calibration has not seen."""
 
 import time
 from dataclasses import dataclass

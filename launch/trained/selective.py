@@ -1,4 +1,4 @@
-"""``genraven complete`` with confidence, decision and reason: the best of several candidates, and a record of each."""
+"""Selective prediction of ``genraven complete``: the best of several candidates, whether it is accepted, and why."""
 
 import argparse
 import platform
@@ -37,8 +37,8 @@ STANDS_APART = "had no part in score, threshold, choice and decision"
 
 
 @dataclass(frozen=True)
-class Trusted:
-    """A model with what decides on its completions."""
+class Decider:
+    """A model, and what decides which of its completions are accepted."""
 
     model: TrainedModel
     score: str
@@ -51,7 +51,7 @@ class Trusted:
     """(K, 3, 9, 9) puzzles, whose panels tell what a completion rests on; none for no reason."""
 
 
-def complete_trusted(options: argparse.Namespace, puzzles: Tensor, mask: Tensor) -> tuple[Tensor, list[Record]]:
+def complete_selectively(options: argparse.Namespace, puzzles: Tensor, mask: Tensor) -> tuple[Tensor, list[Record]]:
     """The best completion of each puzzle (B, 3, 9, 9), and the records of all.
 
     Raises:
@@ -63,25 +63,25 @@ def complete_trusted(options: argparse.Namespace, puzzles: Tensor, mask: Tensor)
         least = int(name == "batch_size")
         if (value := getattr(options, name)) < least:
             raise InputError(f"expected --{name.replace('_', '-')} to be {least} or more, got {value}.")
-    trusted = _prepared(options, mask)
-    if trusted.promise is not None and trusted.calibration is not None:
-        say(said(trusted.promise, trusted.calibration))
+    decider = _prepared(options, mask)
+    if decider.promise is not None and decider.calibration is not None:
+        say(said(decider.promise, decider.calibration))
     kept, records = [], list[Record]()
-    with trusted.model.at_work():
+    with decider.model.at_work():
         for done in completions(
-            trusted.model.module, puzzles, mask, num=trusted.num_candidates, names=(trusted.score,),
+            decider.model.module, puzzles, mask, num=decider.num_candidates, names=(decider.score,),
             batch_size=options.batch_size, split="complete",
-            familiar=trusted.calibration is not None and bool(trusted.calibration.familiarity),
+            familiar=decider.calibration is not None and bool(decider.calibration.familiarity),
         ):  # fmt: skip
-            best = done.best(trusted.score)
+            best = done.best(decider.score)
             completed = done.candidates[torch.arange(len(best)), best]
             kept.append(completed)
-            records += _records(trusted, done, completed, mask[done.part], options)
+            records += _records(decider, done, completed, mask[done.part], options)
     check = None
-    if trusted.calibration is not None:
+    if decider.calibration is not None:
         firsts = first_of_copies(given_cells(puzzles, mask)).tolist()
         known = [r.familiarity for r, is_first in zip(records, firsts, strict=True) if is_first]
-        check = held_against(trusted.calibration, None if None in known else known)  # type: ignore[arg-type]
+        check = held_against(decider.calibration, None if None in known else known)  # type: ignore[arg-type]
         records = _held_against(check, records, accept_unlike=options.accept_unlike)
         say(check)
     return torch.cat(kept), records
@@ -109,7 +109,7 @@ def _held_against(check: Check, records: list[Record], *, accept_unlike: bool) -
     return records if accept_unlike else [replace(record, decision="review") for record in records]
 
 
-def _prepared(options: argparse.Namespace, mask: Tensor) -> Trusted:
+def _prepared(options: argparse.Namespace, mask: Tensor) -> Decider:
     path, calibration = find_checkpoint(options.run), None
     if options.max_error is not None:
         check_rate(options.max_error, "--max-error")
@@ -127,7 +127,7 @@ def _prepared(options: argparse.Namespace, mask: Tensor) -> Trusted:
                "puzzles": options.puzzles.name, "device": str(model.device),
                "versions": _versions(), **how}  # fmt: skip
     others = drawn_puzzles(model.data.trained, options.exchanges, options.seed)[0]
-    return Trusted(model, score, num, calibration, promise, made_by, checker, others)
+    return Decider(model, score, num, calibration, promise, made_by, checker, others)
 
 
 def _versions() -> dict[str, str]:
@@ -141,30 +141,30 @@ def _versions() -> dict[str, str]:
 
 
 def _records(
-    trusted: Trusted, done: Completed, completed: Tensor, mask: Tensor, options: argparse.Namespace
+    decider: Decider, done: Completed, completed: Tensor, mask: Tensor, options: argparse.Namespace
 ) -> Iterator[Record]:
     """Those of one batch, of the ``completed`` puzzles that were kept."""
-    model, scores = trusted.model.module, done.scores[trusted.score]
-    agreements, best = feature_agreement(done.candidates, mask), done.best(trusted.score)
+    model, scores = decider.model.module, done.scores[decider.score]
+    agreements, best = feature_agreement(done.candidates, mask), done.best(decider.score)
     changes = None
-    if len(trusted.others):
+    if len(decider.others):
         changes = panel_support(
-            model, completed.to(model.device), mask.to(model.device), trusted.others.to(model.device),
+            model, completed.to(model.device), mask.to(model.device), decider.others.to(model.device),
             knows_probability="log_probability" in model.method.confidences, batch_size=options.batch_size,
             generator=model.generator("reason", done.part.start),
         )  # fmt: skip
-    says = _says(trusted.checker, completed)
+    says = _says(decider.checker, completed)
     for b, index in enumerate(range(done.part.start, done.part.stop)):
         cells = [cells_of(candidate) for candidate in done.candidates[b]]
         written = _written_cells(mask[b])
         score = float(scores[b, best[b]])
-        promise, calibration = trusted.promise, trusted.calibration
+        promise, calibration = decider.promise, decider.calibration
         accepted = promise is not None and bool(promise.accepts(score))
         yield Record(
             puzzle=index,
             decision="accept" if accepted else "review",
             confidence=float(calibration.probability(score)) if calibration else None,
-            score=trusted.score,
+            score=decider.score,
             threshold=promise.threshold if promise else None,
             promise=_promised(promise, calibration) if promise and calibration else None,
             familiarity=None if done.familiarity is None else float(done.familiarity[b]),
@@ -178,9 +178,9 @@ def _records(
             rests_on=None if changes is None else strongest_first(changes[b]),
             rests_on_unit=None if changes is None else _unit(model),
             checker=None if says[b] is None else {
-                "name": trusted.checker.name, "says_right": says[b], "note": STANDS_APART
+                "name": decider.checker.name, "says_right": says[b], "note": STANDS_APART
             },
-            made_by=trusted.made_by | {"batch": [done.part.start, done.part.stop]},
+            made_by=decider.made_by | {"batch": [done.part.start, done.part.stop]},
         )  # fmt: skip
 
 
