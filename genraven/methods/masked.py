@@ -88,7 +88,7 @@ class MaskedDiffusion(Method):
             last panel), for the network to learn to complete them sooner. Validation is always over all cells.
         sampling: of generation and completion.
         training_spacing: in training the fraction of masked cells is u ** training_spacing for a uniform u: below
-            1, more puzzles are nearly all masked, where a network that learns by heart has most to learn.
+            1, more puzzles are nearly all masked, where a network that memorises has most to learn.
 
     Raises:
         InputError: a fraction or a spacing out of range.

@@ -13,7 +13,7 @@ from genraven.report.points import Point, Variant, compare
 from genraven.report.question import Question
 
 MIN_CURVE = 4
-"""Points of a curve: three for a line, and one that it has to foretell."""
+"""Points of a curve: three for a line, and one that it has to predict."""
 EQUAL = 1.1
 """Numbers of evaluations that differ by less are one."""
 

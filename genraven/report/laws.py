@@ -2,7 +2,7 @@
 
 R repeats; a curve is a score against what its training spent. Each law is fitted to each repeat alone, and its interval
 is a t interval over repeats: what differs between runs is in it, whatever the fit does. A law is shown only where it
-foretells a point that was hidden from it.
+predicts a point that was hidden from it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ def spent_to(curve: Curve, target: float) -> float | None:
 
 
 def has_proved_itself(curves: Sequence[Curve]) -> bool:
-    """Does the line through the means of all points but the last foretell that?"""
+    """Does the line through the means of all points but the last predict that?"""
     at = sorted(set.intersection(*(set(curve) for curve in curves)))
     values = {x: np.array([curve[x] for curve in curves]) for x in at}
     errors = {x: float(found.std(ddof=1) / np.sqrt(len(found))) for x, found in values.items()}
@@ -140,14 +140,14 @@ def worth(repeats: Sequence[Sequence[Seen]]) -> Worth | str:
     fits = [_fit(points) for points in repeats]
     if any(found in (WORTHS[0], WORTHS[-1]) or slope <= 0 for found, _, slope, _ in fits):
         return "no_bend"
-    if not _foretells(repeats):
+    if not _predicts(repeats):
         return "missed"
     logs = of_values([float(np.log(found)) for found, *_ in fits])
     assert logs is not None
     return Worth(Interval(*(float(np.exp(end)) for end in (logs.value, logs.low, logs.high))))
 
 
-def _foretells(repeats: Sequence[Sequence[Seen]]) -> bool:
+def _predicts(repeats: Sequence[Sequence[Seen]]) -> bool:
     """Does the fit to the others hold the mean of the most repeated point within its interval?"""
     predicted, measured, spreads = [], [], []
     for points in repeats:

@@ -143,7 +143,7 @@ def _uncrossed(x: Repeats) -> Repeats:
     return Repeats(x.means, x.num_puzzles, None, x.are_shared)
 
 
-def foretell(points: Mapping[int, Point], metric: str) -> Forecast:
+def forecast_from(points: Mapping[int, Point], metric: str) -> Forecast:
     """The forecast from points by number of examples; of scores that are fractions."""
     known = {size: repeats for size, point in points.items() if (repeats := point.repeats(metric))}
     means = {size: float(repeats.means.mean()) for size, repeats in known.items()}

@@ -13,7 +13,7 @@ from genraven.report.figures import Line, looks
 from genraven.report.forecast import Forecast
 from genraven.report.goals import GOALS
 from genraven.report.page import Block, Panel, Picture, Table, Text
-from genraven.report.points import Point, Variant, compare, foretell
+from genraven.report.points import Point, Variant, compare, forecast_from
 from genraven.report.published import SOURCE, Published, beside, published
 from genraven.report.question import Question
 from genraven.report.runs import Result
@@ -138,7 +138,7 @@ def forecasts(variants: Sequence[Variant], question: Question, prefix: str) -> l
         chosen = {n: choice.point for n, choice in standing_for(fields, name).items()}
         if not chosen:
             continue
-        one = foretell(chosen, metric)
+        one = forecast_from(chosen, metric)
         points = {float(n): interval for n, point in chosen.items() if (interval := point.interval(metric))}
         lines.append(Line(name, points, look[name]))
         if one.is_shown and one.line:

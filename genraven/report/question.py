@@ -10,7 +10,7 @@ from genraven.report.contest import Field, by_examples, groups, winner
 from genraven.report.english import sentence
 from genraven.report.forecast import Forecast
 from genraven.report.goals import GOALS, Goal, StandIn
-from genraven.report.points import Point, Variant, foretell, variants
+from genraven.report.points import Point, Variant, forecast_from, variants
 from genraven.report.runs import Run
 
 
@@ -132,7 +132,9 @@ class Evidence:
 
     def forecast(self, family: str) -> Forecast:
         """The forecast of the goal's score."""
-        return foretell({size: self.fields[size][family].point for size in self.measured(family)}, self.question.metric)
+        return forecast_from(
+            {size: self.fields[size][family].point for size in self.measured(family)}, self.question.metric
+        )
 
 
 def gather(runs: Sequence[Run], question: Question) -> Evidence:
