@@ -92,7 +92,9 @@ def comparison(runs: Sequence[Path]) -> str:
     head, *lines = ["| " + " | ".join(f"{cell:{width}}" for cell, width in zip(row, wide, strict=True)) + " |"
                     for row in rows]  # fmt: skip
     rule = "|" + "|".join("-" * (width + 2) for width in wide) + "|"
-    return "\n".join([head, rule, *lines, "hits of count, fraction, 95% Wilson interval; all puzzles new to the models"])
+    return "\n".join(
+        [head, rule, *lines, "hits of count, fraction, 95% Wilson interval; all puzzles new to the models"]
+    )
 
 
 def _cell(score: Any) -> str:

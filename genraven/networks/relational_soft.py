@@ -84,8 +84,8 @@ class RelationalSoft(nn.Module):
     ) -> None:
         super().__init__()
         num_channels = sum(symbols)
-        fields, told = divmod(in_channels, num_channels)
-        if out_channels != num_channels or fields not in (1, 2) or told > 1:
+        fields, where = divmod(in_channels, num_channels)
+        if out_channels != num_channels or fields not in (1, 2) or where > 1:
             raise InputError(f"expected out_channels {num_channels}, a channel for each symbol, and in_channels the "
                              f"same, twice as many for self_conditioning, or one more than these, got {out_channels} "
                              f"and {in_channels}: choose code onehot.")  # fmt: skip

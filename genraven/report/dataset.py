@@ -45,8 +45,8 @@ def dataset_of(options: Json, facts: Json, evaluations: list[Any]) -> dict[str, 
 
 def rules_of(dataset: Mapping[str, str], word: str) -> frozenset[str]:
     """The rules that a data set names under ``word``."""
-    told = dataset.get(word, NONE)
-    return frozenset() if told == NONE else frozenset(told.split(", "))
+    names = dataset.get(word, NONE)
+    return frozenset() if names == NONE else frozenset(names.split(", "))
 
 
 def asks(found: Any, dataset: Mapping[str, str], options: Json) -> bool:

@@ -113,8 +113,8 @@ def _checked(bodies: Sequence[Body], asked: Asked, own: Sequence[Run], check: Bo
         wanted = [replace(asked, examples=examples, growth=growth) for examples, growth in questions(check, goal)]
     put = [(one, [body.put(one.question) for body in alike]) for one in wanted]
     one, found = next((both for both in put if _covering(both[1], both[0])), put[-1])
-    told = answer(found, one, [*own, *check.runs])
-    return replace(told, check=compare(check, _nearest_body(found, one).body, goal))
+    found_answer = answer(found, one, [*own, *check.runs])
+    return replace(found_answer, check=compare(check, _nearest_body(found, one).body, goal))
 
 
 def answer(found: Sequence[Put], asked: Asked, own: Sequence[Run] = ()) -> Answer:

@@ -52,7 +52,7 @@ def run_queue(folders: list[Path], code: Path, num_at_once: int) -> int:
     Returns:
         0 when all finished, 1 when some did not.
     """
-    gpus, waiting, told = visible_gpus(), list(folders), Told(len(folders))
+    gpus, waiting, tally = visible_gpus(), list(folders), Tally(len(folders))
     free, children, asked = list(range(num_at_once)), list[Child](), list[int]()
     with (
         handled_signals(lambda number, _: asked.append(number), signal.SIGINT),
@@ -66,19 +66,19 @@ def run_queue(folders: list[Path], code: Path, num_at_once: int) -> int:
                 folder, slot = waiting.pop(0), free[0]
                 try:
                     if _is_taken(folder):
-                        told.elsewhere(folder)
+                        tally.elsewhere(folder)
                         continue
                     children.append(_start(folder, code, slot, surroundings(slot, gpus, num_at_once)))
                     free.remove(slot)
                 except OSError as error:  # such as a folder that was removed meanwhile: the others can do without it
-                    told.failed(folder, f"not started: {error.filename or folder} ({error.strerror})")
+                    tally.failed(folder, f"not started: {error.filename or folder} ({error.strerror})")
             shown.renew(child.folder for child in children)
             time.sleep(POLL_S)
             for child in [child for child in children if child.process.poll() is not None]:
                 children.remove(child)
                 free.append(child.slot)
-                told.ended(child)
-    return int(told.num_failed > 0)
+                tally.ended(child)
+    return int(tally.num_failed > 0)
 
 
 def _is_taken(folder: Path) -> bool:
@@ -87,7 +87,7 @@ def _is_taken(folder: Path) -> bool:
     return status.is_busy and status.state != "unknown"
 
 
-class Told:
+class Tally:
     """What was said of runs that need no more care.
 
     Args:

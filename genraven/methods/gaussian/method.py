@@ -22,7 +22,7 @@ from genraven.methods.gaussian.process import (
     estimate,
     everywhere,
 )
-from genraven.methods.gaussian.recall import SHARE, Recalling, RecallingDenoiser, with_estimates
+from genraven.methods.gaussian.recall import FRACTION, Recalling, RecallingDenoiser, with_estimates
 from genraven.methods.gaussian.samplers import SAMPLERS, check_sampler
 from genraven.methods.gaussian.settings import CODES, CodeName, GaussianSampling, check_completion
 from genraven.methods.method import (
@@ -152,7 +152,7 @@ class GaussianDiffusion(Method):
         if self.masked_share:
             read = ShownCells(read, self._as_shown(x0), open_cells)
         if self.self_conditioning:
-            wanted = draw(torch.rand) < SHARE if network.training else None
+            wanted = draw(torch.rand) < FRACTION if network.training else None
             read = with_estimates(process, read, x0, noise, times, labels, wanted)
         is_whole = not self.masked_share and unknown is None
         return process.loss(read, x0, noise, times, labels, None if is_whole else open_cells)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from genraven.methods.gaussian.process import NetworkDenoiser, Prediction, Process, TimedNetwork
 
-SHARE = 0.5  # of the training puzzles, that are read with an estimate
+FRACTION = 0.5  # of the training puzzles, that are read with an estimate
 LARGEST = 2.0
 """More than any number of a code: estimates are read within it. Near pure noise DDPM divides by an alpha of 0.006."""
 

@@ -64,7 +64,7 @@ class GaussianSampling(Sampling):
     guidance_strength: float = setting(1.0, least=0)
 
     def completes_by(self, masked_share: float) -> Completion:
-        """The completion of a model whose training masked that share of the puzzles."""
+        """The completion of a model whose training masked that fraction of the puzzles."""
         return self.completion or ("learned" if masked_share else "replacement")
 
 

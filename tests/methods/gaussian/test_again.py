@@ -45,7 +45,7 @@ def module(**sampling: Any) -> DiffusionModule:
     return DiffusionModule(Known(), GaussianDiffusion(Flow(spacing=2.0), "onehot", sampling=settings)).eval()
 
 
-def spoilt(puzzles: Tensor) -> Tensor:
+def corrupted(puzzles: Tensor) -> Tensor:
     """With the last panel of the puzzle after."""
     mask = last_panel_mask(len(puzzles)).unsqueeze(1)
     return puzzles.roll(1, 0).where(mask, puzzles)
@@ -54,7 +54,7 @@ def spoilt(puzzles: Tensor) -> Tensor:
 @pytest.mark.parametrize("completion", ["replacement", "guidance", "tds"])
 def test_what_is_right_comes_back_and_what_is_wrong_does_not(completion: str) -> None:
     model, mask = module(completion=completion), last_panel_mask(len(PUZZLES))
-    for candidates in (PUZZLES, spoilt(PUZZLES)):
+    for candidates in (PUZZLES, corrupted(PUZZLES)):
         again = model.solve_again(candidates, mask, 1.0, torch.Generator().manual_seed(0))
         assert torch.equal(again, PUZZLES)  # what is given says which one it is, whatever stood there
 
@@ -63,7 +63,7 @@ def test_recovery_tells_right_from_wrong() -> None:
     """On answers of which a third are wrong; as it is said of each alone, it needs no other to agree with."""
     model, mask = module(), last_panel_mask(len(PUZZLES))
     correct = torch.arange(len(PUZZLES)) % 3 > 0
-    candidates = PUZZLES.where(correct.view(-1, 1, 1, 1), spoilt(PUZZLES)).unsqueeze(1)
+    candidates = PUZZLES.where(correct.view(-1, 1, 1, 1), corrupted(PUZZLES)).unsqueeze(1)
     found = confidence("recovery", model, candidates, mask, torch.Generator().manual_seed(0))
     assert found.shape == (12, 1)
     assert (found[correct] == 1).all()

@@ -48,15 +48,15 @@ def draw(num: int = 4, start: int = 0, total: int = 4) -> BatchDraw:
     return BatchDraw(batch, torch.Generator().manual_seed(3))
 
 
-def recalling(share: float = 0.0, process: Process | None = None, **sampling: Any) -> GaussianDiffusion:
+def recalling(fraction: float = 0.0, process: Process | None = None, **sampling: Any) -> GaussianDiffusion:
     settings = GaussianSampling(**{"num_steps": 4} | sampling)
-    return GaussianDiffusion(process or Flow(), "numbers", share, settings, self_conditioning=True)
+    return GaussianDiffusion(process or Flow(), "numbers", fraction, settings, self_conditioning=True)
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
-def test_half_of_the_training_puzzles_are_read_with_a_first_estimate(share: float) -> None:
-    method, puzzles = recalling(share), PUZZLES.repeat(64, 1, 1, 1)
-    network = Noted(6 + bool(share)).train()
+def test_half_of_the_training_puzzles_are_read_with_a_first_estimate(fraction: float) -> None:
+    method, puzzles = recalling(fraction), PUZZLES.repeat(64, 1, 1, 1)
+    network = Noted(6 + bool(fraction)).train()
     losses = method.losses(network, puzzles, None, draw(256, 0, 256))
     first, second = (x[:, 3:6] for x in network.read)
     assert network.with_gradient == [False, True]
@@ -65,7 +65,7 @@ def test_half_of_the_training_puzzles_are_read_with_a_first_estimate(share: floa
     assert torch.equal(network.read[0][:, :3], network.read[1][:, :3])  # one noise
     losses.sum().backward()
     assert network.mix.weight.grad is not None
-    if share:  # given cells stand as they are in the field and in the estimate
+    if fraction:  # given cells stand as they are in the field and in the estimate
         given = ~network.read[0][:, 6:].bool().expand(-1, 3, -1, -1)
         fields = method.code.encode(puzzles)
         assert given.any()
@@ -157,7 +157,7 @@ def test_each_evaluation_reads_what_the_last_one_said(sampler: str) -> None:
 @torch.no_grad()
 def test_hidden_states_are_read_once_and_without_an_estimate() -> None:
     method, network = recalling(), Noted(6)
-    method.pass_through(network, PUZZLES, 1.0, torch.Generator().manual_seed(0))
+    method.probe_forward(network, PUZZLES, 1.0, torch.Generator().manual_seed(0))
     (read,) = network.read
     assert not read[:, 3:].any()
 
