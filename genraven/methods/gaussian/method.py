@@ -100,10 +100,10 @@ class GaussianDiffusion(Method):
                              f"{type(network).__name__}, one of cells: use it with another method.")  # fmt: skip
         wanted = self.code.channels * (1 + self.self_conditioning) + bool(self.masked_share)
         if channels not in (None, wanted):
-            raise InputError(f"expected network.in_channels {wanted} with code {self.code_name}, masked_share "
-                             f"{self.masked_share} and self_conditioning {str(self.self_conditioning).lower()}, got "
-                             f"{channels}: a share above 0 reads one more channel, which says where the network "
-                             "writes, and self_conditioning the field's channels twice.")  # fmt: skip
+            raise InputError(f"expected network.in_channels {wanted} with code {self.code_name} and masked_share "
+                             f"{self.masked_share}{' and self_conditioning' * self.self_conditioning}, got {channels}: "
+                             "above 0 one more channel says where the network writes, and self_conditioning reads the "
+                             "field's channels twice.")  # fmt: skip
 
     def training_pass(self, network: nn.Module, *inputs: Tensor) -> Tensor:
         """Once, and with self-conditioning once more without gradient."""

@@ -236,9 +236,9 @@ def test_every_network_of_fields_learns_from_its_estimate(name: str) -> None:
 
 def test_a_network_of_other_channels_is_refused_in_one_line() -> None:
     for network, channels in ((DiT(width=24, depth=1, num_heads=2), 3), (Noted(7), 7)):
-        with pytest.raises(InputError, match=rf"in_channels 6 .*self_conditioning true, got {channels}: .* twice\.$"):
+        with pytest.raises(InputError, match=rf"in_channels 6 .*self_conditioning, got {channels}: .* twice\.$"):
             recalling().check_network(network)
-    with pytest.raises(InputError, match="in_channels 3 .*self_conditioning false, got 6"):
+    with pytest.raises(InputError, match="in_channels 3 .*masked_share 0.0, got 6: .* and self_conditioning reads"):
         GaussianDiffusion(Flow()).check_network(Noted(6))
     with pytest.raises(InputError, match="twice as many for self_conditioning, or one more than these, got 30 and 62"):
         RelationalSoft(in_channels=62)
