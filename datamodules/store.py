@@ -120,7 +120,9 @@ def open_set(
     """
     _check_folder(folder)
     paths = _set_paths(source, rules, folder)
-    missing = [(rule, path) for rule, path in zip(rules, paths, strict=True) if not _is_whole(path, verify=verify)]
+    with data_progress("verify", sum(map(source.num, rules)), shown=verify) as bar:
+        each = bar.over(zip(rules, paths, strict=True), lambda one: source.num(one[0]))
+        missing = [(rule, path) for rule, path in each if not _is_whole(path, verify=verify)]
     if missing:
         _check_size(source, [rule for rule, _ in missing], most_bytes)
         with _locked(folder / f"v{FORMAT}-{source.name}.lock"):
@@ -235,9 +237,9 @@ def _make_files(source: PuzzleSource, jobs: list[tuple[int, Path]]) -> None:
             raise
 
 
-def data_progress(what: str, total: int) -> Progress:
+def data_progress(what: str, total: int, *, shown: bool = True) -> Progress:
     """Shown by the first process, as all that is said of data."""
-    return Progress(what, total, "puzzle", shown=getattr(rank_zero_only, "rank", 0) == 0)
+    return Progress(what, total, "puzzle", shown=shown and getattr(rank_zero_only, "rank", 0) == 0)
 
 
 def _make_file(source: PuzzleSource, rule: int, path: Path, advance: Callable[[int], Any]) -> None:

@@ -180,7 +180,7 @@ class Progress:
 
     def _count(self) -> str:
         ending = "" if self.total == 1 else "es" if self.unit.endswith("ch") else "s"
-        return f"{self.done:,} of {self.total:,} {self.unit}{ending}"
+        return f"{int(self.done + self._inside):,} of {self.total:,} {self.unit}{ending}"
 
     def _show(self) -> None:
         if self._bar is not None:
