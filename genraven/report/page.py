@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from markupsafe import Markup
 
-from genraven.escaping import address, file_stem, markdown, templates
+from genraven.escaping import address, file_stem, markdown, templates, visible
 from genraven.outputs import COMMENT, MARK
 from genraven.report.english import counted
 
@@ -30,6 +30,8 @@ class Item:
 
     text: str
     runs: Sequence[str] = ()
+    is_command: bool = False
+    """Is it to be typed as it stands?"""
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ def to_markdown(page: Page, pictures: str) -> str:
 
 def _render(template: str, **values: object) -> str:
     environment = templates(HERE, in_markdown=".md" in template)
-    environment.filters |= {"cell": _markdown_cell, "address": address, "counted": counted}
+    environment.filters |= {"cell": _markdown_cell, "code": _markdown_code, "address": address, "counted": counted}
     return environment.get_template(template).render(values)
 
 
@@ -149,3 +151,7 @@ def _markdown_cell(cell: Cell) -> Markup:
     if not isinstance(cell, Link):
         return Markup(markdown(cell))
     return Markup(f"[{markdown(cell.text, brackets=True)}]({cell.target})")
+
+
+def _markdown_code(text: str) -> Markup:
+    return Markup(markdown(text) if "`" in text else f"`{visible(text)}`")

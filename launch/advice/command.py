@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from genraven.console import say
-from genraven.report.page import Facts, Item, Page, Section
+from genraven.report.page import Facts, Item, Page, Section, Text
 from genraven.report.question import Question
 from launch.advice import words
 from launch.advice.answer import Answer, advise
@@ -39,7 +39,7 @@ def rules_asked(words: Sequence[str] | None) -> RulesAsked | None:
 
 def page(found: Answer, home: Path) -> Page:
     """The answer as a page in the folder ``home``; with a check what that measured, too."""
-    facts = [(word, [Item(text) for text in texts]) for word, texts in found.parts]
+    facts = [(word, [Item(text, is_command=texts is found.commands) for text in texts]) for word, texts in found.parts]
     sections = [Section(found.heading, [Facts(facts)], is_answer=True)]
     if found.check:
         sections += _measured(found.check, found.asked.question, home)
@@ -51,4 +51,5 @@ def _measured(check: Check, question: Question, home: Path) -> list[Section]:
     from genraven.report.content import compose  # brings matplotlib
 
     shown = compose(check.runs, [], lambda runs: question, home).sections
-    return [Section(words.said("measured_here"), []), *(section for section in shown if not section.is_answer)]
+    opening = Section(words.said("measured_here"), [Text(words.said("measured_alone"))])
+    return [opening, *(section for section in shown if not section.is_answer)]

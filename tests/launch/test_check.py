@@ -41,7 +41,7 @@ def test_the_verdict_is_the_studys_and_the_check_agrees(study: Path, tmp_path: P
     assert completions(found) == {400: Outcome.AGREES, 40000: Outcome.AGREES}
     assert found.check
     first, *rest, last = found.check.sentences
-    assert re.fullmatch(r"It agrees with \w+ in all 4 comparisons\.", first)
+    assert re.fullmatch(r"It agrees with the study \w+ in all 4 comparisons\.", first)
     assert rest[0] == ("Completion, 400 examples: agrees. Here autoregressive 0.30 against diffusion 0.10; in the "
                        "study autoregressive 0.40 against diffusion 0.05, surely, 3 repeats.")  # fmt: skip
     assert last == ("A check is no verdict: it has 1 run of each, and its trainings saw 1.6 k puzzles each where the "
@@ -54,7 +54,7 @@ def test_a_check_is_no_evidence(study: Path, tmp_path: Path) -> None:
     assert (found.family, found.sure, found.rests_on) == (asked.family, asked.sure, asked.rests_on)
     assert completions(found) == {400: Outcome.DISAGREES}
     assert found.check and found.check.outcome is Outcome.DISAGREES
-    assert found.check.sentences[0].startswith("It disagrees with")
+    assert found.check.sentences[0].startswith("It disagrees with the study")
 
 
 @pytest.mark.parametrize(
@@ -111,9 +111,10 @@ def test_the_page_has_what_the_check_measured(
     assert headings[0].startswith("Train the autoregressive family")
     assert "What the check measured" in headings
     assert page.count('class="answer"') == 1
+    assert "does not rest on them" in page
     assert "400-diffusion" in twin
     assert list((check / "report_figures").glob("*.svg"))
-    assert "Check: It agrees with" in capsys.readouterr().out
+    assert "Check: It agrees with the study" in capsys.readouterr().out
 
 
 def test_what_is_refused(study: Path, tmp_path: Path) -> None:

@@ -174,6 +174,12 @@ def test_the_memory_of_another_search(search: Search, tmp_path: Path) -> None:
         Memory(tmp_path / "torn", search)
 
 
+def test_a_place_that_is_no_folder(search: Search, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="expected a folder that can be written, got .*file .File exists.: set"):
+        Memory(tmp_path / "file", search)
+
+
 def test_without_optuna(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     path = tmp_path / "search.yaml"

@@ -17,6 +17,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from genraven.errors import InputError
+from genraven.files import writable_folder
 from genraven.locks import adding_to
 from launch.jobs.tune.search import Family, Range, Search
 
@@ -52,14 +53,13 @@ class Memory:
         search: whose memory it is.
 
     Raises:
-        InputError: another search's stands there.
+        InputError: another search's stands there, or nothing can be written there.
     """
 
     def __init__(self, folder: Path, search: Search) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-        folder.mkdir(parents=True, exist_ok=True)
-        self._place, self._search = folder / JOURNAL, search
+        self._place, self._search = writable_folder(folder, "another --out") / JOURNAL, search
         try:
             lock: Any = Lock(self._place)
             self._storage = JournalStorage(JournalFileBackend(str(self._place), lock_obj=lock))
@@ -151,7 +151,8 @@ def draw(picture: Callable[[], Any], path: Path) -> bool:
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
-    with suppress(ValueError, RuntimeError, ZeroDivisionError):
+    with suppress(ValueError, RuntimeError, ZeroDivisionError, UserWarning), warnings.catch_warnings():
+        warnings.filterwarnings("error", "The number of trials is too small", UserWarning)  # then all would be alike
         axes = picture()
         axes.figure.savefig(path, dpi=120, bbox_inches="tight")
         plt.close(axes.figure)
