@@ -21,7 +21,7 @@ from genraven.run_folder import RunFiles
 AT_ONCE = 2
 COLUMNS = 8
 PUZZLES_PER_RULE = {"demo": 15, "families": 100}
-"""To be tested with."""
+"""Test puzzles of each rule."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

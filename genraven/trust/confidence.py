@@ -138,7 +138,7 @@ def _stability(model: Writer, candidates: Tensor, mask: Tensor, generator: torch
 
 
 def _recovery(model: Writer, candidates: Tensor, mask: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Share of features that come back when the written cells are covered with noise and solved again."""
+    """Fraction of features that come back when the written cells are covered with noise and solved again."""
     num = candidates.shape[1]
     before, masks = candidates.flatten(0, 1), mask.repeat_interleave(num, 0)
     each = [same_features(before, model.solve_again(before, masks, level, generator), masks) for level in LEVELS]

@@ -37,7 +37,7 @@ class Side:
     is_sure: bool
     """Of a study: by three repeats or more. Of a check: by its puzzles alone."""
     num_repeats: int
-    """Of the family with the fewest."""
+    """Repeats of the family that has the fewest."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Check:
     """All that was compared, and how much smaller the check was."""
 
     runs: tuple[Run, ...]
-    """Its own."""
+    """The runs of the check itself."""
     study: str
     compared: tuple[Compared, ...]
     seen: tuple[float | None, float | None]

@@ -51,7 +51,7 @@ class Body:
 
     @property
     def key(self) -> tuple[tuple[str, str], ...]:
-        """Of bodies that may be compared."""
+        """What bodies that may be compared have in common."""
         return _key(self.first)
 
     def put(self, question: Question) -> "Put":

@@ -59,7 +59,7 @@ class Worker:
         return len(self.search.families) * budget.trials // budget.at_once * sum(budget.rung_sizes())
 
     def _num_passed(self) -> int:
-        """Of these."""
+        """How many of these passed."""
         trials = [trial for family in self.search.families for trial in self.memory.trials(family)]
         return sum(len(trial.intermediate_values) for trial in trials)
 

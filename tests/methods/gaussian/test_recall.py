@@ -53,7 +53,7 @@ def recalling(fraction: float = 0.0, process: Process | None = None, **sampling:
     return GaussianDiffusion(process or Flow(), "numbers", fraction, settings, self_conditioning=True)
 
 
-@pytest.mark.parametrize("share", [0.0, 1.0])
+@pytest.mark.parametrize("fraction", [0.0, 1.0])
 def test_half_of_the_training_puzzles_are_read_with_a_first_estimate(fraction: float) -> None:
     method, puzzles = recalling(fraction), PUZZLES.repeat(64, 1, 1, 1)
     network = Noted(6 + bool(fraction)).train()
