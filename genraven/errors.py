@@ -1,10 +1,13 @@
-"""The error that is a user's to mend, and what to suggest."""
+"""The error that is a user's to mend, what it calls settings, and what to suggest."""
 
 import difflib
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 MAX_SHOWN = 80
+_in_a_command = ContextVar("_in_a_command", default=False)
 
 
 class InputError(ValueError):
@@ -12,6 +15,34 @@ class InputError(ValueError):
 
     The command prints it without a traceback and exits with status 2.
     """
+
+
+@contextmanager
+def as_options() -> Iterator[None]:
+    """Within the block, errors call settings as the command line does."""
+    before = _in_a_command.set(True)
+    try:
+        yield
+    finally:
+        _in_a_command.reset(before)
+
+
+def flag(name: str) -> str:
+    """The option of the command line for the setting ``name``: ``--steps`` for ``num_steps``."""
+    return "--" + name.removeprefix("num_").replace("_", "-")
+
+
+def setting(name: str, value: object = None) -> str:
+    """How a user gives the setting ``name``, and ``value`` if not None: ``--steps 5``, in Python ``num_steps=5``."""
+    given = "" if value is None else str(value)
+    return f"{flag(name)} {given}".rstrip() if _in_a_command.get() else f"{name}={given}"
+
+
+def at_least(least: int, **settings: int) -> None:
+    """Raises InputError at the first of the ``settings``, by their names, that is less than ``least``."""
+    for name, value in settings.items():
+        if value < least:
+            raise InputError(f"expected {setting(name)} to be {least} or more, got {value}.")
 
 
 def shown(value: object) -> str:

@@ -9,7 +9,7 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from genraven.console import lost_output, say, settle_console
-from genraven.errors import InputError
+from genraven.errors import InputError, as_options
 from genraven.escaping import visible
 from genraven.memory import keep_freed_memory
 from genraven.progress import nothing_left
@@ -187,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments[:1] and arguments[0] in (*TRAINING_COMMANDS, "evaluate"):
         settle_starter()
     try:
-        with nothing_left():
+        with nothing_left(), as_options():
             status, is_all = _run(plugins.take_plugins(arguments))
     except InputError as error:
         say(f"genraven: error: {visible(str(error))}", error=True)

@@ -20,7 +20,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from datamodules.batches import Batch
-from genraven.errors import InputError
+from genraven.errors import InputError, setting
 from genraven.formats.puzzles import UNKNOWN_RULE
 from genraven.methods.again import SolvesAgain
 from genraven.methods.draws import PlacedGenerator
@@ -160,8 +160,8 @@ class PuzzleModule(L.LightningModule, ABC):
         known = vars(self.method.sampling)
         for name in settings:
             if name not in known:
-                raise InputError(f"expected a sampling setting of {self.architecture}, one of {', '.join(known)}, got "
-                                 f"{name}: leave it out.")  # fmt: skip
+                raise InputError(f"expected one of {', '.join(map(setting, known))} for {self.architecture}, got "
+                                 f"{setting(name)}: leave it out.")  # fmt: skip
         sampling = replace(self.method.sampling, **settings)
         self.method.check_sampling(self.network, sampling, settings.keys())
         self.sampling = sampling

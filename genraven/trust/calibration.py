@@ -18,7 +18,7 @@ from scipy.optimize import isotonic_regression
 from scipy.stats import binom
 
 from genraven.bounded import parse_json, read_text
-from genraven.errors import InputError, shown
+from genraven.errors import InputError, setting, shown
 from genraven.files import appears_whole
 from genraven.trust.digest import changed, digest
 from genraven.trust.risk import area
@@ -119,7 +119,7 @@ class Calibration:
         Raises:
             InputError: an error rate that is none, or too few puzzles for it.
         """
-        check_rate(max_error, "--max-error")
+        check_rate(max_error, setting("max_error"))
         self._check_enough(max_error)
         chosen, tested = (np.array([c.accepted, c.errors]) for c in (self.chosen, self.tested))  # 2, G, J
         expected = (

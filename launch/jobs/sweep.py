@@ -16,7 +16,7 @@ import yaml
 
 from genraven.bounded import read_yaml
 from genraven.console import say
-from genraven.errors import InputError, shown
+from genraven.errors import InputError, at_least, shown
 from genraven.progress import Progress
 from genraven.run_folder import JobFiles, RunFiles, sweep_start
 from launch.configs.plugins import named_plugins, plugin_options
@@ -218,9 +218,8 @@ def sweep(options: argparse.Namespace) -> int:
     """Starts what is missing of a grid: as a job array, or with --local here; 1 when a local run did not finish."""
     grid = Path(find_config(options.grid))
     points, cluster = read_grid(grid, options.tier), None if options.local else read_cluster(options)
-    for name in ("local", "max_parallel"):
-        if (value := getattr(options, name)) is not None and value < 1:
-            raise InputError(f"expected --{name.replace('_', '-')} to be 1 or more, got {value}.")
+    given = {"local": options.local, "max_parallel": options.max_parallel}
+    at_least(1, **{name: value for name, value in given.items() if value is not None})
     out = (options.out or Path("runs") / grid.stem).absolute()
     if cluster:
         here().check(cluster, dry_run=options.dry_run)

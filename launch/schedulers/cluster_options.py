@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from genraven.bounded import read_yaml
-from genraven.errors import InputError, suggestion
+from genraven.errors import InputError, flag, suggestion
 from genraven.paths import user_path
 from launch.configs.shipped import find_config
-from launch.schedulers.job import Cluster, flag
+from launch.schedulers.job import Cluster
 
 
 def add_cluster_arguments(parser: argparse.ArgumentParser) -> list[str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from genraven.errors import InputError
+from genraven.errors import InputError, flag
 
 SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 OWNED = {  # sbatch options that the script's own logic depends on, or that have a setting
@@ -115,11 +115,6 @@ class JobSpec:
         for path in filter(None, (self.folder, self.run_dir, self.python)):
             if not str(path).isprintable():
                 raise InputError(f"expected a path of letters for a job, got {str(path)!r}: rename the folder.")
-
-
-def flag(name: str) -> str:
-    """The command-line flag of a setting."""
-    return "--" + name.replace("_", "-")
 
 
 def seconds(limit: str) -> int:

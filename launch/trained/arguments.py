@@ -2,14 +2,18 @@
 
 import argparse
 import importlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from genraven.report.goals import GOALS
 from genraven.run_folder import RunFiles
 from launch.arguments import AddCommand, LateParser, add_overwrite, path
+from launch.trained.settings import Opening, Scoring, add_settings
 
 FILES = RunFiles(Path())
+TO_EVALUATE = ("training_set_gib",)
+"""Settings of an opening that have an effect in an evaluation alone."""
 TRUST_TRIGGERS = ("--max-error", "--candidates", "--review")
 """Options with one of which ``complete`` says how sure it is."""
 TRUST_DEPENDS = {
@@ -61,9 +65,7 @@ def _add_evaluate_command(command: AddCommand) -> None:
     sub = command("evaluate", "trained.evaluate:evaluate", "score a checkpoint, a run or all runs of a folder: every "
                   "metric with count and interval; what was scored before is not scored again")  # fmt: skip
     _add_model_arguments(sub, many=True)
-    sub.add_argument("--puzzles-per-rule", type=int, default=100, help="held-back puzzles to complete of each rule; "
-                     "as many are generated")  # fmt: skip
-    sub.add_argument("--split", choices=["val", "test"], default="test")
+    add_settings(sub, Scoring)
     sub.add_argument("--given-corruption", type=_fractions, default=(0.0,), metavar="FRACTION,...",
                      help="fractions of cells whose content is replaced before the model "
                      "sees them for completion, each tried")  # fmt: skip
@@ -76,8 +78,6 @@ def _add_evaluate_command(command: AddCommand) -> None:
         help="sample as the model does, or as the "
         "study scored its method, where that differs: it completed greedily with autoregressive models",
     )
-    sub.add_argument("--training-set-gib", type=float, default=1.0, metavar="GIB", help="most that a training set may "
-                     "take which is not here yet, and is made to tell what the model repeats of it")  # fmt: skip
     sub.add_argument("--out", type=path, help=f"JSON to add to; default: {FILES.evaluation} of the run folder")
 
 
@@ -186,20 +186,18 @@ def _add_report_command(command: AddCommand) -> None:
     sub.needs(["--review-price"], one_of=["--puzzles-per-year"])
 
 
-def _add_run_arguments(parser: argparse.ArgumentParser, seed_of: str, *, many: bool = False) -> None:
+def _add_run_arguments(
+    parser: argparse.ArgumentParser, seed_of: str, *, many: bool = False, without: Collection[str] = TO_EVALUATE
+) -> None:
     """With ``many``, a folder of runs can be named, too."""
     what = "run folder, a checkpoint of it, or what `genraven export` wrote"
     parser.add_argument("run", type=path, help=what + ", or a folder of runs" * many)
-    parser.add_argument("--seed", type=int, default=0, help=seed_of)
-    parser.add_argument("--batch-size", type=int, default=250, help="puzzles at once")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
-    parser.add_argument("--precision", help="to compute in, such as 32-true or bf16-mixed; default: what the model was "
-                        "trained in")  # fmt: skip
+    add_settings(parser, Opening, without=without, seed=seed_of)
 
 
 def _add_model_arguments(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
     """With ``many``, several runs and several values of each sampling setting can be named."""
-    _add_run_arguments(parser, "of the sampling", many=many)
+    _add_run_arguments(parser, "of the sampling", many=many, without=() if many else TO_EVALUATE)
 
     def add_sampling(late: argparse.ArgumentParser) -> None:
         importlib.import_module("launch.trained.sampling").add_sampling_arguments(late, many=many)

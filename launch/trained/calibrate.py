@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genraven.console import say
-from genraven.errors import InputError
+from genraven.errors import InputError, at_least
 from genraven.formats.read import read_mask
 from genraven.metrics.rates import Rate
 from genraven.outputs import Outputs, has_keys
@@ -95,9 +95,7 @@ def _show(folder: Path, step: int, found: Calibration, promises: Sequence[Promis
 
 
 def _check(options: argparse.Namespace) -> None:
-    for name in ("puzzles", "puzzles_to_choose", "batch_size"):
-        if (value := getattr(options, name)) < 1:
-            raise InputError(f"expected --{name.replace('_', '-')} to be 1 or more, got {value}.")
+    at_least(1, puzzles=options.puzzles, puzzles_to_choose=options.puzzles_to_choose)
     if options.candidates > MOST_CANDIDATES:
         raise InputError(f"expected --candidates of at most {MOST_CANDIDATES}, got {options.candidates}.")
     check_rate(options.delta, "--delta")

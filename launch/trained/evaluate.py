@@ -2,11 +2,10 @@
 
 import argparse
 import itertools
-import math
 import platform
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import torch
 
 from datamodules import GenRAVENDataModule
-from genraven.errors import InputError
+from genraven.errors import InputError, flag
 from genraven.files import writable_folder
 from genraven.metrics.table import main_names
 from genraven.progress import part
@@ -29,61 +28,40 @@ from launch.runs.exported import is_export
 from launch.runs.folder import find_checkpoint
 from launch.runs.shards import is_sharded
 from launch.runs.status import named_runs
-from launch.trained.model import TrainedModel, load
-from launch.trained.sampling import flag, given_sampling, sampled_by
-from launch.trained.scoring import corrupted_puzzles, draws_of, score_model
+from launch.trained.model import TrainedModel
+from launch.trained.sampling import given_sampling
+from launch.trained.scoring import corrupted_puzzles, draws_of
 from launch.trained.selective_risk import Calibrated, said
+from launch.trained.settings import Opening, Scoring, read_settings
 from lightning_modules import PuzzleModule
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Request:
-    """What of a model is to be scored, and how.
+    """What is asked of a model: the options of ``genraven evaluate``."""
 
-    Raises:
-        InputError: a number below 1.
-    """
-
-    split: str = "test"
-    puzzles_per_rule: int = 100
-    batch_size: int = 100
-    seed: int = 0
-    device: str = "auto"
-    precision: str | None = None
-    """None is what the run trained in."""
+    opening: Opening
+    scorings: Sequence[Scoring]
+    """Each is done in each way of sampling."""
+    sampling: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    """Values to try of each setting; of what is not named, the model's own."""
     protocol: str = "own"
     """``study``: as the study sampled, where that differs."""
-    given_corruption: tuple[float, ...] = (0.0,)
-    """Fractions of the cells given for completion whose content is replaced by another, each tried."""
     trust: bool = False
     """Is it asked as well how far the model knows when it is wrong, by its calibration?"""
-    training_set_gib: float = 1.0
-    """Of a training set that may be made here, to tell what of it the model repeats."""
-    sampling: Mapping[str, list[Any]] = field(default_factory=dict)
-    """Values to try of each setting; of what is not named, the model's own."""
 
-    def __post_init__(self) -> None:
-        for name in ("puzzles_per_rule", "batch_size"):
-            if (value := getattr(self, name)) < 1:
-                raise InputError(f"expected --{name.replace('_', '-')} to be 1 or more, got {value}.")
-        if not 0 <= self.training_set_gib < math.inf:
-            raise InputError(f"expected --training-set-gib of 0 or more, got {self.training_set_gib:g}.")
-        for fraction in self.given_corruption:
-            if not 0 <= fraction <= 1:
-                raise InputError(f"expected --given-corruption to be fractions from 0 to 1, got {fraction:g}.")
-
-    def opened(self, path: Path, group: ProcessGroup) -> TrainedModel:
-        """The model of a checkpoint, as all ways of sampling share it."""
-        return load(
-            path, device=group.device(self.device), precision=self.precision, seed=self.seed,
-            batch_size=self.batch_size, training_set_gib=self.training_set_gib, progress=True,
-        )  # fmt: skip
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> "Request":
+        """Raises InputError where an option is out of its range."""
+        opening = read_settings(options, Opening, progress=True)
+        scorings = [read_settings(options, Scoring, given_corruption=part) for part in options.given_corruption]
+        return cls(opening=opening, scorings=scorings, sampling=given_sampling(options), protocol=options.protocol,
+                   trust=options.trust)  # fmt: skip
 
 
 def evaluate(options: argparse.Namespace) -> int:
     """Scores what ``evaluation.json`` lacks and prints it all; 1 when a run of several was passed over."""
-    named = {item.name: getattr(options, item.name) for item in fields(Request) if item.name != "sampling"}
-    request = Request(**named, sampling=given_sampling(options))
+    request = Request.of(options)
     passed_over, rows = 0, []
     with joined_processes() as group:
         runs = group.agreed(lambda: _find_runs(options.run, options.out))
@@ -136,24 +114,24 @@ def evaluate_run(
     file = Evaluation(out or RunFiles(home(path)).evaluation)
     with group.together(), explained_exits(file.path.parent):
         writable_folder(file.path.absolute().parent, "--out")
-        model = request.opened(path, group)
+        opening = replace(request.opening, device=group.device(request.opening.device))
+        model = TrainedModel.opened(path, opening)
         facts = run_facts(model.module, model.data)
         file.check_owner(facts)
         calibrated = Calibrated.of(path) if request.trust else None
-        models = [sampled_by(model, way) for way in _ways(request, model.module, alone=alone)]
+        models = [model.sampling_by(**way) for way in _ways(request, model.module, alone=alone)]
         if calibrated:
             for each in models:  # all are checked before any is scored
                 calibrated.check(each)
-    results, eval_source = list[dict[str, Any]](), model.data.eval_source_sha256
-    for each, corrupted in itertools.product(models, request.given_corruption):
-        key = _key(each, request, corrupted)
-        key |= {"calibration": calibrated and calibrated.digest, "weights": model.digest, "eval_source": eval_source}
+    results = list[dict[str, Any]]()
+    for each, scoring in itertools.product(models, request.scorings):
+        key = _key(each, scoring) | {"calibration": calibrated and calibrated.digest}
         result = group.agreed(partial(file.find, key))
         if result is None:
             plain = group.agreed(partial(file.find, key | {"calibration": None}))
-            scored = plain or _score(each, request, corrupted, group)
+            scored = plain or _score(each, scoring, group)
             if calibrated:
-                measure = partial(_selective_risk, calibrated, each, request, corrupted)
+                measure = partial(_selective_risk, calibrated, each, scoring)
                 scored = scored | {"certainty": group.agreed(measure)}
             own = asdict(model.module.method.sampling)
             scored = scored | key | {"own_sampling": key["sampling"] == own}
@@ -163,18 +141,18 @@ def evaluate_run(
     return results
 
 
-def _key(model: TrainedModel, request: Request, corrupted: float) -> dict[str, Any]:
-    """What tells a result from the others of a file."""
+def _key(model: TrainedModel, scoring: Scoring) -> dict[str, Any]:
+    """What tells a result from the others of a file, but for the calibration."""
     return {
         "checkpoint": model.path.name,
         "step": model.step,
-        "split": request.split,
-        "seed": request.seed,
-        "puzzles_per_rule": request.puzzles_per_rule,
-        "batch_size": request.batch_size,
+        "seed": model.seed,
+        "batch_size": model.batch_size,
         "sampling": asdict(model.sampling),
         "numerics": model.numerics.as_json(),
-        "given_corruption": corrupted,
+        **asdict(scoring),
+        "weights": model.digest,
+        "eval_source": model.data.eval_source_sha256,
     }
 
 
@@ -202,14 +180,10 @@ def run_facts(model: PuzzleModule, data: GenRAVENDataModule) -> dict[str, Any]:
     }
 
 
-def _score(trained: TrainedModel, request: Request, corrupted: float, group: ProcessGroup) -> dict[str, Any]:
+def _score(trained: TrainedModel, scoring: Scoring, group: ProcessGroup) -> dict[str, Any]:
     start, model = time.perf_counter(), trained.module
     model.measured = timer = SamplingTimer(model.device)
-    with trained.at_work():
-        results, hits = score_model(
-            model, trained.data, request.split, trained.batch_size, group, puzzles_per_rule=request.puzzles_per_rule,
-            given_corruption=corrupted,
-        )  # fmt: skip
+    results, hits = trained.score(scoring, group)
     is_cuda = model.device.type == "cuda"
     return {
         "seconds": {**timer.seconds, "all": time.perf_counter() - start},
@@ -221,10 +195,10 @@ def _score(trained: TrainedModel, request: Request, corrupted: float, group: Pro
     }
 
 
-def _selective_risk(calibrated: Calibrated, model: TrainedModel, request: Request, corrupted: float) -> dict[str, Any]:
-    puzzles, rules = model.data.evaluation_puzzles(request.split, request.puzzles_per_rule)
-    given = corrupted_puzzles(puzzles, corrupted, model.seed, request.split)
-    return calibrated.measure(model, puzzles, rules, given, split=draws_of(request.split))
+def _selective_risk(calibrated: Calibrated, model: TrainedModel, scoring: Scoring) -> dict[str, Any]:
+    puzzles, rules = model.data.evaluation_puzzles(scoring.split, scoring.puzzles_per_rule)
+    given = corrupted_puzzles(puzzles, scoring.given_corruption, model.seed, scoring.split)
+    return calibrated.measure(model, puzzles, rules, given, split=draws_of(scoring.split))
 
 
 def table(metrics: dict[str, Any]) -> str:

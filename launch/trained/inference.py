@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from genraven.console import say
-from genraven.errors import InputError
+from genraven.errors import InputError, at_least
 from genraven.formats.read import read_mask, read_puzzles
 from genraven.formats.write import save_array
 from genraven.outputs import PICTURES, Outputs, save_picture, with_suffix
@@ -16,19 +16,12 @@ from genraven.puzzles.rules import row_rules, rule_names, shared_rules
 from genraven.puzzles.spec import resolve_rules
 from genraven.trust.audit import SUFFIX, holds_records, write_records
 from genraven.trust.review import to_html
-from launch.trained.model import TrainedModel
 from launch.trained.sampling import opened
 from launch.trained.selective import asked_for, complete_selectively, decisions_summary
 from lightning_modules import PuzzleModule
 
 PICTURED = 64
 COLUMNS = 8
-
-
-def _opened(options: argparse.Namespace) -> TrainedModel:
-    if options.batch_size < 1:
-        raise InputError(f"expected --batch-size to be 1 or more, got {options.batch_size}.")
-    return opened(options)
 
 
 def _rule_ids(named: Sequence[str] | None) -> tuple[int, ...] | None:
@@ -66,11 +59,10 @@ def _files_summary(puzzles: Tensor, options: argparse.Namespace) -> str:
 
 def sample(options: argparse.Namespace) -> None:
     """Writes generated puzzles and a picture of them."""
-    if options.num < 1:
-        raise InputError(f"expected --num to be 1 or more, got {options.num}.")
+    at_least(1, num=options.num)
     ids = _rule_ids(options.rules)
     outputs = _outputs(options)
-    puzzles = _opened(options).generate(options.num, ids)
+    puzzles = opened(options).generate(options.num, ids)
     with outputs:
         _save(puzzles, outputs, options)
     shared = shared_rules(row_rules(puzzles))
@@ -102,7 +94,7 @@ def complete(options: argparse.Namespace) -> None:
         say("\n".join([*decisions_summary(records, audit, options.review), _files_summary(completed, options)]))
         return
     outputs.add_stale(audit, "the audit beside --out", is_ours=holds_records)  # of completions that were there before
-    completed = _opened(options).complete(puzzles, mask, rule)
+    completed = opened(options).complete(puzzles, mask, rule)
     with outputs:
         _save(completed, outputs, options, mask)
     shared = shared_rules(row_rules(completed))

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from datamodules import GenRAVENDataModule
-from genraven.errors import InputError
+from genraven.errors import InputError, setting
 from genraven.run_folder import RunFiles, home
 from launch.configs.identity import build
 from launch.runs.folder import find_checkpoint, read_checkpoint
@@ -57,6 +57,6 @@ def find_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"expected --device to be one of this machine's, got {name} ({str(error).splitlines()[0]}): "
-                         "use cpu or auto.") from None  # fmt: skip
+        raise InputError(f"expected {setting('device')} to be one of this machine's, got {name} "
+                         f"({str(error).splitlines()[0]}): use cpu or auto.") from None  # fmt: skip
     return device

@@ -17,9 +17,10 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from datamodules import GenRAVENDataModule
-from genraven.errors import InputError
+from genraven.errors import InputError, setting
 from genraven.methods.draws import PlacedGenerator
 from genraven.methods.method import Sampling, num_labels
+from genraven.metrics.outcomes import Flags
 from genraven.metrics.scores import ScoreResults
 from genraven.progress import Progress
 from genraven.puzzles.spec import RULES
@@ -27,12 +28,14 @@ from genraven.trust.calibration import Calibration
 from genraven.trust.decision import Decided, check_as_calibrated, model_digest
 from genraven.trust.decision import check_given as check_objects
 from launch.configs.plugins import import_plugins
+from launch.processes.process_group import ProcessGroup
 from launch.runs.folder import find_checkpoint
 from launch.trained.completions import completions
 from launch.trained.given import Rules, masks_of, puzzles_of, rule_ids
 from launch.trained.load import calibration_of, load_run, made_ready
 from launch.trained.numerics import Numerics
 from launch.trained.scoring import score_model
+from launch.trained.settings import Opening, Scoring
 from lightning_modules import PuzzleModule
 from lightning_modules.base import Purpose
 from lightning_modules.given import check_given
@@ -63,6 +66,19 @@ class TrainedModel:
     """Puzzles at once."""
     progress: bool = False
     """Does it say on the standard error how far it is while it computes?"""
+
+    @classmethod
+    def opened(cls, run: Path | str, opening: Opening) -> "TrainedModel":
+        """The model of ``run``, ready for use; raises InputError as ``load``."""
+        path = find_checkpoint(run)
+        module, data, checkpoint = load_run(path, opening.device)
+        data.most_made_bytes = round(opening.training_set_gib * 2**30)
+        numerics = Numerics.of(checkpoint, module.device, opening.precision, opening.compiled)
+        model = cls(
+            path=path, module=made_ready(module, numerics, opening.seed), data=data, checkpoint=checkpoint,
+            numerics=numerics, batch_size=opening.batch_size, progress=opening.progress,
+        )  # fmt: skip
+        return model.sampling_by(**opening.sampling) if opening.sampling else model
 
     @property
     def device(self) -> torch.device:
@@ -100,7 +116,10 @@ class TrainedModel:
             InputError: one that the method does not have, that is out of range or has no effect.
         """
         module = copy.copy(self.module)  # shares the network
-        module.sample_by(settings)
+        try:
+            module.sample_by(settings)
+        except InputError as error:
+            raise InputError(f"{', '.join(setting(*given) for given in settings.items())}: {error}") from None
         return replace(self, module=module)
 
     # What it makes -----------------------------------------------------------------------------------------------
@@ -219,17 +238,13 @@ class TrainedModel:
         Raises:
             InputError: another split, no puzzle, no fraction, or training data that is not there any more.
         """
-        if split not in ("val", "test"):
-            raise InputError(f"expected split to be val or test, got {split!r}.")
-        if puzzles_per_rule < 1:
-            raise InputError(f"expected puzzles_per_rule to be 1 or more, got {puzzles_per_rule}.")
-        if not 0 <= given_corruption <= 1:
-            raise InputError(f"expected given_corruption to be a fraction from 0 to 1, got {given_corruption:g}.")
+        scoring = Scoring(split=split, puzzles_per_rule=puzzles_per_rule, given_corruption=given_corruption)
+        return self.score(scoring)[0]
+
+    def score(self, scoring: Scoring, group: ProcessGroup | None = None) -> tuple[ScoreResults, dict[str, Flags]]:
+        """What ``evaluate`` gives, by all processes of ``group``, and the outcome of each puzzle by score."""
         with self.at_work():
-            return score_model(
-                self.module, self.data, split, self.batch_size, puzzles_per_rule=puzzles_per_rule,
-                given_corruption=given_corruption, progress=self.progress,
-            )[0]  # fmt: skip
+            return score_model(self.module, self.data, scoring, self.batch_size, group, progress=self.progress)
 
     def _given(self, puzzles: ArrayLike, mask: ArrayLike | None) -> tuple[Tensor, Tensor]:
         """Puzzles and mask, checked and on the CPU."""
@@ -293,20 +308,8 @@ def load(
         InputError: no checkpoint of genraven, one whose config and weights do not belong together, no such device or
             precision, or a setting that the method does not have.
     """
-    if batch_size < 1:
-        raise InputError(f"expected batch_size to be 1 or more, got {batch_size}.")
     import_plugins(plugins)
-    path = find_checkpoint(run)
-    module, data, checkpoint = load_run(path, device)
-    data.most_made_bytes = round(training_set_gib * 2**30)
-    numerics = Numerics.of(checkpoint, module.device, precision, compiled)
-    model = TrainedModel(
-        path=path,
-        module=made_ready(module, numerics, seed),
-        data=data,
-        checkpoint=checkpoint,
-        numerics=numerics,
-        batch_size=batch_size,
-        progress=progress,
-    )
-    return model.sampling_by(**sampling) if sampling else model
+    return TrainedModel.opened(run, Opening(
+        device=device, precision=precision, compiled=compiled, seed=seed, batch_size=batch_size,
+        sampling=sampling or {}, training_set_gib=training_set_gib, progress=progress,
+    ))  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins.precision import DoublePrecision, HalfPrecision, MixedPrecision, Precision
 
-from genraven.errors import InputError
+from genraven.errors import InputError, setting
 from genraven.networks.compiling import compile_blocks
 from launch.configs.changes import FULL_NAMES
 from lightning_modules import PuzzleModule
@@ -58,7 +58,8 @@ class Numerics:
         numerics = cls(**(checkpoint.get("numerics") or {}))
         numerics = replace(numerics, precision=precision or numerics.precision)
         if numerics.precision not in PRECISIONS:
-            raise InputError(f"expected --precision to be one of {', '.join(PRECISIONS)}, got {numerics.precision}.")
+            raise InputError(f"expected {setting('precision')} to be one of {', '.join(PRECISIONS)}, got "
+                             f"{numerics.precision}.")  # fmt: skip
         numerics = numerics if device.type == "cuda" else replace(numerics, tf32=False, compiled=False)
         return numerics if compiled is None else replace(numerics, compiled=compiled)
 

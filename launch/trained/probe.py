@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from genraven.console import say
-from genraven.errors import InputError
+from genraven.errors import at_least
 from genraven.escaping import plain_texts
 from genraven.metrics.rates import Rate
 from genraven.outputs import MARK, PICTURES, Outputs, has_keys, with_suffix
@@ -58,9 +58,7 @@ class Found:
 
 def probe(options: argparse.Namespace) -> None:
     """Writes accuracy by layer as JSON and as a picture, and prints a table."""
-    for name in ("fit_per_rule", "puzzles_per_rule", "batch_size"):
-        if (value := getattr(options, name)) < 1:
-            raise InputError(f"expected --{name.replace('_', '-')} to be 1 or more, got {value}.")
+    at_least(1, fit_per_rule=options.fit_per_rule, puzzles_per_rule=options.puzzles_per_rule)
     path = find_checkpoint(options.run)
     out = options.out or RunFiles(home(path)).probe
     outputs = Outputs(overwrite=options.overwrite)

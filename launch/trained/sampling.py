@@ -1,16 +1,17 @@
 """Command-line options for how a trained model samples, read off the settings that every method declares."""
 
 import argparse
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from docstring_parser import parse
 
-from genraven.errors import InputError, suggestion
+from genraven.errors import flag, suggestion
 from genraven.methods.method import all_methods, choices_of
-from launch.trained.model import TrainedModel, load
+from launch.trained.model import TrainedModel
+from launch.trained.settings import Opening, read_settings
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,6 @@ class Option:
     kind: Callable[[str], Any]
     choices: tuple[str, ...]
     help: str
-
-
-def flag(name: str) -> str:
-    """Of a setting: ``--steps`` for ``num_steps``."""
-    return "--" + name.removeprefix("num_").replace("_", "-")
 
 
 def sampling_options() -> dict[str, Option]:
@@ -100,26 +96,5 @@ def given_sampling(options: argparse.Namespace) -> dict[str, Any]:
 
 def opened(options: argparse.Namespace, path: Path | None = None) -> TrainedModel:
     """The model that ``options`` of a command name, as they say; ``path`` is its checkpoint where that is known."""
-    model = load(
-        path or options.run, device=options.device, precision=options.precision, seed=options.seed,
-        batch_size=options.batch_size, progress=True,
-    )  # fmt: skip
-    return sampled_by(model, given_sampling(options))
-
-
-def sampled_by(model: TrainedModel, settings: Mapping[str, Any]) -> TrainedModel:
-    """``model`` with its own sampling settings but for these, which errors call by their flags.
-
-    Raises:
-        InputError: one that the model's method does not have, that is out of range or has no effect.
-    """
-    known = asdict(model.module.method.sampling)
-    for name in settings:
-        if name not in known:
-            raise InputError(f"expected {', '.join(map(flag, known))} for {model.module.architecture}, got "
-                             f"{flag(name)}: leave it out.")  # fmt: skip
-    try:
-        return model.sampling_by(**settings)
-    except InputError as error:
-        asked = ", ".join(f"{flag(name)} {value}" for name, value in settings.items())
-        raise InputError(f"{asked}: {error}") from None
+    opening = read_settings(options, Opening, sampling=given_sampling(options), progress=True)
+    return TrainedModel.opened(path or options.run, opening)

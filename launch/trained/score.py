@@ -25,8 +25,6 @@ SHOWN = 5
 
 def score(options: argparse.Namespace) -> None:
     """Writes log-likelihoods by puzzle and by cell, and names the most suspicious."""
-    if options.batch_size < 1:
-        raise InputError(f"expected --batch-size to be 1 or more, got {options.batch_size}.")
     puzzles = read_puzzles(options.puzzles)
     outputs = Outputs(overwrite=options.overwrite)
     outputs.add(options.out, "--out", suffixes=[".npz"])

@@ -4,11 +4,12 @@ from torch import Tensor
 
 from datamodules import GenRAVENDataModule
 from datamodules.batches import EvaluationLoader
-from genraven.metrics.outcomes import BatchOutcomes, Flags, in_order, outcomes
+from genraven.metrics.outcomes import Flags, in_order, outcomes
 from genraven.metrics.scores import ScoreResults, Scores
 from genraven.progress import Progress
 from genraven.puzzles.corrupt import Corruption, corrupt
 from launch.processes.process_group import ProcessGroup
+from launch.trained.settings import Scoring
 from lightning_modules import PuzzleModule
 
 
@@ -29,12 +30,10 @@ def corrupted_puzzles(puzzles: Tensor, fraction: float, seed: int, split: str) -
 def score_model(
     model: PuzzleModule,
     data: GenRAVENDataModule,
-    split: str,
+    scoring: Scoring,
     batch_size: int,
     group: ProcessGroup | None = None,
     *,
-    puzzles_per_rule: int | None = None,
-    given_corruption: float = 0.0,
     progress: bool = True,
 ) -> tuple[ScoreResults, dict[str, Flags]]:
     """Scores of ``model`` on the evaluation puzzles of ``data``, with as many generated; each puzzle's own outcome.
@@ -45,19 +44,17 @@ def score_model(
     Args:
         model: as it is to be used, within the contexts that it is to be used in.
         data: that it was trained with.
-        split: ``val`` or ``test``.
+        scoring: what is scored.
         batch_size: puzzles at once.
         group: the processes at work; None for this one alone.
-        puzzles_per_rule: to complete; None for as many as ``data`` has.
-        given_corruption: fraction of the cells given for completion whose content is replaced by another.
         progress: does the first process show its progress?
     """
-    group = group or ProcessGroup()
-    with group.together():
+    group, split = group or ProcessGroup(), scoring.split
+    with group.together() as parts:
         data.prepare_data()
-        puzzles, rules = data.evaluation_puzzles(split, puzzles_per_rule)
-        corrupted = corrupted_puzzles(puzzles, given_corruption, model.seed, split)
-        index, parts = data.training_index(), list[BatchOutcomes]()
+        puzzles, rules = data.evaluation_puzzles(split, scoring.puzzles_per_rule)
+        corrupted = corrupted_puzzles(puzzles, scoring.given_corruption, model.seed, split)
+        index = data.training_index()
         scores = Scores(data.trained, index, model.device, model.method.likelihood)
         loader = EvaluationLoader(puzzles, rules, batch_size, rank=group.rank, world_size=group.size)
         with Progress("score", len(loader), "batch", shown=progress and group.rank == 0) as bar:
@@ -68,4 +65,4 @@ def score_model(
                     given = None if corrupted is None else corrupted[part].to(model.device)
                     made = model.score(scores, here, draws_of(split), given=given)
                     parts.append(outcomes(batch.step, made["completed"], here.rules, made["generated"], index))
-    return scores.compute(), in_order(group.gathered(parts))
+    return scores.compute(), in_order(parts)

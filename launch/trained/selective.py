@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from genraven.console import say
-from genraven.errors import InputError
+from genraven.errors import at_least
 from genraven.formats.puzzles import UNKNOWN_RULE
 from genraven.puzzles import layout
 from genraven.puzzles.rules import row_rules
@@ -59,10 +59,7 @@ def complete_selectively(options: argparse.Namespace, puzzles: Tensor, mask: Ten
             another model or way of completing.
     """
     check_given(puzzles, mask)
-    for name in ("batch_size", "exchanges"):
-        least = int(name == "batch_size")
-        if (value := getattr(options, name)) < least:
-            raise InputError(f"expected --{name.replace('_', '-')} to be {least} or more, got {value}.")
+    at_least(0, exchanges=options.exchanges)
     decider = _prepared(options, mask)
     if decider.promise is not None and decider.calibration is not None:
         say(said(decider.promise, decider.calibration))

@@ -15,7 +15,7 @@ import pytest
 import torch
 from tiny import fit
 
-import launch.trained.evaluate
+import launch.trained.model
 from genraven.puzzles import layout
 from genraven.puzzles.generate import generate
 from genraven.puzzles.masks import last_panel_mask
@@ -137,7 +137,7 @@ def test_broken_off_and_started_again(runs: Path, tmp_path: Path, monkeypatch: p
     command = ["evaluate", str(runs / "diffusion"), *OPTIONS, *GRID]
     assert main(["evaluate", str(whole / "diffusion"), *OPTIONS, *GRID]) == 0
     assert len(results(whole / "diffusion")) == 4
-    score, calls = launch.trained.evaluate.score_model, []
+    score, calls = launch.trained.model.score_model, []
 
     def interrupted(*arguments: Any, **named: Any) -> Any:
         calls.append(arguments)
@@ -145,7 +145,7 @@ def test_broken_off_and_started_again(runs: Path, tmp_path: Path, monkeypatch: p
             raise KeyboardInterrupt
         return score(*arguments, **named)
 
-    monkeypatch.setattr(launch.trained.evaluate, "score_model", interrupted)
+    monkeypatch.setattr(launch.trained.model, "score_model", interrupted)
     assert main(command) == 130
     assert results(runs / "diffusion") == results(whole / "diffusion")[:2]
     assert main(command) == 0

@@ -22,6 +22,7 @@ from launch.runs.status import named_runs, rows
 from launch.schedulers.job import Cluster, JobSpec
 from launch.schedulers.slurm_script import render_sbatch
 from launch.trained.evaluate import Request, evaluate_run
+from launch.trained.settings import Opening, Scoring
 
 PLACES = [place for files in (RunFiles(Path()), JobFiles(Path())) for place in vars(files).values()]
 OURS = {place.name for place in PLACES if isinstance(place, Path) and place.suffix} | {run_folder.CHECKPOINT}
@@ -58,7 +59,8 @@ def test_another_layout_works_everywhere(made_up: None, in_tmp_path: Path) -> No
         assert files.lock.exists()
     (cells,) = rows(Path("runs"))
     assert cells[:2] == ("a", "finished") and "2/2" in cells
-    assert evaluate_run(run, Request(puzzles_per_rule=1, device="cpu"), ProcessGroup())
+    asked = Request(opening=Opening(device="cpu"), scorings=[Scoring(puzzles_per_rule=1)])
+    assert evaluate_run(run, asked, ProcessGroup())
     found, notes = read_run("a", run, "finished")
     assert {result.split for result in found.results} == {"val", "test"} and not notes
     theirs = {files.checkpoints, files.tensorboard}  # what stands in these has names of its own

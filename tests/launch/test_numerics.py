@@ -71,7 +71,7 @@ def test_an_older_checkpoint_is_of_float32_and_a_cpu_neither_compiles_nor_has_tf
     trained = {"numerics": Numerics("bf16-mixed", tf32=True, compiled=True).as_json()}
     assert Numerics.of(trained, torch.device("cpu")).as_json() == BF16
     assert Numerics.of(trained, torch.device("cuda")) == Numerics("bf16-mixed", tf32=True, compiled=True)
-    with pytest.raises(InputError, match="--precision to be one of .*, got fp8"):
+    with pytest.raises(InputError, match="expected precision= to be one of .*, got fp8"):
         Numerics.of({}, torch.device("cpu"), "fp8")
     before = torch.get_float32_matmul_precision()
     with Numerics(tf32=True).at_work(torch.device("cpu")):
@@ -147,14 +147,14 @@ def test_what_a_model_cannot_use_is_refused_in_one_line(run: Path, tmp_path: Pat
         (lambda: model.complete(puzzles, last_panel_mask(2).int()), "got torch.int32 of (2, 9, 9)"),
         (lambda: model.complete(puzzles, **every), "leaves all open in puzzle 0"),
         (lambda: model.decide(puzzles, max_error=0.05), "expected a calibration in"),
-        (lambda: model.evaluate("train"), "split to be val or test, got 'train'"),
-        (lambda: model.evaluate(puzzles_per_rule=0), "puzzles_per_rule to be 1 or more, got 0"),
-        (lambda: model.evaluate(given_corruption=2), "a fraction from 0 to 1, got 2"),
-        (lambda: model.sampling_by(steps=3), "one of temperature"),
-        (lambda: genraven.load(run, sampling={"top_k": 0}), "expected top_k to be 1 or more, got 0"),
-        (lambda: genraven.load(run, batch_size=0), "batch_size to be 1 or more, got 0"),
-        (lambda: genraven.load(run, device="tpu9"), "device to be one of this machine's, got tpu9"),
-        (lambda: genraven.load(run, precision="fp8"), "precision to be one of"),
+        (lambda: model.evaluate("train"), "expected split= to be val or test, got 'train'"),
+        (lambda: model.evaluate(puzzles_per_rule=0), "expected puzzles_per_rule= to be 1 or more, got 0"),
+        (lambda: model.evaluate(given_corruption=2), "expected given_corruption= to be a fraction from 0 to 1, got 2"),
+        (lambda: model.sampling_by(steps=3), "one of temperature=, "),
+        (lambda: genraven.load(run, sampling={"top_k": 0}), "top_k=0: expected top_k to be 1 or more, got 0"),
+        (lambda: genraven.load(run, batch_size=0), "expected batch_size= to be 1 or more, got 0"),
+        (lambda: genraven.load(run, device="tpu9"), "expected device= to be one of this machine's, got tpu9"),
+        (lambda: genraven.load(run, precision="fp8"), "expected precision= to be one of"),
         (lambda: genraven.load(run, plugins=["no_such_module"]), "a module that can be imported, got no_such_module"),
         (lambda: genraven.load(tmp_path), "expected a run folder with checkpoints"),
     ):

@@ -188,5 +188,5 @@ def test_another_model_and_another_completion_are_refused() -> None:
 
 @pytest.mark.parametrize("rate", [0.0, 1.0, -1.0, float("nan"), 5.0])
 def test_rates_that_are_none(rate: float) -> None:
-    with pytest.raises(InputError, match="--max-error to lie between 0 and 1"):
+    with pytest.raises(InputError, match="expected max_error= to lie between 0 and 1"):
         make(np.zeros(100), np.ones(100, bool), 50).promise(rate)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from genraven.bounded import parse_json, read_text
 from genraven.console import say
-from genraven.errors import InputError
+from genraven.errors import InputError, at_least
 from genraven.report.study import SHIPPED
 from genraven.run_folder import STUDY_TABLES
 from launch.configs.shipped import find_config
@@ -17,8 +17,7 @@ def tune(options: argparse.Namespace) -> None:
     """Searches until all is done, or what is left is at work elsewhere; then writes the result."""
     path = Path(find_config(options.search))
     search = read_search(path)
-    if options.local < 1:
-        raise InputError(f"expected --local to be 1 or more, got {options.local}.")
+    at_least(1, local=options.local)
     check_seeds(search)
     if importlib.util.find_spec("optuna") is None:
         raise InputError("expected Optuna, which searches, got a Python without it: pip install 'genraven[tune]'.")
