@@ -1,5 +1,6 @@
 """A value and its interval, and that of a fraction: what every number with an uncertainty here is made of."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,19 @@ class Interval:
     value: Any
     low: Any
     high: Any
+
+    @classmethod
+    def exactly(cls, value: float) -> "Interval":
+        """Of a value that has no uncertainty, or of which none is known."""
+        return cls(value, value, value)
+
+    def through(self, rising: Callable[[float], float]) -> "Interval":
+        """That of a function, which rises, of the value."""
+        return Interval(*(float(rising(end)) for end in (self.value, self.low, self.high)))
+
+    def written(self, form: str) -> dict[str, str]:
+        """``value``, ``low`` and ``high``, each written in ``form``, such as .2f."""
+        return {name: f"{getattr(self, name):{form}}" for name in ("value", "low", "high")}
 
     @property
     def sign(self) -> Any:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
-from genraven.metrics.intervals import Interval
 from genraven.metrics.table import SCORES, label
 from genraven.report.contest import Choice, by_examples
 from genraven.report.english import sentence
@@ -51,9 +50,7 @@ def _ratio(first: str, second: str, ends: Mapping[str, Variant], samples: int, m
     reached = ratio(curves[first], curves[second])
     if reached is None:
         return sentence("no_ratio", **names, name=first, reason="no_target", num=MIN_CURVE)
-    times = {name: f"{end:.2f}" for name, end in (("value", reached.times.value), ("low", reached.times.low),
-                                                  ("high", reached.times.high))}  # fmt: skip
-    return sentence("ratio", **names, target=f"{reached.target:g}", **times)
+    return sentence("ratio", **names, target=f"{reached.target:g}", **reached.times.written(".2f"))
 
 
 def _curves(variant: Variant, samples: int, metric: str) -> list[Curve]:
@@ -111,12 +108,8 @@ def _least_to_most(ways: Mapping[float, Point]) -> str:
 def _worth(name: str, variant: Variant, metric: str) -> str:
     found = worth(_seen(variant, metric)) if variant.is_steady else "not_steady"
     if isinstance(found, Worth):
-        return sentence("worth", name=name, score=label(metric), **_ends(found.repeats))
+        return sentence("worth", name=name, score=label(metric), **found.repeats.written(".3g"))
     return sentence("no_worth", name=name, reason=found)
-
-
-def _ends(interval: Interval) -> dict[str, str]:
-    return {"value": f"{interval.value:.3g}", "low": f"{interval.low:.3g}", "high": f"{interval.high:.3g}"}
 
 
 def _seen(variant: Variant, metric: str) -> list[list[Seen]]:

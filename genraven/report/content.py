@@ -26,7 +26,6 @@ from genraven.report.question import Question
 from genraven.report.recommend import Advice, recommend
 from genraven.report.runs import Result, Run
 from genraven.report.selective import selective
-from genraven.report.sentences import Finding
 from genraven.run_folder import BEST
 
 Ask = Callable[[Sequence[Run]], Question]
@@ -100,7 +99,7 @@ def _part(runs: list[Run], question: Question, mark: str, home: Path, prefix: st
     found = variants(runs)
     samples = quality.nearest(found, question.examples)
     advice = recommend(runs, question)
-    detail: list[Block] = [Items([_item(finding) for finding in advice.findings])] if advice.findings else []
+    detail: list[Block] = [Items(advice.findings)] if advice.findings else []
     parts = [(detail, "detail")]
     if samples is not None:
         parts += _measured(found, samples, question, prefix)
@@ -139,14 +138,10 @@ def _measured(found: Sequence[Variant], samples: int, question: Question, prefix
     return [(make(), name) for name, make in watched(parts.items())]
 
 
-def _item(finding: Finding) -> Item:
-    return Item(finding.text, finding.runs)
-
-
 def _answer(runs: Sequence[Run], advice: Advice, question: Question, mark: str) -> Section:
     """What a manager reads: the answer, how sure, what it would cost, what to measure next."""
     parts = {"sure": advice.sure, "switching": advice.switching, "cost": advice.cost, "next_steps": advice.next_steps}
-    facts = [(_title(name), [_item(finding) for finding in found]) for name, found in parts.items() if found]
+    facts = [(_title(name), found) for name, found in parts.items() if found]
     known = runs[0].contest if runs[0].dataset else {"data_set": sentence("not_known"), **runs[0].contest}
     asked = sentence(
         "asked",

@@ -51,7 +51,7 @@ class Line:
         """The score there, with its 80% interval."""
         centre, half = self._centre(np.log(examples)), self._half(np.log(examples))
         t = stdtrit(self.num_points - 2, 0.5 + CONFIDENCE / 2)
-        return Interval(*(float(expit(centre + side * half)) for side in (0, -t, t)))
+        return Interval(centre, centre - t * half, centre + t * half).through(expit)
 
     def draws(self, log_examples: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
         """(draws, N) log odds of lines that the points allow."""
@@ -98,8 +98,7 @@ def forecast(scores: Mapping[int, float], errors: Mapping[int, float]) -> Foreca
         failure = "no_nearer"
     else:
         return Forecast(scores, line)
-    value, low, high = (f"{end:.2f}" for end in (hidden.value, hidden.low, hidden.high))
-    text = sentence("forecast_failed", hidden=last, value=value, low=low, high=high, failure=failure, widest=WIDEST,
+    text = sentence("forecast_failed", hidden=last, **hidden.written(".2f"), failure=failure, widest=WIDEST,
                     truth=f"{truth:.2f}")  # fmt: skip
     return Forecast(scores, line, text)
 

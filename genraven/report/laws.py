@@ -67,7 +67,7 @@ def ratio(first: Sequence[Curve], second: Sequence[Curve]) -> Ratio | None:
         return None
     times = difference_of_values(known[0], known[1])
     assert times is not None
-    return Ratio(target, Interval(*(float(np.exp(end)) for end in (times.value, times.low, times.high))))
+    return Ratio(target, times.through(np.exp))
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def worth(repeats: Sequence[Sequence[Seen]]) -> Worth | str:
         return "missed"
     logs = of_values([float(np.log(found)) for found, *_ in fits])
     assert logs is not None
-    return Worth(Interval(*(float(np.exp(end)) for end in (logs.value, logs.low, logs.high))))
+    return Worth(logs.through(np.exp))
 
 
 def _predicts(repeats: Sequence[Sequence[Seen]]) -> bool:

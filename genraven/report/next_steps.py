@@ -9,24 +9,25 @@ from scipy.special import stdtrit
 from genraven.metrics.table import direction
 from genraven.report.contest import Choice, Field, ahead, can_decide, lead
 from genraven.report.english import hours, sentence
+from genraven.report.page import Item
 from genraven.report.points import Point
 from genraven.report.progress import End
 from genraven.report.question import Evidence, Question
-from genraven.report.sentences import Finding, names
+from genraven.report.sentences import names
 from genraven.report.statistics import MIN_REPEATS
 
 MAX_REPEATS = 30
 
 
-def next_steps(evidence: Evidence, fields: Sequence[Field], ends: Mapping[str, End]) -> list[Finding]:
+def next_steps(evidence: Evidence, fields: Sequence[Field], ends: Mapping[str, End]) -> list[Item]:
     """The cheapest that would change the answer first."""
     question, found = evidence.question, []
     if len(evidence.names) < 2:
-        return [Finding(sentence("another_family", name=next(iter(evidence.names), None)))]
+        return [Item(sentence("another_family", name=next(iter(evidence.names), None)))]
     if not fields:
         missing = [name for name in evidence.names if not _surrounds(evidence.measured(name), question.examples)]
         text = sentence("on_both_sides", names=missing or evidence.names, examples=f"{question.examples:,}")
-        return [Finding(text)]
+        return [Item(text)]
     for one in fields:
         few = [choice for choice in one.values() if len(choice.point.runs) < MIN_REPEATS]
         found += [_more_repeats(choice) for choice in few]
@@ -34,31 +35,31 @@ def next_steps(evidence: Evidence, fields: Sequence[Field], ends: Mapping[str, E
             found += _until_sure(one, question)
     ended = {trend: [name for name, end in ends.items() if end.trend == trend] for trend in ("gains", "unknown")}
     if ended["gains"]:
-        found.append(Finding(sentence("train_longer", names=ended["gains"], is_up=direction(question.metric) > 0)))
+        found.append(Item(sentence("train_longer", names=ended["gains"], is_up=direction(question.metric) > 0)))
     if ended["unknown"]:
-        found.append(Finding(sentence("score_earlier", names=ended["unknown"])))
+        found.append(Item(sentence("score_earlier", names=ended["unknown"])))
     if any(choice.num_others and not choice.by_validation for one in fields for choice in one.values()):
-        found.append(Finding(sentence("score_validation")))
+        found.append(Item(sentence("score_validation")))
     unsure = {name: end.change for name, end in ends.items() if end.trend == "unclear" and end.change}
     unclear = [name for name, change in unsure.items() if direction(question.metric) * change.value > 0]
     if unclear and not found:
-        found.append(Finding(sentence("not_level", names=unclear)))
-    return found or [Finding(sentence("nothing_next"))]
+        found.append(Item(sentence("not_level", names=unclear)))
+    return found or [Item(sentence("nothing_next"))]
 
 
 def _surrounds(sizes: Sequence[int], examples: float) -> bool:
     return examples in sizes or (bool(sizes) and min(sizes) < examples < max(sizes))
 
 
-def _more_repeats(choice: Choice) -> Finding:
+def _more_repeats(choice: Choice) -> Item:
     missing, spent = MIN_REPEATS - len(choice.point.runs), choice.point.spent("device_hours")
     each = None if spent is None else hours(spent)
-    return Finding(
+    return Item(
         sentence("more_repeats", num=missing, model=choice.label, samples=f"{choice.point.samples:,}", each=each)
     )
 
 
-def _until_sure(field: Field, question: Question) -> list[Finding]:
+def _until_sure(field: Field, question: Question) -> list[Item]:
     """Repeats that would decide, if the means and their spread stay as they are."""
     first, second, *_ = ahead(field, question.metric)
     gap = lead(field[first], field[second], question.metric)
@@ -71,7 +72,7 @@ def _until_sure(field: Field, question: Question) -> list[Finding]:
     text = sentence("until_sure", first=first, second=second, samples=f"{field[first].point.samples:,}",
                     repeats=None if enough and enough <= have else _about(enough),
                     alone=None if num_recipes == 1 else _about(alone))  # fmt: skip
-    return [Finding(text, names(field[first].point, field[second].point))]
+    return [Item(text, names(field[first].point, field[second].point))]
 
 
 def _enough(spread: float, gap: float, num_recipes: int) -> int | None:

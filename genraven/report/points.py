@@ -15,7 +15,7 @@ from genraven.metrics.table import COMPLETED, SCORES, direction
 from genraven.report.english import sentence, span
 from genraven.report.forecast import Forecast, forecast
 from genraven.report.runs import PRIOR, Result, Run
-from genraven.report.statistics import Repeats, difference
+from genraven.report.statistics import Repeats, difference, mean_of_all
 
 SAME_BUDGET = 1.1
 """Budgets, and lengths of trainings that a limit ended, that differ by less are one."""
@@ -87,14 +87,12 @@ class Point:
     def validation(self, metric: str) -> float | None:
         """The mean on validation puzzles, to choose by; None where a run has none."""
         found = [run.validation(metric, of=result) for run, result in zip(self.runs, self.results, strict=True)]
-        known = [value for value in found if value is not None]
-        return float(np.mean(known)) if len(known) == len(found) else None
+        return mean_of_all(found)
 
     def spent(self, axis: str) -> float | None:
         """The mean of what the runs spent up to their results."""
         found = [run.spent(axis, result.step) for run, result in zip(self.runs, self.results, strict=True)]
-        known = [value for value in found if value is not None]
-        return float(np.mean(known)) if len(known) == len(found) else None
+        return mean_of_all(found)
 
     def at(self, results: Mapping[str, Result]) -> "Point | None":
         """The same runs with other results, by run; None where one has none."""

@@ -102,9 +102,7 @@ def _puzzles(point: Point) -> str:
 
 def _dots(variants: Sequence[Variant], name: str, metric: str, look: tuple[str, str]) -> list[Line]:
     return [
-        Line(
-            name, {float(run.samples_per_rule): Interval(measured.value, measured.value, measured.value)}, look, "dots"
-        )
+        Line(name, {float(run.samples_per_rule): Interval.exactly(measured.value)}, look, "dots")
         for variant in variants
         if variant.first.architecture == name
         for run in variant.runs
@@ -118,7 +116,7 @@ def _study_lines(rows: Iterable[Published], metric: str, look: Mapping[str, tupl
         value = row.scores.get(metric)
         known = best.setdefault(row.architecture, {}).get(row.samples_per_rule)
         if value is not None and (known is None or value > known.value):
-            best[row.architecture][row.samples_per_rule] = Interval(value, value, value)
+            best[row.architecture][row.samples_per_rule] = Interval.exactly(value)
     return [_study_line(name, dict(sorted(points.items())), look) for name, points in best.items()]
 
 
@@ -210,7 +208,7 @@ def _study_marks(
     rows = [row for row in found if row.parameters and metric in row.scores]
     near = min({row.samples_per_rule for row in rows}, key=lambda n: abs(math.log(n / samples)), default=0)
     return [
-        _study_line(row.architecture, {float(row.parameters or 0): Interval(*[row.scores[metric]] * 3)}, look)
+        _study_line(row.architecture, {float(row.parameters or 0): Interval.exactly(row.scores[metric])}, look)
         for row in rows
         if row.samples_per_rule == near
     ]

@@ -16,11 +16,12 @@ from genraven.report.contest import Choice, Duel, Field, ahead, better, duels
 from genraven.report.english import sentence
 from genraven.report.forecast import overtaking
 from genraven.report.next_steps import next_steps
+from genraven.report.page import Item
 from genraven.report.points import compare
 from genraven.report.progress import End, end_of
 from genraven.report.question import Evidence, Question, gather
 from genraven.report.runs import Run
-from genraven.report.sentences import Finding, names
+from genraven.report.sentences import names
 from genraven.report.spending import bill, to_pay
 
 Verdict = Literal["train", "train, then switch", "not enough evidence"]
@@ -34,15 +35,15 @@ class Advice:
 
     verdict: Verdict
     headline: str
-    sure: tuple[Finding, ...]
+    sure: tuple[Item, ...]
     """How sure it is."""
-    switching: tuple[Finding, ...]
+    switching: tuple[Item, ...]
     """From how many examples on another family pays."""
-    cost: tuple[Finding, ...]
+    cost: tuple[Item, ...]
     """What it would cost."""
-    next_steps: tuple[Finding, ...]
+    next_steps: tuple[Item, ...]
     """What to measure next."""
-    findings: tuple[Finding, ...]
+    findings: tuple[Item, ...]
     """All findings besides the headline."""
     family: str | None = None
     """The family to train now."""
@@ -95,7 +96,7 @@ def _end(choice: Choice, evidence: Evidence) -> End:
     return end_of(variant, samples, evidence.question.metric)
 
 
-def _standings(evidence: Evidence, examples: float) -> list[Finding]:
+def _standings(evidence: Evidence, examples: float) -> list[Item]:
     """How good each family is at ``examples``, or why that is not known."""
     found, question = [], evidence.question
     for name in evidence.names:
@@ -108,27 +109,27 @@ def _standings(evidence: Evidence, examples: float) -> list[Finding]:
     return found
 
 
-def _costs(evidence: Evidence, choices: Field) -> tuple[Finding, ...]:
+def _costs(evidence: Evidence, choices: Field) -> tuple[Item, ...]:
     question, found = evidence.question, []
     for name, choice in choices.items():
         findings = to_pay(bill(choice.point, choice.training, question.asked, question.prices), question, choice)
         about = f"{name}: " if len(choices) > 1 else ""
-        found += [Finding(f"{about}{one.text}", one.runs) for one in findings]
+        found += [Item(f"{about}{one.text}", one.runs) for one in findings]
     return tuple(found)
 
 
-def _switching(evidence: Evidence, found: Sequence[Duel]) -> list[Finding]:
+def _switching(evidence: Evidence, found: Sequence[Duel]) -> list[Item]:
     """Where families cross as measured; where none surely do, what forecasts say that have proved themselves."""
     findings = []
     for duel in found:
         high = duel.crossing.high
         when = sentences.year_note(high, evidence.question) if duel.crossing.is_sure and high else ""
-        findings.append(Finding(f"{sentences.crossing_sentence(duel, 'examples')}{when}"))
+        findings.append(Item(f"{sentences.crossing_sentence(duel, 'examples')}{when}"))
         findings += [] if duel.crossing.is_sure else _foreseen(evidence, duel)
     return findings
 
 
-def _foreseen(evidence: Evidence, duel: Duel) -> list[Finding]:
+def _foreseen(evidence: Evidence, duel: Duel) -> list[Item]:
     both = [n for n in evidence.measured(duel.first) if n in evidence.measured(duel.second)]
     if not both:
         return []
@@ -140,7 +141,7 @@ def _foreseen(evidence: Evidence, duel: Duel) -> list[Finding]:
         return []
     middle, low, high = (f"{examples:,.0f}" for examples in at)
     text = sentence("foreseen", behind=behind, front=front, at=middle, low=low, high=high)
-    return [Finding(text + sentences.year_note(at[0], evidence.question))]
+    return [Item(text + sentences.year_note(at[0], evidence.question))]
 
 
 def _where(found: Sequence[Duel], family: str, later: str | None) -> tuple[float, float] | None:
@@ -156,7 +157,7 @@ def _where(found: Sequence[Duel], family: str, later: str | None) -> tuple[float
     return None
 
 
-def _later(evidence: Evidence, future: int) -> list[Finding]:
+def _later(evidence: Evidence, future: int) -> list[Item]:
     """Of a year from now: measured, else as forecast, else why not."""
     question = evidence.question
     if question.growth == 1 or not evidence.fields:
@@ -167,11 +168,10 @@ def _later(evidence: Evidence, future: int) -> list[Finding]:
     for name, one in forecasts.items():
         if one.is_shown and one.line:
             at = one.line.at(future)
-            value, low, high = (f"{end:.2f}" for end in (at.value, at.low, at.high))
-            text = sentence("forecast", future=f"{future:,}", name=name, value=value, low=low, high=high)
+            text = sentence("forecast", future=f"{future:,}", name=name, **at.written(".2f"))
         else:
             text = sentence("no_forecast", name=name, future=f"{future:,}", reason=one.refusal)
-        found.append(Finding(text))
+        found.append(Item(text))
     return found
 
 
@@ -183,23 +183,23 @@ def _data_target(evidence: Evidence, family: str) -> tuple[int, bool]:
     return min([*enough, most]), not enough
 
 
-def _smaller(evidence: Evidence, family: str, choice: Choice) -> list[Finding]:
+def _smaller(evidence: Evidence, family: str, choice: Choice) -> list[Item]:
     """The smallest model of the family that is not surely worse than the one chosen."""
     peers = [(variant.label, variant.points[choice.point.samples or 0]) for variant in evidence.variants
              if variant.first.family == family and choice.point.samples in variant.points]  # fmt: skip
     sizes = {point.first.parameters for _, point in peers}
     if len(sizes) < 2:
-        return [Finding(sentence("only_size"))]
+        return [Item(sentence("only_size"))]
     metric, own = evidence.question.metric, choice.point.first.parameters or math.inf
     for label, point in sorted(peers, key=lambda peer: peer[1].first.parameters or math.inf):
         is_smaller = (point.first.parameters or math.inf) < own
         gap = compare(choice.point, point, metric, recipes=(choice.num_recipes, 1)) if is_smaller else None
         if gap and direction(metric) * gap.sign <= 0:
-            return [Finding(sentence("smaller_will_do", model=label, gap=gap), names(point))]
-    return [Finding(sentence("smaller_is_worse", num=len(sizes), model=choice.label))]
+            return [Item(sentence("smaller_will_do", model=label, gap=gap), names(point))]
+    return [Item(sentence("smaller_is_worse", num=len(sizes), model=choice.label))]
 
 
-def _budget_notes(evidence: Evidence) -> list[Finding]:
+def _budget_notes(evidence: Evidence) -> list[Item]:
     """What the budget leaves out."""
     question = evidence.question
     points = [point for variant in evidence.variants for point in variant.points.values()]
@@ -209,16 +209,16 @@ def _budget_notes(evidence: Evidence) -> list[Finding]:
     if over:
         text = sentence("over_budget", num=len(over), num_points=len(points), budget=f"{question.budget:g}",
                         in_money=question.in_money)  # fmt: skip
-        found.append(Finding(text, names(*over)))
+        found.append(Item(text, names(*over)))
     if unknown:
         text = sentence("of_unknown_cost", num=len(unknown), in_money=question.in_money)
-        found.append(Finding(text, names(*unknown)))
+        found.append(Item(text, names(*unknown)))
     return found
 
 
-def _scope(evidence: Evidence) -> Finding:
+def _scope(evidence: Evidence) -> Item:
     runs = [run for variant in evidence.variants for run in variant.runs]
     sizes = [run.samples_per_rule for run in runs if run.samples_per_rule]
-    return Finding(
+    return Item(
         sentence("scope", num_runs=len(runs), num_variants=len(evidence.variants), span=sentences.span_of(sizes))
     )

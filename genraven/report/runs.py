@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genraven.metrics.intervals import wilson
+from genraven.metrics.intervals import Interval, wilson
 from genraven.networks.prior import GENERAL, Prior
 from genraven.report.trust import Trust
 from genraven.run_folder import BEST
@@ -42,13 +42,12 @@ class Proportion:
         return self.hits / self.count
 
     @property
-    def interval(self) -> tuple[float, float]:
+    def interval(self) -> Interval:
         """95%, of the puzzles counted."""
-        low, high = wilson(self.value, self.weight)
-        return float(low), float(high)
+        return Interval(self.value, *map(float, wilson(self.value, self.weight)))
 
     def __str__(self) -> str:
-        return "{:.3f} [{:.3f}, {:.3f}]".format(self.value, *self.interval)
+        return str(self.interval)
 
 
 @dataclass(frozen=True)

@@ -31,11 +31,11 @@ def selective(variants: Sequence[Variant]) -> list[Block]:
 
 def trust_cells(trust: Trust) -> list[str]:
     """The score, area with its interval, knowledge, calibration error, fractions accepted at ``MAX_ERRORS``."""
-    (low, high), known = trust.interval, trust.knowledge
+    known = trust.knowledge
     accepted = (trust.accepted.get(max_error) for max_error in MAX_ERRORS)
     return [
         trust.score,
-        f"{trust.area:.3f} [{low:.3f}, {high:.3f}]",
+        str(trust.area),
         "-" if known is None else f"{known:.2f}",
         f"{trust.calibration_error:.3f}",
         *("-" if fraction is None else f"{fraction:.0%}" for fraction in accepted),

@@ -2,23 +2,15 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from genraven.metrics.table import direction, label
 from genraven.report.contest import Choice, Duel, Field, ahead, can_decide, lead
 from genraven.report.english import first_upper, hours, sentence, short, span
+from genraven.report.page import Item
 from genraven.report.points import Point
 from genraven.report.progress import End
 from genraven.report.question import Question
 from genraven.report.statistics import MIN_REPEATS
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A sentence, and the names of the runs it rests on."""
-
-    text: str
-    runs: tuple[str, ...] = ()
 
 
 def names(*points: Point) -> tuple[str, ...]:
@@ -40,7 +32,7 @@ def within(point: Point) -> str:
     )
 
 
-def standing(family: str, choice: Choice, question: Question) -> Finding:
+def standing(family: str, choice: Choice, question: Question) -> Item:
     """How good a family is at a measured number of examples."""
     interval = choice.point.interval(question.metric)
     assert interval is not None
@@ -55,7 +47,7 @@ def standing(family: str, choice: Choice, question: Question) -> Finding:
         repeats=repeats(choice.point),
         chosen=chosen(choice),
     )
-    return Finding(text, names(choice.point))
+    return Item(text, names(choice.point))
 
 
 def chosen(choice: Choice) -> str:
@@ -66,13 +58,13 @@ def chosen(choice: Choice) -> str:
 
 def not_measured(
     family: str, measured: Sequence[int], examples: float, question: Question, uncounted: Sequence[str] = ()
-) -> Finding:
+) -> Item:
     """Why a family's score is not known; ``uncounted`` are its runs that have it, from unknown numbers of examples."""
     if measured:
-        return Finding(sentence("measured_elsewhere", name=family, span=span_of(measured), examples=f"{examples:,.0f}"))
+        return Item(sentence("measured_elsewhere", name=family, span=span_of(measured), examples=f"{examples:,.0f}"))
     if uncounted:
-        return Finding(sentence("without_numbers", name=family, num=len(uncounted)), tuple(uncounted))
-    return Finding(sentence("without_score", name=family, score=label(question.metric)))
+        return Item(sentence("without_numbers", name=family, num=len(uncounted)), tuple(uncounted))
+    return Item(sentence("without_score", name=family, score=label(question.metric)))
 
 
 def span_of(numbers: Sequence[float]) -> str:
@@ -80,7 +72,7 @@ def span_of(numbers: Sequence[float]) -> str:
     return span([f"{number:,.0f}" for number in (min(numbers), max(numbers))])
 
 
-def how_sure(fields: Sequence[Field], family: str | None, question: Question) -> Finding:
+def how_sure(fields: Sequence[Field], family: str | None, question: Question) -> Item:
     """What the answer rests on: the differences at the numbers of examples that bear on it."""
     texts, runs = [], []
     for one in fields:
@@ -103,10 +95,10 @@ def how_sure(fields: Sequence[Field], family: str | None, question: Question) ->
         leader=leaders.pop() if len(leaders) == 1 else None,
         min_repeats=MIN_REPEATS,
     )
-    return Finding(text, names(*runs))
+    return Item(text, names(*runs))
 
 
-def tuning(fields: Sequence[Field]) -> list[Finding]:
+def tuning(fields: Sequence[Field]) -> list[Item]:
     """What the settings of each family were chosen by, and whether that was the same; nothing where none says."""
     found: dict[str, set[tuple[float, float]]] = {}
     for field in fields:
@@ -118,13 +110,13 @@ def tuning(fields: Sequence[Field]) -> list[Finding]:
     texts = {name: [(f"{trials:,.0f}", short(puzzles)) for trials, puzzles in sorted(budgets) if trials]
             for name, budgets in found.items()}  # fmt: skip
     are_equal = len({frozenset(budgets) for budgets in found.values()}) == 1
-    return [Finding(sentence("tuning", texts=texts, are_equal=are_equal))]
+    return [Item(sentence("tuning", texts=texts, are_equal=are_equal))]
 
 
-def caution(question: Question) -> list[Finding]:
+def caution(question: Question) -> list[Item]:
     """What a score says less than the goal asks, where it stands in."""
     one = question.stand_in
-    return [Finding(one.caution or sentence("caution", score=one.score, label=label(one.score)))] if one else []
+    return [Item(one.caution or sentence("caution", score=one.score, label=label(one.score)))] if one else []
 
 
 def _of_recipes(fields: Sequence[Field]) -> str:
@@ -133,7 +125,7 @@ def _of_recipes(fields: Sequence[Field]) -> str:
     return "" if max(most.values()) == 1 else sentence("of_recipes", numbers=most)
 
 
-def trained(ends: Mapping[str, End], choices: Field, metric: str) -> Finding:
+def trained(ends: Mapping[str, End], choices: Field, metric: str) -> Item:
     """Do the curves still rise at their ends? Then the answer is one about their budget."""
     by_trend: dict[str, list[str]] = {}
     for name, end in ends.items():
@@ -148,16 +140,16 @@ def trained(ends: Mapping[str, End], choices: Field, metric: str) -> Finding:
         changes=[f"{name} {end.change}" for name, end in ends.items() if end.change],
         budgets=budgets if set(by_trend) != {"level"} else "",
     )
-    return Finding(text, names(*(choices[name].point for name in ends)))
+    return Item(text, names(*(choices[name].point for name in ends)))
 
 
-def data_finding(family: str, sizes: Sequence[int], enough: int, rises: bool, question: Question) -> Finding:
+def data_finding(family: str, sizes: Sequence[int], enough: int, rises: bool, question: Question) -> Item:
     """How many examples are worth having."""
     if len(sizes) == 1:
-        return Finding(sentence("target_unknown", enough=f"{enough:,}"))
+        return Item(sentence("target_unknown", enough=f"{enough:,}"))
     if rises:
-        return Finding(sentence("target_beyond", name=family, enough=f"{enough:,}"))
-    return Finding(sentence("target", name=family, enough=f"{enough:,}", most=f"{max(sizes):,}"))
+        return Item(sentence("target_beyond", name=family, enough=f"{enough:,}"))
+    return Item(sentence("target", name=family, enough=f"{enough:,}", most=f"{max(sizes):,}"))
 
 
 def crossing_sentence(duel: Duel, axis: str) -> str:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from genraven.report.contest import Choice
 from genraven.report.english import hours, sentence
 from genraven.report.goals import Goal
+from genraven.report.page import Item
 from genraven.report.points import Point
 from genraven.report.question import Prices, Question
-from genraven.report.sentences import Finding, names
+from genraven.report.sentences import names
 from genraven.report.trust import MAX_ERROR, fraction_to_review, seconds_to_write
 
 
@@ -71,13 +72,13 @@ def seconds_per_puzzle(point: Point, goal: Goal) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def to_pay(of: Bill, question: Question, choice: Choice) -> list[Finding]:
+def to_pay(of: Bill, question: Question, choice: Choice) -> list[Item]:
     """Training, and a year of puzzles; what is left out is said."""
     if of.training_hours is None:
-        return [Finding(sentence("cost_unknown"), names(choice.point))]
+        return [Item(sentence("cost_unknown"), names(choice.point))]
     took = sentence("training_took", hours=hours(of.training_hours), money=_money(of, of.training_hours),
                     num=len(choice.point.runs))  # fmt: skip
-    found = [Finding(took, names(choice.point))]
+    found = [Item(took, names(choice.point))]
     number, prices = question.prices.puzzles_per_year, question.prices
     if number is None:
         return found
@@ -91,7 +92,7 @@ def to_pay(of: Bill, question: Question, choice: Choice) -> list[Finding]:
         texts.append(sentence("no_reviews", price=f"{prices.review_price:g}", most=most))
     if of.total is not None:
         texts.append(sentence("in_all", left_out=of.left_out, total=f"{of.total:,.2f}"))
-    return [*found, Finding(" ".join(texts))]
+    return [*found, Item(" ".join(texts))]
 
 
 def _money(of: Bill, device_hours: float | None) -> str | None:

@@ -82,6 +82,12 @@ class Repeats:
         return Interval(value, low, high)
 
 
+def mean_of_all(values: Sequence[float | None]) -> float | None:
+    """None of none, and where one is not known."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known and len(known) == len(values) else None
+
+
 def of_values(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval | None:
     """Mean and t interval of one number of each run, such as a loss; None of fewer than two runs."""
     numbers = Repeats(np.asarray(values, np.float64), 1, None, are_shared=False, is_fraction=False)

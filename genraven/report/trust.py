@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from genraven.errors import InputError
+from genraven.metrics.intervals import Interval
+from genraven.report.statistics import mean_of_all
 
 MAX_ERRORS = (0.05, 0.1)
 MAX_ERROR = MAX_ERRORS[0]
@@ -20,9 +22,8 @@ class Trust:
 
     score: str
     """The confidence that was chosen."""
-    area: float
-    """Under the curve of risk against coverage, and its 95% interval."""
-    interval: tuple[float, float]
+    area: Interval
+    """Under the curve of risk against coverage."""
     random_area: float
     """That of scores that say nothing: the fraction of wrong completions."""
     best_area: float
@@ -45,7 +46,7 @@ class Trust:
         all. None where all are right, or all are wrong.
         """
         span = self.random_area - self.best_area
-        return None if span <= 0 else (self.random_area - self.area) / span
+        return None if span <= 0 else (self.random_area - self.area.value) / span
 
 
 def read_trust(text: str, place: Path, max_errors: tuple[float, ...] = MAX_ERRORS) -> Trust:
@@ -67,8 +68,7 @@ def read_trust(text: str, place: Path, max_errors: tuple[float, ...] = MAX_ERROR
     area, error = found.trust["area"], found.trust["calibration_error"]
     return Trust(
         found.score,
-        area["value"],
-        tuple(area["interval95"]),
+        Interval(area["value"], *area["interval95"]),
         found.trust["random_area"],
         found.trust["best_area"],
         error["value"],
@@ -91,15 +91,10 @@ def text_digest(text: bytes) -> str:
 
 def fraction_to_review(trusts: Sequence[Trust | None], max_error: float = MAX_ERROR) -> float | None:
     """The mean over repeats of what is not accepted at ``max_error``; None where one does not say."""
-    accepted = _mean([None if trust is None else trust.accepted.get(max_error) for trust in trusts])
+    accepted = mean_of_all([None if trust is None else trust.accepted.get(max_error) for trust in trusts])
     return None if accepted is None else 1 - accepted
 
 
 def seconds_to_write(trusts: Sequence[Trust | None]) -> float | None:
     """The mean over repeats of what a puzzle takes that is completed to be accepted or reviewed; None as above."""
-    return _mean([None if trust is None else trust.seconds for trust in trusts])
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known and len(known) == len(values) else None
+    return mean_of_all([None if trust is None else trust.seconds for trust in trusts])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from genraven.metrics.intervals import wilson
+from genraven.metrics.intervals import Interval, wilson
 from genraven.report.evaluation import pack_hits, unpack_hits
 from genraven.report.points import Point
 from genraven.report.reading import read_run
@@ -243,10 +243,10 @@ def test_the_rows_of_a_puzzle_count_for_as_many_draws_as_they_tell(stated: Any, 
     run, _ = read_run("a", folder(tmp_path, [result]), "finished")
     assert run.final is not None
     fraction = run.final.scores["any_valid"]
-    assert (fraction.count, fraction.interval) == (90, tuple(map(float, wilson(1 / 3, draws))))
+    assert (fraction.count, fraction.interval) == (90, Interval(1 / 3, *map(float, wilson(1 / 3, draws))))
     point = Point((run,), (run.final,)).interval("any_valid")
     assert point is not None
-    assert (point.low, point.high) == fraction.interval
+    assert (point.low, point.high) == (fraction.interval.low, fraction.interval.high)
     assert run.final.scores["c3"].weight == 90
 
 

@@ -9,6 +9,7 @@ import pytest
 from tables import CROSSING, STEADY, repeats, result, run, table, validated
 
 from genraven.errors import InputError
+from genraven.metrics.intervals import Interval
 from genraven.report.question import Prices, Question
 from genraven.report.recommend import Advice, recommend
 from genraven.report.runs import Run
@@ -308,7 +309,7 @@ def told_of_reviews(goal: str, trust: Trust, seconds: dict[str, float], weights:
     return " ".join(finding.text for finding in recommend(runs, Question(goal, 400, prices=prices)).cost)
 
 
-TRUST = Trust("agreement", 0.1, (0.1, 0.1), 0.2, 0.0, 0.0, {0.05: 0.8}, "w", "d", 0.36)
+TRUST = Trust("agreement", Interval.exactly(0.1), 0.2, 0.0, 0.0, {0.05: 0.8}, "w", "d", 0.36)
 
 
 def test_the_total_cost_with_the_reviews_that_a_calibration_asks_for() -> None:
