@@ -100,14 +100,17 @@ class Progress:
         total: of units.
         unit: of which it is counted, in the singular.
         shown: is it to be seen? Of several processes the first alone shows it.
+        num_loops: that are ``watched`` one after another in each piece.
     """
 
-    def __init__(self, what: str, total: int, unit: str, *, shown: bool = True) -> None:
+    def __init__(self, what: str, total: int, unit: str, *, shown: bool = True, num_loops: int = 1) -> None:
         self.what, self.total, self.unit, self.shown = what, total, unit, shown
         self.done = 0
         self._inside = 0.0  # units of the piece that is not done yet
         self._piece = 1
         self._is_within = False
+        self._num_loops, self._loops_ended = num_loops, 0
+        self._steps = self._steps_before = 0  # of the loops of this piece, and of the one before
         self._bar: Any = None
         self._lock = threading.Lock()
         self._start_s = 0.0
@@ -146,21 +149,30 @@ class Progress:
         """``items``, each of which counts as ``size`` units once the next one is asked for."""
         for item in items:
             self._piece = size(item)
+            self._steps_before, self._steps, self._loops_ended = self._steps or self._steps_before, 0, 0
             yield item
             self.advance(self._piece)
 
     def within(self, items: Collection[T]) -> Iterator[T]:
-        """``items``, which together are the piece at hand. Where there are more such, the bar does not go back."""
+        """``items``, which are one of the loops of the piece at hand. The bar does not go back."""
         is_outermost, self._is_within = not self._is_within, True
         try:
             for i, item in enumerate(items, 1):
                 yield item
                 if is_outermost:
                     with self._lock:
-                        self._inside = max(self._inside, self._piece * i / (len(items) + 1))
+                        self._steps += 1
+                        self._inside = max(self._inside, self._piece * self._share(i / (len(items) + 1)))
                         self._show()
         finally:
             self._is_within = not is_outermost
+            self._loops_ended += is_outermost
+
+    def _share(self, of_loop: float) -> float:
+        """Of the piece at hand that is done: by the steps that the one before had, of the first one by its loops."""
+        if self._steps_before:
+            return min(self._steps / (self._steps_before + 1), 1)
+        return (self._loops_ended + of_loop) / self._num_loops if self._loops_ended < self._num_loops else 0
 
     def line(self) -> str:
         """Where it is, in words."""

@@ -122,7 +122,7 @@ def test_other_processes_show_nothing(terminal: Terminal) -> None:
 
 
 def test_a_piece_moves_with_its_own_steps(terminal: Terminal) -> None:
-    """Of loops within loops the outermost counts, and a second loop of the piece does not take the bar back."""
+    """Of loops within loops the outermost counts; the first piece tells how many steps all loops of the second have."""
     shares = []
     with terminal.as_stderr(), Progress("sample", 200, "puzzle") as bar:
         for _ in bar.over(range(2), lambda item: 100):
@@ -133,7 +133,18 @@ def test_a_piece_moves_with_its_own_steps(terminal: Terminal) -> None:
             for _ in watched(range(9)):
                 pass
             shares.append(terminal.seen()[0][8:12])
-    assert shares == ["  0%", " 12%", " 25%", " 45%", " 50%", " 62%", " 75%", " 95%"]
+    assert shares == ["  0%", " 12%", " 25%", " 38%", " 50%", " 54%", " 58%", " 96%"]
+
+
+def test_a_piece_of_two_loops(terminal: Terminal) -> None:
+    shares = []
+    with terminal.as_stderr(), Progress("score", 1, "batch", num_loops=2) as bar:
+        for _ in bar.over(range(1)):
+            for loop in (range(1), range(3), range(9)):
+                for _ in watched(loop):
+                    pass
+                shares.append(terminal.seen()[0][7:11])
+    assert shares == [" 25%", " 88%", " 88%"]
 
 
 def test_without_work_at_hand_nothing_is_watched() -> None:

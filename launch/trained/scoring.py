@@ -57,7 +57,8 @@ def score_model(
         index = data.training_index()
         scores = Scores(data.trained, index, model.device, model.method.likelihood)
         loader = EvaluationLoader(puzzles, rules, batch_size, rank=group.rank, world_size=group.size)
-        with Progress("score", len(loader), "batch", shown=progress and group.rank == 0) as bar:
+        is_shown = progress and group.rank == 0
+        with Progress("score", len(loader), "batch", shown=is_shown, num_loops=2) as bar:  # completes, generates
             for batch in bar.over(loader):
                 if len(batch.puzzles):
                     here = batch._replace(puzzles=batch.puzzles.to(model.device), rules=batch.rules.to(model.device))

@@ -18,7 +18,7 @@ class Begun(Exception):
 
 @pytest.mark.parametrize(("rank", "progress", "seen"), [(0, True, True), (1, True, False), (0, False, False)])
 def test_of_an_evaluation(rank: int, progress: bool, seen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    def begin(*arguments: Any, shown: bool) -> Progress:
+    def begin(*arguments: Any, shown: bool, **more: Any) -> Progress:
         raise Begun(shown)
 
     monkeypatch.setattr(scoring, "Progress", begin)
