@@ -245,6 +245,6 @@ def _written(
         labels=labels,
         temperature=temperature,
         top_k=top_k,
-        cache=network.new_cache(len(tokens), order),  # type: ignore[operator]
+        order=order,
     )
     return decoding.in_order(decoded, order.argsort(1))

@@ -13,7 +13,7 @@ from torch import Tensor
 from genraven.methods.draws import at_least_float32, finest, uniform_draws
 from genraven.methods.particles import resample_degenerate
 from genraven.networks.cells import CellNetwork
-from genraven.networks.compiling import compiled_step, mark_static
+from genraven.networks.compiling import compiled_step, kept, mark_static, static_buffers
 from genraven.progress import watched
 from genraven.puzzles import layout
 from genraven.puzzles.spec import EMPTY
@@ -162,7 +162,7 @@ def decode(
     labels: Tensor | None = None,
     temperature: float = 1.0,
     top_k: int | None = None,
-    cache: Any = None,
+    order: Tensor | None = None,
 ) -> Tensor:
     """(B, L, A) int8 tokens: the open cells sampled in order, each given all cells before it; the others as given.
 
@@ -172,23 +172,35 @@ def decode(
             not read from the device.
         uniform: (B, L, number of heads) draws on [0, 1).
         labels: (B,) int64 or None.
-        cache: an empty one of the network, perhaps in an order of its own, in which the cells stand here; None makes
-            one.
+        order: (B, L) in which the cells stand here, for a network that reads them in any; None is its own.
     """
     tokens, first, open_cells = tokens.clone(), _first_open(open_cells), open_cells.to(tokens.device)
     if first is None:
         return tokens
-    cache = network.new_cache(len(tokens)) if cache is None else cache
+    step = compiled_step(_write_and_read, network)
+    cache = _empty_cache(network, len(tokens), order, is_static=step is not None)
     logits = network(tokens[:, :first].long() + 1, labels, cache, last_only=True)[:, -1].clone()
     at_work = AtWork(tokens, open_cells, uniform, torch.full((1,), first, device=tokens.device), logits)
     softmax = Softmax(temperature, top_k)
-    step = compiled_step(_write_and_read, network)
     if step is not None:
-        mark_static(*at_work, *cache.fix_shapes())
+        at_work = AtWork(*static_buffers(network, "decode", *at_work))
+        mark_static(*cache.fix_shapes())
     for _ in watched(range(first, tokens.shape[1] - 1)):
         (step or _write_and_read)(network, cache, at_work, softmax)
     _write(network.head_sizes, at_work, softmax)
-    return tokens
+    return tokens if step is None else at_work.tokens.clone()
+
+
+def _empty_cache(network: CellNetwork, num: int, order: Tensor | None, *, is_static: bool) -> Any:
+    """A cache for ``num`` sequences; a static one is the same each time."""
+    given = () if order is None else (order,)
+    if not is_static:
+        return network.new_cache(num, *given)
+    weight = next(network.parameters())
+    key = ("cache", num, len(given), weight.dtype, weight.device)
+    cache = kept(network, key, lambda: network.new_cache(num, *(part.clone() for part in given)))
+    cache.restart(*given)
+    return cache
 
 
 def _write(head_sizes: tuple[int, ...], at: AtWork, softmax: Softmax) -> None:

@@ -9,6 +9,8 @@ B puzzles, L = 81 cells in the order of tokens, V = 701 states of a cell (0 empt
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -40,7 +42,7 @@ from genraven.methods.unmasking import (
     write_some,
 )
 from genraven.networks.cells import LearnsMaskedCells, MaskedCellNetwork
-from genraven.networks.compiling import compiled_step
+from genraven.networks.compiling import compiled_step, static_buffers
 from genraven.networks.slices import in_slices
 from genraven.puzzles import layout
 from genraven.puzzles.masks import NUM_DRAWS, known_within, random_masks
@@ -198,7 +200,7 @@ class MaskedDiffusion(Method):
             torch.ones(states.shape, dtype=torch.bool, device="cpu"),
             Writing(sampling.num_steps, sampling.order, sampling.temperature, sampling.remasking),
             generator=generator,
-            step=compiled_step(write_some, network),
+            **_compiled(network),
         )
         return layout.tokens_to_puzzles(layout.states_to_tokens(written))
 
@@ -224,7 +226,7 @@ class MaskedDiffusion(Method):
                 sampling.remasking,
             ),
             generator=generator,
-            step=compiled_step(write_some, network),
+            **_compiled(network),
         )
         return layout.tokens_to_puzzles(layout.states_to_tokens(written)).where(mask.unsqueeze(1), puzzles)
 
@@ -259,6 +261,12 @@ class MaskedDiffusion(Method):
         assert level is not None
         tokens = layout.puzzles_to_tokens(puzzles)
         network(tokens.long() + 1, uniform_draws(tokens.shape[:2], tokens.device, generator) < level)
+
+
+def _compiled(network: nn.Module) -> dict[str, Any]:
+    """What ``write_masked`` needs for steps that are compiled whole; nothing where they are not."""
+    step = compiled_step(write_some, network)
+    return {} if step is None else {"step": step, "static": partial(static_buffers, network)}
 
 
 def _predictor(network: nn.Module, labels: Tensor | None, guidance_scale: float) -> Predict:

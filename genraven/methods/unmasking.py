@@ -13,7 +13,6 @@ from torch import Tensor
 from genraven.methods.decoding import pick
 from genraven.methods.draws import at_least_float32, finest, uniform_draws
 from genraven.methods.orders import ORDERS, first_positions
-from genraven.networks.compiling import mark_static
 from genraven.progress import watched
 from genraven.puzzles import layout
 from genraven.puzzles.spec import NUM_STATES
@@ -66,6 +65,7 @@ def write_masked(
     *,
     generator: torch.Generator | None = None,
     step: Callable[..., None] | None = None,
+    static: Callable[..., list[Tensor]] | None = None,
     on_device: Tensor | None = None,
 ) -> Tensor:
     """(B, L) states with all masked cells written.
@@ -81,13 +81,14 @@ def write_masked(
         writing: number of steps, order, temperature.
         generator: of all draws.
         step: ``write_some`` compiled whole; None takes it as it is.
+        static: copies tensors into static buffers for ``step``; None leaves them where they are.
         on_device: ``masked`` where the states are; None copies it.
     """
     device, most = states.device, int(masked.cpu().sum(1).max())
     open_cells = masked.to(device) if on_device is None else on_device
     cells = Cells(states.masked_fill(open_cells, 0), open_cells.clone(), open_cells)
-    if step is not None:
-        mark_static(*cells)
+    if static is not None:
+        cells = Cells(*static("cells", *cells))
     shape, num_open = open_cells.shape, open_cells.sum(1)
     num_steps = min(writing.num_steps or most, most)
     at_once = shape[1] if writing.remasking else -(-most // max(num_steps, 1))
@@ -101,7 +102,7 @@ def write_masked(
         first = None if waits else uniform_draws(shape, device, generator)
         drawn = Drawn(again, first, uniform_draws((len(states), num_drawn, 1), device, generator, finest(device)))
         (step or write_some)(predict, cells, wanted, drawn, writing, at_once)
-    return cells.states
+    return cells.states if static is None else cells.states.clone()
 
 
 def write_some(predict: Predict, cells: Cells, wanted: Tensor, drawn: Drawn, writing: Writing, at_once: int) -> None:

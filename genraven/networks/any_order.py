@@ -24,6 +24,12 @@ class OrderedCache(KeyValueCache):
         super().__init__(num_layers, shape, like)
         self.order = order
 
+    def restart(self, order: Tensor | None = None) -> None:  # type: ignore[override]
+        """Forgets what was read, to go on in ``order``; the memory stays."""
+        super().restart()
+        if self.order is not None and order is not None:
+            self.order.copy_(order)
+
     def select(self, sequences: Tensor) -> None:
         """As of any cache, each with its order."""
         super().select(sequences)

@@ -130,8 +130,10 @@ def kept(network: nn.Module, key: Hashable, make: Callable[[], Any]) -> Any:
     return known[key]
 
 
-def standing(network: nn.Module, name: str, *tensors: Tensor) -> list[Tensor]:
-    """``tensors`` in memory that is the same each time they have these shapes, so that no CUDA graph is recorded anew.
+def static_buffers(network: nn.Module, name: str, *tensors: Tensor) -> list[Tensor]:
+    """Copies of ``tensors`` in memory that is the same each time they have these shapes.
+
+    So no CUDA graph is recorded anew.
 
     What another call has left there is written over: it is to be copied before.
     """

@@ -43,6 +43,10 @@ class StateCache:
         self.states = [like.new_zeros(batch_size, state_size, channels, dtype=dtype) for _ in layers]
         self.length, self.is_fixed = 0, False
 
+    def restart(self) -> None:
+        """Forgets what was read; the memory stays."""
+        self.length, self.is_fixed = 0, False
+
     def fix_shapes(self) -> tuple[Tensor, ...]:
         """From now on one position is read at a time, each by the same work.
 

@@ -33,6 +33,11 @@ class KeyValueCache:
         self.length = 0
         self.position: Tensor | None = None
         """(1,) int64 of the next position, on the device, once the shapes are fixed."""
+        self._place = like.new_zeros(1, dtype=torch.int64)
+
+    def restart(self) -> None:
+        """Forgets what was read; the memory stays."""
+        self.length, self.position = 0, None
 
     def fix_shapes(self) -> tuple[Tensor, ...]:
         """From now on one position is read at a time, each by the same work: attention to all memory, behind a mask.
@@ -42,7 +47,7 @@ class KeyValueCache:
         memories = [memory for layer in self.layers for memory in layer]
         for memory in memories:
             memory[:, :, self.length :] = 0.0  # a weight of 0 times what happens to be there may be nan
-        self.position = torch.full((1,), self.length, device=memories[0].device)
+        self.position = self._place.fill_(self.length)
         self.length = memories[0].shape[2]
         return *memories, self.position
 
