@@ -2,6 +2,8 @@
 
 from callbacks.checkpoint import BestCheckpoint, StepCheckpoint, WholeCheckpointIO
 from callbacks.collapse import CollapseLimits, CollapseWatch
+from callbacks.collecting import CollectBetweenSteps
+from callbacks.compiled import CompileTime
 from callbacks.cost import Cost, CostOptions
 from callbacks.curve import Curve
 from callbacks.guard import RunGuard
@@ -9,6 +11,7 @@ from callbacks.loggers import LoggerIds
 from callbacks.origin import InitialWeights, KeepConfig
 from callbacks.pictures import PictureOptions, Pictures
 from callbacks.progress import ProgressLines
+from callbacks.reads import NoReads
 from callbacks.stopping import StopAt
 from callbacks.summary import RunSummary
 from callbacks.tensorboard import TensorBoardOverview
@@ -17,12 +20,15 @@ __all__ = [
     "BestCheckpoint",
     "CollapseLimits",
     "CollapseWatch",
+    "CollectBetweenSteps",
+    "CompileTime",
     "Cost",
     "CostOptions",
     "Curve",
     "InitialWeights",
     "KeepConfig",
     "LoggerIds",
+    "NoReads",
     "PictureOptions",
     "Pictures",
     "ProgressLines",

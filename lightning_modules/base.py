@@ -40,6 +40,7 @@ from genraven.metrics.memorization import TrainingIndex
 from genraven.metrics.scores import ScoreResults, Scores
 from genraven.metrics.table import SCORES
 from genraven.networks.prior import Prior, prior_of
+from genraven.networks.recording import Recorder
 from genraven.puzzles.masks import last_panel_mask, without
 from genraven.puzzles.spec import NUM_RULES
 from lightning_modules.averaging import ExponentialMovingAverage
@@ -48,6 +49,7 @@ from lightning_modules.given import check_given, check_puzzles
 from lightning_modules.lightning_internals import forget_metrics, validation_follows
 from lightning_modules.optimization import Schedule, schedule_factor, warn_of_float16
 from lightning_modules.optimizers import fuse, make_optimizer
+from lightning_modules.training_graph import Inputs, TrainingGraph
 
 Purpose = Literal["train", "labels", "dropout", "loss", "likelihood", "generate", "complete", "candidates", "probe",
                   "confidence", "reason"]  # fmt: skip
@@ -115,6 +117,8 @@ class PuzzleModule(L.LightningModule, ABC):
         self.trained: tuple[int, ...] = tuple(range(NUM_RULES))  # rules; evaluation reads which
         self._window_loss: Tensor | float = 0.0
         self._decays_all = decay_all
+        self.make_recorder: Callable[[torch.device], Recorder] | None = None  # of training steps, if they are recorded
+        self.graph: TrainingGraph | None = None  # of those, while training
         self.results: ScoreResults | None = None  # of the last evaluation
         self.measured: Callable[[Task], AbstractContextManager[None]] = unmeasured  # or a SamplingTimer
 
@@ -318,17 +322,39 @@ class PuzzleModule(L.LightningModule, ABC):
         """Mean loss of this rank's shard of the global batch."""
         torch.manual_seed(self._stream("dropout", batch.step, batch.start))  # what the network draws by itself
         draw = BatchDraw(batch, self.generator("train", batch.step))
-        loss = self.losses(batch.puzzles, self._labels(batch), draw, batch.unknown).mean()
+        inputs = batch.puzzles, self._labels(batch), batch.unknown
+        loss = self._loss(draw, inputs) if self.graph is None else self.graph(inputs, draw)
         accumulate = self.trainer.accumulate_grad_batches
         part = batch_idx % accumulate
         if not part:
             forget_metrics(self.trainer, *OF_A_STEP)
         self._window_loss = loss.detach() + (self._window_loss if part else 0.0)
-        if part + 1 == accumulate and self._is_reported:  # Lightning copies to the device what is logged
+        if part + 1 == accumulate and self.is_reported:  # Lightning copies to the device what is logged
             self.log("train/loss", self._mean_loss(accumulate), prog_bar=True)
             # Lightning's LearningRateMonitor would log every accumulated batch, at the same step.
             self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"])
         return loss
+
+    def _loss(self, draw: Draw, inputs: Inputs) -> Tensor:
+        """The mean loss () of puzzles, labels and unknown cells."""
+        puzzles, labels, unknown = inputs
+        assert puzzles is not None
+        return self.losses(puzzles, labels, draw, unknown).mean()
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """The way back, which a recorded step has behind it."""
+        if self.graph is None:
+            super().backward(loss, *args, **kwargs)
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
+        """Forgets the gradients; a recorded step has begun with that, in place."""
+        if self.graph is None:
+            super().optimizer_zero_grad(epoch, batch_idx, optimizer)
+
+    def on_validation_model_zero_grad(self) -> None:
+        """Gives back the memory of the gradients, but to a recorded step, which writes them there."""
+        if self.graph is None:
+            super().on_validation_model_zero_grad()
 
     def _mean_loss(self, num_batches: int) -> Tensor:
         """The step's loss, of all processes. A collective, which Lightning's ``sync_dist`` would be in every batch."""
@@ -339,7 +365,7 @@ class PuzzleModule(L.LightningModule, ABC):
         return loss
 
     @property
-    def _is_reported(self) -> bool:
+    def is_reported(self) -> bool:
         """Will Lightning log the step at work, or validate after it? In all others no process waits for another."""
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         is_logged = self.trainer.fast_dev_run or (every and (self.trainer.global_step + 1) % every == 0)  # type: ignore[attr-defined]
@@ -347,7 +373,7 @@ class PuzzleModule(L.LightningModule, ABC):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Logs the norm of the gradient as it is before clipping, of the steps that are reported."""
-        if self._is_reported:
+        if self.is_reported:
             norms = torch._foreach_norm([p.grad for p in self.parameters() if p.grad is not None])
             self.log("train/grad_norm", torch.stack(norms).norm())
 
@@ -372,7 +398,10 @@ class PuzzleModule(L.LightningModule, ABC):
         )
 
     def on_train_start(self) -> None:
-        """Takes up the rates of this run's schedule: those of a checkpoint are of the length that it had then."""
+        """Takes up the rates of this run's schedule: those of a checkpoint are of the length that it had then.
+
+        Begins to record steps, where they are to be.
+        """
         scheduler: Any = self.lr_schedulers()
         rates = [base * self._rate_factor(scheduler.last_epoch) for base in scheduler.base_lrs]
         groups = self.trainer.optimizers[0].param_groups
@@ -382,6 +411,12 @@ class PuzzleModule(L.LightningModule, ABC):
                            f"from {before:.4g} to {rates[0]:.4g}.")  # fmt: skip
         for group, rate in zip(groups, rates, strict=True):
             group["lr"] = rate
+        if self.make_recorder is not None:  # not before: a recording cannot be copied, and averages copy the module
+            self.graph = TrainingGraph(self.make_recorder(self.device), self.parameters(), self._loss)
+
+    def on_train_end(self) -> None:
+        """Gives back the memory of recorded steps."""
+        self.graph = None
 
     # Evaluation --------------------------------------------------------------------------------------------------
 

@@ -59,7 +59,7 @@ APART = {  # what a room must not know although it stands above
 }
 DOORS = {"genraven.__main__", "genraven"}  # the command's entry, and that of users in Python: above all, of no room
 OF_OTHERS = {"_exit", "_replace"}  # Python's own
-OF_OTHERS |= {"_foreach_norm", "_foreach_lerp_", "_foreach_copy_", "_get_file_writer"}  # torch's
+OF_OTHERS |= {"_foreach_norm", "_foreach_lerp_", "_foreach_copy_", "_foreach_zero_", "_get_file_writer"}  # torch's
 LIGHTNING = {"lightning", "pytorch_lightning", "lightning_fabric"}
 MODULES = sorted(
     path.relative_to(ROOT) for top in OURS for path in (ROOT / top).rglob("*.py") if "__pycache__" not in path.parts

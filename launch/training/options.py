@@ -12,6 +12,7 @@ from datamodules.sources import can_have_missing, content_digest
 from genraven.errors import InputError, shown, suggestion
 from genraven.formats.read import open_puzzles
 from genraven.metrics.table import SCORES, TRAINING_SET, comparable
+from genraven.networks.compiling import Compilation
 from genraven.networks.prior import Prior
 from genraven.paths import user_path
 from genraven.puzzles.corrupt import Corruption
@@ -46,8 +47,10 @@ def add_options(parser: LightningArgumentParser) -> None:
     parser.add_argument("--max_batch_per_device", type=int | None, default=None, help="Puzzles that fit on a device"
                         " at once: as few batches as that allows are accumulated; null accumulates none. "
                         "trainer.accumulate_grad_batches above 1 sets them by hand.")  # fmt: skip
-    parser.add_argument("--compile", type=bool | None, default=None, help="Compile the network with torch.compile; "
-                        "null does so on GPUs, where it soon pays.")  # fmt: skip
+    parser.add_argument("--compile", type=bool | Compilation | None, default=None, help="What of a training is one "
+                        "compiled graph: each block, the whole network, or a step but for clipping and the optimizer "
+                        "(graph, a CUDA graph); true is blocks, false none; null is blocks on GPUs, where it soon "
+                        "pays, and none on CPUs.")  # fmt: skip
     parser.add_argument("--timeout_s", type=int, default=600, help="Seconds after which a process that does not "
                         "answer ends the others.")  # fmt: skip
     parser.add_argument("--prior", type=Prior | None, default=None, help="What the network is given of puzzles before "

@@ -14,11 +14,13 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from datamodules import GenRAVENDataModule
 from genraven.errors import InputError
+from genraven.networks.compiling import Compilation
 from launch.configs.registry import classes
 from launch.configs.shipped import expand_configs
 from launch.errors import refused_by_constructors, unwrapped_errors
 from launch.runs.folder import RunFolder, given_checkpoint
 from launch.trained.numerics import Numerics
+from launch.training.compiling import compilation_of
 from launch.training.complaints import one_line
 from launch.training.loggers import Specs, take_specs
 from launch.training.options import add_options, check_missing, note_prior, settle_options
@@ -80,6 +82,8 @@ class Resolved:
     config: dict[str, Any]
     """All options, plain values."""
     numerics: Numerics
+    compilation: Compilation | None
+    """What of a training is one graph; None where nothing is compiled."""
 
     @property
     def is_real_fit(self) -> bool:
@@ -101,9 +105,11 @@ def resolve(arguments: list[str]) -> Resolved:
         options.seed_everything = seed_everything(None if seed is True else seed, workers=True)
     if options.trainer.precision is None:
         options.trainer.precision = _precision(command, options)
-    numerics = Numerics.of_training(options.trainer, options.compile)
+    asked = options.compile
+    numerics = Numerics.of_training(options.trainer, None if asked is None else bool(asked))
+    compilation = compilation_of(asked, is_compiled=numerics.compiled)
     config = parser.plain(parser.config)
-    return Resolved(parser, command, options, take_specs(options.trainer), config, numerics)
+    return Resolved(parser, command, options, take_specs(options.trainer), config, numerics, compilation)
 
 
 def _precision(command: str, options: Any) -> str:

@@ -12,17 +12,19 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from callbacks import (
     BestCheckpoint,
+    CollectBetweenSteps,
+    CompileTime,
     Curve,
     InitialWeights,
     KeepConfig,
     LoggerIds,
+    NoReads,
     RunGuard,
     RunSummary,
     StepCheckpoint,
 )
 from callbacks.loggers import noted_ids
 from callbacks.summary import Origin
-from genraven.networks.compiling import compile_blocks
 from launch.configs.changes import changed_options
 from launch.configs.identity import config_hash, identity
 from launch.errors import explained_exits, unwrapped_errors
@@ -31,6 +33,7 @@ from launch.runs.folder import RunFolder, read_checkpoint
 from launch.runs.starting import Start, given_start, open_run
 from launch.schedulers.known import own_job
 from launch.training.build import Built
+from launch.training.compiling import check_graph, compile_model
 from launch.training.initial_weights import load_initial
 from launch.training.loggers import keep_in_order, make_loggers, usual_logger
 from launch.training.monitoring import MONITORING, monitors
@@ -52,6 +55,8 @@ def train(resolved: Resolved, built: Built) -> None:
     data.trainer = model.trainer = trainer
     _check(resolved, built)
     _divide_batch(resolved, built)
+    if resolved.compilation == "graph":
+        check_graph(trainer)
     initial = InitialWeights()
     with ExitStack() as stack:  # holds the run folder
         if resolved.is_real_fit:
@@ -114,8 +119,13 @@ def _enter(resolved: Resolved, built: Built, start: Start, initial: InitialWeigh
     summary = RunSummary(run.path, Origin(config_hash(resolved.config), run.git_commit(), own_job(), changed))
     ours = _callbacks(resolved, built, run, summary, initial, is_resumed=start.step > 0)
     callbacks = [*trainer.callbacks, *ours]  # type: ignore[attr-defined]
-    trainer.callbacks = sorted(callbacks, key=lambda callback: isinstance(callback, Checkpoint))  # type: ignore[attr-defined]
+    trainer.callbacks = sorted(callbacks, key=_place)  # type: ignore[attr-defined]
     return summary
+
+
+def _place(callback: L.Callback) -> int:
+    """What looks at the hooks of others comes first, what saves comes last."""
+    return isinstance(callback, Checkpoint) - isinstance(callback, NoReads)
 
 
 def _callbacks(
@@ -127,7 +137,10 @@ def _callbacks(
     if is_resumed and run.has_curves:
         known_to.add(TensorBoardLogger.__name__)
     watching = {name: built.options[name] for name in MONITORING}
+    compiled = [] if resolved.compilation is None else [CompileTime(resolved.compilation)]
     return [
+        *compiled,
+        *([NoReads()] if resolved.compilation == "graph" else []),
         *monitors(resolved.config, watching, summary, known_to=known_to),
         Curve(run.path),
         LoggerIds(run.path),
@@ -135,6 +148,7 @@ def _callbacks(
         KeepConfig(identity(resolved.config), resolved.numerics.as_json()),
         BestCheckpoint(run.checkpoints, options.best_by),
         steps,  # after the other, and so knows what is the best
+        CollectBetweenSteps(),
         RunGuard(steps, timedelta(seconds=options.timeout_s)),
     ]
 
@@ -148,11 +162,13 @@ def _fit(resolved: Resolved, built: Built, start: Start, summary: RunSummary) ->
             run.claim(resolved.config, start.checkpoint)
 
     agreed(trainer, claim)
-    if resolved.numerics.compiled:
-        compile_blocks(built.model.network)
+    if resolved.compilation is not None:
+        compile_model(built.model, resolved.compilation, trainer.strategy.root_device)
     resuming = f", going on from {start.checkpoint}" if start.checkpoint else ""
     rank_zero_info(f"run folder {run.path}{resuming}")
+    collector = next(each for each in trainer.callbacks if isinstance(each, CollectBetweenSteps))  # type: ignore[attr-defined]
     with (
+        collector.closing(),
         summary.closing(),
         explained_exits(run.path),
         unwrapped_errors(MisconfigurationException),  # of callbacks that find out late

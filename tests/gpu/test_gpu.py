@@ -93,3 +93,43 @@ def test_a_run_learns_goes_on_and_is_scored(name: str, tmp_path: Path) -> None:
     assert main(["evaluate", str(run), "--puzzles-per-rule", "8"]) == 0
     assert torch.cuda.get_device_name() in (run / "evaluation.json").read_text()
     assert main(["sample", str(run), "--num", "6"]) == 0
+
+
+@pytest.mark.parametrize("name", ["gpt2", "mamba", "mdm", "sit", "dit", "relational_mdm"])
+def test_recorded_steps_learn_what_steps_of_the_same_kernels_learn(name: str, tmp_path: Path) -> None:
+    """With averages, clipping, and validations on averaged weights between."""
+    losses = []
+    for compilation in ("network", "graph"):
+        run = tmp_path / compilation
+        assert main(["fit", "-c", f"model/{name}_tiny.yaml", "-c", "data/demo.yaml", "-c", "trainer/gpu.yaml",
+                     "--data.samples_per_rule", "200", "--data.eval_puzzles_per_rule", "4", "--compile", compilation,
+                     "--trainer.val_check_interval", "20", "--trainer.log_every_n_steps", "5",
+                     "--trainer.max_steps", "60", "--run_dir", str(run)]) == 0  # fmt: skip
+        assert json.loads((run / "summary.json").read_text())["compile"] == compilation
+        with (run / "curve.csv").open() as file:
+            losses.append([float(row["train/loss"]) for row in csv.DictReader(file)])
+    assert len(losses[0]) == 3
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2)
+
+
+@pytest.mark.parametrize("name", ["gpt2_joint", "mamba", "mdm"])
+def test_ten_validations_record_no_graph_anew(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded = []
+
+    class Counted(torch.cuda.CUDAGraph):
+        def capture_begin(self, *args: object, **kwargs: object) -> None:
+            recorded.append(1)
+            super().capture_begin(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Counted)
+    network, method = MODELS[name]()
+    network = network.cuda().eval()
+    compile_blocks(network)
+    others, after = [], []
+    for seed in range(10):
+        others.append(torch.empty(1 << 10 + seed, device="cuda"))  # memory is not where it was
+        with torch.inference_mode():
+            method.generate(network, 16, None, method.sampling, torch.Generator("cuda").manual_seed(seed))
+        after.append(len(recorded))
+    assert after[1] > 0  # the first call may warm up
+    assert after[-1] == after[1]
