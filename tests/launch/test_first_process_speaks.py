@@ -10,6 +10,7 @@ from datamodules import store
 from genraven.progress import Progress
 from launch.processes.process_group import ProcessGroup
 from launch.trained import scoring
+from launch.trained.settings import Scoring
 
 
 class Begun(Exception):
@@ -31,7 +32,7 @@ def test_of_an_evaluation(rank: int, progress: bool, seen: bool, monkeypatch: py
     )
     model: Any = SimpleNamespace(seed=0, device=torch.device("cpu"), method=SimpleNamespace(likelihood=None))
     with pytest.raises(Begun) as begun:
-        scoring.score_model(model, data, "test", 2, ProcessGroup(rank=rank), progress=progress)
+        scoring.score_model(model, data, Scoring(), 2, ProcessGroup(rank=rank), progress=progress)
     assert begun.value.args == (seen,)
 
 
