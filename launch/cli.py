@@ -92,7 +92,7 @@ def _add_file_commands(command: AddCommand) -> None:
     sub = command("describe", "data.files:describe", "say what a file of puzzles holds: rules that hold, C3, ranges, "
                   "missing cells, and copies")  # fmt: skip
     _add_puzzle_file_arguments(sub)
-    sub.add_argument("--against", type=path, help="another file: how much of it stands in this one, too")
+    sub.add_argument("--against", type=path, help="another file: how much of it is also in this one")
     sub.add_argument("--picture", type=path, help="PNG of some puzzles, with the rules that their rows share")
     add_overwrite(sub)
 
@@ -107,7 +107,7 @@ def _add_file_commands(command: AddCommand) -> None:
 def _add_puzzle_file_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=path, help=".npy, .npz or .pt file, or a folder of one for each rule")
     parser.add_argument("--source-split", help="split whose rules a file of 35 rules leaves out; default: the one in "
-                        "its name, or that its puzzles tell")  # fmt: skip
+                        "its name, or that its puzzles show")  # fmt: skip
 
 
 def _add_cluster_commands(command: AddCommand) -> None:
@@ -120,12 +120,12 @@ def _add_cluster_commands(command: AddCommand) -> None:
     sub = command("sweep", "jobs.sweep:sweep", "train a grid of runs that are missing or failed: as one job array on "
                   "a cluster, or here")  # fmt: skip
     sub.add_argument("grid", help="YAML file of axes, or the name of a shipped one: sweep/study.yaml")
-    sub.add_argument("--tier", help="of a grid that has tiers, this one alone")
+    sub.add_argument("--tier", help="train only this tier of a grid that has tiers")
     sub.add_argument("--local", type=int, metavar="N", help="train on this machine, N runs at a time")
     sub.add_argument("--max-parallel", type=int, metavar="N", help="runs of the array at the same time")
     sub.add_argument("--out", type=path, help="folder of the runs; default runs/<name of the grid>")
-    sub.add_argument("--done-in", type=path, metavar="STUDY", help="folder of a study, or of several: what stands "
-                     "finished in their tables is not trained again")  # fmt: skip
+    sub.add_argument("--done-in", type=path, metavar="STUDY", help="folder of a study, or of several: runs that are "
+                     "finished in their tables are not trained again")  # fmt: skip
     sub.add_argument("--dry-run", action="store_true", help="list the runs to start, and write nothing")
     sub.excludes([*add_cluster_arguments(sub), "--max-parallel"], beside=["--local"])
 
@@ -150,12 +150,11 @@ def _add_cluster_commands(command: AddCommand) -> None:
 
 
 def _add_advise_command(command: AddCommand) -> None:
-    sub = command("advise", "advice.command:advise_command", "say which family to train before anything is trained: "
-                  "what the committed studies say to so many examples")  # fmt: skip
+    sub = command("advise", "advice.command:advise_command", "say which family to train before you train: "
+                  "what the committed studies say about your number of examples")  # fmt: skip
     sub.add_argument("--goal", choices=["completion", "generation"], default="completion", help="what the model is for")
     sub.add_argument("--examples", type=int, help="examples you have of each rule")
-    sub.add_argument("--growth", type=float, default=1.0, help="times as many examples you will have in a year; 1: as "
-                     "many as now")  # fmt: skip
+    sub.add_argument("--growth", type=float, default=1.0, help="times as many examples in a year; 1: as many as now")
     sub.add_argument("--held-out", action="store_true", help="complete puzzles of rules that were not trained")
     sub.add_argument("--rules", nargs="+", help="how many rules there are to learn (3), or which: names, attributes, a "
                      "split, study or all; default: any number of any")  # fmt: skip

@@ -46,7 +46,7 @@ def _add_sampling_commands(command: AddCommand) -> None:
     sub.add_argument("puzzles", type=path, help="file of puzzles: `genraven describe` says what it holds")
     sub.add_argument("--mask", type=path, help="bool array file (9, 9) or (B, 9, 9), true where to write; "
                      "default: the last panel")  # fmt: skip
-    sub.add_argument("--rule", help="of all the puzzles, where it is known, for a network with labels")
+    sub.add_argument("--rule", help="the rule of all the puzzles, for a network with labels")
     sub.add_argument("--out", type=path, default=Path("completed.npy"), help="array file to write, (B, 3, 9, 9) int8")
     sub.add_argument("--picture", type=path, help="PNG of them, written cells tinted; default beside --out")
     add_overwrite(sub)
@@ -63,14 +63,14 @@ def _fractions(text: str) -> tuple[float, ...]:
 
 def _add_evaluate_command(command: AddCommand) -> None:
     sub = command("evaluate", "trained.evaluate:evaluate", "score a checkpoint, a run or all runs of a folder: every "
-                  "metric with count and interval; what was scored before is not scored again")  # fmt: skip
+                  "metric with count and interval; results that are there already are kept")  # fmt: skip
     _add_model_arguments(sub, many=True)
     add_settings(sub, Scoring)
     sub.add_argument("--given-corruption", type=_fractions, default=(0.0,), metavar="FRACTION,...",
                      help="fractions of cells whose content is replaced before the model "
                      "sees them for completion, each tried")  # fmt: skip
-    sub.add_argument("--trust", action="store_true", help="say as well how far each model knows when it is wrong, by "
-                     "its calibration: area under risk and coverage, calibration error, accepted fraction")  # fmt: skip
+    sub.add_argument("--trust", action="store_true", help="also measure by its calibration whether a model knows when "
+                     "it is wrong: area under risk and coverage, calibration error, accepted fraction")  # fmt: skip
     sub.add_argument(
         "--protocol",
         choices=["own", "study"],
@@ -83,17 +83,17 @@ def _add_evaluate_command(command: AddCommand) -> None:
 
 def _add_trust_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("trust", "with --max-error, --candidates or --review, NAME.audit.jsonl beside "
-                                      "--out says how sure the model is of each, what was decided and why")  # fmt: skip
+                                      "--out says of each the confidence, the decision and the reason")  # fmt: skip
     group.add_argument("--max-error", type=float, help="fraction of wrong ones among accepted completions to promise, "
-                       "for puzzles like those of `genraven calibrate`, which it needs")  # fmt: skip
+                       "for puzzles like those of `genraven calibrate`; needs a calibration")  # fmt: skip
     group.add_argument("--candidates", type=int, help="completions of each puzzle, of which the best by score is kept; "
                        "default: those of the calibration, else 8")  # fmt: skip
     group.add_argument("--review", type=path, metavar="PAGE.html", help="page to write, of the puzzles to review")
     group.add_argument("--calibration", type=path, help=f"default: {FILES.calibration} of the run folder")
-    group.add_argument("--exchanges", type=int, default=16, help="other puzzles whose panels tell which given panels a "
-                       "completion rests on; 0 does not ask")  # fmt: skip
-    group.add_argument("--accept-unlike", action="store_true", help="accept also where the puzzles, as a whole, are "
-                       "unlike those of the calibration, of which its promise says nothing")  # fmt: skip
+    group.add_argument("--exchanges", type=int, default=16, help="other puzzles whose panels show which given panels a "
+                       "completion depends on; 0 leaves that out")  # fmt: skip
+    group.add_argument("--accept-unlike", action="store_true", help="accept even if the file as a whole is unlike the "
+                       "calibration, for which the promise does not hold")  # fmt: skip
     _add_score_arguments(parser, group)
 
 
@@ -114,17 +114,23 @@ def _add_score_arguments(parser: argparse.ArgumentParser, group: Any) -> None:
 
 
 def _add_trust_commands(command: AddCommand) -> None:
-    sub = command("calibrate", "trained.calibrate:calibrate", "find from which confidence on completions can be "
-                  "accepted, with a promise on the error among them for puzzles like its own")  # fmt: skip
+    sub = command("calibrate", "trained.calibrate:calibrate", "find the confidence from which completions can be "
+                  "accepted, with a promise on the errors among them for puzzles like its own")  # fmt: skip
     _add_model_arguments(sub)
     sub.add_argument("--max-error", type=float, nargs="+", default=[0.05, 0.1], help="fractions of wrong ones among "
                      "accepted completions to try; others can be asked for later")  # fmt: skip
-    sub.add_argument("--delta", type=float, default=0.1, help="chance, over calibrations, of a promise that fails")
+    sub.add_argument("--delta", type=float, default=0.1, help="probability, over calibrations, that a promise fails")
     sub.add_argument("--candidates", type=int, default=8, help="completions of each puzzle, of which one is kept")
-    sub.add_argument("--puzzles", type=int, default=2000, help="to test on")
-    sub.add_argument("--puzzles-to-choose", type=int, default=500, help="others, to choose score and thresholds on")
-    sub.add_argument("--rules", nargs="+", help="of the puzzles, as likely each; default: those that were trained")
-    sub.add_argument("--per-rule", action="store_true", help="promise it of each rule, not averaged over their mix")
+    sub.add_argument("--puzzles", type=int, default=2000, help="puzzles to test thresholds on")
+    sub.add_argument(
+        "--puzzles-to-choose", type=int, default=500, help="other puzzles, to choose confidence and thresholds on"
+    )
+    sub.add_argument(
+        "--rules", nargs="+", help="rules of the puzzles, equally likely; default: those that were trained"
+    )
+    sub.add_argument(
+        "--per-rule", action="store_true", help="make the promise for each rule, not averaged over their mix"
+    )
     sub.add_argument(
         "--source", type=path, help="file of whole puzzles that no model has seen, instead of generated ones"
     )
@@ -149,8 +155,8 @@ def _add_trust_commands(command: AddCommand) -> None:
 
 
 def _add_probe_and_export_commands(command: AddCommand) -> None:
-    sub = command("probe", "trained.probe:probe", "see in which layers of a trained model the rule of a puzzle stands: "
-                  "accuracy of a linear classifier on the hidden states of each")  # fmt: skip
+    sub = command("probe", "trained.probe:probe", "see how well each layer of a trained model encodes the rule: "
+                  "accuracy of a linear classifier on its hidden states")  # fmt: skip
     _add_run_arguments(sub, "of noise, and of the weights of the untrained network beside it")
     sub.add_argument("--fit-per-rule", type=int, default=200, help="puzzles of each rule to fit the classifier on, of "
                      "the validation split")  # fmt: skip
