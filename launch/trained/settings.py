@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def _setting(default: Any, text: str, **how: Any) -> Any:
-    """A field that is an option: its help, and what argparse is told beside it."""
+    """A field that is an option: its help, and further arguments for argparse."""
     return field(default=default, metadata={"help": text, "type": type(default)} | how)
 
 
@@ -49,7 +49,7 @@ class Opening:
 
 @dataclass(frozen=True, kw_only=True)
 class Scoring:
-    """What of a model is scored.
+    """What is scored of a model, and how.
 
     Raises:
         InputError: another split, no puzzle or no fraction.
