@@ -13,12 +13,13 @@ import pytest
 import torch
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from tape import TapeRecorder
-from tiny import FAMILIES, MAX_STEPS, assert_same_run, fit
+from tiny import FAMILIES, MAX_STEPS, assert_same_run, fault, fit
 from watching import Addresses, ReadsLoss
 
 from genraven.errors import InputError
 from genraven.networks.compiling import Compilation, compile_network
 from genraven.networks.recording import RECORDERS
+from genraven.signals import REQUEUE
 from launch.cli import main
 from launch.training import compiling
 from launch.training.compiling import check_graph, compilation_of
@@ -74,6 +75,14 @@ def test_recorded_steps_leave_what_steps_leave(family: str, tmp_path: Path) -> N
     summary = json.loads((tmp_path / "recorded" / "summary.json").read_text())
     assert summary["compile"] == "graph"
     assert summary["compile_seconds"] >= 0
+
+
+@pytest.mark.usefixtures("_on_tape")
+def test_a_recorded_run_goes_on(tmp_path: Path) -> None:
+    assert main(fit(tmp_path / "whole")) == 0
+    assert main(fit(tmp_path / "run", "--compile", "graph", *fault("SignalInStep", step=11))) == REQUEUE
+    assert main(fit(tmp_path / "run", "--compile", "graph")) == 0
+    assert_same_run(tmp_path / "whole", tmp_path / "run")
 
 
 def test_what_compiling_took_is_said_and_kept(
