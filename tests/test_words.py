@@ -47,6 +47,8 @@ ALLOWED = {  # what stays as it is, and why
     "uncertainty": "the field's word",
     "`check_gaps`": "the changelog says what was renamed",
     "`pass_through`": "the same",
+    "`spoil=`": "the same",
+    "`--spoil`": "the same",
 }
 FRAGMENT = re.compile(
     r"(That|To|Among|What of|Such|Of|Those|By|With|In|Per|As|The same|Same|Both|For|From|At|On|Not)\b"
