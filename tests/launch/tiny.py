@@ -23,6 +23,18 @@ FAMILIES = {
     "diffusion": ["-c", "model/sit_tiny.yaml", *TINY, "--model.method.sampling.num_steps", "2"],
 }
 
+SEARCH = {
+    "base": " ".join(TINY),
+    "score": "nats_per_cell",
+    "budget": {"trials": 2, "at_once": 2, "rungs": 2, "puzzles": 32},
+    "families": {
+        family: {"base": f"-c model/{model}.yaml",
+                 "ranges": {"model.optimizer.lr": {"low": 1e-4, "high": 1e-2, "log": True}}}
+        for family, model in (("autoregressive", "gpt2_tiny"), ("diffusion", "mdm_tiny"))
+    },
+}  # fmt: skip
+"""Of ``genraven tune``: in each of two families two trials end the first rung, and one of them the second."""
+
 
 def fit(run: Path, *more: str, family: str = "autoregressive") -> list[str]:
     """The command of a tiny run."""
