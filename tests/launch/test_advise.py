@@ -76,11 +76,11 @@ def test_rules_by_name() -> None:
     assert (named.headline, named.rests_on) == (counted.headline, counted.rests_on)
     assert named.nearest[0].apart.endswith("the rules of your question")
     other = advise(examples=400, rules=[*three[:2], "number.constant"])
-    assert other.rests_on[-1].startswith("These are other rules than the 3 that you named: whether the answer")
+    assert other.rests_on[-1].startswith("These are other rules than the 3 that you named. It is not known")
     for word in ("all", "study"):
         whole = advise(examples=4000, rules=word, prior="structured")
         assert "on 35 rules" in whole.rests_on[0]
-        assert "Of your 40 rules these trainings held 5 out." in whole.rests_on
+        assert "These trainings held out 5 of your 40 rules." in whole.rests_on
 
 
 @pytest.mark.parametrize(
