@@ -179,7 +179,7 @@ def _one_operation(
     first = [t.transpose(0, 1).contiguous() for t in (x, delta, b, c)]
     with _exact(x.device.type):
         y, last, starts = _forward(first[0], first[1], a, first[2], first[3], _zeros(x, a) if state is None else state)
-    return y.transpose(0, 1).contiguous(), last, torch.stack(starts)
+    return y.transpose(0, 1).contiguous(), last.contiguous(), torch.stack(starts)
 
 
 @_one_operation.register_fake
@@ -206,7 +206,7 @@ def _one_operation_back(
             grad_y, grad_last, x, delta, a, b, c, starts.unbind()
         )
     of_x, of_delta, of_b, of_c = (t.transpose(0, 1).contiguous() for t in (grad_x, grad_delta, grad_b, grad_c))
-    return of_x, of_delta, grad_a, of_b, of_c, carry
+    return of_x, of_delta, grad_a.contiguous(), of_b, of_c, carry.contiguous()  # as the compiler is promised
 
 
 @_one_operation_back.register_fake

@@ -52,6 +52,24 @@ def test_gradients_where_only_the_outputs_or_only_the_state_matter() -> None:
         assert all(torch.allclose(m, t, rtol=1e-9, atol=1e-9) for m, t in zip(mine, theirs, strict=True))
 
 
+@pytest.mark.parametrize("from_state", [False, True])
+def test_what_a_compiler_is_promised_of_the_operation_holds(from_state: bool) -> None:
+    """Shapes, strides and gradients, also where the decays are a transposed view, as Mamba's are."""
+    x, delta, a, b, c, state = (t.detach() for t in arguments(CHUNK + 2))
+    given = [x, delta, a.T.contiguous().T, b, c, state if from_state else None]
+    for each in given:
+        if each is not None:
+            each.requires_grad_()
+    torch.library.opcheck(module._one_operation, tuple(given))
+    starts = torch.zeros(2, *state.shape, dtype=x.dtype)
+    plain = [None if each is None else each.detach() for each in given]
+    torch.library.opcheck(
+        module._one_operation_back,
+        (x.detach(), state.detach(), *plain, starts),
+        test_utils=("test_schema", "test_faketensor"),
+    )
+
+
 def test_extreme_steps_give_finite_numbers() -> None:
     args = arguments(82, torch.float32)
     with torch.no_grad():
