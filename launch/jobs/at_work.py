@@ -5,14 +5,16 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
-
-from rich.console import Group
+from typing import TYPE_CHECKING, Self
 
 from genraven.escaping import plain
 from genraven.progress import Renewed, prefix
-from launch.runs.live import Row, table
 from launch.runs.status import RunStatus, columns, numbers, read_status, row, span
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+    from launch.runs.live import Row
 
 ABOVE, BELOW = 2, 1
 """Lines of the terminal above the rows, and one below that stays free."""
@@ -53,7 +55,9 @@ class RunsAtWork(AbstractContextManager["RunsAtWork"]):
         self._at_work = now
         self._shown.renew()
 
-    def _draw(self, width: int, height: int) -> Group:
+    def _draw(self, width: int, height: int) -> "Group":
+        from launch.runs.live import table  # rich takes its time to import
+
         found = {folder: _status(folder) for folder in self._at_work}
         rows = [self._row(folder, found) for folder in self._with_room(height - ABOVE - BELOW)]
         return table(rows, width, columns=columns(), numbers=numbers(), heading=self._heading(found))
@@ -64,7 +68,7 @@ class RunsAtWork(AbstractContextManager["RunsAtWork"]):
         first = [*self._at_work, *reversed(self._ended), *waiting][: max(room, 1)]
         return [folder for folder in self._folders if folder in first]
 
-    def _row(self, folder: Path, at_work: dict[Path, RunStatus]) -> Row:
+    def _row(self, folder: Path, at_work: dict[Path, RunStatus]) -> "Row":
         status = at_work.get(folder) or self._ended.get(folder) or RunStatus("waiting", {})
         return row(folder.name, status)
 
