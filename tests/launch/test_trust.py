@@ -83,7 +83,7 @@ def test_from_calibration_to_decision(
     assert "at most 5% wrong: expects to accept 100%" in capsys.readouterr().out
     body = json.loads(Path("c.json").read_text())
     tried = {"agreement", "strongest"} | ({"log_probability"} if name != "sit" else set())
-    assert set(body["areas"]) == tried | ({"stability"} if name == "mdm" else set())
+    assert set(body["areas"]) == tried | {"mdm": {"stability"}, "sit": {"recovery"}}.get(name, set())
     options = ["--max-error", "0.05", "--calibration", "c.json", "--device", "cpu", "--exchanges", "2"]
     command = ["complete", run, "p.npy", *options, "--out", "done.npy", "--review", "review.html"]
     assert main(command) == 0
