@@ -13,15 +13,15 @@ from launch.configs.shipped import CONFIGS, find_config
 from launch.jobs.sweep import SEEDS, Point, read_grid
 
 FOLDER = "runs/advised"
-SMALLEST = "sweep/example.yaml"
-"""A grid of both families that any machine trains."""
+GRIDS = {"general": ("example", ""), "structured": ("whole", " --tier first")}
+"""By the prior of the networks: the shipped grid of both families that a CPU core trains, and which part of it."""
 
 
 def train(body: Body, choice: Choice, examples: int) -> list[str]:
     """The chosen recipe on so many examples of each rule; a grid of both families where its recipe is not shipped."""
     words = recipe(body, choice.point.first)
     if words is None:
-        return _grid()
+        return _grid(body)
     name = _name(choice.point.first)
     place = f"{FOLDER}/{name}-{examples}"
     return [_command(words, {"data.samples_per_rule": examples, "run_dir": place}), f"genraven evaluate {FOLDER}"]
@@ -33,7 +33,7 @@ def more_repeats(body: Body, choices: Sequence[Choice], ask: str) -> list[str]:
     for choice in choices:
         words, run = recipe(body, choice.point.first), choice.point.first
         if words is None:
-            return _grid()
+            return _grid(body)
         seeds = [one.seeds.data for one in body.runs if one.seeds.data is not None]
         seed = max(seeds, default=0) + 1
         place = f"{FOLDER}/{_name(run)}-{choice.point.samples}-r{seed}"
@@ -80,10 +80,11 @@ def _option(point: Point, name: str) -> str | None:
     return found
 
 
-def _grid() -> list[str]:
-    place = "runs/example"
+def _grid(body: Body) -> list[str]:
+    name, part = GRIDS[body.prior]
+    place = f"runs/{name}"
     return [
-        f"genraven sweep {SMALLEST} --local 1",
+        f"genraven sweep sweep/{name}.yaml{part} --local 1",
         f"genraven evaluate {place}",
         f"genraven report {place}",
     ]

@@ -121,6 +121,12 @@ def test_the_commands_to_run_next_work() -> None:
     assert again == "genraven advise --goal completion --examples 2000 --growth 5 --rules 3 --evidence runs/advised"
 
 
+def test_where_no_recipe_is_shipped_the_grid_of_the_same_prior_is_next() -> None:
+    found = advise(examples=4000, rules="all", prior="structured").commands
+    assert found[0] == "genraven sweep sweep/whole.yaml --tier first --local 1"
+    assert found[1] == "genraven evaluate runs/whole"
+
+
 def test_runs_of_ones_own(sweep: Path) -> None:
     """They answer where they are nearest, switch where they cross, and tell what a training takes here."""
     found = advise(examples=4000, rules=4, growth=10, evidence=sweep)
