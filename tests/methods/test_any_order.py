@@ -181,7 +181,7 @@ def test_draws_do_not_depend_on_how_a_batch_is_split() -> None:
         ),
         (
             lambda: AutoregressiveModule(Transformer(width=24, depth=1, num_heads=2), AnyOrder()),
-            "expected a network that is told where it writes next.*got Transformer: use it with another method",
+            "expected a network that reads where it writes next.*got Transformer: use it with another method",
         ),
     ],
 )

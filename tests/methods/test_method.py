@@ -264,7 +264,7 @@ def test_settings_are_changed_one_by_one_from_the_methods_own() -> None:
     assert module.sampling == GaussianSampling(num_steps=3, sampler="ddim")
     module.sample_by({})
     assert module.sampling == module.method.sampling
-    with pytest.raises(InputError, match="one of sampler, num_steps.*got temperature"):
+    with pytest.raises(InputError, match="one of sampler=, num_steps=.*got temperature="):
         module.sample_by({"temperature": 1.0})
     with pytest.raises(InputError, match="completion to be one of replacement, guidance, tds, learned, got magic"):
         module.sample_by({"completion": "magic"})
