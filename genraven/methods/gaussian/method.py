@@ -182,35 +182,9 @@ class GaussianDiffusion(Method):
         sampling: GaussianSampling,
         generator: torch.Generator | None,
         labels: Tensor | None = None,
-    ) -> Tensor:
-        """``puzzles`` with the cells under ``mask`` written anew."""
-        return self._complete(network, puzzles, mask, sampling, generator, labels)
-
-    def solve_again(
-        self,
-        network: nn.Module,
-        puzzles: Tensor,
-        mask: Tensor,
-        level: float,
-        sampling: GaussianSampling,
-        generator: torch.Generator | None,
-    ) -> Tensor:
-        """As ``SolvesAgain``; particles, which begin with noise alone, give way to replacement."""
-        if sampling.completes_by(self.masked_share) == "tds":
-            sampling = replace(sampling, completion="replacement")
-        return self._complete(network, puzzles, mask, sampling, generator, level=level)
-
-    def _complete(
-        self,
-        network: nn.Module,
-        puzzles: Tensor,
-        mask: Tensor,
-        sampling: GaussianSampling,
-        generator: torch.Generator | None,
-        labels: Tensor | None = None,
         level: float | None = None,
     ) -> Tensor:
-        """``puzzles`` with the cells under ``mask`` written, from noise alone or from a ``level`` of it upon them."""
+        """``puzzles`` with the cells under ``mask`` written anew, from noise or a ``level`` of it upon them."""
         process, completion = self.process, sampling.completes_by(self.masked_share)
         given, open_cells = self.code.encode(without(puzzles, mask)), mask.unsqueeze(1)
         times = process.times(sampling.num_steps)
@@ -244,11 +218,23 @@ class GaussianDiffusion(Method):
         )
         return self.code.decode(fields).where(open_cells, puzzles)
 
+    def solve_again(
+        self,
+        network: nn.Module,
+        puzzles: Tensor,
+        mask: Tensor,
+        level: float,
+        sampling: GaussianSampling,
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        """As ``SolvesAgain``; particles, which begin with noise alone, give way to replacement."""
+        if sampling.completes_by(self.masked_share) == "tds":
+            sampling = replace(sampling, completion="replacement")
+        return self.complete(network, puzzles, mask, sampling, generator, level=level)
+
     def nfe(self, network: nn.Module, sampling: GaussianSampling, task: Task, num_open: int, *, labels: bool) -> float:
-        taken, completion = (
-            SAMPLERS[self._sampler(sampling)].nfe(sampling.num_steps),
-            sampling.completes_by(self.masked_share),
-        )
+        taken = SAMPLERS[self._sampler(sampling)].nfe(sampling.num_steps)
+        completion = sampling.completes_by(self.masked_share)
         if task == "generate":
             return taken * (2 if labels and sampling.guidance_scale != 1 else 1)
         if completion == "tds":
