@@ -12,6 +12,7 @@ import json
 import statistics
 import tempfile
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -71,6 +72,7 @@ class Trace:
         self.ready: list[float] = []
         self.done: list[float] = []
         self.sizes: list[float] = []
+        self.callbacks: list[weakref.ref[Callable[..., Tensor]]] = []
 
     def hook(self, _: Any, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
         """The mean over the processes."""
@@ -84,7 +86,16 @@ class Trace:
             self.done[number] = time.perf_counter()
             return future.value()[0]
 
+        self.callbacks.append(weakref.ref(ended))
         return work.then(ended)
+
+    def wait(self) -> None:
+        """Until gloo's threads have dropped their callbacks.
+
+        For that they need the interpreter, which a process group that is destroyed does not let go before they end.
+        """
+        while any(callback() for callback in self.callbacks):
+            time.sleep(0.001)
 
 
 def work(rank: int, folder: str, preset: str, width: int | None, bucket_mb: float, is_compiled: bool) -> None:
@@ -118,6 +129,8 @@ def work(rank: int, folder: str, preset: str, width: int | None, bucket_mb: floa
         parallel.zero_grad()
         if step >= WARM_UP:
             found.append(of_step(traces[-1], start, end))
+    for trace in traces:
+        trace.wait()
     if not rank:
         medians = {name: round(statistics.median(each[name] for each in found), 3) for name in found[0]}
         sizes = [round(size, 1) for size in traces[-1].sizes]
