@@ -38,7 +38,8 @@ class Hidden:
     lacks: Tensor
     """(N, K, J, A) values that are expected of the panel and not yet shown."""
     objects: Tensor
-    """(N, K, J) objects that are expected in the cells that are left."""
+    """(N, K, J) float32 objects that are expected in the cells that are left: in bfloat16 the odds of a cell, where
+    nearly all or none are filled, would be those of another number."""
 
 
 class Writer(nn.Module):
@@ -135,9 +136,10 @@ class Writer(nn.Module):
         have = (seen[..., self.num_symbols, :] @ self.numbers.to(seen)).expand(-1, lacks.shape[1], -1)
         left = left.to(lacks).expand(lacks.shape[:3])
         number = self.sets_of(context)[..., self.num_symbols, :].unsqueeze(2)
-        objects = objects_left(number, have, left, lacks[..., : self.num_symbols].amax(-1), self.num_cells).to(lacks)
-        numbers = self.features(torch.cat([features, torch.stack([objects, have], -1) * 0.25], -1))
-        spare, room = objects.unsqueeze(-1) - lacks, left.unsqueeze(-1) - lacks
+        objects = objects_left(number, have, left, lacks[..., : self.num_symbols].amax(-1), self.num_cells)
+        rounded = objects.to(lacks)
+        numbers = self.features(torch.cat([features, torch.stack([rounded, have], -1) * 0.25], -1))
+        spare, room = rounded.unsqueeze(-1) - lacks, left.unsqueeze(-1) - lacks
         # That no object, or no cell, is to spare for another value decides what comes next: the ramps say it sharply.
         of_sets = torch.cat([torch.stack([lacks, spare], -1) * 0.25, (1 - torch.stack([spare, room], -1)).relu()], -1)
         states = F.relu(known + (of_role.unsqueeze(2) + numbers.unsqueeze(3)) + self.missing(of_sets))
