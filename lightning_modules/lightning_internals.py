@@ -181,6 +181,26 @@ def _nested_nulls_kept() -> Iterator[None]:
         _replace(jsonargparse._typehints, "parse_value_or_config", read)
 
 
+@contextmanager
+def _whole_numbers_first() -> Iterator[None]:
+    """Within the block ``1`` is the whole number for an option that takes an int or a float, and ``1.0`` is the float.
+
+    The parser tries types in the order in which they are written. But typing keeps unions, and takes two for the same
+    that differ in their order: which of them is kept depends on what was imported before, such as rich. For
+    ``trainer.limit_val_batches`` one batch would become all of them.
+    """
+    rank: Callable[[Any], Any] = jsonargparse._typehints.union_subtype_sort_key
+
+    def rank_with_floats_last(subtype: Any) -> tuple[Any, bool]:
+        return rank(subtype), subtype is float
+
+    _replace(jsonargparse._typehints, "union_subtype_sort_key", rank_with_floats_last)
+    try:
+        yield
+    finally:
+        _replace(jsonargparse._typehints, "union_subtype_sort_key", rank)
+
+
 class CommandLine(LightningCLI):
     """``LightningCLI`` as a parser: it makes and runs nothing, and a config given beats a checkpoint's.
 
@@ -193,7 +213,8 @@ class CommandLine(LightningCLI):
 
     def __init__(self, model: Any, data: Any, *, args: list[str], **options: Any) -> None:
         self._command = args[0]
-        super().__init__(model, data, args=args, **options)
+        with _whole_numbers_first():
+            super().__init__(model, data, args=args, **options)
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
         """The command that is given: to make the parsers of the other three takes longer than all the rest."""
@@ -201,8 +222,13 @@ class CommandLine(LightningCLI):
 
     def parse_arguments(self, parser: Any, args: Any) -> None:
         """Parses ``args`` into ``config``."""
-        with _nested_nulls_kept():
+        with _nested_nulls_kept(), _whole_numbers_first():
             super().parse_arguments(parser, args)
+
+    def made(self, config: Any, **how: Any) -> Any:
+        """``config`` with the classes that it names made; ``how`` is what the parser's ``instantiate`` takes."""
+        with _whole_numbers_first():
+            return self.parser.instantiate(config, **how)
 
     def option_names(self, command: str) -> list[str]:
         """Options of ``command``, such as ``--trainer.max_steps``."""

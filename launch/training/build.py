@@ -58,15 +58,15 @@ def build(resolved: Resolved) -> Built:
     Raises:
         InputError: a class cannot be made, or there are not the devices or processes for the trainer.
     """
-    command, parser = resolved.command, resolved.parser.parser
-    others = resolved.parser.config.clone()
+    command, parser = resolved.command, resolved.parser
+    others = parser.config.clone()
     model = Namespace(model=others[command].pop("model"))
     if resolved.options.seed_everything is not False:
         seed_everything(resolved.options.seed_everything, workers=True, verbose=False)
     with refused_by_constructors():
         only_model = Namespace({"subcommand": command, command: model})
-        module = parser.instantiate(only_model, instantiate_groups=False)[command].model
-        made = parser.instantiate(others)[command]
+        module = parser.made(only_model, instantiate_groups=False)[command].model
+        made = parser.made(others)[command]
     note_prior(resolved.config, module)
     logs_as_usual = not resolved.loggers and made.trainer.logger in (None, True)
     return Built(module, made.data, _trainer(resolved, made.trainer, logs_as_usual), made, logs_as_usual)

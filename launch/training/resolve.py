@@ -151,7 +151,7 @@ class Resolver:
             config = command_line.plain(parsed)
             take_specs(parsed.fit.trainer)  # to make one is to open what it writes to
             with torch.device("meta"), refused_by_constructors():
-                found = command_line.parser.instantiate(parsed).fit
+                found = command_line.made(parsed).fit
                 note_prior(config, found.model)
                 check_missing(found.model, found.data)
                 found.model.check_labels()

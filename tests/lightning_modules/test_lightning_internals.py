@@ -1,10 +1,12 @@
 """Each private part of Lightning that we touch still does what we take it to do."""
 
+import inspect
 import signal
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
 import jsonargparse
 import lightning as L
@@ -236,6 +238,28 @@ def test_the_command_line_is_a_parser(tmp_path: Path) -> None:
     assert command_line.plain(command_line.config)["trainer"]["max_steps"] == 3
     for name in ("_set_seed", "_run_subcommand", "_parse_ckpt_path"):
         assert hasattr(LightningCLI, name)
+
+
+class FloatFirst(L.Callback):
+    def __init__(self, most: float | int | None = None) -> None:
+        self.most = most
+
+
+@pytest.mark.parametrize(("word", "number"), [("1", 1), ("1.0", 1.0), ("0.5", 0.5), ("null", None)])
+def test_a_whole_number_is_one_whatever_was_imported_before(
+    word: str, number: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = inspect.unwrap(L.Trainer.__init__).__annotations__
+    assert {*get_args(written["limit_val_batches"])} == {int, float, NoneType}
+    monkeypatch.setitem(written, "limit_val_batches", float | int | None)  # as it is where rich was imported before
+    callback = [f"--trainer.callbacks+={__name__}.FloatFirst", f"--trainer.callbacks.most={word}"]
+    words = ["fit", "--trainer.logger=false", "--trainer.accelerator=cpu", f"--trainer.limit_val_batches={word}"]
+    command_line = CommandLine(BoringModel, BoringDataModule, save_config_callback=None, args=[*words, *callback])
+    for config in (command_line.config, command_line.made(command_line.config)):
+        found = config.fit.trainer.limit_val_batches
+        assert (type(found), found) == (type(number), number)
+    most = command_line.made(command_line.config).fit.trainer.callbacks[0].most
+    assert (type(most), most) == (type(number), number)
 
 
 def test_settings_of_the_parser_end_with_the_block() -> None:
