@@ -20,15 +20,6 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """Time that passes when it is told to."""
-    clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: clock.now))
-    monkeypatch.setattr(progress, "_last_line_s", None)
-    return clock
-
-
-@pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
     """One of 40 columns; each step is drawn."""
     terminal = Terminal(40)

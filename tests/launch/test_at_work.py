@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from screens import Terminal
 
-from genraven import progress
 from genraven.progress import part
 from genraven.run_folder import RunFiles
 from launch.jobs import at_work
@@ -37,12 +36,9 @@ def write(folder: Path, state: str, **facts: Any) -> Path:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """Time that passes when it is told to."""
-    clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: clock.now))
+def clock(clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """By which the table is renewed, too."""
     monkeypatch.setattr(at_work, "time", SimpleNamespace(monotonic=lambda: clock.now))
-    monkeypatch.setattr(progress, "_last_line_s", None)
     return clock
 
 
