@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from urllib.parse import unquote
 
 import pytest
@@ -36,17 +37,39 @@ def is_made_with_the_site(page: Path) -> bool:
     return page.stem == "report" and (page.parent / "runs.jsonl").exists()
 
 
+def hooks_of_the_site() -> ModuleType:
+    """``docs/hooks.py``, which is in no package."""
+    spec = importlib.util.spec_from_file_location("hooks", ROOT / "docs" / "hooks.py")
+    assert spec is not None and spec.loader is not None
+    hooks = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hooks)
+    return hooks
+
+
+@pytest.mark.parametrize(
+    ("html", "wanted"),
+    [
+        ("(<code>fit --run_dir x</code>)", "(<code><span>fit</span> <span>--run_dir</span> <span>x</span></code>)"),
+        (f"<code>{'x' * 60}</code>", f"<code>{'x' * 60}</code>"),  # longer than a narrow line
+        ("<pre><code>seq 2 400</code></pre>", "<pre><code>seq 2 400</code></pre>"),
+        ("1 600 of 25 600; 124 k, 2 kinds", "1\u00a0600 of 25\u00a0600; 124\u00a0k, 2 kinds"),
+        ('<img alt="2 400" src="a.png" />', '<a href="a.png"><img alt="2 400" src="a.png" /></a>'),
+        ('<a href="b"><img alt="" src="a.png"></a>', '<a href="b"><img alt="" src="a.png"></a>'),
+    ],
+)
+def test_a_page_can_be_read_on_a_narrow_screen(html: str, wanted: str) -> None:
+    assert hooks_of_the_site().on_page_content(html, page=None) == wanted
+
+
 def test_the_pages_of_studies_are_made_with_the_site(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once, and again where a table is newer."""
     monkeypatch.setattr(figures, "chart", lambda lines, *labels: "<svg/>")
     monkeypatch.setattr(figures, "per_rule", lambda fractions, look: "<svg/>")
-    spec = importlib.util.spec_from_file_location("hooks", ROOT / "docs" / "hooks.py")
-    assert spec is not None and spec.loader is not None
-    hooks = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(hooks)
-    study = Path(shutil.copytree(ROOT / "docs" / "study" / "structured", tmp_path / "study" / "structured"))
+    hooks = hooks_of_the_site()
+    tables = ROOT / "docs" / "study" / "structured"
+    study = Path(shutil.copytree(tables, tmp_path / "study" / "structured", ignore=shutil.ignore_patterns("report*")))
     for made in (True, False, True):
         hooks.on_pre_build({"docs_dir": str(tmp_path)})
         assert bool(capsys.readouterr().out) == made

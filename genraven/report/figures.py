@@ -29,6 +29,7 @@ STYLE: Any = {
 }  # fmt: skip
 SHARES = (-0.03, 1.03)
 LABEL_GAP = 0.075  # of the height, between labels at the ends of lines
+NEAREST_TICKS = 0.134  # of the axis, between two ticks: the width of a label
 WIDTH_OF_LETTER = 0.0175  # of the figure's, in these labels
 Kind = Literal["line", "broken", "marks", "dots", "reference", "band"]
 
@@ -149,7 +150,8 @@ def _decade_ticks(axes: Axes, values: Iterable[float]) -> None:
     low, high = places[0], places[-1]
     pad = (high / low) ** 0.06 if high > 1.01 * low else 2.0
     axes.set_xlim(low / pad, high * pad)
-    if len(places) > 5 or any(math.log(b / a) < 0.15 * math.log(high / low) for a, b in pairwise(places)):
+    nearest = NEAREST_TICKS * math.log(high / low * pad**2)
+    if len(places) > 5 or any(math.log(b / a) < nearest for a, b in pairwise(places)):
         powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
         digits = (1,) if high / low > 100 else (1, 2, 5)
         round_ones = [d * 10.0**k for k in powers for d in digits if low / pad <= d * 10.0**k <= high * pad]

@@ -1,12 +1,13 @@
 """A page of headings, paragraphs, lists, tables and pictures, as HTML that needs nothing else and as Markdown."""
 
 import base64
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from genraven.escaping import address, file_stem, markdown, templates, visible
 from genraven.outputs import COMMENT, MARK
@@ -143,8 +144,19 @@ def to_markdown(page: Page, pictures: str) -> str:
 
 def _render(template: str, **values: object) -> str:
     environment = templates(HERE, in_markdown=".md" in template)
-    environment.filters |= {"cell": _markdown_cell, "code": _markdown_code, "address": address, "counted": counted}
+    environment.filters |= {"cell": _markdown_cell, "code": _markdown_code, "address": address, "counted": counted,
+                            "prose": _html_prose}  # fmt: skip
     return environment.get_template(template).render(values)
+
+
+def _html_prose(text: str) -> Markup:
+    """``text`` of HTML; what stands between backticks is code, whose lines break only between words."""
+    return Markup(re.sub(r"`([^`]+)`", lambda found: _html_code(found[1]), str(escape(text))))
+
+
+def _html_code(escaped: str) -> str:
+    words = " ".join(f"<span>{word}</span>" for word in escaped.split())
+    return f"<code>{words}</code>"
 
 
 def _markdown_cell(cell: Cell) -> Markup:

@@ -12,7 +12,7 @@ from genraven.report.english import DASH, count, headings, sentence, shown
 from genraven.report.figures import Line, looks
 from genraven.report.forecast import Forecast
 from genraven.report.goals import GOALS
-from genraven.report.page import Block, Panel, Picture, Table, Text
+from genraven.report.page import Block, Facts, Item, Panel, Picture, Table, Text
 from genraven.report.points import Point, Variant, compare, forecast_from
 from genraven.report.published import SOURCE, Published, beside, published
 from genraven.report.question import Question
@@ -284,8 +284,9 @@ def every_score(variants: Sequence[Variant]) -> list[Block]:
     rows = [[name, f"{n:,}", *(_score(point, score) for score in counted)] for name, n, point in points]
     units = {name: f" ({SCORES[name].unit})" if SCORES[name].unit else "" for name in counted}
     columns = [f"{label(name)}{units[name]}" for name in counted]
-    about = [f"{label(name)}: {SCORES[name].counted_over}, {SCORES[name].about}" for name in counted]
-    return [Table(headings("every_score", columns), rows, sentence("every_score", about=about))]
+    about = [(label(name), [Item(sentence("score", over=SCORES[name].counted_over, about=SCORES[name].about))])
+             for name in counted]  # fmt: skip
+    return [Table(headings("every_score", columns), rows, sentence("every_score")), Facts(about)]
 
 
 def _score(point: Point, name: str) -> str:

@@ -60,7 +60,7 @@ def test_the_answer_comes_first(tmp_path: Path, capsys: pytest.CaptureFixture[st
     for word in ("How sure", "When to switch", "What it would cost", "What to measure next"):
         assert f"{word}: " in printed
         assert f"<dt>{word}</dt>" in page.partition("</section>")[0]
-        assert f"- **{word}** " in twin.partition("\n## In more detail")[0]
+        assert f"- **{word}:** " in twin.partition("\n## In more detail")[0]
     assert "autoregressive-400-s0, autoregressive-400-s1" in twin  # the runs that it rests on
 
 
@@ -158,12 +158,21 @@ def test_the_page_needs_nothing_else(swept: Path) -> None:
 
 
 def test_every_figure_has_its_numbers_and_a_text_instead(swept: Path) -> None:
+    twin = (swept / "report.md").read_text()
+    assert twin.count("<details") == twin.count("</details>") == 5
     figures = re.findall("<figure>.*?</figure>", (swept / "report.html").read_text(), re.S)
     assert len(figures) == 5
     for figure in figures:
         assert all(len(alt) > 40 for alt in re.findall('<img alt="(.*?)"', figure, re.S))
         assert "<summary>The same in numbers</summary>" in figure
         assert figure.count("<tr>") > 2
+
+
+def test_a_command_in_a_sentence_is_code(swept: Path) -> None:
+    page, twin = (swept / "report.html").read_text(), (swept / "report.md").read_text()
+    assert "<code><span>genraven</span> <span>calibrate</span></code> finds the fraction" in page
+    assert "`genraven calibrate` finds the fraction" in twin
+    assert "`" not in page
 
 
 @pytest.mark.usefixtures("quick")
@@ -261,7 +270,8 @@ def test_other_recipes_are_points_of_their_own_and_said(tmp_path: Path) -> None:
     make_sweep(tmp_path)
     make_run(tmp_path / "dropped", "autoregressive", 400, 0.9, model={"dropout": 0.1})
     assert main(["report", str(tmp_path)]) == 0
-    apart = (tmp_path / "report.md").read_text().partition("## Never averaged together")[2].partition("##")[0]
+    twin = (tmp_path / "report.md").read_text()
+    apart = twin.partition("## Runs that are never averaged together")[2].partition("##")[0]
     assert "| GPT-2, 2 M parameters | dropout 0.1 | 1 |" in apart
     assert "| GPT-2, 2 M parameters | none of the settings named here | 9 |" in apart
 
@@ -287,7 +297,7 @@ def test_a_broken_summary_is_named_and_passed_over(tmp_path: Path) -> None:
     (tmp_path / "autoregressive-400-s0" / "summary.json").write_text('{"state": "fini')
     (tmp_path / "diffusion-400-s0" / "evaluation.json").write_text('{"version": 99}')
     assert main(["report", str(tmp_path)]) == 0
-    passed_over = (tmp_path / "report.md").read_text().partition("## Passed over")[2]
+    passed_over = (tmp_path / "report.md").read_text().partition("## What was passed over")[2]
     assert "autoregressive-400-s0/summary.json is broken" in passed_over
     assert "diffusion-400-s0/evaluation.json" in passed_over
 
