@@ -191,7 +191,7 @@ def test_the_page(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     for word, _ in found.parts:
         assert f"**{word}:**" in twin
     for command in found.commands:  # to be copied
-        assert f"- **Run next** `{command}`\n" in twin
+        assert f"- **Run next:** `{command}`\n" in twin
         assert command in re.sub("</?span>", "", Path("answer.html").read_text())
 
 
