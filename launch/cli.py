@@ -13,6 +13,7 @@ from genraven.errors import InputError, as_options
 from genraven.escaping import visible
 from genraven.memory import keep_freed_memory
 from genraven.progress import nothing_left
+from genraven.report.goals import GOALS
 from genraven.signals import REQUEUE, Preempted, noted_signals
 from launch.arguments import AddCommand, LateParser, add_overwrite, path
 from launch.configs import plugins
@@ -152,7 +153,7 @@ def _add_cluster_commands(command: AddCommand) -> None:
 def _add_advise_command(command: AddCommand) -> None:
     sub = command("advise", "advice.command:advise_command", "say which family to train before you train: "
                   "what the committed studies say about your number of examples")  # fmt: skip
-    sub.add_argument("--goal", choices=["completion", "generation"], default="completion", help="what the model is for")
+    sub.add_argument("--goal", default="completion", help=f"what the model is for: {' or '.join(GOALS)}")
     sub.add_argument("--examples", type=int, help="examples you have of each rule")
     sub.add_argument("--growth", type=float, default=1.0, help="times as many examples in a year; 1: as many as now")
     sub.add_argument("--held-out", action="store_true", help="complete puzzles of rules that were not trained")

@@ -14,6 +14,7 @@ from made_up import make_run, make_sweep
 
 import genraven
 from genraven.errors import InputError
+from genraven.report.goals import GOALS, Goal
 from genraven.report.question import Question
 from genraven.report.recommend import recommend
 from genraven.report.study import SHIPPED
@@ -50,6 +51,17 @@ def test_the_answer_is_the_reports_own() -> None:
         assert found.sure == tuple(finding.text for finding in told.sure)
     assert advise(examples=400, rules=3).family == "autoregressive"
     assert advise(examples=2000, rules=3).family is None
+
+
+def test_a_goal_is_one_entry(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(GOALS, "privacy", Goal("privacy", "memorized_rows", "copies {} of its rows"))
+    assert main(["advise", "--goal", "privacy", "--examples", "400", "--rules", "3"]) == 0
+    said = capsys.readouterr().out
+    assert said.splitlines()[0].endswith(" for privacy with 400 examples per rule.")
+    assert "copies 0." in said or "Memorised rows: autoregressive 0." in said
+    with pytest.raises(SystemExit):
+        main(["advise", "--help"])
+    assert "generation or privacy" in " ".join(capsys.readouterr().out.split())
 
 
 def test_how_far_the_nearest_points_are() -> None:
@@ -154,6 +166,7 @@ def test_repeats_of_ones_own_join_a_study(tmp_path: Path) -> None:
     ("options", "said"),
     [
         ([], "expected --examples, how many you have of each rule"),
+        (["--examples", "400", "--goal", "both"], "completion or held-out-completion or generation, got 'both'"),
         (["--examples", "0"], "expected --examples above 0, got 0"),
         (["--examples", "400", "--growth", "-1"], "expected --growth above 0"),
         (["--examples", "400", "--rules", "0"], "expected --rules of 1 or more"),
