@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from datamodules.store import num_cpus
 from genraven.console import say
@@ -17,6 +16,7 @@ from genraven.files import appears_whole, writable_folder
 from genraven.metrics.table import label, names_of
 from genraven.report.evaluation import Evaluation
 from genraven.run_folder import RunFiles
+from launch.trained.printed import in_words
 
 AT_ONCE = 2
 COLUMNS = 8
@@ -87,7 +87,7 @@ def comparison(runs: Sequence[Path]) -> str:
     rows = [["run", *map(label, shown)]]
     for path in runs:
         metrics = Evaluation(RunFiles(path).evaluation).results()[-1]["metrics"]
-        rows.append([path.name, *(_cell(metrics.get(name)) for name in shown)])
+        rows.append([path.name, *(in_words(metrics.get(name), with_hits=True) for name in shown)])
     wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
     head, *lines = ["| " + " | ".join(f"{cell:{width}}" for cell, width in zip(row, wide, strict=True)) + " |"
                     for row in rows]  # fmt: skip
@@ -95,15 +95,6 @@ def comparison(runs: Sequence[Path]) -> str:
     return "\n".join(
         [head, rule, *lines, "hits of count, fraction, 95% Wilson interval; all puzzles new to the models"]
     )
-
-
-def _cell(score: Any) -> str:
-    if score is None:
-        return "-"
-    if not isinstance(score, dict):
-        return f"{score:.3f}"
-    low, high = score["interval95"]
-    return f"{score['hits']} of {score['count']}: {score['value']:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def where_to_look(folder: Path, runs: Sequence[Path]) -> str:

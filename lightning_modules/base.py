@@ -33,7 +33,6 @@ from genraven.methods.method import (
     Sampling,
     Task,
     check_fraction,
-    check_reads_puzzles,
     num_labels,
 )
 from genraven.metrics.memorization import TrainingIndex
@@ -45,7 +44,7 @@ from genraven.puzzles.masks import last_panel_mask, without
 from genraven.puzzles.spec import NUM_RULES
 from lightning_modules.averaging import ExponentialMovingAverage
 from lightning_modules.draws import BatchDraw, PlacedDraw
-from lightning_modules.given import check_given, check_puzzles
+from lightning_modules.given import check_given, check_puzzles, check_reads_puzzles
 from lightning_modules.lightning_internals import forget_metrics, validation_follows
 from lightning_modules.optimization import Schedule, schedule_factor, warn_of_float16
 from lightning_modules.optimizers import fuse, make_optimizer

@@ -1,16 +1,33 @@
-"""What a model is given to complete: refused in one line where it is no puzzle.
+"""What a model is given, a network and puzzles to complete: refused in one line where it is not of puzzles.
 
 B puzzles (B, 3, 9, 9) int8, masks (B, 9, 9) bool, true where a model is to write.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from genraven.errors import InputError
-from genraven.puzzles.layout import PUZZLE_SHAPE
-from genraven.puzzles.spec import EMPTY, NUM_VALUES
+from genraven.puzzles.layout import PUZZLE_SHAPE, SYMBOLS
+from genraven.puzzles.spec import EMPTY, NUM_CELLS, NUM_PANELS, NUM_ROWS, NUM_VALUES, TOKENS_PER_PUZZLE
+
+PUZZLE_SIZES: Mapping[str, int | tuple[int, ...]] = {
+    "symbols": SYMBOLS,
+    "shape": (NUM_ROWS, NUM_PANELS, NUM_CELLS),
+    "num_cells": TOKENS_PER_PUZZLE,
+}
+"""What a network may say of what it reads, as attributes, and what is true of puzzles."""
+
+
+def check_reads_puzzles(network: nn.Module) -> None:
+    """Raises InputError where the symbols or cells that ``network`` says it reads are not those of puzzles."""
+    for name, wanted in PUZZLE_SIZES.items():
+        found = getattr(network, name, wanted)
+        if (tuple(found) if isinstance(found, list) else found) != wanted:
+            raise InputError(f"expected a network of puzzles, {name} {wanted}, got {type(network).__name__} of "
+                             f"{name} {found}: leave its sizes at their defaults.")  # fmt: skip
 
 
 def check_puzzles(puzzles: Any) -> None:

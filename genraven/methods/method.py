@@ -10,26 +10,18 @@ import pkgutil
 import types
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, asdict, dataclass, field, fields
 from typing import Any, ClassVar, Literal, Protocol, Union, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor, nn
 
 from genraven.errors import InputError, suggestion
-from genraven.puzzles import layout
-from genraven.puzzles.spec import NUM_CELLS, NUM_PANELS, NUM_ROWS, TOKENS_PER_PUZZLE
 
 Family = Literal["autoregressive", "diffusion"]
 Pool = Literal["mean", "last"]
 Task = Literal["generate", "complete"]
 Likelihood = tuple[Literal["exact", "bound"], int]
-PUZZLE_SIZES: Mapping[str, int | tuple[int, ...]] = {
-    "symbols": layout.SYMBOLS,
-    "shape": (NUM_ROWS, NUM_PANELS, NUM_CELLS),
-    "num_cells": TOKENS_PER_PUZZLE,
-}
-"""What a network may say of what it reads, as attributes, and what is true of puzzles."""
 
 
 class Draw(Protocol):
@@ -95,6 +87,13 @@ class Sampling:
                 raise InputError(f"expected {item.name} to be {least} or more, got {value}.")
             if below is not None and not value < below:
                 raise InputError(f"expected {item.name} to be below {below}, got {value}.")
+
+    @classmethod
+    def as_noted(cls, noted: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings that a file ``noted``, as they would be noted today: those that were not there yet, with which all
+        was as by their defaults, are added.
+        """
+        return asdict(cls()) | dict(noted)
 
 
 def choices_of(item: "Field[Any]", hint: Any) -> tuple[str, ...]:
@@ -245,15 +244,6 @@ def check_kind(
     if not isinstance(network, kind):
         raise InputError(f"expected a network that {does}, such as genraven.networks.{example}, for {purpose}, got "
                          f"{type(network).__name__}: {instead}.")  # fmt: skip
-
-
-def check_reads_puzzles(network: nn.Module) -> None:
-    """Raises InputError where the symbols or cells that ``network`` says it reads are not those of puzzles."""
-    for name, wanted in PUZZLE_SIZES.items():
-        found = getattr(network, name, wanted)
-        if (tuple(found) if isinstance(found, list) else found) != wanted:
-            raise InputError(f"expected a network of puzzles, {name} {wanted}, got {type(network).__name__} of "
-                             f"{name} {found}: leave its sizes at their defaults.")  # fmt: skip
 
 
 def check_fraction(name: str, fraction: float, *, below: float | None = None) -> None:

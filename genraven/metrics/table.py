@@ -100,6 +100,11 @@ def main_names() -> tuple[str, ...]:
     return names_of(lambda score: score.is_main)
 
 
+def counted_of_each() -> tuple[str, ...]:
+    """Scores that every evaluation counts by a function of each puzzle: those that a newcomer or a plugin adds."""
+    return names_of(lambda score: score.of_each is not None)
+
+
 def comparable() -> tuple[str, ...]:
     """Scores by which one checkpoint is better than another, that validations have, of a stream or of a set."""
     return names_of(lambda score: score.higher_is_better is not None and score.needs in ("", TRAINING_SET))

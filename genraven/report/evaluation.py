@@ -2,7 +2,8 @@
 
 import base64
 import json
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,26 @@ KEY = ("checkpoint", "step", "split", "seed", "puzzles_per_rule", "batch_size", 
        "given_corruption", "calibration", "weights", "eval_source")  # fmt: skip
 """What tells one result from another; all else is its outcome. Weights and evaluation file by digests of what they
 hold: a result that does not note them is none of those that are asked for."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A result that is asked for."""
+
+    key: Mapping[str, Any]
+    """What tells it from others, by the names in ``KEY``; what is not given is None."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Of sampling, with their defaults: what a result does not note, from when there were fewer, was as by default."""
+    scores: Collection[str] = ()
+    """What has to have been counted: a result from before there was such a score is none of those asked for."""
+
+    def is_met_by(self, result: Mapping[str, Any]) -> bool:
+        """Is ``result`` the one?"""
+        found = {name: result.get(name) for name in KEY}
+        if isinstance(found["sampling"], dict):
+            found["sampling"] = {**self.settings, **found["sampling"]}
+        is_same, metrics = found == {name: self.key.get(name) for name in KEY}, result.get("metrics")
+        return is_same and {*self.scores} <= {*(metrics if isinstance(metrics, dict) else ())}
 
 
 @dataclass(frozen=True)
@@ -47,23 +68,20 @@ class Evaluation:
                 raise InputError(f"expected {self.path} to be of a run with {name} {_short(value)}, got one with "
                                  f"{_short(before[name])}: give another --out.")  # fmt: skip
 
-    def find(self, key: dict[str, Any]) -> dict[str, Any] | None:
-        """The result of ``key``, where there is one."""
-        wanted = {name: key.get(name) for name in KEY}
-        for result in self.results():
-            if {name: result.get(name) for name in KEY} == wanted:
-                return result
-        return None
+    def find(self, wanted: Wanted) -> dict[str, Any] | None:
+        """The result that is ``wanted``, where there is one."""
+        return next(filter(wanted.is_met_by, self.results()), None)
 
-    def add(self, run: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
-        """Writes ``result`` behind the others, one process at a time.
+    def add(self, run: dict[str, Any], wanted: Wanted, outcome: dict[str, Any]) -> dict[str, Any]:
+        """Writes the ``outcome`` of what was ``wanted`` behind the others, one process at a time.
 
         Returns:
-            ``result``, or what another process has found meanwhile for the same.
+            The result, or what another process has found meanwhile.
         """
+        result = {**outcome, **wanted.key}
         with adding_to(self.path):
             self.check_owner(run)
-            if (known := self.find(result)) is not None:
+            if (known := self.find(wanted)) is not None:
                 return known
             whole = {"version": VERSION, "run": run, "results": [*self.results(), result]}
             with appears_whole(self.path) as temporary:

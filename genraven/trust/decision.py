@@ -4,6 +4,7 @@ B puzzles (B, 3, 9, 9) int8, m candidates of each.
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -126,7 +127,10 @@ def check_as_calibrated(
         raise InputError("expected a model in evaluation mode, got one that is training, so that its dropout is at "
                          "work: call model.eval().")  # fmt: skip
     num = calibration.completion["candidates"] if num_candidates is None else num_candidates
-    calibration.check_use(model_digest(model), how_completed(model, num, mask))
+    now, noted = how_completed(model, num, mask), calibration.completion.get("sampling")
+    if isinstance(noted, Mapping) and model.sampling.as_noted(noted) == now["sampling"]:
+        now["sampling"] = noted  # as it was noted when there were fewer settings
+    calibration.check_use(model_digest(model), now)
 
 
 def how_completed(model: Model, num_candidates: int, mask: Tensor | None) -> dict[str, Any]:

@@ -13,13 +13,12 @@ from typing import Any
 import torch
 
 from datamodules import GenRAVENDataModule
-from genraven.errors import InputError, flag
+from genraven.errors import InputError
 from genraven.files import writable_folder
-from genraven.metrics.table import main_names
+from genraven.metrics.table import counted_of_each
 from genraven.progress import part
 from genraven.puzzles.spec import NUM_CELLS, RULES
-from genraven.report.decodings import written_out
-from genraven.report.evaluation import Evaluation, pack_hits
+from genraven.report.evaluation import Evaluation, Wanted, pack_hits
 from genraven.run_folder import RunFiles, home
 from genraven.timing import SamplingTimer
 from launch.errors import explained_exits
@@ -29,6 +28,7 @@ from launch.runs.folder import find_checkpoint
 from launch.runs.shards import is_sharded
 from launch.runs.status import named_runs
 from launch.trained.model import TrainedModel
+from launch.trained.printed import overview, table
 from launch.trained.sampling import given_sampling
 from launch.trained.scoring import corrupted_puzzles, draws_of
 from launch.trained.selective_risk import Calibrated, said
@@ -50,18 +50,14 @@ class Request:
     trust: bool = False
     """Is it asked as well how far the model knows when it is wrong, by its calibration?"""
 
-    @classmethod
-    def of(cls, options: argparse.Namespace) -> "Request":
-        """Raises InputError where an option is out of its range."""
-        opening = read_settings(options, Opening, progress=True)
-        scorings = [read_settings(options, Scoring, given_corruption=part) for part in options.given_corruption]
-        return cls(opening=opening, scorings=scorings, sampling=given_sampling(options), protocol=options.protocol,
-                   trust=options.trust)  # fmt: skip
-
 
 def evaluate(options: argparse.Namespace) -> int:
     """Scores what ``evaluation.json`` lacks and prints it all; 1 when a run of several was passed over."""
-    request = Request.of(options)
+    request = Request(
+        opening=read_settings(options, Opening, progress=True),
+        scorings=[read_settings(options, Scoring, given_corruption=part) for part in options.given_corruption],
+        sampling=given_sampling(options), protocol=options.protocol, trust=options.trust,
+    )  # fmt: skip
     passed_over, rows = 0, []
     with joined_processes() as group:
         runs = group.agreed(lambda: _find_runs(options.run, options.out))
@@ -125,35 +121,34 @@ def evaluate_run(
                 calibrated.check(each)
     results = list[dict[str, Any]]()
     for each, scoring in itertools.product(models, request.scorings):
-        key = _key(each, scoring) | {"calibration": calibrated and calibrated.digest}
-        result = group.agreed(partial(file.find, key))
+        plain, wanted = _wanted(each, scoring), _wanted(each, scoring, calibrated)
+        result = group.agreed(partial(file.find, wanted))
         if result is None:
-            plain = group.agreed(partial(file.find, key | {"calibration": None}))
-            scored = plain or _score(each, scoring, group)
+            scored = group.agreed(partial(file.find, plain)) or _score(each, scoring, group)
             if calibrated:
                 measure = partial(_selective_risk, calibrated, each, scoring)
                 scored = scored | {"certainty": group.agreed(measure)}
-            own = asdict(model.module.method.sampling)
-            scored = scored | key | {"own_sampling": key["sampling"] == own}
-            result = group.agreed(partial(file.add, facts, scored))
+            result = group.agreed(partial(file.add, facts, wanted, scored))
         results.append(result)
     group.say(f"{file.path}")
     return results
 
 
-def _key(model: TrainedModel, scoring: Scoring) -> dict[str, Any]:
-    """What tells a result from the others of a file, but for the calibration."""
-    return {
+def _wanted(model: TrainedModel, scoring: Scoring, calibrated: Calibrated | None = None) -> Wanted:
+    """The result of ``scoring`` with the scores of today; of no calibration where there is none."""
+    key = {
         "checkpoint": model.path.name,
         "step": model.step,
         "seed": model.seed,
         "batch_size": model.batch_size,
         "sampling": asdict(model.sampling),
-        "numerics": model.numerics.as_json(),
+        "numerics": asdict(model.numerics),
         **asdict(scoring),
+        "calibration": calibrated and calibrated.digest,
         "weights": model.digest,
         "eval_source": model.data.eval_source_sha256,
     }
+    return Wanted(key, model.sampling.as_noted({}), counted_of_each())
 
 
 def _ways(request: Request, model: PuzzleModule, *, alone: bool) -> list[dict[str, Any]]:
@@ -186,6 +181,7 @@ def _score(trained: TrainedModel, scoring: Scoring, group: ProcessGroup) -> dict
     results, hits = trained.score(scoring, group)
     is_cuda = model.device.type == "cuda"
     return {
+        "own_sampling": trained.sampling == model.method.sampling,
         "seconds": {**timer.seconds, "all": time.perf_counter() - start},
         "network_passes_per_puzzle": {task: model.nfe(task, NUM_CELLS) for task in timer.seconds},
         "device": torch.cuda.get_device_name(model.device) if is_cuda else f"cpu, {platform.machine()}",
@@ -199,47 +195,3 @@ def _selective_risk(calibrated: Calibrated, model: TrainedModel, scoring: Scorin
     puzzles, rules = model.data.evaluation_puzzles(scoring.split, scoring.puzzles_per_rule)
     given = corrupted_puzzles(puzzles, scoring.given_corruption, model.seed, scoring.split)
     return calibrated.measure(model, puzzles, rules, given, split=draws_of(scoring.split))
-
-
-def table(metrics: dict[str, Any]) -> str:
-    """The metrics of one result, as a ScoreResults gives them, as lines of text."""
-    lines = [f"{'':22}{'value':>8}  {'95% interval':17}{'hits':>7} of"]
-    for name, cell in metrics.items():
-        if isinstance(cell, dict) and "hits" in cell:
-            low, high = cell["interval95"]
-            lines.append(f"{name:22}{cell['value']:8.4f}  [{low:.4f}, {high:.4f}] {cell['hits']:7d} of {cell['count']}")
-        elif isinstance(cell, float):
-            lines.append(f"{name:22}{cell:8.4f}")
-        elif isinstance(cell, dict) and "kind" in cell:
-            error = "" if cell["standard_error"] is None else f" +- {cell['standard_error']:.4f}"
-            lines.append(f"{name:22}{cell['value']:8.4f}{error}  {cell['kind']}, of {cell['count']}")
-    if r := metrics.get("per_rule_correlation"):
-        lines.append(f"{'per_rule_correlation':22}{r['value']:8.4f}  of C3 and completion over {r['count']} rules")
-    return "\n".join(lines)
-
-
-def overview(rows: list[tuple[str, dict[str, Any]]]) -> str:
-    """One line for each result: how it sampled, and its main scores with their intervals."""
-    width = max(len(name) for name, _ in rows)
-    sampled = [written_out(result["sampling"]) for _, result in rows]
-    ways = [_differences(sampled, way) for way in sampled]
-    wide = max(map(len, [*ways, "sampling"]))
-    titles = "".join(f"{name:>24}" for name in main_names())
-    lines = [f"{'run':{width}}  {'step':>8}  {'sampling':{wide}}{titles}{'of':>7}{'seconds':>9}"]
-    for (name, result), way in zip(rows, ways, strict=True):
-        metrics = result["metrics"]
-        cells = "".join(f"{_with_interval(metrics.get(metric)):>24}" for metric in main_names())
-        count = (metrics.get("c3") or {}).get("count", "")
-        seconds = result["seconds"]["all"]
-        lines.append(f"{name:{width}}  {result['step']:8d}  {way:{wide}}{cells}{count:>7}{seconds:9.1f}")
-    return "\n".join(lines)
-
-
-def _differences(all_ways: list[dict[str, Any]], way: dict[str, Any]) -> str:
-    """What tells a way of sampling from the others, in words."""
-    telling = [name for name in way if any(other.get(name, way[name]) != way[name] for other in all_ways)]
-    return " ".join(f"{flag(name)} {way[name]}" for name in telling) or "as the model's"
-
-
-def _with_interval(cell: dict[str, Any] | None) -> str:
-    return "-" if cell is None else "{:.3f} [{:.3f}, {:.3f}]".format(cell["value"], *cell["interval95"])

@@ -9,14 +9,46 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from genraven.errors import InputError
+from genraven.methods.method import num_labels
 from genraven.puzzles.layout import PUZZLE_SHAPE
 from genraven.puzzles.masks import last_panel_mask
 from genraven.puzzles.spec import GRID, RULES, resolve_rules
+from lightning_modules import PuzzleModule
+from lightning_modules.given import check_given
 
 Rules = str | int | Sequence[str | int] | NDArray[Any] | Tensor
 """One rule or several: ids 0 to 39, names such as ``position.xor``, attributes."""
 WHOLE = (torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64)
 SHAPE = ", ".join(map(str, PUZZLE_SHAPE))
+
+
+def puzzles_and_mask(puzzles: ArrayLike, mask: ArrayLike | None, module: PuzzleModule) -> tuple[Tensor, Tensor]:
+    """(B, 3, 9, 9) int8 and (B, 9, 9) bool on the CPU, for ``module`` to complete.
+
+    Raises:
+        InputError: as ``puzzles_of`` and ``masks_of``; a given cell that holds no value, or a mask that leaves nothing
+            to write or all.
+    """
+    given = puzzles_of(puzzles)
+    open_cells = masks_of(mask, len(given))
+    module.check_mask(given, open_cells)
+    if not module.method.reads_numbers:
+        check_given(given, open_cells)
+    return given, open_cells
+
+
+def labels_of(rules: Rules, module: PuzzleModule, num: int | None = None) -> Tensor:
+    """The ids of ``rules``, as ``rule_ids`` has them, int64, for ``module`` to read.
+
+    Raises:
+        InputError: as ``rule_ids``; a rule whose label the model has never read.
+    """
+    ids = rule_ids(rules, num)
+    unknown = [RULES[rule].name for rule in dict.fromkeys(ids) if rule not in module.trained]
+    if unknown and num_labels(module.network):  # the model refuses labels itself where its network reads none
+        raise InputError(f"expected rules that the model was trained on, got {', '.join(unknown)}, whose labels it "
+                         "has never read: leave them out.")  # fmt: skip
+    return torch.tensor(ids)
 
 
 def puzzles_of(puzzles: ArrayLike) -> Tensor:

@@ -10,7 +10,6 @@ from genraven.errors import InputError, setting
 from genraven.run_folder import RunFiles, home
 from launch.configs.identity import build
 from launch.runs.folder import find_checkpoint, read_checkpoint
-from launch.trained.numerics import Numerics
 from lightning_modules import PuzzleModule
 
 
@@ -34,14 +33,6 @@ def load_run(run: Path | str, device: str = "auto") -> tuple[PuzzleModule, GenRA
     model.load_state_dict(checkpoint["state_dict"])
     model.trained = data.trained
     return model.to(find_device(device)).eval(), data, checkpoint
-
-
-def made_ready(module: PuzzleModule, numerics: Numerics, seed: int) -> PuzzleModule:
-    """``module``, on its device, in evaluation mode and with its weights and network as ``numerics`` has them."""
-    module.eval()
-    module.seed = seed
-    numerics.prepare(module)
-    return module
 
 
 def calibration_of(checkpoint: Path, given: Path | str | None = None) -> Path:

@@ -19,11 +19,10 @@ from torch import Tensor
 from datamodules import GenRAVENDataModule
 from genraven.errors import InputError, setting
 from genraven.methods.draws import PlacedGenerator
-from genraven.methods.method import Sampling, num_labels
+from genraven.methods.method import Sampling
 from genraven.metrics.outcomes import Flags
 from genraven.metrics.scores import ScoreResults
 from genraven.progress import Progress
-from genraven.puzzles.spec import RULES
 from genraven.trust.calibration import Calibration
 from genraven.trust.decision import Decided, check_as_calibrated, model_digest
 from genraven.trust.decision import check_given as check_objects
@@ -31,14 +30,13 @@ from launch.configs.plugins import import_plugins
 from launch.processes.process_group import ProcessGroup
 from launch.runs.folder import find_checkpoint
 from launch.trained.completions import completions
-from launch.trained.given import Rules, masks_of, puzzles_of, rule_ids
-from launch.trained.load import calibration_of, load_run, made_ready
+from launch.trained.given import Rules, labels_of, puzzles_and_mask
+from launch.trained.load import calibration_of, load_run
 from launch.trained.numerics import Numerics
 from launch.trained.scoring import score_model
 from launch.trained.settings import Opening, Scoring
 from lightning_modules import PuzzleModule
 from lightning_modules.base import Purpose
-from lightning_modules.given import check_given
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +73,7 @@ class TrainedModel:
         data.most_made_bytes = round(opening.training_set_gib * 2**30)
         numerics = Numerics.of(checkpoint, module.device, opening.precision, opening.compiled)
         model = cls(
-            path=path, module=made_ready(module, numerics, opening.seed), data=data, checkpoint=checkpoint,
+            path=path, module=numerics.prepare(module, opening.seed), data=data, checkpoint=checkpoint,
             numerics=numerics, batch_size=opening.batch_size, progress=opening.progress,
         )  # fmt: skip
         return model.sampling_by(**opening.sampling) if opening.sampling else model
@@ -138,9 +136,8 @@ class TrainedModel:
         """
         if num < 1 or start < 0:
             raise InputError(f"expected num of 1 or more from a start of 0 or more, got {num} from {start}.")
-        ids = None if rules is None else rule_ids(rules)
-        self._check_trained(ids)
-        labels = None if ids is None else torch.tensor(ids)[torch.arange(start, start + num) % len(ids)]
+        ids = None if rules is None else labels_of(rules, self.module)
+        labels = None if ids is None else ids[torch.arange(start, start + num) % len(ids)]
         parts = []
         with self.at_work(), self._progress("sample", num) as bar:
             for part in bar.over(self._slices(num), _length):
@@ -164,9 +161,8 @@ class TrainedModel:
             InputError: another shape or type, a given cell that holds no value, a mask that leaves nothing to write or
                 all, or a rule that the model cannot read.
         """
-        given, open_cells = self._given(puzzles, mask)
-        labels = None if rules is None else torch.tensor(rule_ids(rules, len(given)))
-        self._check_trained(None if labels is None else labels.tolist())
+        given, open_cells = puzzles_and_mask(puzzles, mask, self.module)
+        labels = None if rules is None else labels_of(rules, self.module, len(given))
         with self.at_work(), self._progress("complete", len(given)) as bar:
             parts = [
                 self.module.complete(
@@ -201,7 +197,7 @@ class TrainedModel:
             InputError: as ``complete``; a calibration that is missing, changed, of another model, mask, way of
                 completing or precision, or too small; given panels that are empty.
         """
-        given, open_cells = self._given(puzzles, mask)
+        given, open_cells = puzzles_and_mask(puzzles, mask, self.module)
         check_objects(given, open_cells)
         found = calibration
         if not isinstance(found, Calibration):
@@ -245,23 +241,6 @@ class TrainedModel:
         """What ``evaluate`` gives, by all processes of ``group``, and the outcome of each puzzle by score."""
         with self.at_work():
             return score_model(self.module, self.data, scoring, self.batch_size, group, progress=self.progress)
-
-    def _given(self, puzzles: ArrayLike, mask: ArrayLike | None) -> tuple[Tensor, Tensor]:
-        """Puzzles and mask, checked and on the CPU."""
-        given = puzzles_of(puzzles)
-        open_cells = masks_of(mask, len(given))
-        PuzzleModule.check_mask(given, open_cells)
-        if not self.module.method.reads_numbers:
-            check_given(given, open_cells)
-        return given, open_cells
-
-    def _check_trained(self, ids: Sequence[int] | None) -> None:
-        """Raises InputError on a rule whose label the model has never read."""
-        if ids is None or not num_labels(self.module.network):
-            return  # labels for a network without labels are refused by the model
-        if unknown := [RULES[rule].name for rule in dict.fromkeys(ids) if rule not in self.module.trained]:
-            raise InputError(f"expected rules that the model was trained on, got {', '.join(unknown)}, whose labels it "
-                             "has never read: leave them out.")  # fmt: skip
 
     def _generator(self, purpose: Purpose, split: str, part: slice, start: int) -> PlacedGenerator:
         return self.module.generator_at(purpose, split, start + part.start, part.stop - part.start)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -63,15 +63,14 @@ class Numerics:
         numerics = numerics if device.type == "cuda" else replace(numerics, tf32=False, compiled=False)
         return numerics if compiled is None else replace(numerics, compiled=compiled)
 
-    def as_json(self) -> dict[str, Any]:
-        """Plain values, from which ``of`` makes the same."""
-        return asdict(self)
-
-    def prepare(self, model: PuzzleModule) -> None:
-        """Makes weights and network of a loaded model what these are; once, before it is used."""
+    def prepare(self, model: PuzzleModule, seed: int) -> PuzzleModule:
+        """``model``, on its device, ready to be used once: weights and network as these are, draws from ``seed``."""
+        model.eval()
+        model.seed = seed
         self._plugin(model.device).convert_module(model)
         if self.compiled:
             compile_blocks(model.network)
+        return model
 
     @contextmanager
     def at_work(self, device: torch.device) -> Iterator[None]:

@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from genraven.puzzles.spec import NUM_RULES, RULES
 from genraven.run_folder import RunFiles, home
 from launch.configs.identity import build
 from launch.runs.folder import find_checkpoint
-from launch.trained.load import made_ready
 from launch.trained.model import TrainedModel
 from launch.trained.sampling import opened
 
@@ -78,7 +77,7 @@ def probe(options: argparse.Namespace) -> None:
         "fit_per_rule": options.fit_per_rule,
         "puzzles_per_rule": options.puzzles_per_rule,
         "batch_size": options.batch_size,
-        "numerics": model.numerics.as_json(),
+        "numerics": asdict(model.numerics),
         "chance": 1 / NUM_RULES,
         "trained_rules": [RULES[r].name for r in model.data.trained],
         "layers": [_as_json(*pair) for pair in zip(found, before, strict=True)],
@@ -94,7 +93,7 @@ def untrained(model: TrainedModel) -> TrainedModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(model.seed)
         module = build(model.checkpoint["genraven_config"], model.checkpoint["state_dict"])[0]
-    return replace(model, module=made_ready(module.to(model.device), model.numerics, model.seed))
+    return replace(model, module=model.numerics.prepare(module.to(model.device), model.seed))
 
 
 def _make_puzzles(seed: int, num_fitted: int, num_scored: int) -> Puzzles:

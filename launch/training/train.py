@@ -1,6 +1,7 @@
 """The third step of ``fit``: one run, one folder. Started again with the same config, it goes on where it stopped."""
 
 from contextlib import ExitStack
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 
@@ -145,7 +146,7 @@ def _callbacks(
         Curve(run.path),
         LoggerIds(run.path),
         initial,
-        KeepConfig(identity(resolved.config), resolved.numerics.as_json()),
+        KeepConfig(identity(resolved.config), asdict(resolved.numerics)),
         BestCheckpoint(run.checkpoints, options.best_by),
         steps,  # after the other, and so knows what is the best
         CollectBetweenSteps(),

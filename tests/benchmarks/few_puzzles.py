@@ -33,7 +33,7 @@ def main() -> None:
     options = parser.parse_args()
     model, data, checkpoint = load_run(options.run, "cpu")
     numerics, calibration = Numerics.of(checkpoint, model.device), Calibration.read(options.calibration)
-    numerics.prepare(model)
+    numerics.prepare(model, model.seed)
     alike = of_rules(data.trained)
     others = of_rules([rule for rule in range(NUM_RULES) if rule not in data.trained])
     kinds = {

@@ -48,7 +48,7 @@ def main() -> None:
         path = find_checkpoint(run)
         model, data, checkpoint = load_run(path, "cpu")
         numerics = Numerics.of(checkpoint, model.device, None)
-        numerics.prepare(model)
+        numerics.prepare(model, model.seed)
         with numerics.at_work(model.device):
             whole = labelled(model, data.trained, options.puzzles, options.without)
             corrupted = labelled(model, data.trained, options.corrupted_puzzles, options.without, corrupted=CORRUPTED)

@@ -16,6 +16,7 @@ import torch
 from tiny import fit
 
 import launch.trained.model
+from genraven.metrics.table import GENERATED, SCORES, Score
 from genraven.puzzles import layout
 from genraven.puzzles.generate import generate
 from genraven.puzzles.masks import last_panel_mask
@@ -211,15 +212,49 @@ def test_a_run_that_cannot_be_scored_is_passed_over(runs: Path, capsys: pytest.C
     assert not (runs / "diffusion" / "evaluation.json").exists()
 
 
+def test_a_new_score_is_counted_where_results_are_there_already(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also a main one that is no fraction; what was counted before stays what it was."""
+    command = ["evaluate", str(runs), *OPTIONS]
+    assert main(command) == 0
+    objects = Score("objects", "objects", "in a puzzle", GENERATED, "number", is_main=True,
+                    of_each=lambda puzzles: (puzzles[:, 0] >= 0).flatten(1).sum(1))  # fmt: skip
+    monkeypatch.setitem(SCORES, "objects", objects)
+    for _ in range(2):
+        capsys.readouterr()
+        assert main(command) == 0
+        for family in ("autoregressive", "diffusion"):
+            before, after = (result["metrics"] for result in results(runs / family))
+            assert after.pop("objects") > 0
+            assert after == before
+    heading, *rows = capsys.readouterr().out.splitlines()[2:]
+    assert "objects" in heading
+    assert len(rows) == 2
+
+
+def test_results_are_found_when_a_method_gets_a_setting(runs: Path) -> None:
+    """What a result does not note of sampling was as it is by default."""
+    run = runs / "diffusion"
+    command = ["evaluate", str(run), *OPTIONS]
+    assert main(command) == 0
+    found = json.loads((run / "evaluation.json").read_text())
+    assert found["results"][0]["sampling"].pop("guidance_strength") == 1.0
+    (run / "evaluation.json").write_text(json.dumps(found))
+    for more, num in ([], 1), (["--guidance-strength", "0.5", "--completion", "guidance"], 2):
+        assert main([*command, *more]) == 0
+        assert len(results(run)) == num
+
+
 def test_evaluations_at_once_lose_no_result(tmp_path: Path) -> None:
     """Each process adds ten to one file, two of which both have found."""
     code = """
 import sys
 from pathlib import Path
-from genraven.report.evaluation import KEY, Evaluation
+from genraven.report.evaluation import KEY, Evaluation, Wanted
 file = Evaluation(Path(sys.argv[1]))
 for seed in range(int(sys.argv[2]), int(sys.argv[2]) + 10):
-    file.add({}, dict.fromkeys(KEY, 0) | {"seed": seed})
+    file.add({}, Wanted(dict.fromkeys(KEY, 0) | {"seed": seed}), {})
 """
     path = tmp_path / "evaluation.json"
     processes = [subprocess.Popen([sys.executable, "-c", code, str(path), str(first)]) for first in (0, 8, 16)]

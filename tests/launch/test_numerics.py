@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, asdict
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +68,8 @@ def test_an_exported_model_samples_as_its_run_does(run: Path, in_tmp_path: Path)
 
 def test_an_older_checkpoint_is_of_float32_and_a_cpu_neither_compiles_nor_has_tf32() -> None:
     assert Numerics.of({}, torch.device("cpu")) == Numerics("32-true", tf32=False, compiled=False)
-    trained = {"numerics": Numerics("bf16-mixed", tf32=True, compiled=True).as_json()}
-    assert Numerics.of(trained, torch.device("cpu")).as_json() == BF16
+    trained = {"numerics": asdict(Numerics("bf16-mixed", tf32=True, compiled=True))}
+    assert asdict(Numerics.of(trained, torch.device("cpu"))) == BF16
     assert Numerics.of(trained, torch.device("cuda")) == Numerics("bf16-mixed", tf32=True, compiled=True)
     with pytest.raises(InputError, match="expected precision= to be one of .*, got fp8"):
         Numerics.of({}, torch.device("cpu"), "fp8")

@@ -446,7 +446,7 @@ def test_decisions_in_python_are_computed_as_calibrated_or_refused(
         if other != precision:
             with pytest.raises(InputError, match="of this model" if precision == "bf16-true" else "with numerics {"):
                 decided(numerics[other].at_work(model.device))
-    numerics[precision].prepare(model)
+    numerics[precision].prepare(model, model.seed)
     at_work = numerics[precision].at_work(model.device)
     assert decided(at_work).accepted.all()
     if precision != "32-true":
@@ -489,6 +489,22 @@ def test_a_calibration_of_another_kind_of_device_is_refused(runs: dict[str, Path
     elsewhere = replace(found, completion={**silent, "device_type": "cuda"})
     with pytest.raises(InputError, match="with device_type 'cuda', got 'cpu'"):
         decide(model, puzzles, mask, elsewhere, max_error=0.05)
+
+
+def test_a_calibration_holds_when_its_method_gets_a_setting(runs: dict[str, Path], here: Path) -> None:
+    """What it does not note of sampling was as it is by default; of another value of it the calibration is not."""
+    assert main(["calibrate", str(runs["gpt2"]), *FEW, "--rules-from", "checkers:right", "--out", "c.json"]) == 0
+    found, model = Calibration.read(Path("c.json")), genraven.load(runs["gpt2"], device="cpu")
+    fewer = {name: value for name, value in found.completion["sampling"].items() if name != "top_k"}
+    before = replace(found, completion={**found.completion, "sampling": fewer})
+    assert "top_k" in found.completion["sampling"]
+    assert model.decide(generate(3, 0, 4), max_error=0.05, calibration=before).accepted.all()
+    for noted in (fewer | {"temperature": 0.5}, [1]):
+        other = replace(before, completion={**found.completion, "sampling": noted})
+        with pytest.raises(InputError, match="completions as they were calibrated, with sampling"):
+            model.decide(generate(3, 0, 4), max_error=0.05, calibration=other)
+    with pytest.raises(InputError, match="completions as they were calibrated, with sampling"):
+        model.sampling_by(top_k=3).decide(generate(3, 0, 4), max_error=0.05, calibration=before)
 
 
 def test_a_decision_needs_objects_in_given_panels(runs: dict[str, Path], here: Path) -> None:

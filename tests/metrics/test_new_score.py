@@ -12,6 +12,7 @@ from callbacks.checkpoint import BestCheckpoint
 from callbacks.tensorboard import charts
 from datamodules import GenRAVENDataModule
 from genraven.errors import InputError
+from genraven.metrics.likelihood import Likelihood
 from genraven.metrics.outcomes import in_order, outcomes
 from genraven.metrics.scores import Scores
 from genraven.metrics.table import COMPLETED, GENERATED, SCORES, Score, main_names
@@ -20,6 +21,7 @@ from genraven.report.evaluation import pack_hits
 from genraven.report.reading import read_run
 from launch import demo
 from launch.runs.status import RunStatus, columns, row
+from launch.trained.printed import in_words
 from launch.training.options import check_best_by
 
 
@@ -63,6 +65,17 @@ def test_it_is_counted_and_kept() -> None:
     assert (card["full"]["hits"], card["full"]["count"]) == (int(full.sum()), card["completion"]["count"])
     assert len(hits["full"]) == card["full"]["count"]
     assert card["objects"] == num_objects(generated).double().mean().item()
+
+
+def test_a_cell_shows_a_score_of_any_kind() -> None:
+    card, _ = scored()
+    hits, count = card["crowded"]["hits"], card["crowded"]["count"]
+    assert in_words(card["crowded"]) == "{:.3f} [{:.3f}, {:.3f}]".format(hits / count, *card["crowded"]["interval95"])
+    assert in_words(card["crowded"], with_hits=True).startswith(f"{hits} of 16: ")
+    assert in_words(card["objects"], with_hits=True) == f"{card['objects']:.3f}"
+    assert in_words(Likelihood(2.5, 0.25, "bound", 16).as_json(), with_hits=True) == "2.500 +- 0.250"
+    assert in_words(Likelihood(2.5, None, "exact", 1).as_json()) == "2.500"
+    assert in_words(None) == "-"
 
 
 def test_it_is_offered_to_choose_the_best_by(tmp_path: Path) -> None:

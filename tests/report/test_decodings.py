@@ -5,7 +5,7 @@ from tables import result, run
 from genraven.report.content import _decodings
 from genraven.report.decodings import written_out
 from genraven.report.page import Table
-from launch.trained.evaluate import overview
+from launch.trained.printed import overview
 
 ONE = {"num_steps": None, "order": "random", "completion_steps": None, "completion_order": None}
 OTHER = {"num_steps": None, "order": "random", "completion_steps": None, "completion_order": "panels"}
