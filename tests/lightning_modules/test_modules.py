@@ -43,7 +43,7 @@ OPTIMIZER = partial(torch.optim.SGD, lr=0.1)
 RULES = ["shape.constant", "position.xor"]
 
 
-def diffusion(process: Process | None = None, **kwargs: Any) -> DiffusionModule:
+def diffusion(process: Process | None = None, *, self_conditioning: bool = False, **kwargs: Any) -> DiffusionModule:
     torch.manual_seed(0)
     network = DiT(
         width=24,
@@ -51,15 +51,21 @@ def diffusion(process: Process | None = None, **kwargs: Any) -> DiffusionModule:
         num_heads=2,
         patch=3,
         num_labels=kwargs.pop("num_labels", 0),
-        in_channels=4 if kwargs.get("masked_share") else 3,
+        in_channels=(6 if self_conditioning else 3) + (1 if kwargs.get("masked_share") else 0),
         out_channels=6 if isinstance(process, Ddpm) else 3,
     )
     with torch.no_grad():  # away from the zero output of a fresh network
         network.out.weight.normal_(std=0.1)
     masked_share, label_dropout = kwargs.pop("masked_share", 0.0), kwargs.pop("label_dropout", 0.1)
     sampling = GaussianSampling(**{"num_steps": 2} | kwargs)
-    method = GaussianDiffusion(process or Flow(), masked_share=masked_share, sampling=sampling)
+    settings = {"masked_share": masked_share, "self_conditioning": self_conditioning}
+    method = GaussianDiffusion(process or Flow(), sampling=sampling, **settings)
     return DiffusionModule(network, method, optimizer=OPTIMIZER, ema_decay=0.9, label_dropout=label_dropout)
+
+
+def recalling() -> DiffusionModule:
+    """Which reads its own last estimate, in training of half of the puzzles."""
+    return diffusion(self_conditioning=True)
 
 
 def autoregressive(**kwargs: Any) -> AutoregressiveModule:
@@ -70,6 +76,7 @@ def autoregressive(**kwargs: Any) -> AutoregressiveModule:
 
 TINY: dict[str, Any] = {"width": 36, "depth": 1, "num_heads": 3}
 FAMILIES = pytest.mark.parametrize("make", [diffusion, autoregressive])
+FAMILIES_AND_RECALLING = pytest.mark.parametrize("make", [diffusion, autoregressive, recalling])
 
 
 def data(**kwargs: Any) -> GenRAVENDataModule:
@@ -192,7 +199,7 @@ def test_killed_twice_with_accumulation_dropout_and_validation(tmp_path: Path) -
     assert_same(weights(whole), weights(resumed))
 
 
-@FAMILIES
+@FAMILIES_AND_RECALLING
 def test_accumulation_changes_nothing(make: Callable[[], PuzzleModule], tmp_path: Path) -> None:
     one, four = make(), make()
     trainer(tmp_path, max_steps=6).fit(one, data())
@@ -214,8 +221,8 @@ SCRIPT = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {folder!r})
-from test_modules import autoregressive, diffusion, train_and_save
-for make in (autoregressive, diffusion):
+from test_modules import autoregressive, diffusion, recalling, train_and_save
+for make in (autoregressive, diffusion, recalling):
     train_and_save(make, Path({out!r}), devices=2, strategy="ddp_fork")
 """
 
@@ -230,7 +237,7 @@ def of_two_processes(warm_python: str, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.mark.slow
-@FAMILIES
+@FAMILIES_AND_RECALLING
 def test_two_processes_train_and_score_like_one(
     make: Callable[[], PuzzleModule], of_two_processes: Path, tmp_path: Path
 ) -> None:
