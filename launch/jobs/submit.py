@@ -20,7 +20,7 @@ from launch.runs.freeze import exclusive, freeze_code, no_interrupt, replaced
 from launch.runs.status import noted_jobs, read_status
 from launch.schedulers.cluster_options import given, read_cluster
 from launch.schedulers.job import Cluster, JobSpec
-from launch.schedulers.known import here, queue_if_up
+from launch.schedulers.known import checked, here, queue_if_up
 from launch.schedulers.scheduler import Jobs
 
 DERIVED = {"num_nodes": "--nodes", "devices": "--gpus-per-node (or --tasks-per-node)"}
@@ -112,8 +112,7 @@ def _spec(cluster: Cluster, folder: Path) -> JobSpec:
 def submit(options: argparse.Namespace) -> None:
     """Checks, freezes and submits one run; with --dry-run, prints its script and writes nothing."""
     arguments, cluster = training_arguments(options.arguments), read_cluster(options)
-    scheduler = here()
-    scheduler.check(cluster, dry_run=options.dry_run)
+    scheduler = checked(cluster, dry_run=options.dry_run)
 
     from launch.runs.folder import default_run_folder
     from launch.training.resolve import Resolver

@@ -26,7 +26,7 @@ from launch.runs.freeze import exclusive, freeze_code, no_interrupt, replaced
 from launch.runs.status import noted_jobs, read_status
 from launch.schedulers.cluster_options import read_cluster
 from launch.schedulers.job import Cluster, JobSpec
-from launch.schedulers.known import here, queue_if_up
+from launch.schedulers.known import checked, here, queue_if_up
 from launch.schedulers.scheduler import Jobs
 
 KINDS = ("model", "data", "trainer")
@@ -222,7 +222,7 @@ def sweep(options: argparse.Namespace) -> int:
     at_least(1, **{name: value for name, value in given.items() if value is not None})
     out = (options.out or Path("runs") / grid.stem).absolute()
     if cluster:
-        here().check(cluster, dry_run=options.dry_run)
+        checked(cluster, dry_run=options.dry_run)
     see_queue = here().queue if cluster and not options.dry_run else queue_if_up
     jobs = see_queue(noted_jobs(out / point.name for point in points))
     planned = plan(points, out, cluster, jobs, options.done_in)

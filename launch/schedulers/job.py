@@ -15,8 +15,9 @@ OWNED = {  # sbatch options that the script's own logic depends on, or that have
 }
 
 
-def _setting(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
+def _setting(default: Any, text: str, *, of: str | None = None) -> Any:
+    """A field with its help; one ``of`` a single scheduler is refused with the others."""
+    return field(default=default, metadata={"help": text, "of": of})
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,9 @@ class Cluster:
     venv: str | None = _setting(None, "virtual environment to activate; without it and --container: the current Python")
     container: str | None = _setting(None, "words before python that enter a container: 'apptainer exec --nv x.sif'")
     python: str | None = _setting(None, "Python to start; default: python of --venv or --container")
-    sbatch: tuple[str, ...] = _setting((), "further #SBATCH option, such as --exclusive; may be repeated")
-    srun: tuple[str, ...] = _setting((), "further option of srun; may be repeated")
+    sbatch: tuple[str, ...] = _setting((), "further #SBATCH option, such as --exclusive; may be repeated",
+                                       of="slurm")  # fmt: skip
+    srun: tuple[str, ...] = _setting((), "further option of srun; may be repeated", of="slurm")
     signal_lead_s: int = _setting(120, "seconds before the time limit at which a run saves and asks to be requeued")
     max_requeues: int = _setting(20, "requeues of a job at most")
 
@@ -69,6 +71,13 @@ class Cluster:
                     "has a setting of its own, or is the script's" if named else "does not begin with -- and a name"
                 )
                 raise InputError(f"expected further #SBATCH options, got {line!r}, which {reason}: leave it out.")
+
+    def check_known_to(self, scheduler: str) -> None:
+        """Raises InputError on a setting that has no effect with the ``scheduler`` of that name."""
+        for item in fields(self):
+            if item.metadata["of"] not in (None, scheduler) and getattr(self, item.name) != item.default:
+                raise InputError(f"expected settings of {scheduler}, got {flag(item.name)}, which is of "
+                                 f"{item.metadata['of']} alone: leave it out.")  # fmt: skip
 
     @property
     def processes_per_node(self) -> int:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from genraven.console import say
 from genraven.errors import InputError
+from launch.schedulers.job import Cluster
 from launch.schedulers.scheduler import Jobs, Scheduler
 from launch.schedulers.slurm import Slurm
 
@@ -14,6 +15,18 @@ SCHEDULERS: list[Scheduler] = [Slurm()]
 def here() -> Scheduler:
     """That of this machine; where there is none, the first, which says what it lacks."""
     return next((known for known in SCHEDULERS if known.is_here()), SCHEDULERS[0])
+
+
+def checked(cluster: Cluster, *, dry_run: bool) -> Scheduler:
+    """That of this machine, which can run a job that asks for ``cluster``; a dry run needs no queue.
+
+    Raises:
+        InputError: it cannot, or has no such setting.
+    """
+    scheduler = here()
+    cluster.check_known_to(scheduler.name)
+    scheduler.check(cluster, dry_run=dry_run)
+    return scheduler
 
 
 def own_job() -> str | None:

@@ -8,6 +8,8 @@ has the job started again, unless the run gets no further. ``GENRAVEN_REFUSAL`` 
 refused leaves its reason: such a job is not started again.
 """
 
+import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +24,23 @@ MASTER = ("MASTER_ADDR", "MASTER_PORT")
 RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "ROLE_RANK", "NODE_RANK")
 """What torchrun, and `genraven launch`, say of a process in its environment: no job may take it over."""
 BY_HAND = (*MASTER, "NODE_RANK")  # one process on each of several nodes, which starts the others there
+OF_ANY_JOB = re.compile(
+    "TORCHELASTIC_|"
+    "(CUDA_VISIBLE_DEVICES|ROCR_VISIBLE_DEVICES|ZE_AFFINITY_MASK|GPU_DEVICE_ORDINAL|GENRAVEN_STARTED|GENRAVEN_REFUSAL)$"
+)
 Jobs = dict[str, "QueuedJob"]
 """Jobs that are not over, by id; tasks of arrays one by one."""
+
+
+def own_environment(of_scheduler: str) -> dict[str, str]:
+    """The environment for a scheduler's commands, which hand it on to the job: without what an allocation, a step or a
+    start of processes that this one is in says of itself.
+
+    Args:
+        of_scheduler: a regular expression of the beginning of the scheduler's own variables.
+    """
+    gone = {name for name in os.environ if OF_ANY_JOB.match(name) or re.match(of_scheduler, name)}
+    return {name: value for name, value in os.environ.items() if name not in gone | {*BY_HAND, *RANKS}}
 
 
 @dataclass(frozen=True)
@@ -79,7 +96,9 @@ class Scheduler(Protocol):
         """The job's script. Pure."""
 
     def submit(self, script: Path) -> str:
-        """Submits ``script``; the job's id, to which ``_0``, ``_1`` and so on is added for the tasks of an array."""
+        """Submits ``script``, in ``own_environment``; the job's id, to which ``_0``, ``_1`` and so on is added for the
+        tasks of an array.
+        """
 
     def queue(self, ids: Iterable[str]) -> Jobs | None:
         """Which of these jobs are not over; None on a machine that cannot see. Raises InputError without an answer."""

@@ -12,18 +12,15 @@ from typing import TYPE_CHECKING
 from genraven.console import say
 from genraven.errors import InputError
 from launch.schedulers.job import Cluster, JobSpec, seconds
-from launch.schedulers.scheduler import BY_HAND, RANKS, Jobs, Place, QueuedJob
+from launch.schedulers.scheduler import Jobs, Place, QueuedJob, own_environment
 from launch.schedulers.slurm_script import NAME, render_sbatch
 
 if TYPE_CHECKING:
     from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 
 TIMEOUT_S = 30
-OF_THIS_JOB = re.compile(
-    "(SLURM|SBATCH|SRUN|SALLOC|SQUEUE|SINFO|PMIX?|TORCHELASTIC)_|"
-    "(CUDA_VISIBLE_DEVICES|ROCR_VISIBLE_DEVICES|ZE_AFFINITY_MASK|GPU_DEVICE_ORDINAL|GENRAVEN_STARTED|GENRAVEN_REFUSAL)$"
-)
-OF_THE_CLUSTER = {"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS", "SLURM_JWT"}
+OF_A_JOB = r"SLURM_(?!(CONF|CONF_SERVER|CLUSTERS|JWT)$)|(SBATCH|SRUN|SALLOC|SQUEUE|SINFO|PMIX?)_"
+"""Variables from which SLURM's commands take options that beat those in a job script; not those of the cluster."""
 JOB_ID = re.compile(r"(\d+)(_\d+)?")
 NO_REASON = "None"  # as squeue writes it
 
@@ -111,19 +108,10 @@ class NodeGroup:
     nodes: int
 
 
-def own_environment() -> dict[str, str]:
-    """The environment without what an allocation, a step or a start of processes that this one is in says of itself.
-
-    SLURM's commands take options from it, which beat those in a job script, and hand it on to the job.
-    """
-    gone = {name for name in os.environ if OF_THIS_JOB.match(name)} - OF_THE_CLUSTER | {*BY_HAND, *RANKS}
-    return {name: value for name, value in os.environ.items() if name not in gone}
-
-
 def _run(*command: str) -> str:
     """What a command of SLURM prints; InputError with its complaint when it fails."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, env=own_environment())
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, env=own_environment(OF_A_JOB))
     except subprocess.TimeoutExpired:
         raise InputError(f"expected {command[0]} to answer within {TIMEOUT_S} s, got nothing: is SLURM up?") from None
     if done.returncode:

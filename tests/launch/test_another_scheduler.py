@@ -17,7 +17,7 @@ from launch.processes.started_by import check_size, is_alone, settle_starter
 from launch.runs.starting import occupied
 from launch.schedulers import known
 from launch.schedulers.job import Cluster, JobSpec
-from launch.schedulers.scheduler import Jobs, Place, QueuedJob
+from launch.schedulers.scheduler import Jobs, Place, QueuedJob, own_environment
 from launch.schedulers.slurm import Slurm
 
 FIT = ["fit", "-c", "model/gpt2_tiny.yaml", "-c", "data/demo.yaml", "-c", "trainer/debug.yaml"]
@@ -51,6 +51,8 @@ class Moab:
 
     def submit(self, script: Path) -> str:
         assert script.read_text().startswith("#MOAB nodes=2 of ")
+        handed_on = own_environment("MOAB_")
+        assert "PATH" in handed_on and not {"MOAB_NODES", "GENRAVEN_STARTED", "RANK"} & handed_on.keys()
         job = f"{len(self.jobs) + 40}.north"
         self.jobs[job] = QueuedJob("pending", "held by its owner")
         return job
@@ -69,7 +71,11 @@ def moab(monkeypatch: pytest.MonkeyPatch) -> Moab:
     return found
 
 
-def test_a_run_is_submitted(moab: Moab, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_is_submitted(
+    moab: Moab, in_tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("MOAB_NODES", "GENRAVEN_STARTED", "RANK"):  # of a job that this is done in
+        monkeypatch.setenv(name, "7")
     submit = ["submit", "--nodes", "2", "--gpus-per-node", "0", "--", *FIT, "--run_dir", "runs/a"]
     assert main(submit) == 0
     said = capsys.readouterr().out
@@ -82,6 +88,9 @@ def test_a_run_is_submitted(moab: Moab, in_tmp_path: Path, capsys: pytest.Captur
     assert "which is job 40.north (pending): wait, or `mcancel 40.north` first" in capsys.readouterr().err
     assert main(["submit", "--nodes", "3", "--", *FIT]) == 2
     assert "expected at most 2 nodes" in capsys.readouterr().err
+    for command in (["submit", "--srun=--mpi=none", "--", *FIT], ["sweep", "sweep/demo.yaml", "--srun=--mpi=none"]):
+        assert main(command) == 2
+        assert "expected settings of moab, got --srun, which is of slurm alone" in capsys.readouterr().err
 
 
 def test_a_sweep_is_submitted(moab: Moab, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
