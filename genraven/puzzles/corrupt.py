@@ -19,7 +19,7 @@ from genraven.puzzles.spec import GRID, NUM_PANELS, NUM_ROWS, NUM_STATES, NUM_ST
 
 _MAX_ROUNDS = 1000
 _SCALE = 1 << 30  # of draws that are compared with fractions
-_SHARED = ("exceptions", "cells")  # corruptions that draw from one stream
+_SHARED = ("exceptions", "cells")  # corruptions that draw from one stream, also where their fraction is 0
 _NUMBERS = {"missing": 0, "missing_panels": 1}  # of streams that are not numbered by the name of their corruption
 
 
@@ -128,8 +128,9 @@ class Corruption:
         return {item.name: fraction for item in fields(self) if (fraction := getattr(self, item.name)) > 0}
 
     def table(self, what: str) -> list[tuple[str, float, Any]]:
-        """Name, fraction and function of each corruption that has a ``what``, ``change`` or ``hide``."""
-        return [(f.name, getattr(self, f.name), f.metadata[what]) for f in fields(self) if f.metadata[what]]
+        """Name, fraction and function of each corruption at work that has a ``what``, ``change`` or ``hide``."""
+        found = [(f.name, getattr(self, f.name), f.metadata[what]) for f in fields(self) if f.metadata[what]]
+        return [(name, fraction, does) for name, fraction, does in found if fraction > 0 or name in _SHARED]
 
     @property
     def changes_content(self) -> bool:

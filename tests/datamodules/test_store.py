@@ -83,6 +83,7 @@ def test_sets_that_differ_share_no_file(tmp_path: Path) -> None:
 
 def test_a_new_corruption_is_one_field_and_its_set_shares_no_file(tmp_path: Path) -> None:
     def turn(rows: Tensor, fraction: float, at: CorruptionContext) -> Tensor:
+        assert fraction > 0, "where there is none of it, nothing is asked of it"
         chosen = torch.from_numpy(at.draws.below(1000, (len(rows),)) < fraction * 1000)
         return torch.where(chosen.view(-1, 1, 1, 1, 1), rows.flip(2), rows)
 
