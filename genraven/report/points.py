@@ -219,8 +219,8 @@ def variants(runs: Iterable[Run]) -> list[Variant]:
     for run in distinct(run for run in runs if run.is_evidence and run.architecture):
         groups.setdefault(_key(run), []).append(run)
     parts = [part for group in groups.values() for part in _by_length(group)]
-    found = sorted(parts, key=lambda group: (
-        group[0].family or "", group[0].architecture or "", group[0].parameters or 0, _key(group[0])))  # fmt: skip
+    found = sorted(parts, key=lambda group: (group[0].family or "", group[0].architecture or "",
+                                             group[0].parameters or 0, _words(_recipe(group[0]))))  # fmt: skip
     return [Variant(tuple(group), label) for group, label in zip(found, _labels(found), strict=True)]
 
 
@@ -261,18 +261,27 @@ def _length(run: Run) -> tuple[bool, int]:
     return not run.is_cut, run.length
 
 
-def _key(run: Run, *, of_size: bool = True) -> str:
-    """What repeats agree in, but for the number of examples."""
-    decoding = run.final.decoding if run.final else {}
-    split = run.final.split if run.final else None
-    settings: dict[str, object] = {
+def _recipe(run: Run, *, of_size: bool = True) -> list[dict[str, object]]:
+    """What the run is, what was set, and how it decoded: all but its seeds and its number of examples."""
+    facts: dict[str, object] = {
         "family": run.family,
         "architecture": run.architecture,
         PRIOR: run.prior,
-        "split": split,
+        "split": run.final.split if run.final else None,
     }
-    settings |= {"parameters": run.parameters} if of_size else {}
-    return json.dumps([settings, dict(run.settings), dict(decoding)], sort_keys=True, default=str)
+    facts |= {"parameters": run.parameters} if of_size else {}
+    return [facts, dict(run.settings), dict(run.final.decoding if run.final else {})]
+
+
+def _key(run: Run, *, of_size: bool = True) -> str:
+    """What repeats agree in: a setting that is none is as one that was not there yet."""
+    facts, *given = _recipe(run, of_size=of_size)
+    return _words([facts, *({name: value for name, value in one.items() if value not in (None, "none")}
+                            for one in given)])  # fmt: skip
+
+
+def _words(recipe: list[dict[str, object]]) -> str:
+    return json.dumps(recipe, sort_keys=True, default=str)
 
 
 def differences(groups: Sequence[Sequence[Run]]) -> list[dict[str, str]]:

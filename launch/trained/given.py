@@ -17,7 +17,7 @@ from lightning_modules import PuzzleModule
 from lightning_modules.given import check_given
 
 Rules = str | int | Sequence[str | int] | NDArray[Any] | Tensor
-"""One rule or several: ids 0 to 39, names such as ``position.xor``, attributes."""
+"""One rule or several: ids, names such as ``position.xor``, attributes."""
 WHOLE = (torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64)
 SHAPE = ", ".join(map(str, PUZZLE_SHAPE))
 

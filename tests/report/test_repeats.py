@@ -33,6 +33,17 @@ def test_of_copies_the_longest_counts_whatever_their_names() -> None:
     assert distinct([whole, replace(whole, name="copy")]) == [whole]
 
 
+def test_a_setting_that_came_later_and_is_none_divides_no_repeats() -> None:
+    settings, sampling = {"model.init_args.width": "8"}, {"num_steps": 5}
+    before = run("diffusion", 400, 0.5, seed=0, settings=settings, results=(result(0.5, decoding=sampling),))
+    for later, alike in ((("none", None), True), (("0.5", None), False), (("none", "panels"), False)):
+        more = settings | {"model.init_args.masking": later[0]}, sampling | {"completion_order": later[1]}
+        after = run("diffusion", 400, 0.6, seed=1, settings=more[0], results=(result(0.6, decoding=more[1]),))
+        found = variants([before, after])
+        assert [len(one.runs) for one in found] == ([2] if alike else [1, 1])
+        assert len({one.label for one in found}) == len(found)
+
+
 def test_trainings_cut_short_are_no_repeats_of_whole_ones() -> None:
     runs = [at(740, 0.2, 0, "stopped"), at(3000, 0.9, 1), at(3000, 0.91, 2), at(750, 0.21, 3, "stopped"),
             at(2500, 0.8, 4, "stopped")]  # fmt: skip
