@@ -97,8 +97,8 @@ class BestCheckpoint(ModelCheckpoint):
             self.best_model_path = self.kth_best_model_path = path
             self.best_k_models = {path: self.kth_value}
         elif is_there:
-            rank_zero_warn(f"{self._path} does not say its {self.monitor}, which chooses the best now: it is chosen "
-                           "anew from here on.")  # fmt: skip
+            rank_zero_warn(f"{self._path} has no {self.monitor}, by which the best checkpoint is chosen now: the best "
+                           "is chosen anew from this step on.")  # fmt: skip
 
     def _find(self) -> tuple[bool, float | None]:
         """Is there a best one, and what is its score?"""
@@ -230,7 +230,8 @@ class StepCheckpoint(Checkpoint):
         failed = isinstance(io, WholeCheckpointIO) and io.error is not None
         if trainer.strategy.reduce_boolean_decision(failed, all=False):
             io.teardown()
-            raise InputError(f"expected room to write a checkpoint in {self.folder}, got an error on another process.")
+            raise InputError(f"expected room to write a checkpoint in {self.folder}, got an error on another process: "
+                             "see its message.")  # fmt: skip
 
     def _check(self, trainer: L.Trainer, module: L.LightningModule | None, loss: torch.Tensor) -> None:
         """Raises InputError on all processes when the loss of one, or a weight, is not finite."""
@@ -240,7 +241,6 @@ class StepCheckpoint(Checkpoint):
             finite &= bool(torch.stack(norms).isfinite().all())
         if not trainer.strategy.reduce_boolean_decision(finite, all=True):
             good = f"the last checkpoint is of step {self._saved_step}" if self._saved_step else "none was written yet"
-            raise InputError(
-                f"expected finite loss and weights, got others by step {trainer.global_step}; {good}: go on with a "
-                "lower learning rate, more warm-up or trainer.gradient_clip_val."
-            )
+            raise InputError(f"expected finite loss and weights, got NaN or infinity by step {trainer.global_step}; "
+                             f"{good}: resume with a lower learning rate, more warm-up or "
+                             "trainer.gradient_clip_val.")  # fmt: skip

@@ -23,7 +23,7 @@ def read_curve(path: Path) -> dict[int, dict[str, Any]]:
     except FileNotFoundError:
         return {}
     except (KeyError, TypeError, ValueError, csv.Error):
-        rank_zero_warn(f"{path} is torn, and passed over: it begins anew at this step.")
+        rank_zero_warn(f"{path} is incomplete and is ignored: it begins anew at this step.")
         return {}
 
 

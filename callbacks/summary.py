@@ -280,7 +280,7 @@ class RunSummary(L.Callback):
         """What an earlier start of the run wrote; nothing where there was none."""
         facts = read_json(self.path)
         if not facts and self.path.exists():
-            rank_zero_warn(f"{self.path} is torn, and passed over: what it said of earlier starts is lost.")
+            rank_zero_warn(f"{self.path} is incomplete and is ignored: its record of earlier starts is lost.")
         return facts
 
 
@@ -290,9 +290,9 @@ def check_same_rules(earlier: dict[str, Any], now: dict[str, Any]) -> None:
         before, after = earlier.get(name), now.get(name)
         if isinstance(before, list) and isinstance(after, list) and before != after:
             other = ", ".join(map(plain, sorted({*map(str, before)} ^ {*map(str, after)})))
-            raise InputError(f"expected the rules that were {name.replace('_', ' ')} when the run began, got others by "
-                             f"now ({other}): name them in data.rules and data.held_out, of which `study` are its "
-                             "40.")  # fmt: skip
+            raise InputError(f"expected the rules that were {name.replace('_', ' ')} when the run began, got a set "
+                             f"that differs in {other}: name the former rules in data.rules and data.held_out (`study` "
+                             "means the study's 40).")  # fmt: skip
 
 
 def _state_of(error: BaseException) -> tuple[str, str]:

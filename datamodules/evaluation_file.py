@@ -69,8 +69,8 @@ def read_whole(file: PuzzleFile, indices: NDArray[np.int64]) -> Chunk:
     chunk = file.read(indices)
     if chunk.known is not None and not chunk.known.all():
         which = int((~chunk.known).flatten(1).any(1).nonzero()[0])
-        raise InputError(f"expected whole puzzles, got unknown cells in puzzle {indices[which]} of {file.path}: leave "
-                         "such puzzles out.")  # fmt: skip
+        raise InputError(f"expected whole puzzles, got missing cells in puzzle {indices[which]} of {file.path}: remove "
+                         "such puzzles.")  # fmt: skip
     return chunk
 
 
@@ -91,8 +91,8 @@ def _first_of_copies(file: PuzzleFile) -> NDArray[np.bool_]:
         is_first[np.unique(np.concatenate(hashes), return_index=True)[1]] = True
         once &= is_first
     if not once.all():
-        rank_zero_warn(f"of the {len(file):,} puzzles of {file.path}, {(~once).sum():,} are copies of others, up to "
-                       "the order of rows and the last panel: they are not evaluated on.")  # fmt: skip
+        rank_zero_warn(f"{(~once).sum():,} of the {len(file):,} puzzles of {file.path} are copies of others, with rows "
+                       "in another order or another last panel: they are not scored.")  # fmt: skip
     return once
 
 
@@ -106,7 +106,7 @@ def _check_rules(chunk: Chunk, file: PuzzleFile) -> None:
     counts = [f"{wrong[rule]} of {total[rule]} of {RULES[rule].name}" for rule in wrong.nonzero().flatten().tolist()]
     named = ", ".join(counts[:_MOST_NAMED]) + ", ..." * (len(counts) > _MOST_NAMED)
     if (2 * wrong > total).any():
-        raise InputError(f"expected puzzles that follow the rules stated in {file.path}, got others ({named}): put the "
-                         "rules in their order, which `genraven describe` counts, or leave them out, so that puzzles "
-                         "are scored by those that they follow.")  # fmt: skip
-    rank_zero_warn(f"of the puzzles of {file.path} to evaluate on, these do not follow the rule stated: {named}.")
+        raise InputError(f"expected puzzles that follow the rules stated in {file.path}, got others ({named}): mend "
+                         "the stated rules, which `genraven describe` counts, or remove them, and each puzzle is "
+                         "scored by the rules that it follows.")  # fmt: skip
+    rank_zero_warn(f"evaluation puzzles of {file.path} do not follow the rule stated: {named}.")

@@ -220,7 +220,7 @@ class GenRAVENDataModule(L.LightningDataModule):
             num, num_rows = num_whole(self._set(verify=False))
         twice = repeated(index, num, num_rows)
         if num == 0:
-            rank_zero_warn("no training puzzle is whole: panels of which nothing is ever known are not learned.")
+            rank_zero_warn("no training puzzle is whole: a panel that is always missing is not learned.")
         if twice:
             rank_zero_info(f"training set: {twice} are copies of others")
         if self.source is None and self.eval_source is None:
@@ -228,9 +228,7 @@ class GenRAVENDataModule(L.LightningDataModule):
         for split in ("val", "test"):
             shared = leaked(index, self.evaluation_puzzles(split)[0])
             if shared:
-                rank_zero_warn(
-                    f"leak: of the {split} puzzles, {shared} stand in the training set: scores are too good."
-                )
+                rank_zero_warn(f"leak: {shared} of the {split} puzzles are in the training set: scores are too good.")
 
     def setup(self, stage: str) -> None:
         """Opens the training set."""

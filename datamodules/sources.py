@@ -129,8 +129,8 @@ def file_source(
     """
     found = content_digest(file.path, split)
     if sha256 not in (None, found):
-        raise InputError(f"expected data.source with what it held when the run began, of SHA-256 {shown(sha256)}, got "
-                         f"another in {file.path} ({found[:12]}...): put that file back, or begin another "
+        raise InputError(f"expected data.source as it was when the run began, with SHA-256 {shown(sha256)}, got "
+                         f"{found[:12]}... of {file.path}: put the former file back, or begin another "
                          "run.")  # fmt: skip
     groups = indices_by_rule(file, selection)
     are_stated = bool((file.rules != UNKNOWN_RULE).all())
@@ -168,8 +168,8 @@ def _check(
                          "or name the others in data.held_out.")  # fmt: skip
     if not are_stated:
         num, without = sum(map(len, groups.values())), len(groups.get(UNKNOWN_RULE, ()))
-        rank_zero_info(f"{file.path} does not state all rules: by those found, {num:,} of {len(file):,} puzzles are to "
-                       f"train on, {without:,} of them without a rule")  # fmt: skip
+        rank_zero_info(f"{file.path} does not state all rules: {num:,} of its {len(file):,} puzzles are trained on by "
+                       f"the rules found, {without:,} of them without a rule")  # fmt: skip
     fewest = min(of_rules, key=lambda rule: len(of_rules[rule]), default=None)
     if wanted is not None and fewest is not None and wanted > len(of_rules[fewest]):
         raise InputError(f"expected at most the {len(of_rules[fewest])} puzzles of {RULES[fewest].name} in "
@@ -186,7 +186,7 @@ def _warn_of_other_rules(file: PuzzleFile, groups: dict[int, Indices]) -> None:
         if rule != UNKNOWN_RULE and (shared >> rule & 1).double().mean() < 0.5:
             wrong.append(RULES[rule].name)
     if wrong:
-        rank_zero_warn(f"of the first puzzles of {_some(wrong)} in {file.path} fewer than half follow their rule: "
+        rank_zero_warn(f"fewer than half of the first puzzles of {_some(wrong)} in {file.path} follow their rule: "
                        "`genraven describe` counts which rules hold.")  # fmt: skip
 
 

@@ -138,8 +138,8 @@ def _check_size(source: PuzzleSource, rules: list[int], most_bytes: int | None) 
     """Raises InputError where the puzzles of ``rules`` and their index take more than ``most_bytes``."""
     needed = sum(map(source.num, rules)) * BYTES_EACH
     if most_bytes is not None and needed > most_bytes:
-        raise InputError(f"expected a training set of at most {most_bytes / 2**30:g} GiB to be made for a model out of "
-                         f"a file, got one of {needed / 2**30:.1f} GiB: set GENRAVEN_CACHE to a folder that has it, or "
+        raise InputError(f"expected a training set of at most {most_bytes / 2**30:g} GiB to make for this model, got "
+                         f"{needed / 2**30:.1f} GiB: set GENRAVEN_CACHE to a folder that has it, or raise "
                          "--training-set-gib of `genraven evaluate`.")  # fmt: skip
 
 
@@ -168,7 +168,7 @@ def _locked(path: Path) -> Iterator[None]:
         nonlocal said
         leave_if_asked()
         if not said:
-            rank_zero_info(f"Waiting for {path}, which a process that makes the same data holds")
+            rank_zero_info(f"waiting for {path}: another process makes the same data")
         said = True
         return math.inf
 
@@ -186,7 +186,7 @@ def _is_whole(path: Path, *, verify: bool, of: str | None = None) -> bool:
     if not (path.exists() and note.exists()):
         return False
     if not (is_mine(path) and is_mine(note)):
-        rank_zero_warn(f"{path} may have been written by somebody else, and is not believed. It is made again.")
+        rank_zero_warn(f"{path} is not trusted, because somebody else may have written it: it is made again.")
         return False
     noted = _noted(path)
     if noted.get("of") != of:
@@ -195,7 +195,7 @@ def _is_whole(path: Path, *, verify: bool, of: str | None = None) -> bool:
         return True
     whole = noted.get("sha256") == _checksum(path)
     if not whole:
-        rank_zero_warn(f"{path} is broken: its checksum is not the one noted. It is made again.")
+        rank_zero_warn(f"{path} is broken, because its checksum differs from the recorded one: it is made again.")
     return whole
 
 
@@ -222,7 +222,7 @@ def _make_files(source: PuzzleSource, jobs: list[tuple[int, Path]]) -> None:
     if not jobs:
         return
     total = sum(source.num(rule) for rule, _ in jobs)
-    rank_zero_info(f"Making {total} puzzles of {len(jobs)} rules in {jobs[0][1].parent}")
+    rank_zero_info(f"making {total} puzzles of {len(jobs)} rules in {jobs[0][1].parent}")
     with data_progress("data", total) as bar, ThreadPoolExecutor(num_cpus()) as pool:
         made = [pool.submit(_make_file, source, rule, path, bar.advance) for rule, path in jobs]
         try:

@@ -67,17 +67,23 @@ def adding_to(path: Path) -> Iterator[None]:
         try:
             stack.enter_context(locked(lock, lambda note: ADDING_S))
         except Held as held:
-            raise InputError(f"expected {path} to be free, got one that {held} has been writing for {ADDING_S:.0f} s: "
-                             "see whether it still works.") from None  # fmt: skip
+            raise InputError(f"expected {path} to be free, got one that {who(str(held))} has been writing for "
+                             f"{ADDING_S:.0f} s: wait for it, or end it if it hangs.") from None  # fmt: skip
         except OSError as error:
-            raise InputError(f"expected {lock} to be a file that can be written, got {error.strerror}: see to whose it "
-                             "is, or remove it.") from None  # fmt: skip
+            raise InputError(f"expected {lock} to be a file that can be written, got {error.strerror}: change its "
+                             "permissions, or remove it.") from None  # fmt: skip
         yield
 
 
 def holder(path: Path) -> str | None:
     """What the process that holds the lock on ``path`` has noted; None where nobody does, as far as can be seen."""
     return _look(path)[1]
+
+
+def who(note: str) -> str:
+    """The holder of a lock, by its ``note``, in words: ``job 12 on node3``."""
+    host, _, name = note.partition(" ")
+    return f"{name or 'a process'} on {host}" if host else "another process"
 
 
 def is_free(path: Path) -> bool:

@@ -93,7 +93,8 @@ class _Place:
             raise InputError(f"expected {self.option} to be a file that can be written, got {self.path} "
                              f"({error.strerror}): name another.") from None  # fmt: skip
         if not (self.path.is_file() or (stat.S_ISLNK(mode) and not self.path.exists())):
-            raise InputError(f"expected {self.option} to be a file, got {self.path}, which is none: name another.")
+            raise InputError(f"expected {self.option} to be a file, got {self.path}, which is not a file: name "
+                             "another.")  # fmt: skip
         if not (overwrite or self.is_ours(self.path)):
             remedy = "move it away" if overwrite is None else "name another, or give --overwrite to replace it"
             raise InputError(f"expected {self.option} to be a file that is not there yet, got {self.path}: {remedy}.")

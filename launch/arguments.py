@@ -25,10 +25,10 @@ class Dependence:
         if self.option not in given or bool(beside) == self.is_needed:
             return
         if self.is_needed:
-            raise InputError(f"expected {' or '.join(self.others)} with {self.option}, which has no effect without: "
-                             "add it, or leave that out.")  # fmt: skip
-        raise InputError(f"expected {self.option} or {beside[0]}, got both, of which the first has no effect: leave "
-                         "one out.")  # fmt: skip
+            raise InputError(f"expected {' or '.join(self.others)} with {self.option}, got {self.option} alone, which "
+                             f"has no effect: add {' or '.join(self.others)}, or leave {self.option} out.")  # fmt: skip
+        raise InputError(f"expected {self.option} or {beside[0]}, got both, and {self.option} has no effect then: "
+                         "leave one out.")  # fmt: skip
 
 
 class _Absent:

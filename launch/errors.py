@@ -32,7 +32,7 @@ def explained_exits(folder: Path) -> Iterator[None]:
         file = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else folder
         is_within = file.absolute().is_relative_to(folder.absolute())
         what, named = ("a run folder that can be written", folder) if is_within else ("a file that can be used", file)
-        raise InputError(f"expected {what}, got {named} ({error.strerror}): make room, or see to its file system, and "
+        raise InputError(f"expected {what}, got {named} ({error.strerror}): make room, or check the file system, and "
                          "start the same command again.") from error  # fmt: skip
 
 

@@ -210,8 +210,8 @@ class PuzzleModule(L.LightningModule, ABC):
                                "completes without one means nothing. Give rules.")  # fmt: skip
             return {}
         if "labels" not in inspect.signature(self.method.complete).parameters:
-            raise InputError(f"expected no rules to complete by {type(self.method).__name__}, which cannot use them, "
-                             "got some: leave them out.")  # fmt: skip
+            raise InputError(f"expected no rules for completion by {type(self.method).__name__}, got some, which it "
+                             "cannot use: leave them out.")  # fmt: skip
         labels = self._check_rules(rules)
         return {} if labels is None else {"labels": labels}
 

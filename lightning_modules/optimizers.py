@@ -91,8 +91,8 @@ def _muon_and_adamw(make: MakeOptimizer, module: nn.Module, hidden: list[Named],
     muon = make([{"params": hidden}])
     asked = muon.defaults.get("adjust_lr_fn")
     if asked not in (None, _SAME_RATE):
-        raise InputError(f"expected adjust_lr_fn {_SAME_RATE} for torch.optim.Muon, since what it cannot take goes to "
-                         f"AdamW at the same rate, got {asked}: leave it out.")  # fmt: skip
+        raise InputError(f"expected adjust_lr_fn {_SAME_RATE} for torch.optim.Muon, got {asked}, with which AdamW "
+                         "could not use the same learning rate for the other parameters: leave it out.")  # fmt: skip
     for group in muon.param_groups:
         group["adjust_lr_fn"] = _SAME_RATE
     taken = {name for name, _ in hidden}

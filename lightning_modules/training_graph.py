@@ -104,9 +104,8 @@ class TrainingGraph:
         if now.replay is None:
             self._record(now, inputs, given)
         elif now.addresses != self._addresses():
-            raise InputError("expected weights and gradients to stay where they are in memory with --compile graph, "
-                             "got others in their places, which a callback or the optimizer has put there: use "
-                             "--compile network.")  # fmt: skip
+            raise InputError("expected weights and gradients that keep their memory with --compile graph, got ones "
+                             "that a callback or the optimizer replaced: use --compile network.")  # fmt: skip
         else:
             torch._foreach_copy_(now.memory, given)
         assert now.replay is not None and now.loss is not None

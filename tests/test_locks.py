@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from genraven.locks import Held, holder, locked
+from genraven.locks import Held, holder, locked, who
 
 HOLD = """
 import sys, time
@@ -56,6 +56,15 @@ def test_one_that_waits_is_next(tmp_path: Path) -> None:
         assert third
     assert [note.split(" ")[1] for note in asked] == ["second", "second"]
     assert path.read_bytes() == b""
+
+
+@pytest.mark.parametrize(
+    ("note", "said"),
+    [("node3 job 12", "job 12 on node3"), ("node3 a process", "a process on node3"), ("node3 ", "a process on node3"),
+     ("", "another process")],
+)  # fmt: skip
+def test_a_holder_in_words(note: str, said: str) -> None:
+    assert who(note) == said
 
 
 def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

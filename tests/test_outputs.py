@@ -190,7 +190,7 @@ def test_devices_pipes_and_folders_are_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "null").symlink_to("/dev/null")
     for name in ("pipe", "folder", "null"):
-        with pytest.raises(InputError, match="which is none"):
+        with pytest.raises(InputError, match="which is not a file"):
             write(tmp_path, name, overwrite=True)
     assert Path("/dev/null").is_char_device()
     assert names(tmp_path) == ["folder", "null", "pipe"]

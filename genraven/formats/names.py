@@ -45,8 +45,9 @@ def check_rule(rule: int, part: Part) -> None:
     fractions = rule_bits(shared_rules(row_rules(chunk.puzzles[whole]))).double().mean(0)
     best = int(fractions.argmax()) if len(fractions) and whole.any() else rule
     if fractions[best] - fractions[rule] > _MARGIN and fractions[best] > 0.5:
-        raise InputError(f"expected the puzzles of {part.where} to follow {RULES[rule].name}, as the name says, got "
-                         f"those of {RULES[best].name}: rename the file, or name it by itself.")  # fmt: skip
+        raise InputError(f"expected the puzzles of {part.where} to follow {RULES[rule].name}, as the file's name says, "
+                         f"got puzzles that follow {RULES[best].name}: rename the file, or give its own path instead "
+                         "of the folder's.")  # fmt: skip
 
 
 def kept_rules(split: str) -> list[int]:
@@ -84,10 +85,10 @@ def split_of(path: Path, cells: NDArray[Any], stated: str | None) -> str:
     best = max(fits, key=lambda split: fits[split])
     clear = fits[best] - max(fraction for split, fraction in fits.items() if split != best) > _MARGIN
     if stated is None and not clear:
-        raise InputError(f"expected the split whose rules are left out, got none in the name of {path}, and its "
-                         "puzzles do not tell it: name the file ..._split0, or give the option.")  # fmt: skip
+        raise InputError(f"expected a split in the name of {path}, because its puzzles do not show which rules are "
+                         "left out, got none: name the file ..._split0, or give the split.")  # fmt: skip
     if stated is not None and clear and best != stated:
-        raise InputError(f"expected the puzzles of {path} to follow the rules that {stated} leaves, got those of "
+        raise InputError(f"expected the puzzles of {path} to follow the rules that {stated} leaves in, got puzzles of "
                          f"{best}: rename the file, or give the right split.")  # fmt: skip
     return stated or best
 

@@ -65,7 +65,7 @@ def open_puzzles(path: Path, *, split: str | None = None, whole: bool = True) ->
     file = _open_folder(path) if path.is_dir() else _open_file(path, split, Allowance())
     if split is not None and not file.layout.startswith(_SPLIT):
         raise InputError(f"expected an array of {_NUM_KEPT} rules with the split that it leaves out ({split}), got "
-                         f"{file.layout} in {path}: leave the option out.")  # fmt: skip
+                         f"{file.layout} in {path}: leave the split out.")  # fmt: skip
     if whole and file.num_left:
         part = next(part for part in file.parts if part.num_left)
         raise InputError(f"expected a multiple of {NUM_ROWS} rows, got {len(part.cells)} in {part.where}: three "
@@ -85,7 +85,7 @@ def read_puzzles(path: Path) -> Tensor:
     chunk = file.read(np.arange(len(file)))
     if chunk.known is not None and not chunk.known.all():
         puzzle = int((~chunk.known).flatten(1).any(1).nonzero()[0])
-        raise InputError(f"expected whole puzzles, got unknown cells in puzzle {puzzle} of {path}: leave it out.")
+        raise InputError(f"expected whole puzzles, got missing cells in puzzle {puzzle} of {path}: remove that puzzle.")
     return chunk.puzzles
 
 
@@ -168,7 +168,8 @@ def _main_entry(path: Path, entries: dict[str, Entry]) -> Entry:
     others = [entry for name, entry in entries.items() if name not in (RULE_IDS, KNOWN)]
     if len(others) != 1:
         raise InputError(f"expected one array of puzzles, or one that is named {PUZZLES}, got {len(others)} in {path} "
-                         f"({', '.join(sorted(entries)) or 'no array'}): name it.")  # fmt: skip
+                         f"({', '.join(sorted(entries)) or 'no array'}): give the array of puzzles that "
+                         "name.")  # fmt: skip
     return others[0]
 
 
@@ -225,7 +226,7 @@ def _together(found: _Found) -> list[Part]:
 def _by_rule(found: _Found, ids: list[int]) -> list[Part]:
     """A part for each rule, along the first axis."""
     if found.rules is not None:
-        raise InputError(f"expected no rules beside an array of one rule after the other, got some for {found.path}: "
+        raise InputError(f"expected no rules beside an array that is ordered by rule, got some for {found.path}: "
                          "remove them.")  # fmt: skip
     n = found.cells.shape[1] // NUM_ROWS
     masks = [None if found.known is None else found.known[i * n : (i + 1) * n] for i in range(len(ids))]
@@ -259,8 +260,8 @@ def _open_folder(path: Path) -> PuzzleFile:
         raise InputError(f"expected a folder that can be read, got {path} ({error.strerror}).") from None
     named = [(rule, file) for file in inside if (rule := rule_in_name(file)) is not None]
     if not named:
-        raise InputError(f"expected a folder of one file for each rule, named 0_0.npy (attribute, relation) and so on, "
-                         f"got {path} without: name the file itself, or the folder below.")  # fmt: skip
+        raise InputError("expected a folder of one file for each rule, named 0_0.npy (attribute, relation) and so on, "
+                         f"got {path} without such files: give the path of a file, or of a folder inside.")  # fmt: skip
     if len({rule for rule, _ in named}) < len(named):
         twice = next(file for i, (rule, file) in enumerate(named) if any(rule == other for other, _ in named[:i]))
         raise InputError(f"expected one file for each rule, got a second one of {twice.stem}, {twice}: remove it.")
@@ -278,7 +279,7 @@ def _open_folder(path: Path) -> PuzzleFile:
 def _of_rule(rule: int, path: Path, content: PuzzleFile) -> Part:
     """The puzzles of the file of ``rule`` in a folder."""
     if len(content.parts) != 1 or not isinstance(content.parts[0].rules, int):
-        raise InputError(f"expected the rows or puzzles of one rule, got {content.layout} in {path}: name the file "
-                         "itself.")  # fmt: skip
+        raise InputError(f"expected the rows or puzzles of one rule, got {content.layout} in {path}: give the path of "
+                         "this file instead of the folder's.")  # fmt: skip
     check_rule(rule, content.parts[0])
     return replace(content.parts[0], rules=rule)

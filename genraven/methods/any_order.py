@@ -111,8 +111,9 @@ class AnyOrder(Method):
         usable = known_before()
         for name in ("order", "completion_order"):
             if (value := getattr(sampling, name)) is not None and value not in usable:
-                raise InputError(f"expected {name} to be one of {', '.join(usable)} for autoregression, which reads of "
-                                 f"a cell when it writes it, got {value}: choose one of those.")  # fmt: skip
+                raise InputError(f"expected {name} to be one of {', '.join(usable)} for autoregression, got {value}, "
+                                 "which needs an output for every cell before one is written: choose one of "
+                                 "those.")  # fmt: skip
 
     def check_missing(self, network: nn.Module) -> None:
         """Raises nothing: unknown cells come last, where nothing reads them."""

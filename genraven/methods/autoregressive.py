@@ -103,8 +103,8 @@ class Autoregressive(Method):
         check_kind(network, NextCellNetwork, "predicts each next cell", "transformer.Transformer",
                    "an autoregressive model", "give it to DiffusionModule")  # fmt: skip
         if self.input_masking and isinstance(network, LearnsCells):
-            raise InputError("expected input_masking 0 for a network with a training loss of its own, which does not "
-                             f"learn what it does not read, got {type(network).__name__}: leave it out.")  # fmt: skip
+            raise InputError("expected input_masking 0 for a network with a training loss of its own, got it above 0 "
+                             f"for {type(network).__name__}: leave it out.")  # fmt: skip
         if self.input_masking:
             check_reads_unknown(network, "input_masking above 0", "set input_masking to 0")
 

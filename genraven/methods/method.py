@@ -151,8 +151,8 @@ class Method(ABC):
 
     def check_missing(self, network: nn.Module) -> None:
         """Raises InputError unless ``network`` can be trained on puzzles of which some cells are unknown."""
-        raise InputError(f"expected whole puzzles to train {type(self).__name__} on, got a training set with unknown "
-                         "cells: take those out, or choose another method.")  # fmt: skip
+        raise InputError(f"expected whole puzzles to train {type(self).__name__} on, got a training set with missing "
+                         "cells: remove those puzzles, or choose another method.")  # fmt: skip
 
     @abstractmethod
     def losses(
@@ -228,11 +228,11 @@ class Method(ABC):
 
 
 def check_reads_unknown(
-    network: nn.Module, purpose: str = "a training set with such", instead: str = "take these puzzles out"
+    network: nn.Module, purpose: str = "a training set with such cells", instead: str = "remove these puzzles"
 ) -> None:
     """Raises InputError, with what it was for and what else to do, unless ``network`` reads which cells are unknown."""
     if not getattr(network, "reads_unknown", False):
-        raise InputError(f"expected a network that reads which cells are unknown for {purpose}, got "
+        raise InputError(f"expected a network that reads which cells are missing, for {purpose}, got "
                          f"{type(network).__name__} with reads_unknown false: set model.network.reads_unknown to true "
                          f"or null, or {instead}.")  # fmt: skip
 

@@ -32,7 +32,7 @@ def render_heatmap(
         ValueError: another number of values.
     """
     if len(values) != NUM_RULES:
-        raise ValueError(f"got {len(values)} values, expected {NUM_RULES}: pass one for each rule")
+        raise ValueError(f"expected {NUM_RULES} values, one for each rule, got {len(values)}: pass all.")
     size = LEFT + len(COLUMNS) * (WIDTH + GAP) + GAP, TOP + len(ROWS) * (HEIGHT + GAP) + BOTTOM
     image = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(image)

@@ -105,9 +105,10 @@ def render_sheet(
     count = len(values)
     tinted, hatched = (_masks(name, mask, count) for name, mask in (("marked", marked), ("unknown", unknown)))
     if columns < 1:
-        raise ValueError(f"columns is {columns}, expected at least 1: pass how many puzzles stand side by side")
+        raise ValueError(f"expected columns of 1 or more, got {columns}: pass how many puzzles stand side by side.")
     if titles is not None and len(titles) != count:
-        raise ValueError(f"got {len(titles)} titles, expected {count}, one per puzzle: pass '' for one without")
+        raise ValueError(f"expected {count} titles, one for each puzzle, got {len(titles)}: pass '' for a puzzle "
+                         "without one.")  # fmt: skip
 
     pictures = [_draw(*of_puzzle, cell) for of_puzzle in zip(values, tinted, hatched, strict=True)]
     width, height = pictures[0].size
@@ -131,7 +132,7 @@ def _checked(name: str, array: Array, shape: tuple[int | str, ...], kind: str, h
     fits = len(array.shape) == len(shape) and kind in str(array.dtype)
     if not fits or any(n != m if isinstance(m, int) else n == 0 for n, m in zip(array.shape, shape, strict=True)):
         wanted = f"{kind} of shape ({', '.join(map(str, shape))})"
-        raise ValueError(f"{name} is {array.dtype} of shape {tuple(array.shape)}, expected {wanted}: {hint}")
+        raise ValueError(f"expected {name} to be {wanted}, got {array.dtype} of shape {tuple(array.shape)}: {hint}.")
     return array.detach().cpu().numpy() if isinstance(array, torch.Tensor) else array
 
 
@@ -147,7 +148,7 @@ def _masks(name: str, mask: Array | None, count: int) -> np.ndarray:
 def _draw(values: np.ndarray, marked: np.ndarray, unknown: np.ndarray, cell: int) -> Image.Image:
     """Picture of one checked puzzle; a panel marked throughout is tinted up to its frame."""
     if cell < MIN_CELL:
-        raise ValueError(f"cell is {cell} pixels, expected at least {MIN_CELL}: objects of any smaller look the same")
+        raise ValueError(f"expected a cell of {MIN_CELL} pixels or more, got {cell}: smaller objects look the same.")
     line, inset = max(1, round(cell / 20)), max(1, round(cell / 20)) + max(1, round(cell / 10))
     side = 3 * cell + 2 * inset
     step_x, step_y = side + max(2, round(cell / 5)), side + max(4, round(cell / 2))

@@ -56,7 +56,7 @@ def read_study(folder: Path) -> dict[str, Record]:
                              f"{folder} with {shown(versions)} of {name}: read it with the genraven that wrote "
                              "it.")  # fmt: skip
         if name in found:
-            raise InputError(f"expected each run once in {folder / RUNS}, got {name} twice: leave one out.")
+            raise InputError(f"expected each run once in {folder / RUNS}, got {name} twice: remove one.")
         texts = [text for one in calibrations.get(name, []) if isinstance(text := one.get("text"), str)]
         found[name] = Record(
             place=folder / name,
@@ -85,8 +85,8 @@ def add_to_study(folder: Path, runs: Mapping[str, Record]) -> list[str]:
         for name, files in runs.items():
             _check(name, files)
             if name in known and _content(name, known[name]) != _content(name, files):
-                raise InputError(f"expected {name} as it stands in {folder}, got a run of that name with other "
-                                 "content: rename its folder, or take the old one out.")  # fmt: skip
+                raise InputError(f"expected {name} as it is in the study {folder}, got a run of that name with other "
+                                 "content: rename its folder, or remove the old run from the study.")  # fmt: skip
         new = [name for name in runs if name not in known]
         if new or not is_study(folder):
             _write(folder, {**known, **runs})
@@ -95,8 +95,8 @@ def add_to_study(folder: Path, runs: Mapping[str, Record]) -> list[str]:
 
 def _check(name: str, files: Record) -> None:
     if clash := [key for key in OWN if key in files.summary]:
-        raise InputError(f"expected the summary of a run in {files.place}, got one with {clash[0]}, as a column of the "
-                         "study is called: take it out.")  # fmt: skip
+        raise InputError(f"expected the summary of a run in {files.place}, got one with the key {clash[0]}, which "
+                         "names a column of the study: remove that key.")  # fmt: skip
     wrong = [one for one in files.results if not isinstance(one, dict) or RUN in one]
     if wrong:
         raise InputError(

@@ -158,7 +158,8 @@ class Calibration:
         for name, then in sorted(self.completion.items()):
             if then != (now := completion.get(name)):
                 raise InputError(f"expected completions as they were calibrated, with {name} {shown(then)}, got "
-                                 f"{shown(now)}: complete as then, or calibrate anew.")  # fmt: skip
+                                 f"{shown(now)}: give the setting of the calibration, or run `genraven calibrate` "
+                                 "again.")  # fmt: skip
 
     def write(self, path: Path) -> None:
         """Writes it whole, with a digest, which tells accidents and no forgery: it has no key."""

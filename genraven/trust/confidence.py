@@ -79,8 +79,8 @@ def usable(declared: Sequence[str], num_candidates: int, without: Sequence[str] 
         name for name in (*declared, *of_any) if name not in without and num_candidates >= _named(name).least_candidates
     )
     if not left:
-        raise InputError("expected a confidence to go by, got none that is left: ask for 2 --candidates or more, or "
-                         "switch off fewer.")  # fmt: skip
+        raise InputError("expected a confidence that can be computed, got none: give --candidates 2 or more, or "
+                         "switch off fewer with --without.")  # fmt: skip
     return left
 
 

@@ -124,8 +124,8 @@ def check_as_calibrated(
         InputError: it is another model, it decodes, computes or runs otherwise, or it is training.
     """
     if any(module.training for module in model.network.modules()):
-        raise InputError("expected a model in evaluation mode, got one that is training, so that its dropout is at "
-                         "work: call model.eval().")  # fmt: skip
+        raise InputError("expected a model in evaluation mode, got one in training mode, where dropout is active: "
+                         "call model.eval().")  # fmt: skip
     num = calibration.completion["candidates"] if num_candidates is None else num_candidates
     now, noted = how_completed(model, num, mask), calibration.completion.get("sampling")
     if isinstance(noted, Mapping) and model.sampling.as_noted(noted) == now["sampling"]:

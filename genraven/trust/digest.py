@@ -21,5 +21,5 @@ def changed(what: str, again: str) -> str:
         what: names it.
         again: the command that writes it.
     """
-    return (f"expected {what} as it was written, got another content than its digest is of: it was damaged or edited; "
+    return (f"expected {what} as it was written, got content that its digest does not fit (damaged or edited): "
             f"run {again} again ({NO_KEY}).")  # fmt: skip

@@ -68,7 +68,8 @@ def calibrated(
         InputError: no puzzles.
     """
     if not len(chosen) or not len(tested):
-        raise InputError("expected puzzles to choose a score on and others to test it on, got none: ask for more.")
+        raise InputError("expected puzzles to choose a confidence on and others to test it on, got none: give more "
+                         "puzzles.")  # fmt: skip
     score, areas = choose_score(chosen.scores, chosen.correct)
     thresholds = choose_thresholds(chosen.scores[score])
     names = sorted({*tested.rules.tolist()})

@@ -101,7 +101,7 @@ def check_runs(folder: Path) -> Body:
     bodies = bodies_of(folder.name, own_runs(folder))
     if len(bodies) != 1:
         raise InputError(f"expected --check to hold runs of one data set and prior, got {len(bodies)} in {folder}: "
-                         "name a folder of fewer.")  # fmt: skip
+                         "name a folder that holds one.")  # fmt: skip
     return bodies[0]
 
 
@@ -113,8 +113,8 @@ def questions(own: Body, goal: str) -> list[tuple[int, float]]:
     """
     sizes = own.put(Question(goal, 1)).sizes
     if not sizes:
-        raise InputError(f"expected --check to hold runs of both families on as many examples, scored for {goal}, got "
-                         f"none in {own.study}: add what is missing.")  # fmt: skip
+        raise InputError("expected --check to hold runs of both families with the same number of examples, scored for "
+                         f"{goal}, got none in {own.study}: train and evaluate what is missing.")  # fmt: skip
     return list(dict.fromkeys([(sizes[0], sizes[-1] / sizes[0]), (sizes[-1], 1.0)]))
 
 

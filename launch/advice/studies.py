@@ -102,8 +102,8 @@ def own_runs(folder: Path) -> list[Run]:
     folders, kept = runs_and_studies(folder)
     runs = [run for run in _named(read_runs(folders, kept)[0], folder.name) if run.is_evidence]
     if not runs:
-        raise InputError(f"expected --evidence to hold finished runs with scores, got {folder} without: run "
-                         f"`genraven evaluate {folder}` first.")  # fmt: skip
+        raise InputError(f"expected --evidence to hold finished runs with scores, got none in {folder}: run `genraven "
+                         f"evaluate {folder}` first.")  # fmt: skip
     return runs
 
 

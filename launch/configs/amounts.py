@@ -73,8 +73,8 @@ def no_more_than(weights: Mapping[str, Tensor]) -> Iterator[None]:
         for i, more in enumerate((0 if tensor is None else tensor.numel(), 1)):
             left[i] -= more
             if left[i] < 0:
-                raise InputError("expected a config of the weights beside it, got one of a larger model: it is not "
-                                 "loaded.")  # fmt: skip
+                raise InputError("expected a config that fits the weights beside it, got one of a larger model: it is "
+                                 "not loaded.")  # fmt: skip
 
     hooks = [register_module_parameter_registration_hook(count), register_module_buffer_registration_hook(count)]
     try:

@@ -39,7 +39,7 @@ def _whole_config(name: str) -> str:
     if not isinstance(found, dict):
         raise InputError(f"expected options such as `trainer: {{max_steps: 9}}` in {name}, got {found}: mend the file.")
     for old, new in moved_options(found).items():
-        raise InputError(f"expected today's options in {name}, got {old}: it is {new} now; see a shipped config.")
+        raise InputError(f"expected current options in {name}, got the former name {old}: write {new} instead.")
     return path
 
 

@@ -100,7 +100,7 @@ def _tiers(grid: Any, path: Path, tier: str | None) -> list[tuple[str, Axes]]:
         own = _base(grid, path)
         return [(f"{own} {base}", axes) for base, axes in parts]
     if tier is not None:
-        raise InputError(f"expected a grid with tiers for --tier {tier}, got {path} without: leave that out.")
+        raise InputError(f"expected a grid with tiers for --tier {tier}, got {path} without tiers: leave --tier out.")
     return [_part(grid, path)]
 
 
@@ -114,15 +114,16 @@ def _part(grid: Any, path: Path) -> tuple[str, Axes]:
 def _base(grid: dict[str, Any], path: Path) -> str:
     base = grid.get("base") or ""
     if not isinstance(base, str):
-        raise InputError(f"expected base in {path} to be options of fit in one text, got {base!r}: write it so.")
+        raise InputError(f"expected base in {path} to be options of fit in one string, got {base!r}: write them in one "
+                         "line.")  # fmt: skip
     return base
 
 
 def _points(base: str, axes: Axes, path: Path) -> list[Point]:
     for axis, values in axes.items():
         if isinstance(values, dict) and not all(isinstance(options, str) and options for options in values.values()):
-            raise InputError(f"expected options of fit in one text for each name of {axis} in {path}, got {values!r}: "
-                             "write name: --option value.")  # fmt: skip
+            raise InputError(f"expected options of fit in one string for each name of {axis} in {path}, got "
+                             f"{values!r}: write name: --option value.")  # fmt: skip
         if not isinstance(values, list | dict) or not values:
             raise InputError(f"expected a list of values for {axis} in {path}, got {values!r}: write [{values}].")
     return [_point(base, axes, chosen) for chosen in itertools.product(*axes.values())]

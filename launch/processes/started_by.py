@@ -41,8 +41,8 @@ def settle_starter() -> None:
         forget(*tasks())
         if left := forget(*(name for name in RANKS if name != "NODE_RANK" or not has(*BY_HAND))):
             starters = ", ".join(each.starter for each in known.SCHEDULERS)
-            say(f"genraven: {', '.join(left)} of the environment ignored: neither {starters}, torchrun nor `genraven "
-                "launch` started this process", error=True)  # fmt: skip
+            say(f"genraven: ignored {', '.join(left)} of the environment, because neither {starters}, torchrun nor "
+                "`genraven launch` started this process", error=True)  # fmt: skip
 
 
 def by_scheduler() -> Scheduler | None:

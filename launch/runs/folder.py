@@ -64,7 +64,7 @@ class RunFolder:
             refuse_shards(path)
             if is_whole(path):
                 return path
-            rank_zero_warn(f"{path} is torn or corrupt, and passed over.")
+            rank_zero_warn(f"{path} is incomplete or corrupt, and is ignored.")
         return None
 
     @property
@@ -97,13 +97,13 @@ class RunFolder:
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except OSError as error:
-            raise InputError(f"expected a config that can be read, got {note} ({error.strerror}): see to its file "
+            raise InputError(f"expected a config that can be read, got {note} ({error.strerror}): check its file "
                              "system.") from None  # fmt: skip
         except ValueError:
             found = None
         if isinstance(found, dict) and isinstance(found.get("trainer"), dict):
             return found
-        rank_zero_warn(f"{note} is torn, and passed over; the checkpoints say which run it is.")
+        rank_zero_warn(f"{note} is incomplete and is ignored: the run's checkpoints hold its config.")
         return {}
 
     def check_owner(self, config: dict[str, Any]) -> None:
@@ -116,8 +116,8 @@ class RunFolder:
         elif not (self.checkpoints.is_dir() or self.files.job.config.exists()):
             for file in (self.files.config, self.files.summary, self.files.curve):
                 if os.path.lexists(file):
-                    raise InputError(f"expected a run folder, or a new one, got {self.path}, where a {file.name} "
-                                     "stands that is none of a run: give another --run_dir.")  # fmt: skip
+                    raise InputError(f"expected a run folder, or a new one, got {self.path}, whose {file.name} belongs "
+                                     "to no run: give another --run_dir.")  # fmt: skip
 
     def owns(self, path: Path | str) -> bool:
         """Is ``path`` one of this run's checkpoints?"""
@@ -165,7 +165,7 @@ def is_whole(path: Path) -> bool:
     except OSError as error:
         if error.errno not in (None, errno.EINVAL):  # not its contents: going on without it would lose a good one
             raise InputError(
-                f"expected a checkpoint that can be read, got {path} ({error.strerror}): see to its file system."
+                f"expected a checkpoint that can be read, got {path} ({error.strerror}): check its file system."
             ) from None
         return False
     except (zipfile.BadZipFile, EOFError, RuntimeError, ValueError):
@@ -214,8 +214,8 @@ def find_checkpoint(run: Path | str) -> Path:
     newest = RunFolder(run).newest_whole()
     if newest is None:
         where = RunFiles(run).checkpoints.name
-        raise InputError(f"expected a run folder with {where}/{STEP_NAMES}, got {run} without a whole one: train it "
-                         "first.")  # fmt: skip
+        raise InputError(f"expected a run folder with {where}/{STEP_NAMES}, got {run} without a complete checkpoint: "
+                         "train it first.")  # fmt: skip
     return newest
 
 

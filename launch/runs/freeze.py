@@ -60,8 +60,8 @@ def replaced(folder: Path) -> Iterator[Path]:
         InputError: it cannot be written.
     """
     if folder.exists() and (others := _others(folder)):
-        raise InputError(f"expected nothing but what a job has in {folder}, got {plain(others[0])}: move it away, or "
-                         "choose another run folder.")  # fmt: skip
+        raise InputError(f"expected a folder with files of a job only, got {plain(others[0])} in {folder}: move it "
+                         "away, or choose another run folder.")  # fmt: skip
     made, is_new = [parent for parent in folder.parents if not parent.exists()], not folder.exists()
     before = folder.with_name(f".{folder.name}.before")
     try:

@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from genraven.errors import InputError
 from genraven.files import writable_folder
-from genraven.locks import Held, holder, locked
+from genraven.locks import Held, holder, locked, who
 from genraven.run_folder import RunFiles
 from launch.configs.identity import refuse_other
 from launch.runs.folder import RunFolder, default_run_folder, given_checkpoint, read_checkpoint
@@ -100,18 +100,18 @@ def _lock(path: Path) -> Iterator[None]:
     note = f"job {job}" if job else "a process"
     with ExitStack() as stack:
         if before := holder(path):
-            rank_zero_info(f"{path.parent} is held by {before}: waiting for its end")
+            rank_zero_info(f"{path.parent} is trained by {who(before)}: waiting until it ends")
         try:
             if not stack.enter_context(locked(path, _patience_s, note)):
-                rank_zero_warn(f"{path.parent} is on a file system without locks: see to it that it is trained once.")
+                rank_zero_warn(f"{path.parent} is on a file system without locks: make sure that only one training "
+                               "runs there.")  # fmt: skip
         except Held as held:
             if not job or not str(held).endswith(f" {note}"):  # of this very job, it was a start that is over
-                host, _, who = str(held).partition(" ")
-                raise InputError(f"expected a run that nobody trains, got {path.parent}, which {who} on {host} is "
+                raise InputError(f"expected a run that nobody trains, got {path.parent}, which {who(str(held))} is "
                                  "training: wait for it, or give another --run_dir.") from None  # fmt: skip
         except OSError as error:
-            raise InputError(f"expected a run folder that can be written, got {path} ({error.strerror}): see to whose "
-                             "it is, or give another --run_dir.") from None  # fmt: skip
+            raise InputError(f"expected a run folder that can be written, got {path} ({error.strerror}): change its "
+                             "permissions, or give another --run_dir.") from None  # fmt: skip
         yield
 
 

@@ -13,7 +13,7 @@ from genraven.bounded import read_text
 from genraven.console import say
 from genraven.errors import InputError
 from genraven.escaping import plain
-from genraven.locks import holder, is_free
+from genraven.locks import holder, is_free, who
 from genraven.metrics.table import label, names_of
 from genraven.networks.prior import prior_by_name
 from genraven.process import is_alive
@@ -74,8 +74,8 @@ def _read_status(run: Path, jobs: Jobs | None) -> RunStatus:
         queued = jobs[str(job)]
         state = IN_QUEUE.get(queued.state, queued.state)
         return RunStatus(state, summary, f"job {job}" + (f": {queued.reason}" if queued.reason else ""))
-    if (who := holder(RunFiles(run).lock)) is not None:
-        return RunStatus("running", summary, "" if state == "running" else f"started by {plain(who)}")
+    if (held := holder(RunFiles(run).lock)) is not None:
+        return RunStatus("running", summary, "" if state == "running" else f"started by {plain(who(held))}")
     if is_alive(note) and summary.get("process") != {name: note.get(name) for name in ("host", "pid", "began")}:
         return RunStatus("running", summary) if state == "running" else RunStatus("starting", summary)
     if refusal := _refusal(run):

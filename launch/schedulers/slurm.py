@@ -72,8 +72,8 @@ class Slurm:
     def submit(self, script: Path) -> str:
         """Submits ``script``, which says all that the job asks for."""
         if options := sorted(name for name in os.environ if name.startswith("SBATCH_")):
-            say(f"genraven: {', '.join(options)} of the environment not handed on: `genraven submit --help` has "
-                "options for what a job asks for", error=True)  # fmt: skip
+            say(f"genraven: did not pass {', '.join(options)} of the environment to the job: `genraven submit --help` "
+                "lists the options for them", error=True)  # fmt: skip
         return _run("sbatch", "--parsable", str(script)).strip().split(";")[0]
 
     def queue(self, ids: Iterable[str]) -> Jobs | None:

@@ -80,14 +80,14 @@ def _generated(rules: tuple[int, ...], total: int, seed: int) -> _Supply:
 def _of_file(path: Path, total: int, seed: int) -> _Supply:
     file = open_puzzles(path)
     if len(file) < total:
-        raise InputError(f"expected {total} puzzles to choose on and to test on, got {len(file)} in {path}: set "
+        raise InputError(f"expected {total} puzzles to choose on and to test on, got {len(file)} in {path}: lower "
                          "--puzzles and --puzzles-to-choose.")  # fmt: skip
     order = Draws(seed, "calibrat").permutation(len(file))
 
     def read(num: int) -> tuple[Tensor, Tensor]:
         chunk = file.read(order[:num])
         if chunk.known is not None and not chunk.known.all():
-            raise InputError(f"expected whole puzzles, got unknown cells in {path}: leave these out.")
+            raise InputError(f"expected whole puzzles, got missing cells in {path}: remove those puzzles.")
         return chunk.puzzles, chunk.rules
 
     return _Supply(read, len(file), str(path), {"file": path.name, "seed": seed})
@@ -108,8 +108,8 @@ def _independent(
         num = min(2 * num, supply.num)
     if len(indices) < total:
         raise InputError(f"expected {total} different puzzles that the model was not trained on, got {len(indices)} in "
-                         f"{supply.name} (of {num} {int(trained.sum())} were trained on, {int(copies.sum())} are "
-                         "copies): set --puzzles and --puzzles-to-choose, or give others.")  # fmt: skip
+                         f"{supply.name} ({int(trained.sum())} of {num} were trained on, {int(copies.sum())} are "
+                         "copies): lower --puzzles and --puzzles-to-choose, or give other puzzles.")  # fmt: skip
     indices = indices[:total]
     looked_at = slice(0, int(indices[-1]) + 1)
     left_out = {"trained on": int(trained[looked_at].sum()), "copies": int(copies[looked_at].sum())}

@@ -87,7 +87,8 @@ def _find_runs(place: Path, out: Path | None) -> dict[str, Path]:
     is_one = not place.is_dir() or is_export(place) or is_sharded(place)
     runs = {str(place): place} if is_one else named_runs(place)
     if out is not None and len(runs) > 1:
-        raise InputError(f"expected one run with --out, got {len(runs)}: leave it out, each run has its own file.")
+        raise InputError(f"expected one run with --out, got {len(runs)}: leave --out out, because each run has its own "
+                         "file.")  # fmt: skip
     return runs
 
 

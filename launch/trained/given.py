@@ -61,7 +61,7 @@ def puzzles_of(puzzles: ArrayLike) -> Tensor:
     is_whole = found is not None and found.dtype in WHOLE
     if found is None or not is_whole or found.shape[1:] != PUZZLE_SHAPE or not len(found):
         raise InputError(f"expected puzzles as whole numbers (B, {SHAPE}), B of 1 or more, got {_said(puzzles)}: give "
-                         "a torch tensor or a numpy array, of a single puzzle puzzle[None].")  # fmt: skip
+                         "a torch tensor or a numpy array; puzzle[None] for a single puzzle.")  # fmt: skip
     limits = torch.iinfo(torch.int8)
     if found.dtype != torch.int8 and ((found < limits.min) | (found > limits.max)).any():
         raise InputError(f"expected puzzles whose cells are -1 (empty) or small whole numbers, got {int(found.min())} "

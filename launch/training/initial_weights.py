@@ -28,8 +28,8 @@ def read_initial(path: Path | str, config: dict[str, Any]) -> tuple[Path, dict[s
     for key in sorted(before.keys() & now.keys()):
         if key == READS_UNKNOWN and before[key] != now[key]:
             whose = "this one" if before[key] else "the first run"
-            raise InputError(f"expected --init-from with a network that reads which cells are unknown as this one does "
-                             f"({now[key]}), got {found}, where that is {before[key]}: train {whose} with "
+            raise InputError("expected --init-from with the same model.network.reads_unknown as this run "
+                             f"({now[key]}), got {found} with {before[key]}: train {whose} with "
                              "--model.network.reads_unknown true.")  # fmt: skip
         if before[key] != now[key]:
             raise InputError(

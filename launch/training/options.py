@@ -91,8 +91,8 @@ def settle_options(options: Any) -> None:
             raise InputError(f"expected --{name} to be 1 or more, got {value}.")
     interval = options.trainer.val_check_interval
     if not isinstance(interval, int | float | None):  # by its own clock each process would validate at another step
-        raise InputError(f"expected trainer.val_check_interval in steps, got {interval}, a time: processes would not "
-                         "agree when it is over; give a number of steps.")  # fmt: skip
+        raise InputError(f"expected trainer.val_check_interval in steps, got the time {interval}, at which processes "
+                         "would validate at different steps: give a number of steps.")  # fmt: skip
     if interval is not None and interval <= 0:
         raise InputError(f"expected trainer.val_check_interval, in steps, to be 1 or more, got {interval}: "
                          "trainer.limit_val_batches 0 trains without validation.")  # fmt: skip
@@ -103,23 +103,23 @@ def _check_dependences(options: Any) -> None:
     data = options.data
     for name, needed in NEEDS.items():
         if options[name] is not None and not options[needed]:
-            raise InputError(f"expected --{needed} with --{name}, which has no effect without: add it, or leave that "
-                             "out.")  # fmt: skip
+            raise InputError(f"expected --{needed} with --{name}, got --{name} alone, which has no effect: add "
+                             f"--{needed}, or leave --{name} out.")  # fmt: skip
     beside = {
         ("init_from", "ckpt_path"): options.init_from and options.ckpt_path,
         ("data.eval_seed", "data.eval_source"): data.eval_seed and data.eval_source,
     }
     for (name, other), are_both in beside.items():
         if are_both:
-            raise InputError(f"expected --{name} or --{other}, got both, of which the first has no effect: leave one "
+            raise InputError(f"expected --{name} or --{other}, got both, and --{name} has no effect then: leave one "
                              "out.")  # fmt: skip
 
 
 def note_prior(config: dict[str, Any], model: PuzzleModule) -> None:
     """Notes the prior of ``model`` in its resolved ``config``; raises InputError where that says another."""
     if config["prior"] not in (None, model.prior):
-        raise InputError(f"expected --prior {model.prior} with {model.architecture}, got {config['prior']}: it follows "
-                         "from the network, leave it out.")  # fmt: skip
+        raise InputError(f"expected --prior {model.prior} with {model.architecture}, got {config['prior']}: leave it "
+                         "out, the network determines it.")  # fmt: skip
     config["prior"] = model.prior
 
 
@@ -135,15 +135,16 @@ def check_best_by(score: str, data: GenRAVENDataModule) -> None:
     if data.is_stream and SCORES[score].needs == TRAINING_SET:
         others = [name for name in comparable() if not SCORES[name].needs]
         raise InputError(f"expected --best_by {', '.join(others[:-1])} or {others[-1]} with an endless stream, got "
-                         f"{score}: nothing is seen twice.")  # fmt: skip
+                         f"{score}, which needs a training set: choose one of those, or set "
+                         "data.samples_per_rule.")  # fmt: skip
 
 
 def check_callbacks(trainer: L.Trainer) -> None:
     """Raises InputError on callbacks that would look for settings which a config says, and for themselves."""
     for finder, instead in FINDERS.items():
         if any(isinstance(callback, finder) for callback in trainer.callbacks):  # type: ignore[attr-defined]
-            raise InputError(f"expected a recipe that the config says, got the callback {finder.__name__}, which would "
-                             f"look for another: set {instead} instead.")  # fmt: skip
+            raise InputError(f"expected settings from the config, got the callback {finder.__name__}, which searches "
+                             f"for its own: set {instead} instead.")  # fmt: skip
 
 
 def check_strategy(trainer: L.Trainer) -> None:

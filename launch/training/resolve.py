@@ -118,8 +118,8 @@ def _precision(command: str, options: Any) -> str:
     if command == "fit" and options.run_dir:
         began = RunFolder(Path(options.run_dir)).config().get("trainer", {}).get("precision")
     if began not in (None, fits):
-        rank_zero_warn(f"{options.run_dir} goes on in {began}, as it began; on this device it would begin in {fits}, "
-                       "and may be slow.")  # fmt: skip
+        rank_zero_warn(f"{options.run_dir} resumes in {began}, the precision that it began with: this device would "
+                       f"begin in {fits}, so it may be slow here.")  # fmt: skip
     return began or fits
 
 

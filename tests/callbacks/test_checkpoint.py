@@ -66,7 +66,7 @@ def test_a_run_that_is_stopped_ends_with_its_last_state(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("check_every", [1, 3, 50])
 def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(check_every: int, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"got others by step \d+; the last checkpoint is of step 4"):
+    with pytest.raises(InputError, match=r"got NaN or infinity by step \d+; the last checkpoint is of step 4"):
         fit(Line(broken=5), StepCheckpoint(tmp_path, 4, check_every))
     checkpoint = torch.load(tmp_path / "step-00000004.ckpt", weights_only=True)
     assert checkpoint["global_step"] == 4
@@ -187,7 +187,7 @@ def test_a_best_that_was_told_by_another_score_stays_until_there_is_a_better_one
     fit_scored(folder, BestCheckpoint(folder, "completion"), 15, 0.8, kind=Completing)
     assert step_of(folder / "best.ckpt") == 15
     (tmp_path / "curve.csv").unlink()
-    with pytest.warns(UserWarning, match="it is chosen anew from here on"):
+    with pytest.warns(UserWarning, match="the best is chosen anew from this step on"):
         fit_scored(folder, BestCheckpoint(folder, "loss"), 20, 0.9, kind=Completing)
     assert step_of(folder / "best.ckpt") == 20
 
@@ -205,7 +205,7 @@ def test_a_best_that_is_newer_than_the_checkpoint_gone_on_from_keeps_its_score(t
 def test_a_torn_best_is_chosen_anew(tmp_path: Path) -> None:
     fit_scored(tmp_path, BestCheckpoint(tmp_path, "loss"), 5, 0.1)
     (tmp_path / "best.ckpt").write_bytes((tmp_path / "best.ckpt").read_bytes()[:100])
-    with pytest.warns(UserWarning, match="it is chosen anew from here on"):
+    with pytest.warns(UserWarning, match="the best is chosen anew from this step on"):
         fit_scored(tmp_path, BestCheckpoint(tmp_path, "loss"), 10, 0.9)
     assert step_of(tmp_path / "best.ckpt") == 10
 

@@ -38,7 +38,7 @@ def test_scores_that_came_later_or_are_not_finite_leave_gaps(tmp_path: Path) -> 
     assert train(tmp_path, 10, 20, scores=more).splitlines() == [HEAD + ",val/completion", "10,0.1,50.0,", "20,,,0.5"]
 
 
-@pytest.mark.filterwarnings("ignore:.*is torn, and passed over")
+@pytest.mark.filterwarnings("ignore:.*is incomplete and is ignored")
 @pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "step\nnever\n", "step,x\n,\n"])
 def test_a_torn_file_costs_the_earlier_lines_alone(text: str, tmp_path: Path) -> None:
     (tmp_path / "curve.csv").write_text(text)

@@ -59,7 +59,7 @@ def test_copies_are_in_one_half_only(kind: str, tmp_path: Path, recwarn: pytest.
     together = torch.cat([found for found, _ in halves])
     assert sorted(map(bytes, together.numpy())) == sorted(map(bytes, puzzles.numpy()))
     told = [str(warning.message) for warning in recwarn if "are copies of others" in str(warning.message)]
-    assert told and "of the 24 puzzles" in told[0] and ", 12 are copies" in told[0]
+    assert told and told[0].startswith("12 of the 24 puzzles")
 
 
 def test_rules_in_another_order_are_refused_and_single_exceptions_named(
@@ -87,7 +87,7 @@ def test_evaluation_puzzles_are_whole(tmp_path: Path) -> None:
     known = np.ones((4, 9, 9), bool)
     known[2, 0, 0] = False
     file = saved(tmp_path / "own.npz", generate(7, 0, 4), [7] * 4, known=known)
-    with pytest.raises(InputError, match="whole puzzles, got unknown cells in puzzle 2") as caught:
+    with pytest.raises(InputError, match="whole puzzles, got missing cells in puzzle 2") as caught:
         EvaluationFile(file).part("val", (7,), most=9)
     assert "\n" not in str(caught.value)
 

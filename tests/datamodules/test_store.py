@@ -239,7 +239,7 @@ def test_a_signal_is_heeded_while_another_process_makes_the_data(
         threading.Timer(0.5, signal.raise_signal, [signal.SIGTERM]).start()
         with pytest.raises(Preempted, match="signal SIGTERM"):
             open_set(source, RULES, tmp_path, verify=True)
-    assert said == [f"Waiting for {lock}, which a process that makes the same data holds"]
+    assert said == [f"waiting for {lock}: another process makes the same data"]
     assert visible(tmp_path) == []
 
 
@@ -308,7 +308,7 @@ def test_a_file_that_others_may_write_is_made_again(tmp_path: Path, which: str, 
     doctored(tmp_path, "*rule02*.npy")
     (path,) = tmp_path.glob(which)
     path.chmod(0o666)
-    with pytest.warns(UserWarning, match="may have been written by somebody else"):
+    with pytest.warns(UserWarning, match="somebody else may have written it"):
         maps = open_generated(tmp_path, verify=verify)
     assert np.array_equal(maps[0], generate(2, 0, 12).numpy())
     assert path.stat().st_mode & 0o022 == 0
@@ -318,7 +318,7 @@ def test_a_file_that_others_may_write_is_made_again(tmp_path: Path, which: str, 
 def test_a_file_of_somebody_elses_is_made_again(tmp_path: Path) -> None:
     open_generated(tmp_path)
     os.chown(doctored(tmp_path, "*rule02*.npy"), 12345, 12345)
-    with pytest.warns(UserWarning, match="may have been written by somebody else"):
+    with pytest.warns(UserWarning, match="somebody else may have written it"):
         maps = open_generated(tmp_path, verify=False)
     assert np.array_equal(maps[0], generate(2, 0, 12).numpy())
 

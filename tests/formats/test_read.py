@@ -170,16 +170,16 @@ def test_many_puzzles_are_read_in_parts(tmp_path: Path, in_order: bool, monkeypa
     assert np.array_equal(puzzles.numpy(), PUZZLES[index % len(PUZZLES)])
 
 
-def test_a_split_is_told_by_an_option_where_the_puzzles_do_not_tell_it(tmp_path: Path) -> None:
+def test_a_split_is_given_by_an_option_where_the_puzzles_do_not_show_it(tmp_path: Path) -> None:
     np.save(tmp_path / "noise.npy", np.zeros((35, 6, 3, 9, 3), np.int8))
-    with pytest.raises(InputError, match="its puzzles do not tell it"):
+    with pytest.raises(InputError, match="its puzzles do not show which rules are left out"):
         open_puzzles(tmp_path / "noise.npy")
     assert open_puzzles(tmp_path / "noise.npy", split="split3").rules.tolist() == np.repeat(SPLIT_3, 2).tolist()
 
 
 def test_a_name_that_the_puzzles_contradict_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "train_inputs_split4.npy", slabs(SPLIT_3))
-    with pytest.raises(InputError, match="rules that split4 leaves, got those of split3"):
+    with pytest.raises(InputError, match="rules that split4 leaves in, got puzzles of split3"):
         open_puzzles(tmp_path / "train_inputs_split4.npy")
     assert open_puzzles(tmp_path / "train_inputs_split4.npy", split="split3").rules[0] == 0
 
@@ -199,7 +199,7 @@ def test_unknown_cells_are_known_to_be_and_may_hold_anything(tmp_path: Path, as_
     assert chunk.known is not None
     assert np.array_equal(chunk.known.numpy(), known)
     assert np.array_equal(chunk.puzzles.numpy(), np.where(known[:, None], PUZZLES, 0))
-    with pytest.raises(InputError, match=r"unknown cells in puzzle 3 of .*own\.npz"):
+    with pytest.raises(InputError, match=r"missing cells in puzzle 3 of .*own\.npz"):
         read_puzzles(tmp_path / "own.npz")
 
 
@@ -300,7 +300,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "half a rule": (archive(puzzles=PUZZLES, rules=RULES / 2), "got 0.5 at 2 of the rules"),
     "no rule": (archive(puzzles=PUZZLES, rules=np.array(["shape.xnor"] * 80)), "'shape.xnor'"),
     "rules in a table": (archive(puzzles=PUZZLES, rules=RULES[:, None]), "int64 of shape (80, 1)"),
-    "rules beside slabs": (archive(puzzles=PUBLISHED, rules=RULES), "no rules beside an array of one rule"),
+    "rules beside slabs": (archive(puzzles=PUBLISHED, rules=RULES), "no rules beside an array that is ordered by rule"),
     "mask of integers": (archive(puzzles=PUZZLES, known=np.ones((80, 9, 9), np.int8)), "known cells as bool"),
     "mask of channels": (archive(puzzles=PUZZLES, known=PUZZLES > 0), "known cells as bool"),
     "too short a mask": (archive(puzzles=PUZZLES, known=np.ones((79, 9, 9), bool)), "known of each of the 80"),
@@ -308,7 +308,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "folder of others": (folder_with(rows=PUBLISHED[0]), "one file for each rule"),
     "folder of slabs": (folder_with(rule0_1=PUBLISHED), "rows or puzzles of one rule, got published"),
     "folder of rules twice": (twice, "a second one of 0_1"),
-    "folder of another rule": (folder_with(rule0_1=PUBLISHED[37]), "to follow shape.progression-2, as the name says"),
+    "folder of another rule": (folder_with(rule0_1=PUBLISHED[37]), "shape.progression-2, as the file's name says"),
     "trapped folder": (trapped_folder, "0_1.npy (a pickle, which is not run)"),
     "trapped rules": (trapped_rules, "a pickle of objects, which is not run"),
 }

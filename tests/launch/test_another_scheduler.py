@@ -135,4 +135,4 @@ def test_what_is_left_of_it_is_forgotten(
         monkeypatch.setenv(name, value)
     settle_starter()
     assert is_alone()
-    assert "RANK=7 of the environment ignored: neither mrun, srun, torchrun nor" in capsys.readouterr().err
+    assert "ignored RANK=7 of the environment, because neither mrun, srun, torchrun nor" in capsys.readouterr().err

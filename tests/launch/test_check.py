@@ -124,7 +124,7 @@ def test_what_is_refused(study: Path, tmp_path: Path) -> None:
     make_run(two / "other", "diffusion", 400, 0.5, data={"rules": ["shape.xor"]})
     with pytest.raises(InputError, match="expected --check to hold runs of the data and the prior of a study"):
         advise(check=of_other_rules)
-    with pytest.raises(InputError, match="expected --check to hold runs of both families on as many examples, scored"):
+    with pytest.raises(InputError, match="to hold runs of both families with the same number of examples"):
         advise(evidence=study, check=one_family)
     with pytest.raises(InputError, match="expected --check to hold runs of one data set and prior, got 2 in"):
         advise(evidence=study, check=two)

@@ -189,7 +189,7 @@ def test_a_graph_that_looks_for_anomalies_is_refused(tmp_path: Path, capsys: pyt
 @pytest.mark.usefixtures("_on_tape")
 def test_weights_that_move_are_not_trained_in_vain(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(fit(tmp_path / "run", *QUIET, "--compile", "graph", "--trainer.callbacks+=watching.Moves")) == 2
-    assert "weights and gradients to stay where they are" in refusal(capsys)
+    assert "weights and gradients that keep their memory" in refusal(capsys)
 
 
 # Memory ----------------------------------------------------------------------------------------------------------

@@ -87,7 +87,7 @@ def test_a_broken_checkpoint_is_named_and_passed_over(
     newest = run / "checkpoints" / "step-00000012.ckpt"
     damage(newest)
     assert find_checkpoint(run).name == "step-00000010.ckpt"
-    named = [str(warning.message) for warning in recwarn if "torn or corrupt" in str(warning.message)]
+    named = [str(warning.message) for warning in recwarn if "incomplete or corrupt" in str(warning.message)]
     assert len(named) == (damage is not remove)
     assert all(str(newest) in message for message in named)
     assert main(fit(run)) == FINISHED

@@ -159,7 +159,7 @@ def test_a_checkpoint_that_is_compressed_or_a_pipe_is_not_read(
         error_of(["sample", place, "--num", "1", "--device", "cpu"], capsys)
     capsys.readouterr()
     assert main(["sample", "run", "--num", "1", "--device", "cpu"]) == 2
-    assert "torn or corrupt" in capsys.readouterr().err
+    assert "incomplete or corrupt" in capsys.readouterr().err
     shutil.copy(checkpoint, "run/checkpoints")
-    with pytest.warns(UserWarning, match="torn or corrupt"):
+    with pytest.warns(UserWarning, match="incomplete or corrupt"):
         assert load_run("run", "cpu")[2]["global_step"] == 1

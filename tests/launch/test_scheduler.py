@@ -108,7 +108,7 @@ def test_the_jobs_environment_is_the_jobs(
     assert Slurm().submit(tmp_path / "script") == "7"
     handed_on = {line.partition("=")[0] for line in (tmp_path / "handed_on").read_text().splitlines()}
     assert (handed_on & gone, handed_on & kept) == (set(), kept)
-    assert "SBATCH_PARTITION, SBATCH_TIMELIMIT of the environment not handed on" in capsys.readouterr().err
+    assert "did not pass SBATCH_PARTITION, SBATCH_TIMELIMIT of the environment to the job" in capsys.readouterr().err
 
 
 def test_the_job_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:

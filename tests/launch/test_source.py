@@ -65,7 +65,7 @@ def test_another_file_is_refused(
 
     monkeypatch.chdir(in_tmp_path)
     replace("copy.npy", "other/rows.npy")  # which the run was gone on with
-    assert "put that file back, or begin another run" in error_of(evaluate, capsys)
+    assert "put the former file back, or begin another run" in error_of(evaluate, capsys)
     assert "with data.source_sha256" in error_of(command("copy.npy", "run", *longer), capsys)
     Path("copy.npy").unlink()
     assert main(["sample", "run", "--num", "1"]) == 0
@@ -77,7 +77,7 @@ def test_what_was_submitted_is_what_is_trained_on(capsys: pytest.CaptureFixture[
     config = Path("run/config.yaml").read_text()
     Path("job.yaml").write_text(config)
     replace("rows.npy", "other/rows.npy")
-    assert "put that file back" in error_of(["fit", "-c", "job.yaml", "--run_dir", "new"], capsys)
+    assert "put the former file back" in error_of(["fit", "-c", "job.yaml", "--run_dir", "new"], capsys)
     assert not Path("new").exists()
 
 
@@ -128,5 +128,5 @@ def test_the_source_is_checked_again_where_it_is_read(capsys: pytest.CaptureFixt
     data = np.load("rows.npy")
     assert data.shape[0] == 40
     wrong = command("rows.npy", "run", "--data.source_sha256", "0" * 64)
-    assert "another in" in error_of(wrong, capsys)
+    assert "with SHA-256 '0000" in error_of(wrong, capsys)
     assert not Path("run").exists()

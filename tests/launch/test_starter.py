@@ -67,7 +67,7 @@ def test_what_is_ignored_is_said(settled: pytest.MonkeyPatch, capsys: pytest.Cap
     settled.setenv("RANK", "3")
     settle_starter()
     said = capsys.readouterr().err
-    assert said.startswith("genraven: RANK=3 of the environment ignored: neither srun, torchrun nor `genraven launch`")
+    assert said.startswith("genraven: ignored RANK=3 of the environment, because neither srun, torchrun nor `genraven")
 
 
 def test_several_nodes_need_somebody_who_starts_them(settled: pytest.MonkeyPatch) -> None:

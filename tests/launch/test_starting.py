@@ -102,7 +102,7 @@ def test_another_machine_gets_time_to_be_missed() -> None:
 @pytest.mark.parametrize("text", ["", "trainer: [", "[1, 2]", "\x00\x01", "trainer: null"])
 def test_a_torn_config_is_passed_over(text: str, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(text)
-    with pytest.warns(UserWarning, match=r"config\.yaml is torn"):
+    with pytest.warns(UserWarning, match=r"config\.yaml is incomplete"):
         assert RunFolder(tmp_path).config() == {}
 
 

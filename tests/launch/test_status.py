@@ -282,8 +282,9 @@ def test_a_run_whose_files_cannot_be_read_is_unknown(tmp_path: Path, monkeypatch
 def test_a_run_that_holds_its_lock_is_running(tmp_path: Path) -> None:
     """Whatever its summary says, which an earlier start may have written."""
     run = make_run(tmp_path / "run", {"state": "preempted", "reason": "signal SIGTERM"})
-    with locked(run / "run.lock", lambda note: 0, "process 5"):
-        assert read_status(run, {}).state == "running"
+    with locked(run / "run.lock", lambda note: 0, "a process"):
+        status = read_status(run, {})
+    assert (status.state, status.message) == ("running", f"started by a process on {os.uname().nodename}")
     assert read_status(run, {}).state == "preempted"
 
 

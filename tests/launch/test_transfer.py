@@ -106,7 +106,7 @@ def test_first_weights_tell_runs_apart() -> None:
         (["--model.method.process", "genraven.methods.gaussian.edm.Edm"], "process.class_path"),
         (RECALLING, "method.init_args.self_conditioning False instead of True: give the model config"),
         (["--init-from", "missing"], "missing"),
-        (["--ckpt_path", "SOURCE", "--model.optimizer.lr", "0.005"], "got both, of which the first has no effect"),
+        (["--ckpt_path", "SOURCE", "--model.optimizer.lr", "0.005"], "got both, and --init_from has no effect then"),
     ],
 )
 def test_weights_of_another_model_are_refused(

@@ -356,7 +356,7 @@ def test_what_cannot_be(runs: dict[str, Path], here: Path, capsys: pytest.Captur
     ):
         assert says in error_of(words, capsys)
     Path("c.json").write_text(Path("c.json").read_text().replace('"delta": 0.1', '"delta": 0.5'))
-    assert "got another content than its digest is of" in error_of([*complete, "0.05"], capsys)
+    assert "got content that its digest does not fit" in error_of([*complete, "0.05"], capsys)
     damaged = np.load("p.npy")
     damaged[2, :, 3:6, :3] = -1
     np.save("p.npy", damaged)

@@ -44,5 +44,5 @@ def check_seeds(search: Search, studies: Path = SHIPPED) -> None:
             for name, option in (("data", "seed"), ("evaluation", "eval_seed")):
                 used = data.get(option, data.get("seed"))
                 if used == search.seeds[name]:
-                    raise InputError(f"expected seeds.{name} of no study, got {search.seeds[name]}, that of "
-                                     f"{table.parent.name}: take another.")  # fmt: skip
+                    raise InputError(f"expected a seeds.{name} that no shipped study has, got {search.seeds[name]}, "
+                                     f"which {table.parent.name} has: choose another.")  # fmt: skip

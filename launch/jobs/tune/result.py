@@ -64,9 +64,9 @@ def write_result(worker: Worker) -> list[str]:
         whole = [one for one in of_all[family.name] if one.is_whole]
         if not whole:
             ends = [one.end for one in of_all[family.name] if one.end.startswith("failed")]
-            raise InputError(f"expected a trial of {family.name} that gets to its end, got none of "
-                             f"{worker.search.budget.trials} ({ends[0] if ends else 'none was trained'}): see "
-                             f"`genraven status {worker.out}`, and try other ranges.")  # fmt: skip
+            raise InputError(f"expected a finished trial of {family.name}, got none of {worker.search.budget.trials} "
+                             f"({ends[0] if ends else 'none was trained'}): see `genraven status {worker.out}`, and "
+                             "try other ranges.")  # fmt: skip
         sign = 1 if worker.search.is_up else -1
         best[family.name] = max(whole, key=lambda one: (sign * one.scores[-1], -one.number))
     for family in worker.search.families:

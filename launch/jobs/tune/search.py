@@ -117,7 +117,8 @@ def read_search(path: Path) -> Search:
     _only(found, PARTS, str(path))
     base, score, families = found.get("base") or "", found.get("score", "completion"), found.get("families")
     if not isinstance(base, str):
-        raise InputError(f"expected base in {path} to be options of fit in one text, got {shown(base)}: write it so.")
+        raise InputError(f"expected base in {path} to be options of fit in one string, got {shown(base)}: write them "
+                         "in one line.")  # fmt: skip
     known = [name for name, one in SCORES.items() if one.higher_is_better is not None]
     if score not in known:
         raise InputError(f"expected score in {path} to be a score, got {shown(score)}: "
@@ -145,9 +146,10 @@ def _family(name: str, found: Any, base: str, path: Path) -> Family:
     _only(found, ("base", "ranges"), place)
     own, ranges = found.get("base") or "", found.get("ranges")
     if not isinstance(own, str) or not name.replace("_", "").isalnum():
-        raise InputError(f"expected a name of letters, and options of fit in one text as base, got {place}: write so.")
+        raise InputError("expected a name of letters and digits, and options of fit in one string as base, got "
+                         f"{place}: mend it.")  # fmt: skip
     if not isinstance(ranges, dict) or not ranges:
-        raise InputError(f"expected ranges of {place}, by option, got {shown(ranges)}: write some.")
+        raise InputError(f"expected ranges of {place}, one for each option, got {shown(ranges)}: add some.")
     read = {str(option): _range(values, f"{option} of {place}") for option, values in ranges.items()}
     return Family(name, ("fit", *shlex.split(own), *shlex.split(base)), read)
 
