@@ -5,11 +5,12 @@ B puzzles, L cells, V states of a cell. Scores (B, L) say which cells come first
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from genraven.puzzles.spec import NUM_CELLS
+from genraven.puzzles.spec import NUM_CELLS, TOKENS_PER_PUZZLE
 
 
 @dataclass(frozen=True)
@@ -20,11 +21,19 @@ class Order:
     """(B, L) scores from (B, L) uniform draws; the network is then asked about the chosen cells alone."""
     after: Callable[[Tensor, Tensor], Tensor] | None = None
     """(B, L) scores from log-probabilities (B, L, V), and the states (B, L) that were drawn by them."""
-    is_fixed: bool = False
-    """Is it one order, whatever is drawn?"""
 
     def __post_init__(self) -> None:
         assert (self.before is None) != (self.after is None)
+
+    @cached_property
+    def is_fixed(self) -> bool:
+        """Is it one order, whatever is drawn? It is asked for two draws."""
+        if self.before is None:
+            return False
+        with torch.device("cpu"):  # also where a model is made without memory for its weights
+            draws = torch.rand(2, TOKENS_PER_PUZZLE, generator=torch.Generator().manual_seed(0))
+            one, other = self.before(draws).argsort(dim=1, stable=True)
+        return torch.equal(one, other)
 
 
 def _confidence(log_p: Tensor, drawn: Tensor) -> Tensor:
@@ -50,7 +59,7 @@ def _panels(uniform: Tensor) -> Tensor:
 
 ORDERS: dict[str, Order] = {
     "random": Order(before=lambda uniform: uniform),
-    "left_to_right": Order(before=_left_to_right, is_fixed=True),
+    "left_to_right": Order(before=_left_to_right),
     "panels": Order(before=_panels),
     "confidence": Order(after=_confidence),
     "entropy": Order(after=_entropy),

@@ -12,9 +12,9 @@ from torch.nn.functional import one_hot
 
 from datamodules.batches import Batch
 from genraven.errors import InputError
-from genraven.methods.any_order import AnyOrder, AnyOrderSampling
+from genraven.methods.any_order import NUM_ORDERS, AnyOrder, AnyOrderSampling
 from genraven.methods.autoregressive import Autoregressive
-from genraven.methods.orders import ORDERS, known_before, positions_in_order
+from genraven.methods.orders import ORDERS, Order, known_before, positions_in_order
 from genraven.networks.any_order import AnyOrderTransformer
 from genraven.networks.cells import AnyOrderNetwork
 from genraven.networks.transformer import Transformer
@@ -196,3 +196,15 @@ def test_panels_come_one_after_the_other_in_the_order_of_panels() -> None:
     assert torch.equal(order // 9, torch.arange(81).div(9, rounding_mode="floor").expand(5, -1))
     assert len(order.unique(dim=0)) == 5
     assert [name for name, entry in ORDERS.items() if entry.is_fixed] == ["left_to_right"]
+
+
+def test_an_order_that_no_draw_changes_has_an_exact_likelihood(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has to say that it is one; a config is also tried without memory for weights."""
+    backwards = Order(before=lambda uniform: torch.arange(uniform.shape[1], device=uniform.device).expand_as(uniform))
+    monkeypatch.setitem(ORDERS, "backwards", backwards)
+    with torch.device("meta"):
+        found = {name: AnyOrder(sampling=AnyOrderSampling(order=name)).likelihood for name in known_before()}
+    assert found == {
+        "random": ("bound", NUM_ORDERS), "left_to_right": ("exact", 1), "panels": ("bound", NUM_ORDERS),
+        "backwards": ("exact", 1),
+    }  # fmt: skip
