@@ -16,8 +16,8 @@ from genraven.report.collapse import collapsed
 from genraven.report.contest import by_examples, groups
 from genraven.report.corrupted import against_clean, corrupted_givens
 from genraven.report.dataset import CLEAN, CORRUPTION
-from genraven.report.decodings import written_out
 from genraven.report.english import DASH, count, headings, hours, sentence, short, shown
+from genraven.report.evaluation import written_out
 from genraven.report.likelihood import likelihood
 from genraven.report.page import Block, Cell, Facts, Item, Items, Link, Page, Section, Table, Text
 from genraven.report.points import Variant, amount, distinct, size, variants

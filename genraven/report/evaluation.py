@@ -20,6 +20,15 @@ KEY = ("checkpoint", "step", "split", "seed", "puzzles_per_rule", "batch_size", 
        "given_corruption", "calibration", "weights", "eval_source")  # fmt: skip
 """What tells one result from another; all else is its outcome. Weights and evaluation file by digests of what they
 hold: a result that does not note them is none of those that are asked for."""
+COMPLETION = "completion_"  # begins the names of settings of completion that follow those of generation
+
+
+def written_out(sampling: Mapping[str, Any]) -> dict[str, Any]:
+    """``sampling`` with what completion has from generation: a ``completion_order`` of null is the ``order``."""
+    return {
+        name: sampling.get(name.removeprefix(COMPLETION)) if value is None and name.startswith(COMPLETION) else value
+        for name, value in sampling.items()
+    }
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from typing import Any
 
 from genraven.errors import flag
 from genraven.metrics.table import main_names
-from genraven.report.decodings import written_out
+from genraven.report.evaluation import written_out
 
 
 def table(metrics: dict[str, Any]) -> str:

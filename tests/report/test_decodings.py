@@ -3,7 +3,7 @@
 from tables import result, run
 
 from genraven.report.content import _decodings
-from genraven.report.decodings import written_out
+from genraven.report.evaluation import written_out
 from genraven.report.page import Table
 from launch.trained.printed import overview
 
