@@ -22,21 +22,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
-from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent))
-from steps_clock import SAID, StepsClock
+from attention_clock import attention_ms
+from bare_loop import bare_steps_per_s
+from steps_clock import SAID, StepsClock, now
 
-from genraven.networks.compiling import COMPILATIONS, compile_blocks, compile_network
-from genraven.networks.recording import RECORDERS
+from genraven.networks.compiling import COMPILATIONS, compile_blocks
 from genraven.networks.transformer import Transformer
 from launch.cli import main as genraven
-from launch.configs.identity import build
-from launch.configs.shipped import CONFIGS
-from launch.training.precision import default_precision
 from lightning_modules import AutoregressiveModule
-from lightning_modules.training_graph import TrainingGraph
 
 HERE = Path(__file__).parent
 LENGTHS = (0, 20, 40, 60, 80)
@@ -132,61 +127,10 @@ def bare_loop(preset: str, compilation: str) -> Measure:
 
     def measure(at: Machine) -> Found:
         under = training(preset, compilation)(at)
-        alone = _bare(at, preset, compilation)
+        alone = bare_steps_per_s(preset, compilation, at.device, at.size.batch, at.size.first, at.size.last)
         return under | {"value": under["value"] / alone, "unit": "ratio", "fit": under["value"], "bare": alone}
 
     return measure
-
-
-def _bare(at: Machine, preset: str, compilation: str) -> float:
-    """Steps a second."""
-    config = yaml.safe_load((CONFIGS / "model" / f"{preset}.yaml").read_text())
-    config["data"] = {"rules": [4], "held_out": "none", "samples_per_rule": 4, "global_batch_size": at.size.batch}
-    module = build(config)[0]
-    module.to(at.device).train()
-    if compilation != "false":
-        compile_network(module.network)
-    weights = list(module.parameters())
-    averages = [weight.detach().clone() for weight in weights]
-    optimizer = torch.optim.AdamW(weights, lr=1e-4, fused=True)
-    bf16 = default_precision("auto") == "bf16-mixed"
-    puzzles = torch.randint(0, 8, (at.size.batch, 3, 9, 9), dtype=torch.int8, device=at.device)
-    draw = _Draws(at)
-
-    def losses(drawn: Any, inputs: Any) -> torch.Tensor:
-        return module.losses(inputs[0], None, drawn).mean()
-
-    graph = TrainingGraph(RECORDERS[at.device.type](at.device), weights, losses) if compilation == "graph" else None
-    start = 0.0
-    for step in range(at.size.last):
-        if step == at.size.first:
-            start = _now(at)
-        with torch.autocast(at.device.type, torch.bfloat16, enabled=bf16):
-            loss = losses(draw, (puzzles,)) if graph is None else graph((puzzles,), draw)
-        if graph is None:
-            optimizer.zero_grad()
-            loss.backward()
-        nn.utils.clip_grad_norm_(weights, 1.0)
-        optimizer.step()
-        torch._foreach_lerp_(averages, [weight.detach() for weight in weights], 1e-4)
-    return (at.size.last - at.size.first) / (_now(at) - start)
-
-
-@dataclass(frozen=True)
-class _Draws:
-    at: Machine
-
-    def __call__(self, distribution: Callable[..., torch.Tensor], *shape: int) -> torch.Tensor:
-        return distribution((self.at.size.batch, *shape), device=self.at.device)
-
-    def spread(self) -> torch.Tensor:
-        return self(torch.rand)
-
-
-def _now(at: Machine) -> float:
-    if at.is_gpu:
-        torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 def sampling(at: Machine) -> Found:
@@ -201,18 +145,25 @@ def sampling(at: Machine) -> Found:
     rates, recorded = [], 0.0
     with torch.no_grad():
         for counts in (False, True, True):
-            start = _now(at)
+            start = now(at.device)
             with torch.autocast(at.device.type, torch.bfloat16, enabled=at.is_gpu):
                 module.generate(num)
-            taken = _now(at) - start
+            taken = now(at.device) - start
             rates, recorded = ([*rates, num / taken], recorded) if counts else (rates, taken)
         plain(cells[:, :40])
-        start = _now(at)
+        start = now(at.device)
         for length in LENGTHS:
             plain(cells[:, :length])[:, -1].softmax(-1).multinomial(1)
-        peer = num * len(LENGTHS) / 81 / (_now(at) - start)
+        peer = num * len(LENGTHS) / 81 / (now(at.device) - start)
     return {"value": max(rates) / peer, "unit": "ratio", "puzzles_per_s": max(rates), "peer_puzzles_per_s": peer,
             "num": num, "first_s": recorded}  # fmt: skip
+
+
+def attention(at: Machine) -> Found:
+    """Milliseconds of the fastest attention at the sizes of DiT-S, there and back, and of each kernel."""
+    found = attention_ms((at.size.batch, 6, 81, at.size.width // 6), at.device, at.size.last)
+    served = {name: ms for name, ms in found.items() if ms is not None}
+    return {"value": min(served.values()), "unit": "ms", "kernels_ms": found}
 
 
 def first_step(preset: str, compilation: str, *, is_cold: bool) -> Measure:
@@ -252,6 +203,7 @@ def rows(size: Size, is_gpu: bool) -> Iterator[Row]:
     yield Row("GPT-2 base joint under the trainer", training(size.gpt2, best), aim=40)
     yield Row("fit against a bare loop of the same step", bare_loop(size.dit, best), aim=0.95)
     yield Row("sampling against the whole prefix", sampling, aim=20)
+    yield Row("attention of a block, forward and backward", attention)
     for preset in size.relational:
         yield Row(f"{preset} under the trainer", training(preset, best))
     for compilation in reversed(COMPILATIONS[:-1]):

@@ -9,6 +9,13 @@ import torch
 SAID = "the first step is done"
 
 
+def now(device: torch.device) -> float:
+    """Seconds, once ``device`` has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
 class StepsClock(L.Callback):
     """Seconds of the steps after the first ones.
 
@@ -24,10 +31,8 @@ class StepsClock(L.Callback):
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         """Starts and stops, each when the device has done what it was asked."""
         if trainer.global_step in (self.first, self.last):
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            now = time.perf_counter()
-            StepsClock.seconds = -now if trainer.global_step == self.first else StepsClock.seconds + now
+            at = now(trainer.strategy.root_device)
+            StepsClock.seconds = -at if trainer.global_step == self.first else StepsClock.seconds + at
 
 
 class FirstStep(L.Callback):
@@ -36,6 +41,5 @@ class FirstStep(L.Callback):
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         """Prints it."""
         if trainer.global_step == 1:
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
+            now(trainer.strategy.root_device)
             print(SAID, flush=True)
