@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Kind = Literal["fraction", "number"]
+Metric = Literal["consistency", "completion", "memorization", "variety", "loss", "likelihood"]
 GENERATED, ROWS, PANELS = "generated puzzles", "generated rows", "generated panels"
 COMPLETED, HELD_BACK = "completed puzzles", "evaluation puzzles"
 OF_A_PUZZLE = {ROWS: 3, PANELS: 9}
@@ -32,7 +33,8 @@ class Score:
         in_demo: has it one in the demo's?
         needs: what it needs and a validation may lack; empty where every validation has it.
         of_each: (B,) bool of a fraction, or float of a number, which is a mean, from generated or completed puzzles
-            (B, 3, 9, 9) int8; None where a metric of ``genraven.metrics.scores`` counts it.
+            (B, 3, 9, 9) int8; None where a metric counts it.
+        by: the metric of ``genraven.metrics.scores`` that counts it; None where ``of_each`` does.
     """
 
     name: str
@@ -47,8 +49,10 @@ class Score:
     in_demo: bool = False
     needs: str = ""
     of_each: Callable[[Any], Any] | None = None
+    by: Metric | None = None
 
     def __post_init__(self) -> None:
+        assert (self.of_each is None) != (self.by is None), f"one thing counts {self.name}: of_each, or a metric"
         assert self.of_each is None or self.counted_over in (GENERATED, COMPLETED)
 
 
@@ -56,33 +60,35 @@ SCORES: dict[str, Score] = {
     score.name: score
     for score in (
         Score("completion", "completion", "the rule of the puzzle holds in the completed row", COMPLETED, is_main=True,
-              in_status=True, in_demo=True),
+              in_status=True, in_demo=True, by="completion"),
         Score("completion_trained", "completion, trained rules", "as completion, of puzzles whose rule was trained",
-              COMPLETED, needs="rules that are trained and scored"),
+              COMPLETED, needs="rules that are trained and scored", by="completion"),
         Score("completion_held_out", "completion, held-out rules",
               "as completion, of puzzles whose rule was never trained", COMPLETED,
-              needs="rules that are held out and scored"),
+              needs="rules that are held out and scored", by="completion"),
         Score("c3", "C3", "at least one rule holds in all three rows", GENERATED, is_main=True, in_status=True,
-              in_demo=True),
+              in_demo=True, by="consistency"),
         Score("novel_c3", "novel C3", "as C3, and no row is in the training set", GENERATED, is_main=True,
-              in_status=True, in_demo=True, needs=TRAINING_SET),
+              in_status=True, in_demo=True, needs=TRAINING_SET, by="memorization"),
         Score("different_novel_c3", "different novel C3", "as novel C3, with three different rows; copies count once",
-              GENERATED, is_main=True, needs=TRAINING_SET),
-        Score("different_puzzles", "different puzzles", "copies count once, in any order of their rows", GENERATED),
-        Score("different_rows", "different rows", "copies count once", ROWS),
-        Score("c2", "C2", "at least one rule holds in exactly two rows", GENERATED, higher_is_better=None),
-        Score("any_valid", "AnyValid", "at least one rule holds in the row", ROWS),
+              GENERATED, is_main=True, needs=TRAINING_SET, by="variety"),
+        Score("different_puzzles", "different puzzles", "copies count once, in any order of their rows", GENERATED,
+              by="variety"),
+        Score("different_rows", "different rows", "copies count once", ROWS, by="variety"),
+        Score("c2", "C2", "at least one rule holds in exactly two rows", GENERATED, higher_is_better=None,
+              by="consistency"),
+        Score("any_valid", "AnyValid", "at least one rule holds in the row", ROWS, by="consistency"),
         Score("memorized_puzzles", "memorised puzzles", "the puzzle is in the training set, with its rows in any order",
-              GENERATED, higher_is_better=False, needs=TRAINING_SET),
+              GENERATED, higher_is_better=False, needs=TRAINING_SET, by="memorization"),
         Score("memorized_rows", "memorised rows", "the row is in the training set", ROWS, higher_is_better=False,
-              in_demo=True, needs=TRAINING_SET),
+              in_demo=True, needs=TRAINING_SET, by="memorization"),
         Score("memorized_panels", "memorised panels", "the panel is in the training set", PANELS,
-              higher_is_better=False, needs=TRAINING_SET),
+              higher_is_better=False, needs=TRAINING_SET, by="memorization"),
         Score("rule_entropy_bits", "entropy over rules", "how evenly the puzzles that have C3 spread over rules",
-              GENERATED, "number", "bits", needs="puzzles with C3"),
-        Score("loss", "loss", "the method's own training loss", HELD_BACK, "number", higher_is_better=False),
+              GENERATED, "number", "bits", needs="puzzles with C3", by="consistency"),
+        Score("loss", "loss", "the method's own training loss", HELD_BACK, "number", higher_is_better=False, by="loss"),
         Score("nats_per_cell", "negative log-likelihood", "exact, or a bound from above", HELD_BACK, "number",
-              "nats per cell", higher_is_better=False, needs="a method with a likelihood"),
+              "nats per cell", higher_is_better=False, needs="a method with a likelihood", by="likelihood"),
     )
 }  # fmt: skip
 """In the order in which they are shown. A new one is an entry, also of a plugin: with ``of_each`` it is counted, kept,

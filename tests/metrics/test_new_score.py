@@ -12,10 +12,14 @@ from callbacks.checkpoint import BestCheckpoint
 from callbacks.tensorboard import charts
 from datamodules import GenRAVENDataModule
 from genraven.errors import InputError
+from genraven.metrics.completion import PanelCompletion
+from genraven.metrics.consistency import RuleConsistency
 from genraven.metrics.likelihood import Likelihood
+from genraven.metrics.memorization import Memorization, TrainingIndex
 from genraven.metrics.outcomes import in_order, outcomes
 from genraven.metrics.scores import Scores
 from genraven.metrics.table import COMPLETED, GENERATED, SCORES, Score, main_names
+from genraven.metrics.variety import Variety
 from genraven.puzzles.generate import generate
 from genraven.report.evaluation import pack_hits
 from genraven.report.reading import read_run
@@ -67,6 +71,20 @@ def test_it_is_counted_and_kept() -> None:
     assert card["objects"] == num_objects(generated).double().mean().item()
 
 
+def test_a_score_that_nothing_counts_is_none() -> None:
+    """Else it could be asked for, and never come."""
+    with pytest.raises(AssertionError, match="one thing counts odd: of_each, or a metric"):
+        Score("odd", "odd", "rows that are odd", GENERATED)
+    index = TrainingIndex.build(generate(3, 0, 4))
+    metrics = {"consistency": RuleConsistency(), "completion": PanelCompletion([3]),
+               "memorization": Memorization(index), "variety": Variety(index)}  # fmt: skip
+    for name, metric in metrics.items():
+        puzzles = torch.cat([generate(rule, 0, 4) for rule in (3, 33)])
+        metric.update(puzzles, *([torch.tensor([3] * 4 + [33] * 4)] if name == "completion" else []))
+        fractions = {score.name for score in SCORES.values() if score.by == name and score.kind == "fraction"}
+        assert metric.compute()["rates"].keys() == fractions
+
+
 def test_a_cell_shows_a_score_of_any_kind() -> None:
     card, _ = scored()
     hits, count = card["crowded"]["hits"], card["crowded"]["count"]
@@ -86,7 +104,7 @@ def test_it_is_offered_to_choose_the_best_by(tmp_path: Path) -> None:
     for name, says in {
         "crowdet": "crowded, full, got 'crowdet': did you mean crowded",
         "objects": "expected --best_by to be one of completion, c3, novel_c3",
-        "novel_c3": "crowded or full with an endless stream, got novel_c3: nothing is seen twice",
+        "novel_c3": "crowded or full with an endless stream, got novel_c3, which needs a training set",
         "nats_per_cell": "to be one of",
     }.items():
         with pytest.raises(InputError, match=says):

@@ -129,11 +129,12 @@ def test_numbers_beyond_1_are_within_their_chart() -> None:
 
 
 def test_a_score_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
-    new = Score("odd_rows", "odd rows", "rows that are odd", COMPLETED, higher_is_better=False)
+    new = Score("odd_rows", "odd rows", "rows that are odd", COMPLETED, higher_is_better=False,
+                of_each=lambda puzzles: puzzles[:, 0, 0, 0] % 2 == 1)  # fmt: skip
     monkeypatch.setitem(SCORES, new.name, new)
     monkeypatch.setattr(figures, "chart", lambda lines, *labels: "<svg/>")
     runs = [run("diffusion", 400, 0.5, scores={"odd_rows": 0.25})]
     text = to_markdown(compose(runs, [], lambda group: Question("completion", 400), Path()), "figures")
-    assert "odd rows: completed puzzles, rows that are odd" in text
+    assert "completed puzzles: rows that are odd" in text
     assert "0.250 [" in text
     assert by_examples(variants(runs), "odd_rows")[400]["diffusion"].point.merit("odd_rows") == -0.25
