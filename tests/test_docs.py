@@ -194,6 +194,13 @@ def test_shipped_configs_that_are_named_exist() -> None:
             assert (CONFIGS / name).is_file(), (page.name, name)
 
 
+def test_every_network_that_is_shipped_is_on_the_page_of_the_api() -> None:
+    shipped = "".join(path.read_text() for path in CONFIGS.glob("model/*.yaml"))
+    modules = {*re.findall(r"class_path: (genraven\.networks\.\w+)\.", shipped)}
+    assert len(modules) > 5
+    assert modules <= {*re.findall(r"^::: (\S+)$", (ROOT / "docs" / "api.md").read_text(), re.M)}
+
+
 def test_the_method_of_the_page_trains_and_is_scored(readers_files: Path) -> None:
     small = ["--data.samples_per_rule", "30", "--trainer.max_steps", "2", "--trainer.accelerator", "cpu"]
     for words, _ in commands(ROOT / "docs" / "method.md"):
