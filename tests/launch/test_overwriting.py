@@ -159,7 +159,7 @@ def test_a_folder_that_is_none_of_a_run_is_not_written_into(
     Path("mine").mkdir()
     (Path("mine") / name).write_text("of: my project\n")
     said = error_of(fit(Path("mine"), "--trainer.max_steps", "1"), capsys)
-    assert f"where a {name} stands that is none of a run" in said
+    assert f"whose {name} belongs to no run" in said
     (here / "mine" / "run.lock").unlink()
     assert contents(here / "mine") == {name: b"of: my project\n"}
 
@@ -188,7 +188,7 @@ def test_what_is_none_of_a_job_is_not_removed_with_it(tmp_path: Path) -> None:
         (folder / "config.yaml").write_text("new")
     assert sorted(path.name for path in job.parent.iterdir()) == ["config.yaml", "slurm-7.out"]
     (job.parent / "thesis.tex").write_text("mine")
-    with pytest.raises(InputError, match=r"nothing but what a job has in .*job, got thesis\.tex"), replaced(job.parent):
+    with pytest.raises(InputError, match=r"files of a job only, got thesis\.tex in .*job:"), replaced(job.parent):
         pass
     assert (job.parent / "thesis.tex").read_text() == "mine"
     assert RunFolder(tmp_path).config() == {}

@@ -450,10 +450,10 @@ def test_decisions_in_python_are_computed_as_calibrated_or_refused(
     at_work = numerics[precision].at_work(model.device)
     assert decided(at_work).accepted.all()
     if precision != "32-true":
-        with pytest.raises(InputError, match=f"with numerics .*{precision}.*, got .*complete as then, or calibrate"):
+        with pytest.raises(InputError, match=f"with numerics .*{precision}.*, got .*give the setting of the"):
             decided()
     model.network.train()
-    with pytest.raises(InputError, match="in evaluation mode, got one that is training.*call model.eval"):
+    with pytest.raises(InputError, match="in evaluation mode, got one in training mode.*call model.eval"):
         decided(numerics[precision].at_work(model.device))
 
 

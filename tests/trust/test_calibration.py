@@ -134,7 +134,7 @@ def test_a_file_is_read_as_written_and_an_edited_one_refused(tmp_path: Path) -> 
     body = json.loads(path.read_text())
     body["tested"]["errors"][0][0] += 1
     path.write_text(json.dumps(body))
-    with pytest.raises(InputError, match="as it was written, got another content.*not who wrote it: it has no key"):
+    with pytest.raises(InputError, match="got content that its digest does not fit.*not who wrote it: it has no key"):
         Calibration.read(path)
     for text in ("no json", "[]", "{}"):
         path.write_text(text)

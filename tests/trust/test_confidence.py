@@ -52,7 +52,7 @@ def test_what_can_be_used() -> None:
     assert usable(NAMES, 8) == NAMES
     assert usable(NAMES, 1) == ("log_probability", "stability", "recovery")
     assert usable(NAMES, 8, ["stability", "agreement"]) == ("strongest", "log_probability", "recovery")
-    with pytest.raises(InputError, match="a confidence to go by.*2 --candidates or more"):
+    with pytest.raises(InputError, match="a confidence that can be computed, got none: give --candidates 2 or more"):
         usable(("agreement", "strongest"), 1)
     with pytest.raises(InputError, match="got agrement: did you mean agreement"):
         usable(NAMES, 8, ["agrement"])
