@@ -98,7 +98,7 @@ def test_anomalies_can_be_looked_for() -> None:
     ("callback", "says"),
     [
         (["StochasticWeightAveraging", "--trainer.callbacks.swa_lrs=0.01"], "`swa_epoch_start` as an integer"),
-        (["LearningRateFinder"], "got the callback LearningRateFinder, which would look for another: set "
+        (["LearningRateFinder"], "got the callback LearningRateFinder, which searches for its own: set "
          "--model.optimizer.lr instead."),
         (["BatchSizeFinder"], "set --data.global_batch_size and --max_batch_per_device instead."),
     ],

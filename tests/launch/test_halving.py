@@ -112,5 +112,5 @@ def test_a_budget_without_a_step_is_refused() -> None:
 def test_puzzles_of_a_study_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "search.yaml"
     path.write_text("seeds: {data: 0}\n" + SEARCH)
-    with pytest.raises(InputError, match="expected seeds.data of no study, got 0, that of "):
+    with pytest.raises(InputError, match="expected a seeds.data that no shipped study has, got 0, which "):
         check_seeds(read_search(path))

@@ -40,7 +40,7 @@ def test_rules_that_were_trained_are_asked_for_and_told(run: Path, tmp_path: Pat
         (
             "complete",
             ["--rule", "0", "--candidates", "2"],
-            "expected --rule or --candidates, got both, of which the first has no effect",
+            "expected --rule or --candidates, got both, and --rule has no effect then",
         ),
     ],
 )

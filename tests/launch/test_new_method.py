@@ -48,7 +48,7 @@ def test_from_training_to_the_report(
         main(["fit", "-c", "copy.yaml", *DATA, "--data.corruption.missing", "0.1", "--run_dir", "missing", *plugin])
         == 2
     )
-    assert "expected whole puzzles to train Copying on, got a training set with unknown" in capsys.readouterr().err
+    assert "expected whole puzzles to train Copying on, got a training set with missing" in capsys.readouterr().err
     assert not Path("missing").exists()
     assert main(["sample", "runs/copy", "--overwrite"]) == 2
     assert "expected classes of genraven in a checkpoint, got 'copying.Memory'" in capsys.readouterr().err

@@ -200,7 +200,7 @@ def test_a_run_learns_and_is_scored_from_files_that_state_no_rules(
     data += ["--data.rules", "all", "--data.held_out", "[position]", "--trainer.max_steps", "2"]
     assert main(fit(Path("r"), *data)) == 0
     assert "leak: of the val puzzles, 4 of 4 puzzles" in capsys.readouterr().err
-    assert "by those found, 16 of 24 puzzles are to train on" in caplog.text
+    assert "16 of its 24 puzzles are trained on by the rules found" in caplog.text
     assert main(["evaluate", "r", "--puzzles-per-rule", "4"]) == 0
     (result,) = json.loads(Path("r/evaluation.json").read_text())["results"]
     assert result["metrics"]["completion"]["count"] == 4  # all puzzles of the test half, by the rules of their rows

@@ -128,7 +128,7 @@ def broken(runs: Path) -> None:
     [
         (other_content, "a run of that name with other content"),
         (unfinished, "expected runs that are finished, got z, which is interrupted"),
-        (unscored, "expected runs with scores, got z without: run `genraven evaluate"),
+        (unscored, "expected runs with scores, got z without scores: run `genraven evaluate"),
         (of_another_version, "expected an evaluation of version 1"),
         (broken, "curve.csv is broken"),
     ],
@@ -187,7 +187,7 @@ def test_what_was_cut_short_counts_for_nothing(runs: Path, tmp_path: Path, monke
 
 
 def test_a_column_of_the_studys_own_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="with config, as a column of the study is called"):
+    with pytest.raises(InputError, match="with the key config, which names a column of the study"):
         add_to_study(tmp_path / "s", {"a": Record(tmp_path, {"config": 1})})
     assert contents(tmp_path / "s") == {}
 

@@ -100,7 +100,7 @@ def test_a_run_keeps_its_first_precision(
         this_device.setattr("launch.training.resolve.default_precision", lambda accelerator: "32-true")
         assert main(fit(run, *SHORT, *BY_DEVICE, "--trainer.max_steps", "9")) == 0
     assert "bf16-mixed on cpu" in caplog.text
-    assert "goes on in bf16-mixed, as it began" in capsys.readouterr().err
+    assert "resumes in bf16-mixed, the precision that it began with" in capsys.readouterr().err
     assert main(fit(run, *SHORT, "--trainer.max_steps", "10", "--trainer.precision", "32-true")) == 2
     assert yaml.safe_load((run / "config.yaml").read_text())["trainer"]["precision"] == "bf16-mixed"
 

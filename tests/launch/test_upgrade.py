@@ -77,8 +77,8 @@ def test_a_file_of_options_says_where_they_have_moved(
     Path("old.yaml").write_text(yaml.safe_dump({"model": options}))
     assert main(["fit", "-c", "old.yaml", "--run_dir", "r"]) == 2
     said = capsys.readouterr().err
-    assert "expected today's options in old.yaml, got model." in said
-    assert "it is model.method." in said
+    assert "expected current options in old.yaml, got the former name model." in said
+    assert ": write model.method." in said
     assert not Path("r").exists()
 
 

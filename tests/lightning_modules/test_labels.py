@@ -97,7 +97,7 @@ def test_a_method_that_cannot_use_rules_says_so() -> None:
     module = DiffusionModule(BidirectionalTransformer(**SIZE), Plain())
     puzzles, mask = generate(3, 0, 2), last_panel_mask(2)
     assert module.complete(puzzles, mask).shape == puzzles.shape
-    with pytest.raises(InputError, match="expected no rules to complete by Plain"):
+    with pytest.raises(InputError, match="expected no rules for completion by Plain"):
         module.complete(puzzles, mask, None, torch.tensor([3, 3]))
 
 

@@ -173,7 +173,7 @@ def test_draws_do_not_depend_on_how_a_batch_is_split() -> None:
         (lambda: AnyOrderSampling("outwards"), "expected order to be one of random, left_to_right.*got outwards"),
         (
             lambda: AutoregressiveModule(network(), AnyOrder(sampling=AnyOrderSampling("entropy"))),
-            "expected order to be one of random, left_to_right, panels for autoregression.*got entropy: choose one",
+            "expected order to be one of random, left_to_right, panels for autoregression.*got entropy, which needs",
         ),
         (
             lambda: AutoregressiveModule(network(), AnyOrder()).sample_by({"completion_order": "margin"}),

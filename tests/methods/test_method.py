@@ -357,7 +357,7 @@ def test_input_masking_needs_a_share_and_a_network_that_can() -> None:
         with pytest.raises(InputError, match=f"expected input_masking from 0 to below 1, got {fraction}"):
             Autoregressive(input_masking=fraction)
     method = Autoregressive(input_masking=0.1)
-    with pytest.raises(InputError, match="cells are unknown for input_masking above 0.*or set input_masking to 0"):
+    with pytest.raises(InputError, match="cells are missing, for input_masking above 0.*or set input_masking to 0"):
         AutoregressiveModule(Transformer(width=24, depth=1, num_heads=2), method)
     with pytest.raises(InputError, match="input_masking 0 for a network with a training loss of its own.*RelationalAR"):
         AutoregressiveModule(RelationalAR(reads_unknown=True), method)

@@ -295,5 +295,5 @@ def test_a_network_that_does_not_read_unknown_cells_is_refused(name: str) -> Non
 def test_masked_diffusion_needs_no_input_and_a_method_that_says_nothing_is_refused() -> None:
     module = masked(0.0)
     module.method.check_missing(module.network)
-    with pytest.raises(InputError, match="whole puzzles to train MaskedDiffusion on, got a training set with unknown"):
+    with pytest.raises(InputError, match="whole puzzles to train MaskedDiffusion on, got a training set with missing"):
         Method.check_missing(module.method, module.network)
