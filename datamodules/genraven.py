@@ -228,7 +228,7 @@ class GenRAVENDataModule(L.LightningDataModule):
         for split in ("val", "test"):
             shared = leaked(index, self.evaluation_puzzles(split)[0])
             if shared:
-                rank_zero_warn(f"leak: {shared} of the {split} puzzles are in the training set: scores are too good.")
+                rank_zero_warn(f"leak: of the {split} puzzles, {shared} are in the training set: scores are too good.")
 
     def setup(self, stage: str) -> None:
         """Opens the training set."""
