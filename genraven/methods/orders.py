@@ -31,7 +31,7 @@ class Order:
         if self.before is None:
             return False
         with torch.device("cpu"):  # also where a model is made without memory for its weights
-            draws = torch.rand(2, TOKENS_PER_PUZZLE, generator=torch.Generator().manual_seed(0))
+            draws = torch.rand(2, TOKENS_PER_PUZZLE, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
             one, other = self.before(draws).argsort(dim=1, stable=True)
         return torch.equal(one, other)
 

@@ -179,7 +179,9 @@ def test_rules_in_another_order_are_named(tmp_path: Path) -> None:
     data = published()
     data[[3, 8]] = data[[8, 3]]
     path = save(tmp_path / "source.npy", data)
-    with pytest.warns(UserWarning, match=r"first puzzles of shape\.progression\+1, shape\.or in .*source\.npy fewer"):
+    with pytest.warns(
+        UserWarning, match=r"half of the first puzzles of shape\.progression\+1, shape\.or in .*source\.npy"
+    ):
         file_source(open_puzzles(path), ALL, None, 0, CLEAN)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

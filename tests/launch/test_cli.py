@@ -316,7 +316,7 @@ FIT = ["fit", "-c", "model/gpt2_tiny.yaml", *TINY, *QUICK, "--run_dir", "r"]
         ([*FIT, "--model.network", "UNett"], "expected model.network to be a class path, got UNett"),
         ([*FIT, "--model.network", "genraven.networks.unet.UNet"], "for an autoregressive model, got UNet: give it to"),
         ([*FIT, "--model.optimizer.lrr", "1"], "an option of AdamW, got model.optimizer.lrr: did you mean lr?"),
-        ([*FIT, "--model.optimizer.lr", "high"], "expected model.optimizer.lr to be float or a class path, got high:"),
+        ([*FIT, "--model.optimizer.lr", "high"], "expected model.optimizer.lr to be a class path or float, got high:"),
         ([*FIT, "--model.optimizer", "torch.optim.SGDD"], "has no attribute 'SGDD'): did you mean SGD?"),
         (
             [*FIT, "-c", "no_model.yaml"],
@@ -328,7 +328,10 @@ FIT = ["fit", "-c", "model/gpt2_tiny.yaml", *TINY, *QUICK, "--run_dir", "r"]
         ([*FIT, "--model.warmup_steps", "-1"], "expected warmup_steps to be 0 or more, got -1"),
         ([*FIT, "--model.network.num_labels", "40", "--model.label_dropout", "0"], "expected label_dropout above 0"),
         ([*FIT, "--model.label_dropout", "2"], "expected label_dropout between 0 and 1, got 2.0"),
-        ([*FIT, "--trainer.val_check_interval", "00:00:00:09"], "val_check_interval in steps, got 00:00:00:09, a time"),
+        (
+            [*FIT, "--trainer.val_check_interval", "00:00:00:09"],
+            "in steps, got the time 00:00:00:09",
+        ),
         ([*FIT, "--trainer.val_check_interval", "0"], "expected trainer.val_check_interval, in steps, to be 1 or more"),
         ([*FIT, "--trainer.devices", "-3"], "`devices` selected with `CPUAccelerator` should be an int > 0"),
         ([*FIT, "--trainer.strategy", "ddpp"], "invalid strategy name: `strategy='ddpp'`"),

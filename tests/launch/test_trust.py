@@ -208,9 +208,9 @@ def test_copies_and_training_puzzles_are_not_counted(
     turned = layout.rows_to_puzzles(rows[:, [1, 2, 0]]).numpy()
     trained = np.concatenate([generate(rule, 0, 30).numpy() for rule in (0, 10, 20)])
     for puzzles, says in (
-        (np.concatenate([unseen[0]] * 10), "got 60 in own.npz (of 600 0 were trained on, 540 are copies)"),
-        (np.concatenate([unseen[0], turned]), "got 60 in own.npz (of 120 0 were trained on, 60 are copies)"),
-        (trained, "got 0 in own.npz (of 90 90 were trained on, 0 are copies)"),
+        (np.concatenate([unseen[0]] * 10), "got 60 in own.npz (0 of 600 were trained on, 540 are copies)"),
+        (np.concatenate([unseen[0], turned]), "got 60 in own.npz (0 of 120 were trained on, 60 are copies)"),
+        (trained, "got 0 in own.npz (90 of 90 were trained on, 0 are copies)"),
     ):
         np.savez("own.npz", puzzles=puzzles)
         error = error_of([*command, "--out", "c.json"], capsys)

@@ -158,7 +158,7 @@ def test_a_family_without_a_trial_that_ends(search: Search, tmp_path: Path, monk
     _trains(monkeypatch, lambda folder: fails(folder) if folder.name.startswith("diffusion") else train(folder))
     one = begin(search, tmp_path / "out")
     one.work()
-    with pytest.raises(InputError, match="expected a trial of diffusion .* got none of 6 .failed: the loss is not fin"):
+    with pytest.raises(InputError, match="expected a finished trial of diffusion, got none of 6 .failed: the loss is"):
         write_result(one)
 
 

@@ -146,7 +146,7 @@ def test_muon_takes_the_hidden_matrices_and_adamw_the_others(name: str) -> None:
 
 def test_muon_for_steps_of_another_size_than_adamws_is_refused() -> None:
     make = lambda params: torch.optim.Muon(params, adjust_lr_fn="original")  # noqa: E731
-    with pytest.raises(InputError, match="expected adjust_lr_fn match_rms_adamw for torch.optim.Muon, .* got original"):
+    with pytest.raises(InputError, match="expected adjust_lr_fn match_rms_adamw for torch.optim.Muon, got original"):
         AutoregressiveModule(NETWORKS["gpt2"](), optimizer=make)
 
 
