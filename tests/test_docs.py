@@ -163,7 +163,9 @@ def parse(words: list[str], resolver: Resolver) -> None:
         parse([word for word in options.arguments if word != "--"], resolver)
     if options.command == "sweep":
         grid = yaml.safe_load(Path(find_config(options.grid)).read_text())
-        models = grid["axes"].get("model", {"": ""})  # where it is no axis, the base names it
+        tiers = grid.get("tiers", {options.tier: grid})
+        part = tiers[options.tier] if options.tier else next(iter(tiers.values()))
+        models = part["axes"].get("model", {"": ""})  # where it is no axis, the base names it
         first = f"-c model/{models[0]}.yaml" if isinstance(models, list) else next(iter(models.values()))
         resolver.resolve(["fit", *shlex.split(first), *shlex.split(grid["base"])])
 
