@@ -7,10 +7,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+from genraven.report.page import html_code
 from launch.cli import main
 
-LONGEST_WHOLE = 36
-"""Characters of a word of code that fits a line of 400 pixels."""
 _CODE = re.compile(r"<pre\b.*?</pre>|<code>([^<]+)</code>", re.DOTALL)
 _PICTURE = re.compile(r"<a\b.*?</a>|(<img\b[^>]*?\bsrc=\"([^\"]+)\"[^>]*>)", re.DOTALL)
 _NUMBER = re.compile(r"<(pre|code)\b.*?</\1>|<[^>]*>|(?<=\d) (?=\d{3}\b|[kM]\b)", re.DOTALL)
@@ -32,11 +31,6 @@ def on_pre_build(config: Any) -> None:
 
 def on_page_content(html: str, **_: Any) -> str:
     """``html`` whose lines break neither within an option nor within a number, and whose pictures open in full size."""
-    html = _CODE.sub(lambda found: _whole_words(found[1]) if found[1] else found[0], html)
+    html = _CODE.sub(lambda found: html_code(found[1]) if found[1] else found[0], html)
     html = _PICTURE.sub(lambda found: f'<a href="{found[2]}">{found[1]}</a>' if found[1] else found[0], html)
     return _NUMBER.sub(lambda found: "\u00a0" if found[0] == " " else found[0], html)
-
-
-def _whole_words(code: str) -> str:
-    words = (f"<span>{word}</span>" if len(word) <= LONGEST_WHOLE else word for word in code.split())
-    return f"<code>{' '.join(words)}</code>"

@@ -5,7 +5,7 @@ Nothing else in the code names one. A part that a version of Lightning lacks rai
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,17 @@ BROKEN_OFF = {"ready": 1, "started": 1, "processed": 0, "completed": 0}  # a val
 def _replace(owner: Any, name: str, value: Any) -> None:
     getattr(owner, name)  # AttributeError where it is no more what it was
     setattr(owner, name, value)
+
+
+@contextmanager
+def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Within the block alone."""
+    before = getattr(owner, name)
+    _replace(owner, name, value)
+    try:
+        yield
+    finally:
+        _replace(owner, name, before)
 
 
 # Trainer ---------------------------------------------------------------------------------------------------------
@@ -160,8 +171,7 @@ class ExchangedWeights(WeightAveraging):
 # Command line ----------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _nested_nulls_kept() -> Iterator[None]:
+def _nested_nulls_kept() -> AbstractContextManager[None]:
     """Within the block a null for an option within a class within a class stays one: ``--model.method.code null``.
 
     The parser reads each value before it hands it on to the parser of the inner class, as text, where null has become
@@ -174,15 +184,10 @@ def _nested_nulls_kept() -> Iterator[None]:
         is_null = isinstance(found, NestedArg) and found.val is None and isinstance(value.val, str)
         return (value if is_null else found), path
 
-    _replace(jsonargparse._typehints, "parse_value_or_config", read_but_nested_nulls)
-    try:
-        yield
-    finally:
-        _replace(jsonargparse._typehints, "parse_value_or_config", read)
+    return _replaced(jsonargparse._typehints, "parse_value_or_config", read_but_nested_nulls)
 
 
-@contextmanager
-def _whole_numbers_first() -> Iterator[None]:
+def _whole_numbers_first() -> AbstractContextManager[None]:
     """Within the block ``1`` is the whole number for an option that takes an int or a float, and ``1.0`` is the float.
 
     The parser tries types in the order in which they are written. But typing keeps unions, and takes two for the same
@@ -194,11 +199,7 @@ def _whole_numbers_first() -> Iterator[None]:
     def rank_with_floats_last(subtype: Any) -> tuple[Any, bool]:
         return rank(subtype), subtype is float
 
-    _replace(jsonargparse._typehints, "union_subtype_sort_key", rank_with_floats_last)
-    try:
-        yield
-    finally:
-        _replace(jsonargparse._typehints, "union_subtype_sort_key", rank)
+    return _replaced(jsonargparse._typehints, "union_subtype_sort_key", rank_with_floats_last)
 
 
 class CommandLine(LightningCLI):

@@ -2,8 +2,8 @@
 
 import base64
 import json
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,8 @@ class Wanted:
 
     key: Mapping[str, Any]
     """What tells it from others, by the names in ``KEY``; what is not given is None."""
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    """Of sampling, with their defaults: what a result does not note, from when there were fewer, was as by default."""
+    as_noted: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
+    """Makes of the sampling that a result notes, from when there were fewer settings, what it would note today."""
     scores: Collection[str] = ()
     """What has to have been counted: a result from before there was such a score is none of those asked for."""
 
@@ -46,7 +46,7 @@ class Wanted:
         """Is ``result`` the one?"""
         found = {name: result.get(name) for name in KEY}
         if isinstance(found["sampling"], dict):
-            found["sampling"] = {**self.settings, **found["sampling"]}
+            found["sampling"] = self.as_noted(found["sampling"])
         is_same, metrics = found == {name: self.key.get(name) for name in KEY}, result.get("metrics")
         return is_same and {*self.scores} <= {*(metrics if isinstance(metrics, dict) else ())}
 

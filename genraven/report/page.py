@@ -15,6 +15,7 @@ from genraven.report.english import counted
 
 HERE = Path(__file__).parent
 WIDE = 48  # characters of a cell that may break its line
+LONGEST_WHOLE = 36  # characters of a word of code that fits a line of 400 pixels
 
 
 @dataclass(frozen=True)
@@ -145,18 +146,23 @@ def to_markdown(page: Page, pictures: str) -> str:
 def _render(template: str, **values: object) -> str:
     environment = templates(HERE, in_markdown=".md" in template)
     environment.filters |= {"cell": _markdown_cell, "code": _markdown_code, "address": address, "counted": counted,
-                            "prose": _html_prose}  # fmt: skip
+                            "prose": _html_prose, "command": _html_command}  # fmt: skip
     return environment.get_template(template).render(values)
 
 
 def _html_prose(text: str) -> Markup:
-    """``text`` of HTML; what stands between backticks is code, whose lines break only between words."""
-    return Markup(re.sub(r"`([^`]+)`", lambda found: _html_code(found[1]), str(escape(text))))
+    """``text`` of HTML; what stands between backticks is code."""
+    return Markup(re.sub(r"`([^`]+)`", lambda found: html_code(found[1]), str(escape(text))))
 
 
-def _html_code(escaped: str) -> str:
-    words = " ".join(f"<span>{word}</span>" for word in escaped.split())
-    return f"<code>{words}</code>"
+def _html_command(text: str) -> Markup:
+    return Markup(html_code(str(escape(text))))
+
+
+def html_code(escaped: str) -> str:
+    """Code of HTML from ``escaped`` text: each word that fits a narrow line is a span, which styles keep whole."""
+    words = (f"<span>{word}</span>" if len(word) <= LONGEST_WHOLE else word for word in escaped.split())
+    return f"<code>{' '.join(words)}</code>"
 
 
 def _markdown_cell(cell: Cell) -> Markup:

@@ -149,7 +149,7 @@ def _wanted(model: TrainedModel, scoring: Scoring, calibrated: Calibrated | None
         "weights": model.digest,
         "eval_source": model.data.eval_source_sha256,
     }
-    return Wanted(key, model.sampling.as_noted({}), counted_of_each())
+    return Wanted(key, model.sampling.as_noted, counted_of_each())
 
 
 def _ways(request: Request, model: PuzzleModule, *, alone: bool) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 import yaml
+from steps import Draws
 from torch import Tensor
 from torch._dynamo.backends.debugging import aot_eager
 from torch.nn.parallel import DistributedDataParallel
@@ -42,17 +43,7 @@ class Losses(torch.nn.Module):
         self.model = model
 
     def forward(self, puzzles: Tensor) -> Tensor:
-        return self.model.losses(puzzles, None, Draws()).mean()
-
-
-class Draws:
-    """Of a batch."""
-
-    def __call__(self, distribution: Callable[..., Tensor], *shape: int) -> Tensor:
-        return distribution((BATCH, *shape))
-
-    def spread(self) -> Tensor:
-        return torch.rand(BATCH)
+        return self.model.losses(puzzles, None, Draws(BATCH, torch.device("cpu"))).mean()
 
 
 class Graphs:

@@ -49,7 +49,7 @@ def counted(preset: str, depth: int, num: int) -> Counts:
     metrics.reset()
     compile_network(model.network)
     with torch.autocast("cpu", torch.bfloat16):
-        loss = model.losses(generate(4, 0, num), None, Draws(num)).mean()
+        loss = model.losses(generate(4, 0, num), None, Draws(num, torch.device("cpu"))).mean()
     forward = len(metrics.nodes_num_elem)
     loss.backward()
     found: Counts = {}

@@ -45,11 +45,12 @@ class Draws:
     """Noise, times and masks of a whole batch."""
 
     num: int
+    device: torch.device = DEVICE
 
     def __call__(self, distribution: Callable[..., Tensor], *shape: int) -> Tensor:
         """(num, *shape) draws."""
-        return distribution((self.num, *shape), device=DEVICE)
+        return distribution((self.num, *shape), device=self.device)
 
     def spread(self) -> Tensor:
         """(num,) draws, one in each of as many equal parts."""
-        return (torch.arange(self.num, device=DEVICE) + torch.rand(self.num, device=DEVICE)) / self.num
+        return (torch.arange(self.num, device=self.device) + self(torch.rand)) / self.num
