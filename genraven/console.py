@@ -12,9 +12,11 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, Protocol
 
 from genraven.escaping import visible_lines
+from genraven.installation import CODE, PACKAGES
 
 READER_LEFT = {errno.EPIPE, errno.EIO}  # of a pipe, of a terminal
 UTF8 = ("C.UTF-8", "en_US.UTF-8", "UTF-8")  # locales, one of which each system has
@@ -89,7 +91,12 @@ def _aside() -> Iterator[None]:
 def _show_warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
 ) -> None:
-    text = warnings.formatwarning(message, category, filename, lineno, line)  # type: ignore[arg-type]
+    is_ours = any(Path(filename).is_relative_to(CODE / package) for package in PACKAGES)
+    text = (
+        f"genraven: warning: {message}\n"
+        if is_ours
+        else warnings.formatwarning(message, category, filename, lineno, line)  # type: ignore[arg-type]
+    )
     stream = file or sys.stderr
     if stream is not None:
         with suppress(OSError), _aside():

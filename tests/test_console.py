@@ -122,6 +122,14 @@ def test_nor_does_a_warning_or_a_message() -> None:
     assert not {char for char in done.stderr if not char.isprintable()} - {"\n"}
 
 
+def test_a_warning_of_ours_is_one_line_without_a_place_in_the_code() -> None:
+    told = "import warnings; from genraven.console import settle_console; settle_console(); "
+    told += "import genraven.errors as ours; warnings.warn_explicit('a leak', UserWarning, ours.__file__, 3); "
+    told += "warnings.warn_explicit('odd', UserWarning, 'lib.py', 3)"
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, timeout=60)
+    assert done.stderr == "genraven: warning: a leak\nlib.py:3: UserWarning: odd\n"
+
+
 ROOT = Path(__file__).parents[1]
 ROOMS = ("genraven", "datamodules", "lightning_modules", "callbacks", "launch")
 WAYS = ("print", "sys.stdout.write", "sys.stderr.write")

@@ -215,6 +215,14 @@ def _tell_others(others: dict[str, dict[str, list[Any]]]) -> None:
     say(f"{len(others)} done with other options than now, such as {next(iter(others))}: {', '.join(said)}")
 
 
+def _tell_slow(planned: list[Planned], grid: Path) -> None:
+    """Says which precisions of the grid this machine computes slowly."""
+    from launch.trained.precision import slow_precisions
+
+    for line in slow_precisions([run.config for run in planned], grid):
+        say(line, error=True)
+
+
 def sweep(options: argparse.Namespace) -> int:
     """Starts what is missing of a grid: as a job array, or with --local here; 1 when a local run did not finish."""
     grid = Path(find_config(options.grid))
@@ -228,6 +236,8 @@ def sweep(options: argparse.Namespace) -> int:
     jobs = see_queue(noted_jobs(out / point.name for point in points))
     planned = plan(points, out, cluster, jobs, options.done_in)
     say(f"{len(points)} runs in {out}: {len(points) - len(planned)} done or at work, {len(planned)} to start")
+    if options.local:
+        _tell_slow(planned, grid)
     if options.dry_run:
         more = plugin_options()
         say("\n".join(f"{run.point.name:40} genraven {shlex.join([*run.point.arguments, *more])}" for run in planned))

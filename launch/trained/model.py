@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import ArrayLike
 from torch import Tensor
 
@@ -33,6 +34,7 @@ from launch.trained.completions import completions
 from launch.trained.given import Rules, labels_of, puzzles_and_mask
 from launch.trained.load import calibration_of, load_run
 from launch.trained.numerics import Numerics
+from launch.trained.precision import slow_precision
 from launch.trained.scoring import score_model
 from launch.trained.settings import Opening, Scoring
 from lightning_modules import PuzzleModule
@@ -72,6 +74,8 @@ class TrainedModel:
         module, data, checkpoint = load_run(path, opening.device)
         data.most_made_bytes = round(opening.training_set_gib * 2**30)
         numerics = Numerics.of(checkpoint, module.device, opening.precision, opening.compiled)
+        if slow := slow_precision(numerics.precision, module.device.type, setting("precision", "32-true")):
+            rank_zero_warn(slow)
         model = cls(
             path=path, module=numerics.prepare(module, opening.seed), data=data, checkpoint=checkpoint,
             numerics=numerics, batch_size=opening.batch_size, progress=opening.progress,

@@ -20,11 +20,11 @@ from launch.configs.shipped import expand_configs
 from launch.errors import refused_by_constructors, unwrapped_errors
 from launch.runs.folder import RunFolder, given_checkpoint
 from launch.trained.numerics import Numerics
+from launch.trained.precision import TRAINED_IN_FLOAT32, default_precision, slow_precision
 from launch.training.compiling import compilation_of
 from launch.training.complaints import one_line
 from launch.training.loggers import Specs, take_specs
 from launch.training.options import add_options, check_missing, note_prior, settle_options
-from launch.training.precision import default_precision
 from lightning_modules import PuzzleModule
 from lightning_modules.lightning_internals import CommandLine
 
@@ -105,6 +105,8 @@ def resolve(arguments: list[str]) -> Resolved:
         options.seed_everything = seed_everything(None if seed is True else seed, workers=True)
     if options.trainer.precision is None:
         options.trainer.precision = _precision(command, options)
+    elif slow := slow_precision(str(options.trainer.precision), options.trainer.accelerator, TRAINED_IN_FLOAT32):
+        rank_zero_warn(slow)
     asked = options.compile
     numerics = Numerics.of_training(options.trainer, None if asked is None else bool(asked))
     compilation = compilation_of(asked, is_compiled=numerics.compiled)

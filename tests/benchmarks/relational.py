@@ -19,7 +19,7 @@ from genraven.networks.compiling import compile_blocks
 from genraven.networks.relational_ar import RelationalAR
 from genraven.networks.relational_masked import RelationalMasked
 from genraven.networks.transformer import Transformer
-from launch.training.precision import default_precision
+from launch.trained.precision import default_precision
 from lightning_modules import AutoregressiveModule, DiffusionModule, PuzzleModule
 
 SIZE = {"width": 96, "hidden": 256, "writer": 64, "occupancy": 32, "mixing": 1, "num_heads": 4}

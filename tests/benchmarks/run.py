@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from harness import HEADER, machine
 
-from launch.training.precision import default_precision
+from launch.trained.precision import default_precision
 
 PARTS = ("data", "training", "sampling", "relational", "fitting", "tiny", "startup")
 

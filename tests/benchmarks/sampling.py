@@ -15,7 +15,7 @@ from genraven.networks.bidirectional import BidirectionalTransformer
 from genraven.networks.compiling import compile_blocks
 from genraven.networks.transformer import Transformer
 from genraven.puzzles import layout
-from launch.training.precision import default_precision
+from launch.trained.precision import default_precision
 from lightning_modules import AutoregressiveModule, DiffusionModule, PuzzleModule
 
 NUM = 4096 if DEVICE.type == "cuda" else 256

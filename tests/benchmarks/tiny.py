@@ -51,9 +51,9 @@ def of_commit(commit: str) -> tempfile.TemporaryDirectory[str]:
 
 def against(commit: str) -> None:
     """Prints a table of the presets, three rounds in turn, in the precision that suits the processor."""
-    from launch.training.precision import cpu_precision
+    from launch.trained.precision import default_precision
 
-    precision, earlier = cpu_precision(), of_commit(commit)
+    precision, earlier = default_precision("cpu"), of_commit(commit)
     print(HEADER, flush=True)
     for preset, batch in LATER.items():
         row = Row(f"{preset}, step of {batch}, {precision}", "puzzles/s",
@@ -65,9 +65,9 @@ def against(commit: str) -> None:
 
 def rows(rounds: int) -> Iterator[Row]:
     """One for each preset, in the precision that suits the processor against float32."""
-    from launch.training.precision import cpu_precision
+    from launch.trained.precision import default_precision
 
-    precision, earlier = cpu_precision(), of_commit(BASE)
+    precision, earlier = default_precision("cpu"), of_commit(BASE)
     for preset in PRESETS:
         yield Row(f"{preset}, step of {PRESETS[preset]}, {precision}", "puzzles/s",
                   lambda preset=preset: rate(ROOT, preset, precision),  # type: ignore[misc]

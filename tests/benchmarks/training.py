@@ -22,7 +22,7 @@ from genraven.networks.mamba import Block
 from genraven.networks.transformer import Transformer
 from genraven.networks.unet import UNet
 from genraven.puzzles import layout
-from launch.training.precision import default_precision
+from launch.trained.precision import default_precision
 from lightning_modules import AutoregressiveModule, DiffusionModule
 
 

@@ -13,7 +13,7 @@ from genraven.networks.compiling import compile_network
 from genraven.networks.recording import RECORDERS
 from launch.configs.identity import build
 from launch.configs.shipped import CONFIGS
-from launch.training.precision import default_precision
+from launch.trained.precision import default_precision
 from lightning_modules.training_graph import TrainingGraph
 
 

@@ -25,7 +25,7 @@ from genraven.networks.transformer import Transformer
 from genraven.networks.unet import UNet
 from genraven.puzzles.generate import generate
 from launch.cli import main
-from launch.training.precision import default_precision
+from launch.trained.precision import default_precision
 
 pytestmark = pytest.mark.gpu
 

@@ -22,54 +22,8 @@ from genraven.errors import InputError
 from launch.cli import main
 from launch.configs.identity import config_hash
 from launch.runs.folder import STARTED, RunFolder, default_run_folder
-from launch.training.precision import cpu_precision, default_precision
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.mark.parametrize(
-    ("accelerator", "has_gpu", "has_bf16", "precision"),
-    [
-        ("gpu", True, True, "bf16-mixed"),
-        ("auto", True, True, "bf16-mixed"),
-        ("gpu", True, False, "32-true"),
-        ("cpu", True, True, "as it says"),
-        ("auto", False, False, "as it says"),
-        ("mps", False, False, "32-true"),
-    ],
-)
-def test_bf16_where_the_device_has_it(
-    accelerator: str, has_gpu: bool, has_bf16: bool, precision: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bf16 or including_emulation)
-    monkeypatch.setattr("launch.training.precision.cpu_precision", lambda: "as it says")
-    assert default_precision(accelerator) == precision
-
-
-@pytest.mark.parametrize(
-    ("cpu_info", "precision"),
-    [
-        (
-            "processor\t: 0\nflags\t\t: fpu avx512f avx512_bf16 amx_tile\n\nprocessor\t: 1\nflags\t\t: fpu\n",
-            "bf16-mixed",
-        ),
-        ("processor\t: 0\nflags\t\t: fpu amx_bf16\n", "bf16-mixed"),
-        ("processor\t: 0\nflags\t\t: fpu avx512f avx512_vnni amx_tile\nbugs\t: bf16\n", "32-true"),
-        ("processor\t: 0\nFeatures\t: fp asimd sve i8mm bf16\n", "bf16-mixed"),
-        ("processor\t: 0\nFeatures\t: fp asimd svebf16x\n", "32-true"),
-        ("processor\t: 0\nflags\t\t:\n", "32-true"),
-        ("", "32-true"),
-        (None, "32-true"),
-    ],
-)
-def test_a_cpu_says_whether_it_multiplies_bf16(
-    cpu_info: str | None, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("launch.training.precision.CPU_INFO", tmp_path / "cpuinfo")
-    if cpu_info is not None:
-        (tmp_path / "cpuinfo").write_text(cpu_info)
-    assert cpu_precision() == precision
 
 
 def test_first_weights_follow_from_the_seed_alone(

@@ -26,11 +26,15 @@ def tune(options: argparse.Namespace) -> None:
     from launch.jobs.tune.result import write_result
     from launch.jobs.tune.storage import Memory
     from launch.jobs.tune.worker import Worker
+    from launch.trained.precision import slow_precisions
     from launch.training.resolve import Resolver
 
     resolver = Resolver(list(search.families[0].arguments))
-    for family in search.families:  # all that can be refused is, before anything is written
-        search.budget.steps(int(resolver.resolve(list(family.arguments))["data"]["global_batch_size"]))
+    configs = [resolver.resolve(list(family.arguments)) for family in search.families]
+    for config in configs:  # all that can be refused is, before anything is written
+        search.budget.steps(int(config["data"]["global_batch_size"]))
+    for line in slow_precisions(configs, path):
+        say(line, error=True)
     worker = Worker(search, out, Memory(out, search), resolver, options.local)
     worker.work()
     say("\n".join(write_result(worker)))
