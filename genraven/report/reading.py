@@ -26,6 +26,14 @@ LEFT_OUT = (  # what is said elsewhere, or changes nothing that is learned
     *SEEDS.values(), "data.samples_per_rule", "data.source", "data.rules", "data.held_out", "data.cache_dir",
     "data.corruption", "data.eval_", "model.init_args.network.init_args.reads_unknown",
 )  # fmt: skip
+LATER: Mapping[str, Mapping[str, Any]] = {
+    "genraven.methods.autoregressive.Autoregressive": {"input_masking": 0.0},
+    "genraven.methods.gaussian.GaussianDiffusion": {"self_conditioning": False},
+    "lightning_modules.AutoregressiveModule": {"decay_all": True},
+    "lightning_modules.DiffusionModule": {"decay_all": True},
+}
+"""Options that a class got after runs of it were committed, with what those runs did: so that an old run and a new one
+that does the same are of one recipe."""
 SECONDS_PER_HOUR = 3600
 TUNED = ("trials", "puzzles")
 INIT, NETWORK = "init_from", "model.init_args.network.class_path"
@@ -298,14 +306,25 @@ def _seen(summary: Json) -> float | None:
 
 def _settings(options: Json, facts: Json) -> dict[str, str]:
     """What was set, but for seeds, data and places."""
-    kept = {
-        name: in_words(value) or "none"
-        for name, value in options.items()
-        if name.startswith(SETTINGS) and not name.startswith(LEFT_OUT)
-    }
+    kept = {name: in_words(value) or "none" for name, value in (_later(options) | options).items() if is_setting(name)}
     begun = facts.get("init_from")  # not the path, which repeats have each of their own
     step = begun.get("step") if isinstance(begun, dict) else None
     return kept | ({INIT: sentence("trained_weights", step=step)} if begun or options.get(INIT) else {})
+
+
+def _later(options: Json) -> Json:
+    """What a run did by options that it is too old to have."""
+    return {
+        f"{name.removesuffix('class_path')}init_args.{option}": value
+        for name, class_path in options.items()
+        if name.endswith("class_path")
+        for option, value in LATER.get(str(class_path), {}).items()
+    }
+
+
+def is_setting(name: str) -> bool:
+    """Does the option of this whole name tell recipes apart, rather than runs of one recipe?"""
+    return name.startswith(SETTINGS) and not name.startswith(LEFT_OUT)
 
 
 def _seeds(options: Json, facts: Json) -> Seeds:

@@ -1,6 +1,7 @@
 """What is read of run folders: new ones, old ones without hits and names, and broken ones."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,14 @@ import pytest
 import yaml
 
 from genraven.metrics.intervals import Interval, wilson
+from genraven.report.dataset import flat
 from genraven.report.evaluation import pack_hits, unpack_hits
 from genraven.report.points import Point
-from genraven.report.reading import read_run
+from genraven.report.reading import _later, is_setting, read_run
+from genraven.report.study import SHIPPED
+from launch.configs.identity import with_defaults
 
+PARTS = ("model", "data")
 CELL = {"value": 0.75, "hits": 3, "count": 4, "interval95": [0.3, 0.95]}
 OLD: dict[str, Any] = {
     "checkpoint": "step-00000100.ckpt", "step": 100, "split": "test", "seed": 0, "puzzles_per_rule": 4, "batch_size": 4,
@@ -211,6 +216,32 @@ def test_seeds_and_places_are_no_settings(tmp_path: Path) -> None:
     c, _ = read_run("c", folder(tmp_path / "c", [OLD], settings(seed=1, dropout=0.1)), "finished")
     assert a.settings == b.settings != c.settings
     assert (a.seeds.weights, a.seeds.noise, a.seeds.data) == (8, 1, 4)
+
+
+def test_an_option_that_came_later_does_not_split_a_recipe(tmp_path: Path) -> None:
+    def read(name: str, **options: Any) -> Mapping[str, str]:
+        config = {"model": {"class_path": "lightning_modules.DiffusionModule", "init_args": {"seed": 1, **options}}}
+        return read_run(name, folder(tmp_path / name, [OLD], config), "finished")[0].settings
+
+    before, same, other = read("a"), read("b", decay_all=True), read("c", decay_all=False)
+    assert before == same != other
+
+
+def test_what_a_run_did_before_there_was_an_option_is_noted() -> None:
+    """Else that run and one of today would be two recipes in a report: give what it did in ``reading.LATER``."""
+    unsaid, seen = set[str](), set[frozenset[str]]()
+    for table in sorted(SHIPPED.glob("*/runs.jsonl")):
+        for line in table.read_text().splitlines():
+            config = json.loads(line)["config"]
+            before = dict(flat({part: config.get(part) for part in ("model", "data")}))
+            if frozenset(before) not in seen:
+                seen.add(frozenset(before))
+                noted = before | _later(before)
+                today = dict(flat({part: with_defaults(config)[part] for part in PARTS}))
+                came_later = today.keys() - noted.keys()
+                unsaid |= {name for name in came_later if is_setting(name) and today[name] is not None}
+    assert len(seen) > 10
+    assert unsaid == set()
 
 
 def test_data_sets_are_told_apart_however_they_are_spelt(tmp_path: Path) -> None:
