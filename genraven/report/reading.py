@@ -306,7 +306,8 @@ def _seen(summary: Json) -> float | None:
 
 def _settings(options: Json, facts: Json) -> dict[str, str]:
     """What was set, but for seeds, data and places."""
-    kept = {name: in_words(value) or "none" for name, value in (_later(options) | options).items() if is_setting(name)}
+    done = {**_later(options), **options}
+    kept = {name: in_words(value) or "none" for name, value in done.items() if is_setting(name)}
     begun = facts.get("init_from")  # not the path, which repeats have each of their own
     step = begun.get("step") if isinstance(begun, dict) else None
     return kept | ({INIT: sentence("trained_weights", step=step)} if begun or options.get(INIT) else {})
