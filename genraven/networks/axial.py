@@ -37,11 +37,16 @@ def groups_of_cells(shape: tuple[int, int, int]) -> Tensor:
     return torch.stack([cells.unsqueeze(1) // size == cells // size for size in sizes])
 
 
-def seen_by_next(groups: Tensor) -> Tensor:
+def seen_by_next(groups: Tensor, *, reads_start: bool) -> Tensor:
     """(3, L, L) which positions each reads that predicts the next cell: itself, and those before it with a cell of the
     group that it predicts in. Position i predicts cell i, and holds the cell before.
+
+    Args:
+        groups: (3, L, L) which cells are of one group.
+        reads_start: do all read position 0 as well, which holds no cell but a label?
     """
-    return (F.pad(groups[..., :-1], (1, 0)) | torch.eye(groups.shape[-1], dtype=torch.bool)).tril()
+    before = F.pad(groups[..., :-1], (1, 0), value=reads_start)
+    return (before | torch.eye(groups.shape[-1], dtype=torch.bool)).tril()
 
 
 def _check(width: int, num_heads: int, num_attributes: int) -> None:
@@ -143,7 +148,7 @@ class AxialTransformer(Decoder):
         reads_unknown: bool | None = None,
     ) -> None:
         _check(width, num_heads, len(symbols))
-        reads = seen_by_next(groups_of_cells(shape))
+        reads = seen_by_next(groups_of_cells(shape), reads_start=num_labels > 0)
         super().__init__(
             lambda: AxialBlock(reads, len(symbols), width, num_heads, dropout),
             width=width, depth=depth, num_heads=len(symbols) * num_heads, head=head, embedding="separate",
