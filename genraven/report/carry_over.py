@@ -10,6 +10,7 @@ from genraven.report.laws import Curve, Seen, Worth, has_proved_itself, ratio, w
 from genraven.report.page import Block, Item, Items, Text
 from genraven.report.points import Point, Variant, compare
 from genraven.report.question import Question
+from genraven.report.runs import Result
 
 MIN_CURVE = 4
 """Points of a curve: three for a line, and one that it has to predict."""
@@ -82,31 +83,46 @@ def _at_equal_evaluations(first: str, second: str, field: Mapping[str, Choice], 
     gap = compare(ways[0][a], ways[1][b], question.metric)
     assert gap is not None
     values = [f"{way[n].value(question.metric):.3f}" for way, n in zip(ways, (a, b), strict=True)]
-    return [sentence("equal", first=first, second=second, score=label(question.metric), passes=f"{a:,.0f}",
+    return [sentence("equal", first=first, second=second, score=label(question.metric), passes=_passes(a),
                      values=values, gap=str(gap))]  # fmt: skip
 
 
 def _by_evaluations(point: Point, task: str, metric: str) -> dict[float, Point]:
-    """The same weights, decoded with other numbers of evaluations of the network a puzzle."""
-    found: dict[float, dict[str, object]] = {}
+    """The same weights, decoded with other numbers of evaluations of the network a puzzle.
+
+    Of several ways of decoding with one number, that counts which is most like the way that ``point`` reports.
+    """
+    found: dict[tuple[int, str, float], dict[str, Result]] = {}
     for run, own in zip(point.runs, point.results, strict=True):
-        for one in run.results:
+        for one in (*run.results, own):  # which comes last, so that it counts
             is_alike = (one.step, one.split, one.checkpoint) == (own.step, own.split, own.checkpoint)
             if is_alike and not one.given_corruption and one.passes.get(task) and one.measured(metric):
-                found.setdefault(float(one.passes[task]), {})[run.name] = one
-    points = {passes: point.at(results) for passes, results in found.items()}  # type: ignore[arg-type]
-    return {passes: one for passes, one in points.items() if one}
+                settings = {**own.decoding, **one.decoding}
+                changed = sorted(
+                    (name, str(value)) for name, value in settings.items() if own.decoding.get(name) != value
+                )
+                found.setdefault((len(changed), str(changed), float(one.passes[task])), {})[run.name] = one
+    points: dict[float, Point] = {}
+    for (*_, passes), results in sorted(found.items(), key=lambda pair: pair[0]):
+        if passes not in points and (decoded := point.at(results)):
+            points[passes] = decoded
+    return points
 
 
 def _least_to_most(ways: Mapping[float, Point]) -> str:
-    return " to ".join(dict.fromkeys(f"{n:,.0f}" for n in (min(ways), max(ways)))) if ways else ""
+    return " to ".join(dict.fromkeys(_passes(n) for n in (min(ways), max(ways)))) if ways else ""
+
+
+def _passes(num: float) -> str:
+    """A number of evaluations, which is less than one where a cache spares a part of the network."""
+    return f"{num:,.0f}" if num >= 10 else f"{num:.2g}"
 
 
 # Repeated examples ---------------------------------------------------------------------------------------------------
 
 
 def _worth(name: str, variant: Variant, metric: str) -> str:
-    found = worth(_seen(variant, metric)) if variant.is_steady else "not_steady"
+    found, name = worth(_seen(variant, metric)) if variant.is_steady else "not_steady", f"{name} ({variant.label})"
     if isinstance(found, Worth):
         return sentence("worth", name=name, score=label(metric), **found.repeats.written(".3g"))
     return sentence("no_worth", name=name, reason=found)

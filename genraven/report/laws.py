@@ -144,7 +144,10 @@ def worth(repeats: Sequence[Sequence[Seen]]) -> Worth | str:
         return "missed"
     logs = of_values([float(np.log(found)) for found, *_ in fits])
     assert logs is not None
-    return Worth(logs.through(np.exp))
+    found = logs.through(np.exp)
+    if found.low < WORTHS[0] or found.high > WORTHS[-1]:
+        return "wide"
+    return Worth(found)
 
 
 def _predicts(repeats: Sequence[Sequence[Seen]]) -> bool:

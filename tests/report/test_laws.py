@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from scipy.special import expit
 from tables import LUCK, STEADY, result, run
 
-from genraven.report.carry_over import laws
+from genraven.report.carry_over import _passes, laws
 from genraven.report.laws import Seen, Worth, effective, has_proved_itself, ratio, worth
 from genraven.report.page import Items
 from genraven.report.points import variants
@@ -78,6 +79,7 @@ def test_the_worth_of_repeats() -> None:
     assert worth(repeats(12.0)[:2]) == "few_repeats"
     assert worth([points[:3] for points in repeats(12.0)]) == "few_points"
     assert worth(repeats(1e9)) == "no_bend"
+    assert worth([repeats(true)[0] for true in (3.0, 30.0, 300.0)]) == "wide"
     broken = [[*points[:2], Seen(300.0, 640.0, 0.05), *points[3:]] for points in repeats(12.0)]
     assert worth(broken) == "missed"
 
@@ -87,15 +89,23 @@ def test_no_repeats_are_worth_more_than_new_examples() -> None:
     assert effective(unique, epochs, 15.0) == pytest.approx([50, 100, 1600])
 
 
-def page(**more: Any) -> list[str]:
-    """Two families on one number of examples, five points along each training."""
-    runs = [
-        run(family, 400, 0.5, seed=seed, settings=STEADY, step=FLOPS[-1] // 10**9, flops=float(FLOPS[-1]),
-            results=tuple(result(curves(level)[seed][x], x // 10**9, puzzles="same", passes={"complete": passes})
-                          for x in FLOPS), **more)
-        for family, level, passes in (("autoregressive", -2.0, 9.0), ("diffusion", -2 - math.log(3), 9.5))
-        for seed in range(3)
-    ]  # fmt: skip
+def page(greedy: str = "", **more: Any) -> list[str]:
+    """Two families on one number of examples, five points along each training.
+
+    Args:
+        greedy: ``before`` or ``after`` the others there is a worse result of each run's end, decoded in another way
+            with as many evaluations.
+        more: of each run.
+    """
+    runs = []
+    for family, level, passes in (("autoregressive", -2.0, 9.0), ("diffusion", -2 - math.log(3), 9.5)):
+        for seed in range(3):
+            results = [result(curves(level)[seed][x], x // 10**9, puzzles="same", passes={"complete": passes})
+                       for x in FLOPS]  # fmt: skip
+            other = replace(results[-1], scores=result(0.05).scores, decoding={"temperature": 0.0}, is_own=False)
+            results = {"before": [other, *results], "after": [*results, other]}.get(greedy, results)
+            runs.append(run(family, 400, 0.5, seed=seed, settings=STEADY, step=FLOPS[-1] // 10**9,
+                            flops=float(FLOPS[-1]), results=tuple(results), **more))  # fmt: skip
     blocks = laws(variants(runs), 400, Question("completion", 400))
     return [item.text for block in blocks if isinstance(block, Items) for item in block.items]
 
@@ -106,6 +116,15 @@ def test_the_page_has_them_or_says_why_not() -> None:
     assert equal.startswith("At equal numbers of network evaluations, about 9 for a puzzle, completion is ")
     assert all("absent, because the fit needs three numbers of examples" in text for text in others)
     assert len(others) == 2
+
+
+@pytest.mark.parametrize("greedy", ["before", "after"])
+def test_another_way_of_decoding_with_as_many_evaluations_does_not_count(greedy: str) -> None:
+    assert page(greedy)[1] == page()[1]
+
+
+def test_numbers_of_evaluations_below_ten_have_two_digits() -> None:
+    assert [_passes(n) for n in (0.214, 2.0, 9.5, 81.0, 1000.0)] == ["0.21", "2", "9.5", "81", "1,000"]
 
 
 def test_nothing_of_one_family() -> None:
