@@ -173,6 +173,12 @@ class BlockDiffusion(MaskedDiffusion):
         written = self._written(reader, states.masked_fill(on_device, 0), on_host, on_device, writing, generator)
         return layout.tokens_to_puzzles(layout.states_to_tokens(written)).where(mask.unsqueeze(1), puzzles)
 
+    def leaves_unread(self, network: nn.Module, mask: Tensor, sampling: MaskedSampling) -> Tensor:
+        """Those with given cells in a later block than an open one."""
+        blocks = layout.mask_to_tokens(mask).unflatten(1, (self.num_blocks, self.block_size))
+        is_after = blocks.any(2).cummax(1).values[:, :-1]
+        return (is_after & ~blocks.all(2)[:, 1:]).any(1)
+
     def _written(
         self,
         reader: "_Reader",

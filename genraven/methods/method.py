@@ -187,6 +187,10 @@ class Method(ABC):
         them leaves the argument out.
         """
 
+    def leaves_unread(self, network: nn.Module, mask: Tensor, sampling: Any) -> Tensor:
+        """(B,) bool: are there given cells that ``complete`` does not read for all open cells of ``mask`` (B, 9, 9)?"""
+        return torch.zeros(len(mask), dtype=torch.bool)
+
     @abstractmethod
     def nfe(self, network: nn.Module, sampling: Any, task: Task, num_open: int, *, labels: bool) -> float:
         """Number of function evaluations: how often the network reads a puzzle; reading one cell is a part of one.

@@ -167,6 +167,7 @@ class TrainedModel:
         """
         given, open_cells = puzzles_and_mask(puzzles, mask, self.module)
         labels = None if rules is None else labels_of(rules, self.module, len(given))
+        self._tell_unread(open_cells)
         with self.at_work(), self._progress("complete", len(given)) as bar:
             parts = [
                 self.module.complete(
@@ -178,6 +179,14 @@ class TrainedModel:
                 for part in bar.over(self._slices(len(given)), _length)
             ]
         return torch.cat(parts)
+
+    def _tell_unread(self, open_cells: Tensor) -> None:
+        method, network = self.module.method, self.module.network
+        if num := int(method.leaves_unread(network, open_cells, self.sampling).sum()):
+            has_particles = hasattr(self.sampling, "num_particles")
+            particles = f"ask for {setting('num_particles', 64)}, or " if has_particles else ""
+            rank_zero_warn(f"in {num} of {len(open_cells)} puzzles this model writes open cells without reading the "
+                           f"given ones after them: {particles}take a masked or an any-order model.")  # fmt: skip
 
     def decide(
         self,

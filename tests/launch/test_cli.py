@@ -417,7 +417,9 @@ def test_sampling_options_of_the_other_family(runs: dict[str, Path], capsys: pyt
         assert "1 or more" in error_of(["evaluate", runs["autoregressive"], *option], capsys)
 
 
-def test_particles_complete_any_mask(runs: dict[str, Path], in_tmp_path: Path) -> None:
+def test_particles_complete_any_mask(
+    runs: dict[str, Path], in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     main(["generate", "--rules", "number.constant", "--num", "2", "--out", "p.npy"])
     mask = np.zeros((9, 9), bool)
     mask[:3, :3] = True
@@ -425,6 +427,10 @@ def test_particles_complete_any_mask(runs: dict[str, Path], in_tmp_path: Path) -
     options = ["--mask", "m.npy", "--particles", "3", "--top-k", "5", "--out", "c.npy"]
     assert main(["complete", str(runs["autoregressive"]), "p.npy", *options]) == 0
     assert np.array_equal(np.load("c.npy")[:, :, ~mask], np.load("p.npy")[:, :, ~mask])
+    unread = "genraven: warning: in 2 of 2 puzzles this model writes open cells without reading the given ones after them"
+    assert unread not in capsys.readouterr().err
+    assert main(["complete", str(runs["autoregressive"]), "p.npy", *options[:2], "--out", "d.npy"]) == 0
+    assert f"{unread}: ask for --particles 64, or take" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

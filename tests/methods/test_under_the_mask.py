@@ -57,6 +57,7 @@ MODELS: dict[str, Callable[[], PuzzleModule]] = {
     "gpt2 joint": lambda: cells(gpt2(head="joint", embedding="joint")),
     "gpt2 joint particles": lambda: cells(gpt2(head="joint"), num_particles=2),
     "mamba particles": lambda: cells(Mamba(width=24, depth=1, state_size=4), num_particles=2),
+    "relational": lambda: cells(RelationalAR(**RELATIONAL)),
     "relational particles": lambda: cells(RelationalAR(**RELATIONAL), num_particles=2),
     "any order": lambda: AutoregressiveModule(AnyOrderTransformer(width=24, depth=1, num_heads=2), AnyOrder()),
     "blocks": lambda: DiffusionModule(BlockTransformer(width=24, depth=1, num_heads=2), BlockDiffusion(27)),
@@ -91,3 +92,24 @@ def test_any_value_may_stand_under_the_mask(name: str) -> None:
             for value in NO_VALUES:
                 assert torch.equal(complete(puzzles.masked_fill(mask.unsqueeze(1), value)), written)
     assert torch.equal(written.masked_fill(mask.unsqueeze(1), 0), puzzles.masked_fill(mask.unsqueeze(1), 0))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_given_cells_that_are_not_read_are_told(name: str) -> None:
+    torch.manual_seed(0)
+    module, puzzles = MODELS[name]().eval(), generate(3, 0, 2)
+    mask = torch.zeros(2, 9, 9, dtype=torch.bool)
+    mask[:, :6, :3] = True  # the first panels of two rows
+    last = torch.zeros_like(mask)
+    last[:, 6:, 6:] = True
+    unread = module.method.leaves_unread(module.network, mask, module.sampling)
+    assert unread.tolist() == [name in ("gpt2", "gpt2 joint", "relational", "blocks")] * 2
+    assert not module.method.leaves_unread(module.network, last, module.sampling).any()
+    if unread.all():
+        changed = puzzles.clone()
+        changed[..., 3:6, 3:] = puzzles.flip(0)[..., 3:6, 3:]
+        with torch.no_grad():
+            written, others = (
+                module.complete(given, mask, torch.Generator().manual_seed(0)) for given in (puzzles, changed)
+            )
+        assert torch.equal(written[..., :3, :3], others[..., :3, :3])
