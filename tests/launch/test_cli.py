@@ -427,7 +427,7 @@ def test_particles_complete_any_mask(
     options = ["--mask", "m.npy", "--particles", "3", "--top-k", "5", "--out", "c.npy"]
     assert main(["complete", str(runs["autoregressive"]), "p.npy", *options]) == 0
     assert np.array_equal(np.load("c.npy")[:, :, ~mask], np.load("p.npy")[:, :, ~mask])
-    unread = "genraven: warning: in 2 of 2 puzzles this model writes open cells without reading the given ones after them"
+    unread = "in 2 of 2 puzzles this model writes open cells without reading the given ones after them"
     assert unread not in capsys.readouterr().err
     assert main(["complete", str(runs["autoregressive"]), "p.npy", *options[:2], "--out", "d.npy"]) == 0
     assert f"{unread}: ask for --particles 64, or take" in capsys.readouterr().err
