@@ -2,22 +2,25 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from tiny import SEARCH as TINY
 
 from genraven.errors import InputError
 from genraven.run_folder import RunFiles
 from launch.cli import main
-from launch.jobs.tune.search import Search, read_search
+from launch.jobs.tune.search import Range, Search, read_search
 
 pytest.importorskip("optuna", reason="the extra tune is not installed")
 
 from launch.jobs.tune import worker
 from launch.jobs.tune.result import write_result
 from launch.jobs.tune.storage import Memory
+from launch.jobs.tune.trials import check_ranges
 from launch.jobs.tune.worker import Worker
 
 SEARCH = """
@@ -141,7 +144,8 @@ def test_the_result(search: Search, tmp_path: Path) -> None:
     out = tmp_path / "out"
     one = begin(search, out, 2)
     one.work()
-    said = write_result(one)
+    said: list[str] = []
+    write_result(one, said.append)
     best = yaml.safe_load((out / "best-diffusion.yaml").read_text())
     assert best["tuned"] == {"trials": 6, "puzzles": 2 * (3 * 80 + 80)}
     assert abs(float(best["model"]["lr"]) - 2e-3) < 2e-3
@@ -158,8 +162,43 @@ def test_a_family_without_a_trial_that_ends(search: Search, tmp_path: Path, monk
     _trains(monkeypatch, lambda folder: fails(folder) if folder.name.startswith("diffusion") else train(folder))
     one = begin(search, tmp_path / "out")
     one.work()
+    said: list[str] = []
     with pytest.raises(InputError, match="expected a finished trial of diffusion, got none of 6 .failed: the loss is"):
-        write_result(one)
+        write_result(one, said.append)
+    assert "lr" in yaml.safe_load((tmp_path / "out" / "best-autoregressive.yaml").read_text())["model"]
+    assert "failed: the loss is not finite" in (tmp_path / "out" / "tuning.md").read_text()
+    assert any("best-autoregressive.yaml" in line for line in said)
+    assert not (tmp_path / "out" / "best-diffusion.yaml").exists()
+
+
+def test_a_wrong_option_is_refused_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the command does it, with the options of fit."""
+    path, out = tmp_path / "search.yaml", tmp_path / "out"
+    for option, values, said in (
+        ("model.optimiser.lr", {"low": 1e-4, "high": 1e-2}, "got --optimiser.lr"),
+        ("model.schedule", ["linear", "cosin"], "got cosin"),
+        ("model.network.width", {"low": 24.0, "high": 48.0}, "to be int, got 24.0"),
+    ):
+        family = TINY["families"]["diffusion"]
+        family = {**family, "ranges": {**family["ranges"], option: values}}
+        path.write_text(json.dumps({**TINY, "families": {"diffusion": family}}))
+        assert main(["tune", str(path), "--out", str(out)]) == 2
+        error = capsys.readouterr().err
+        assert "expected ranges of diffusion with options and values of fit, got others: " in error
+        assert said in error
+        assert not out.exists()
+
+
+def test_what_only_some_values_refuse_is_no_mistake(search: Search, tmp_path: Path) -> None:
+    """``separate`` is refused with the highest rate, and not with the lowest."""
+    for family in search.families:
+        check_ranges(Resolver(), search, family, tmp_path)
+    (family, _) = search.families
+    lone = replace(family, ranges={**family.ranges, "model.lr": Range(low=6e-3, high=1e-2)})
+    with pytest.raises(InputError, match="got others: expected a smaller rate"):
+        check_ranges(Resolver(), search, lone, tmp_path)
 
 
 def test_the_memory_of_another_search(search: Search, tmp_path: Path) -> None:

@@ -25,19 +25,21 @@ def tune(options: argparse.Namespace) -> None:
 
     from launch.jobs.tune.result import write_result
     from launch.jobs.tune.storage import Memory
+    from launch.jobs.tune.trials import check_ranges
     from launch.jobs.tune.worker import Worker
     from launch.trained.precision import slow_precisions
     from launch.training.resolve import Resolver
 
     resolver = Resolver(list(search.families[0].arguments))
     configs = [resolver.resolve(list(family.arguments)) for family in search.families]
-    for config in configs:  # all that can be refused is, before anything is written
+    for family, config in zip(search.families, configs, strict=True):  # refused before anything is written
         search.budget.steps(int(config["data"]["global_batch_size"]))
+        check_ranges(resolver, search, family, out)
     for line in slow_precisions(configs, path):
         say(line, error=True)
     worker = Worker(search, out, Memory(out, search), resolver, options.local)
     worker.work()
-    say("\n".join(write_result(worker)))
+    write_result(worker, say)
 
 
 def check_seeds(search: Search, studies: Path = SHIPPED) -> None:

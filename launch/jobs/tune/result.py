@@ -1,6 +1,6 @@
 """What a search found: the best config of each family, a table of all trials, Optuna's pictures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,40 +48,37 @@ def tried(worker: Worker, family: Family) -> list[Tried]:
     return found
 
 
-def write_result(worker: Worker) -> list[str]:
-    """Writes all into the search's folder.
-
-    Returns:
-        Lines that say where it is.
+def write_result(worker: Worker, say: Callable[[str], None]) -> None:
+    """Writes all into the search's folder, and says where it is.
 
     Raises:
-        InputError: no trial of a family got to the end.
+        InputError: no trial of a family got to the end. What there is of the others has been written.
     """
-    said, rows = [], []
-    of_all = {family.name: tried(worker, family) for family in worker.search.families}
-    best = {}
-    for family in worker.search.families:
-        whole = [one for one in of_all[family.name] if one.is_whole]
-        if not whole:
-            ends = [one.end for one in of_all[family.name] if one.end.startswith("failed")]
+    of_all = [(family, tried(worker, family)) for family in worker.search.families]
+    _write(worker.out / TABLE, _table([_row(family, one) for family, trials in of_all for one in trials], worker))
+    for family, trials in of_all:
+        if any(one.is_whole for one in trials):
+            _write_family(worker, family, trials, say)
+    say(str(worker.out / TABLE))
+    for family, trials in of_all:
+        if not any(one.is_whole for one in trials):
+            ends = [one.end for one in trials if one.end.startswith("failed")]
             raise InputError(f"expected a finished trial of {family.name}, got none of {worker.search.budget.trials} "
                              f"({ends[0] if ends else 'none was trained'}): see `genraven status {worker.out}`, and "
-                             "try other ranges.")  # fmt: skip
-        sign = 1 if worker.search.is_up else -1
-        best[family.name] = max(whole, key=lambda one: (sign * one.scores[-1], -one.number))
-    for family in worker.search.families:
-        one, seen = best[family.name], sum(trial.puzzles for trial in of_all[family.name])
-        path = worker.out / f"best-{family.name}.yaml"
-        plan = worker.plan_of(family, one.number, one.values)
-        _write(path, _best(worker, family, one, plan, seen))
-        said.append(f"{family.name}: {label(worker.search.score)} {one.scores[-1]:.3f} on validation puzzles, trial "
-                    f"{one.number} of {worker.search.budget.trials}, {seen:,} puzzles seen in all: {path}")  # fmt: skip
-        for name, picture in worker.memory.pictures(family).items():
-            place = worker.out / f"{family.name}-{name}.png"
-            said += [str(place)] if draw(picture, place) else [f"no {place.name}: too few trials tell"]
-        rows += [_row(family, trial) for trial in of_all[family.name]]
-    _write(worker.out / TABLE, _table(rows, worker))
-    return [*said, str(worker.out / TABLE)]
+                             "try other ranges in another --out.")  # fmt: skip
+
+
+def _write_family(worker: Worker, family: Family, trials: Sequence[Tried], say: Callable[[str], None]) -> None:
+    sign = 1 if worker.search.is_up else -1
+    whole = [one for one in trials if one.is_whole]
+    best, seen = max(whole, key=lambda one: (sign * one.scores[-1], -one.number)), sum(one.puzzles for one in trials)
+    path = worker.out / f"best-{family.name}.yaml"
+    _write(path, _best(worker, family, best, worker.plan_of(family, best.number, best.values), seen))
+    say(f"{family.name}: {label(worker.search.score)} {best.scores[-1]:.3f} on validation puzzles, trial {best.number} "
+        f"of {worker.search.budget.trials}, {seen:,} puzzles seen in all: {path}")  # fmt: skip
+    for name, picture in worker.memory.pictures(family).items():
+        place = worker.out / f"{family.name}-{name}.png"
+        say(str(place) if draw(picture, place) else f"no {place.name}: too few trials tell")
 
 
 def _write(path: Path, text: str) -> None:

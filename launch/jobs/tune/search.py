@@ -41,6 +41,13 @@ class Range:
         """Does it have whole numbers only?"""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
+    @property
+    def ends(self) -> tuple[Any, ...]:
+        """All choices, or the lowest and the highest number, as a trial would have them."""
+        if self.choices:
+            return self.choices
+        return (self.low, self.high) if self.is_whole else (float(self.low), float(self.high))
+
 
 @dataclass(frozen=True)
 class Budget:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,37 @@ def plan(resolver: Any, search: Search, family: Family, values: Mapping[str, Any
     """
     config = resolver.resolve(arguments(search, family, values, folder))
     return Plan(config, search.budget.steps(int(config["data"]["global_batch_size"])))
+
+
+def check_ranges(resolver: Any, search: Search, family: Family, out: Path) -> None:
+    """Raises InputError where a value of a range is refused with all values of the other options that it is tried with.
+
+    It is tried with the first values of the other ranges, then with the second ones, and so on. What is refused with
+    only some of them is no mistake in the file: such a trial fails before it has cost anything.
+    """
+    ends = {name: values.ends for name, values in family.ranges.items()}
+    num = max(map(len, ends.values()))
+    rows = [{name: values[i % len(values)] for name, values in ends.items()} for i in range(num)]
+    accepted: list[Mapping[str, Any]] = []
+    for name, values in ends.items():
+        for i, value in enumerate(values):
+            if not any(row[name] is value for row in accepted):
+                tries = [{**row, name: value} for row in (*rows[i:], *rows[:i])]
+                accepted.append(_first_accepted(tries, resolver, search, family, out))
+
+
+def _first_accepted(
+    tries: Sequence[Mapping[str, Any]], resolver: Any, search: Search, family: Family, out: Path
+) -> Mapping[str, Any]:
+    refusals = []
+    for values in tries:
+        try:
+            plan(resolver, search, family, values, trial_folder(out, family, 0))
+        except InputError as error:
+            refusals.append(str(error))
+        else:
+            return values
+    raise InputError(f"expected ranges of {family.name} with options and values of fit, got others: {refusals[0]}")
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
