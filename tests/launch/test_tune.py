@@ -17,6 +17,8 @@ from launch.jobs.tune.search import Range, Search, read_search
 
 pytest.importorskip("optuna", reason="the extra tune is not installed")
 
+from optuna.storages.journal import JournalFileBackend
+
 from launch.jobs.tune import worker
 from launch.jobs.tune.result import write_result
 from launch.jobs.tune.storage import Memory
@@ -124,6 +126,34 @@ def test_killed_five_times_it_ends_the_same(
         except KeyboardInterrupt:
             continue
     assert left == 0
+    assert outcome(search, tmp_path / "killed") == whole
+
+
+def test_killed_between_any_two_records_of_the_journal_it_ends_the_same(
+    whole: Mapping[str, Any], search: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process adds three to five records and is killed: also while a trial is suggested."""
+    left, append = 0, JournalFileBackend.append_logs
+
+    def killed(backend: JournalFileBackend, records: list[dict[str, Any]]) -> None:
+        nonlocal left
+        if left == 0:
+            raise KeyboardInterrupt
+        left -= 1
+        append(backend, records)
+
+    monkeypatch.setattr(JournalFileBackend, "append_logs", killed)
+    num_killed = 0
+    for turn in range(200):
+        left = 3 + turn % 3
+        try:
+            begin(search, tmp_path / "killed").work()
+        except KeyboardInterrupt:
+            num_killed += 1
+            continue
+        break
+    left = 100
+    assert num_killed > 10
     assert outcome(search, tmp_path / "killed") == whole
 
 

@@ -92,13 +92,20 @@ class Memory:
         return self._studies[family.name].get_trials(deepcopy=False)
 
     def suggest(self, family: Family) -> FrozenTrial:
-        """One more, from what is known of those that have ended; the draws depend on its number alone."""
-        study = self._studies[family.name]
-        budget = self._search.budget
-        study.sampler = optuna.samplers.TPESampler(
-            seed=len(self.trials(family)), n_startup_trials=budget.at_once, multivariate=True
+        """One more, from what is known of those that have ended; the draws depend on its number alone.
+
+        Optuna suggests it in memory, value by value. The journal gets it whole, in one record: wherever this process
+        is killed, no trial of it lacks a value.
+        """
+        study, trials = self._studies[family.name], self.trials(family)
+        sampler = optuna.samplers.TPESampler(
+            seed=len(trials), n_startup_trials=self._search.budget.at_once, multivariate=True
         )
-        study.ask({name: _distribution(values) for name, values in family.ranges.items()})
+        draft = optuna.create_study(direction=study.direction, sampler=sampler)
+        draft.add_trials(trials)
+        draft.ask({name: _distribution(values) for name, values in family.ranges.items()})
+        id_ = self._storage.get_study_id_from_name(family.name)
+        self._storage.create_new_trial(id_, template_trial=draft.trials[-1])
         return self.trials(family)[-1]
 
     def note(self, family: Family, trial: FrozenTrial, scores: Mapping[int, float]) -> None:
