@@ -13,7 +13,7 @@ from tiny import SEARCH as TINY
 from genraven.errors import InputError
 from genraven.run_folder import RunFiles
 from launch.cli import main
-from launch.jobs.tune.search import Range, Search, read_search
+from launch.jobs.tune.search import Budget, Range, Search, read_search
 
 pytest.importorskip("optuna", reason="the extra tune is not installed")
 
@@ -157,6 +157,23 @@ def test_killed_between_any_two_records_of_the_journal_it_ends_the_same(
     assert outcome(search, tmp_path / "killed") == whole
 
 
+def test_what_failed_does_not_keep_optuna_from_suggesting(search: Search, tmp_path: Path) -> None:
+    """A later trial depends on the scores of those before it, though one of them has none."""
+
+    def suggested(name: str, scores: tuple[float, float]) -> list[Mapping[str, Any]]:
+        memory, family = Memory(tmp_path / name, search), search.families[0]
+        for _ in range(3):
+            memory.suggest(family)
+        memory.end(family, 0, None, is_whole=False)
+        for number, score in enumerate(scores, 1):
+            memory.end(family, number, score, is_whole=True)
+        return [trial.params for trial in (*memory.trials(family), memory.suggest(family))]
+
+    one, other = suggested("one", (0.1, 0.9)), suggested("other", (0.9, 0.1))
+    assert one[:3] == other[:3]
+    assert one[3] != other[3]
+
+
 def test_several_processes_find_the_same(whole: Mapping[str, Any], search: Search, tmp_path: Path) -> None:
     out = tmp_path / "shared"
     workers = [begin(search, out, num) for num in (1, 2)]
@@ -182,7 +199,18 @@ def test_the_result(search: Search, tmp_path: Path) -> None:
     table = (out / "tuning.md").read_text().splitlines()
     assert len([line for line in table if line.startswith(("| autoregressive", "| diffusion"))]) == 12
     assert (out / "diffusion-history.png").stat().st_size > 1000
+    assert "no diffusion-importance.png: it needs 10 finished trials or more, got 2" in said
+    assert not (out / "diffusion-importance.png").exists()
     assert any("640 puzzles seen in all" in line for line in said)
+
+
+def test_importance_is_drawn_of_ten_trials(search: Search, tmp_path: Path) -> None:
+    one = begin(replace(search, budget=Budget(10, 5, 1, 80)), tmp_path)
+    one.work()
+    said: list[str] = []
+    write_result(one, said.append)
+    assert (tmp_path / "diffusion-importance.png").stat().st_size > 1000
+    assert str(tmp_path / "diffusion-importance.png") in said
 
 
 def test_a_family_without_a_trial_that_ends(search: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

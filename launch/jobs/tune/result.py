@@ -76,9 +76,12 @@ def _write_family(worker: Worker, family: Family, trials: Sequence[Tried], say: 
     _write(path, _best(worker, family, best, worker.plan_of(family, best.number, best.values), seen))
     say(f"{family.name}: {label(worker.search.score)} {best.scores[-1]:.3f} on validation puzzles, trial {best.number} "
         f"of {worker.search.budget.trials}, {seen:,} puzzles seen in all: {path}")  # fmt: skip
-    for name, picture in worker.memory.pictures(family).items():
-        place = worker.out / f"{family.name}-{name}.png"
-        say(str(place) if draw(picture, place) else f"no {place.name}: too few trials tell")
+    for picture in worker.memory.pictures(family):
+        place = worker.out / f"{family.name}-{picture.name}.png"
+        if len(whole) < picture.least:
+            say(f"no {place.name}: it needs {picture.least} finished trials or more, got {len(whole)}")
+        else:
+            say(str(place) if draw(picture, place) else f"no {place.name}: its trials are all alike")
 
 
 def _write(path: Path, text: str) -> None:

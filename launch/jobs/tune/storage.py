@@ -5,8 +5,9 @@ It needs Optuna, which is optional: this module is imported by those who have it
 
 import json
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +24,8 @@ from launch.jobs.tune.search import Family, Range, Search
 
 JOURNAL = "optuna.journal"
 CONTENT, REASON = "search", "reason"
+COMPARED = 10
+"""Finished trials at least that the picture of importance is drawn of: it compares their best tenth with all."""
 
 
 class Lock:
@@ -43,6 +46,17 @@ class Lock:
     def release(self) -> None:
         """Gives it back."""
         self._stack.pop_all().close()
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One of Optuna's pictures."""
+
+    name: str
+    least: int
+    """Finished trials that it needs."""
+    axes: Callable[[], Any]
+    """Draws it."""
 
 
 class Memory:
@@ -98,9 +112,7 @@ class Memory:
         is killed, no trial of it lacks a value.
         """
         study, trials = self._studies[family.name], self.trials(family)
-        sampler = optuna.samplers.TPESampler(
-            seed=len(trials), n_startup_trials=self._search.budget.at_once, multivariate=True
-        )
+        sampler = optuna.samplers.TPESampler(seed=len(trials), n_startup_trials=1, multivariate=True)
         draft = optuna.create_study(direction=study.direction, sampler=sampler)
         draft.add_trials(trials)
         draft.ask({name: _distribution(values) for name, values in family.ranges.items()})
@@ -129,16 +141,17 @@ class Memory:
         study = self._storage.get_study_id_from_name(family.name)
         return self._storage.get_trial_id_from_study_id_trial_number(study, number)
 
-    def pictures(self, family: Family) -> Mapping[str, Callable[[], Any]]:
-        """Optuna's pictures by name: axes to be drawn on."""
+    def pictures(self, family: Family) -> Sequence[Picture]:
+        """Optuna's pictures of a family."""
         from optuna.importance import PedAnovaImportanceEvaluator
         from optuna.visualization.matplotlib import plot_optimization_history, plot_param_importances
 
         study = self._studies[family.name]
-        return {
-            "history": lambda: plot_optimization_history(study),
-            "importance": lambda: plot_param_importances(study, evaluator=PedAnovaImportanceEvaluator()),
-        }
+        return (
+            Picture("history", 1, lambda: plot_optimization_history(study)),
+            Picture("importance", COMPARED,
+                    lambda: plot_param_importances(study, evaluator=PedAnovaImportanceEvaluator())),
+        )  # fmt: skip
 
 
 def reason(trial: FrozenTrial) -> str:
@@ -151,16 +164,15 @@ def has_failed(trial: FrozenTrial) -> bool:
     return bool(trial.state == TrialState.FAIL)
 
 
-def draw(picture: Callable[[], Any], path: Path) -> bool:
-    """Draws one of Optuna's pictures; False where there is too little to draw."""
+def draw(picture: Picture, path: Path) -> bool:
+    """Draws one of Optuna's pictures; False where there is nothing to draw."""
     import matplotlib
 
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
-    with suppress(ValueError, RuntimeError, ZeroDivisionError, UserWarning), warnings.catch_warnings():
-        warnings.filterwarnings("error", "The number of trials is too small", UserWarning)  # then all would be alike
-        axes = picture()
+    with suppress(ValueError, RuntimeError, ZeroDivisionError):
+        axes = picture.axes()
         axes.figure.savefig(path, dpi=120, bbox_inches="tight")
         plt.close(axes.figure)
         return True
