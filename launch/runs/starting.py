@@ -96,6 +96,11 @@ def occupied(path: Path, *, is_new: bool) -> Iterator[RunFolder]:
 
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
+    """The lock on a run within the block.
+
+    A requeued job passes over a lock of its own that another machine holds: that machine was lost with its process,
+    and a file server may keep the lock for ever.
+    """
     job = own_job()
     note = f"job {job}" if job else "a process"
     with ExitStack() as stack:
@@ -106,7 +111,7 @@ def _lock(path: Path) -> Iterator[None]:
                 rank_zero_warn(f"{path.parent} is on a file system without locks: make sure that only one training "
                                "runs there.")  # fmt: skip
         except Held as held:
-            if not job or not str(held).endswith(f" {note}"):  # of this very job, it was a start that is over
+            if not (job and _is_elsewhere(str(held)) and str(held).endswith(f" {note}")):
                 raise InputError(f"expected a run that nobody trains, got {path.parent}, which {who(str(held))} is "
                                  "training: wait for it, or give another --run_dir.") from None  # fmt: skip
         except OSError as error:
@@ -116,4 +121,9 @@ def _lock(path: Path) -> Iterator[None]:
 
 
 def _patience_s(note: str) -> float:
-    return PATIENCE_S if note.split(" ")[0] in ("", platform.node()) else LOST_MACHINE_S
+    return LOST_MACHINE_S if _is_elsewhere(note) else PATIENCE_S
+
+
+def _is_elsewhere(note: str) -> bool:
+    """Is the lock of this ``note`` held on another machine? On this one, who holds a lock is alive."""
+    return note.split(" ")[0] not in ("", platform.node())

@@ -105,11 +105,14 @@ def test_a_sweep_is_submitted(moab: Moab, tmp_path: Path, capsys: pytest.Capture
     assert "gone" in one and "running" in other
 
 
-def test_a_run_knows_its_job(moab: Moab, tmp_path: Path) -> None:
+def test_a_run_knows_its_job(moab: Moab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     moab.own = "7.north"
     assert known.own_job() == "7.north"
-    with locked(RunFiles(tmp_path).lock, lambda note: 0, "job 7.north"), occupied(tmp_path, is_new=False):
-        pass  # of this very job
+    monkeypatch.setattr("launch.runs.starting.LOST_MACHINE_S", 0.0)
+    with locked(lock := RunFiles(tmp_path).lock, lambda note: 0):
+        lock.write_text("lost job 7.north")
+        with occupied(tmp_path, is_new=False):
+            pass  # of this very job, before its machine was lost
     with (
         locked(RunFiles(tmp_path).lock, lambda note: 0, "job 8.north"),
         pytest.raises(InputError, match=r"which job 8\.north on"),

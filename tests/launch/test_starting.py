@@ -4,6 +4,8 @@ import errno
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -66,16 +68,45 @@ def test_a_run_that_another_process_trains_is_refused(tmp_path: Path, capsys: py
 
 def test_a_requeued_job_does_not_wait_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its machine was lost with the lock, which a file server may keep for ever."""
+    monkeypatch.setattr("launch.runs.starting.LOST_MACHINE_S", 0.0)
     monkeypatch.setenv("SLURM_JOB_ID", "7")
-    with locked(RunFiles(tmp_path).lock, lambda note: 0, "job 7"), occupied(tmp_path, is_new=False) as run:
+    with _locked_elsewhere(tmp_path, "job 7"), occupied(tmp_path, is_new=False) as run:
         assert run.path == tmp_path
     monkeypatch.setenv("SLURM_JOB_ID", "77")
     with (
-        locked(RunFiles(tmp_path).lock, lambda note: 0, "job 7"),
+        _locked_elsewhere(tmp_path, "job 7"),
         pytest.raises(InputError, match="job 7 on .* is training"),
         occupied(tmp_path, is_new=False),
     ):
         pass
+
+
+@contextmanager
+def _locked_elsewhere(run: Path, note: str) -> Iterator[None]:
+    lock = RunFiles(run).lock
+    with locked(lock, lambda note: 0):
+        lock.write_text(f"lost {note}")
+        yield
+
+
+def test_two_processes_of_one_job_do_not_train_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On one machine; once the other is killed, the run is free, as for a job that is requeued there."""
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    code = (
+        "import sys, time, pathlib; from launch.runs.starting import occupied\n"
+        "with occupied(pathlib.Path(sys.argv[1]), is_new=False): print('in', flush=True); time.sleep(600)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]) as first:
+        try:
+            assert first.stdout is not None
+            assert first.stdout.readline() == "in\n"
+            with pytest.raises(InputError, match="job 12 on .* is training"), occupied(tmp_path, is_new=False):
+                pass
+        finally:
+            first.kill()
+    with occupied(tmp_path, is_new=False) as run:
+        assert run.path == tmp_path
 
 
 def test_a_lock_of_somebody_elses_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
