@@ -1,5 +1,6 @@
 """Families against each other: who stands for each, who is surely ahead, where the lead changes."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -31,6 +32,8 @@ class Choice:
     """False where nothing was to choose, too."""
     num_recipes: int = 1
     """That it is the best of by its own runs, for which its lead is corrected; 1 where none was chosen by a score."""
+    is_measured_here: bool = True
+    """Was its family measured at the budget itself? False where only at smaller ones: it may be better than this."""
 
     @property
     def training(self) -> Point:
@@ -122,7 +125,8 @@ def _is_superseded(variant: Variant, variants: Sequence[Variant], size: int) -> 
 def by_budget(variants: Sequence[Variant], samples: int, axis: str, metric: str) -> dict[float, dict[str, Choice]]:
     """The same for up to five budgets of ``axis``, spent by trainings on ``samples`` examples per rule.
 
-    Within a budget is each training that ended within it, and each steady one at the checkpoints until then.
+    Each is what a training or a checkpoint took that was measured. Within a budget is each training that ended within
+    it, and each steady one at the checkpoints until then.
     """
     spent: dict[str, list[tuple[float, Candidate]]] = {name: [] for name in groups(variants)}
     for variant in variants:
@@ -139,15 +143,34 @@ def by_budget(variants: Sequence[Variant], samples: int, axis: str, metric: str)
     high = min(max(cost for cost, _ in found) for found in spent.values())
     if low > high * SAME_BUDGET:
         return {}
-    levels = np.geomspace(low, high, MAX_LEVELS) if high > low * SAME_BUDGET else np.array([max(low, high)])
-    within = {
-        float(level): {
-            name: [candidate for cost, candidate in found if cost <= level * SAME_BUDGET]
-            for name, found in spent.items()
+    costs = {name: [cost for cost, _ in found] for name, found in spent.items()}
+    fields = {}
+    for level in _levels([cost for found in costs.values() for cost in found], low, high):
+        within = {name: [candidate for cost, candidate in found if cost <= level * SAME_BUDGET]
+                  for name, found in spent.items()}  # fmt: skip
+        fields[level] = {
+            name: replace(choice, is_measured_here=any(_are_one_budget(cost, level) for cost in costs[name]))
+            for name, choice in _field(within, metric).items()
         }
-        for level in levels
-    }
-    return {level: _field(candidates, metric) for level, candidates in within.items()}
+    return fields
+
+
+def _levels(costs: Iterable[float], low: float, high: float) -> list[float]:
+    """Of the costs between two, one of those that are one budget, and of more than five those most evenly apart."""
+    if high <= low * SAME_BUDGET:
+        return [max(low, high)]
+    found: list[float] = []
+    for cost in sorted(cost for cost in costs if low <= cost <= high):
+        if not (found and _are_one_budget(found[-1], cost)):
+            found.append(cost)
+    if len(found) <= MAX_LEVELS:
+        return found
+    evenly = np.geomspace(found[0], found[-1], MAX_LEVELS)
+    return sorted({min(found, key=lambda cost: abs(math.log(cost / level))) for level in evenly})
+
+
+def _are_one_budget(a: float, b: float) -> bool:
+    return max(a, b) <= SAME_BUDGET * min(a, b)
 
 
 def _field(candidates: Mapping[str, Sequence[Candidate]], metric: str) -> dict[str, Choice]:
@@ -204,6 +227,13 @@ class Duel:
         return self.first if sign > 0 else self.second
 
 
+def _lead_here(a: Choice, b: Choice, metric: str, confidence: float) -> int:
+    """As ``better``; 0 where the one behind was not measured here, since it may be ahead with all of the budget."""
+    sign = better(a, b, metric, confidence)
+    behind = b if sign > 0 else a
+    return sign if behind.is_measured_here else 0
+
+
 def duels(fields: Mapping[float, Field] | Mapping[int, Field], metric: str) -> list[Duel]:
     """All pairs of families; a crossing is claimed falsely in at most 5% of the trials, over all points together."""
     names = sorted({name for field in fields.values() for name in field})
@@ -212,7 +242,7 @@ def duels(fields: Mapping[float, Field] | Mapping[int, Field], metric: str) -> l
         shared = {value: (field[first], field[second]) for value, field in sorted(fields.items())
                   if first in field and second in field and can_decide(field[first], field[second])}  # fmt: skip
         confidence = per_point(max(len(shared), 1))
-        signs = [better(a, b, metric, confidence) for a, b in shared.values()]
+        signs = [_lead_here(a, b, metric, confidence) for a, b in shared.values()]
         values = tuple(map(float, shared))
         found.append(Duel(first, second, values, crossing(values, signs)))
     return found

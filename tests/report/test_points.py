@@ -178,6 +178,32 @@ def test_a_steady_training_gives_the_whole_curve_in_flops() -> None:
     assert "The diffusion family overtakes the autoregressive family between" in crossing_sentence(duel, "flops")
 
 
+@pytest.mark.parametrize(
+    ("autoregressive", "diffusion", "flops", "levels", "ends"),
+    [
+        ({50: 0.5, 100: 0.5}, {50: 0.1, 100: 0.9}, 120, [60, 120], (60, 120)),
+        # between its 60 and its 90 nobody knows what the autoregressive family does with the 80 of the other
+        ({25: 0.5, 50: 0.5, 75: 0.5, 100: 0.5}, {25: 0.1, 50: 0.7, 100: 0.9}, 160, [40, 60, 80, 90, 120], (40, 90)),
+        # of more than five, those most evenly apart, with both ends
+        (dict.fromkeys(range(10, 101, 10), 0.5), {n: n / 110 for n in range(10, 101, 10)}, 160, [16, 24, 48, 72, 120],
+         (48, 120)),
+    ],
+)  # fmt: skip
+def test_a_crossing_in_compute_is_between_costs_that_were_measured(
+    autoregressive: dict[int, float],
+    diffusion: dict[int, float],
+    flops: float,
+    levels: list[float],
+    ends: tuple[float, float],
+) -> None:
+    """In TFLOP: a training of the autoregressive family takes 120, one of the other ``flops``."""
+    runs = [*steady("autoregressive", autoregressive, 120e12), *steady("diffusion", diffusion, flops * 1e12)]
+    fields = by_budget(variants(runs), 400, "flops", "completion")  # type: ignore[arg-type]
+    assert list(fields) == pytest.approx([level * 1e12 for level in levels])
+    (duel,) = duels(fields, "completion")
+    assert (duel.crossing.low, duel.crossing.high) == pytest.approx(tuple(end * 1e12 for end in ends))
+
+
 def test_a_decayed_training_counts_at_its_end() -> None:
     runs = [replace(one, settings={}) for one in steady("diffusion", {10: 0.1, 50: 0.3, 100: 0.8})]  # type: ignore[type-var]
     fields = by_budget(variants([*runs, *steady("autoregressive", {10: 0.3, 50: 0.4, 100: 0.45})]), 400, "epochs",
