@@ -115,6 +115,10 @@ class Evidence:
         left, right = [size for size in whole if size < examples], [size for size in whole if size > examples]
         return [max(left), min(right)] if left and right else []
 
+    def nearest(self, examples: float) -> int | None:
+        """Of these, the one that is the fewest times more or fewer; None where there is none."""
+        return min(self.around(examples), key=lambda size: abs(math.log(size / examples)), default=None)
+
     def winner(self, examples: float) -> str | None:
         """The family that wins there: where only both sides were measured, on both."""
         found = {winner(self.fields[size], self.names, self.question.metric) for size in self.around(examples)}

@@ -66,13 +66,14 @@ def recommend(runs: Sequence[Run], question: Question) -> Advice:
     future = round(question.examples * question.growth)
     later = evidence.winner(future) if question.growth != 1 else family
     found = tuple(duels(evidence.fields, question.metric))
-    nearest = fields[0] if fields else {}
+    size = evidence.nearest(question.examples)
+    nearest = evidence.fields[size] if fields and size is not None else {}
     ends = {name: _end(choice, evidence) for name, choice in nearest.items()}
     sure = [sentences.how_sure(fields, family, question)] if fields else []
     sure += [sentences.trained(ends, nearest, question.metric)] if ends else []
     standings = _standings(evidence, question.examples)
     sure = [*(sure or standings), *sentences.tuning(fields), *sentences.caution(question)]
-    findings = [*(standings if fields else []), *_budget_notes(evidence), *_later(evidence, future)]
+    findings = [*(standings if fields else []), *budget_notes(evidence), *_later(evidence, future)]
     switching = tuple(_switching(evidence, found))
     steps = tuple(next_steps(evidence, fields, ends))
     if family is None:
@@ -199,7 +200,7 @@ def _smaller(evidence: Evidence, family: str, choice: Choice) -> list[Item]:
     return [Item(sentence("smaller_is_worse", num=len(sizes), model=choice.label))]
 
 
-def _budget_notes(evidence: Evidence) -> list[Item]:
+def budget_notes(evidence: Evidence) -> list[Item]:
     """What the budget leaves out."""
     question = evidence.question
     points = [point for variant in evidence.variants for point in variant.points.values()]

@@ -63,6 +63,17 @@ def test_between_two_measured_sizes_both_must_agree() -> None:
     assert (advice.verdict, advice.family) == ("not enough evidence", None)
 
 
+def test_between_two_measured_sizes_the_nearer_one_gives_the_model_and_the_cost() -> None:
+    """By how many times more or fewer it has."""
+    of_few = table({400: 0.4}, {400: 0.1}, device_hours=1.0)
+    of_many = table({4000: 0.5}, {4000: 0.1}, parameters=20_000_000, device_hours=7.0)
+    for examples, model, cost in ((1200, "10 M", "1 device-hour"), (1300, "20 M", "7 device-hours")):
+        advice = recommend([*of_few, *of_many], Question("completion", examples))
+        assert advice.headline.startswith(f"Train the autoregressive family (GPT-2, {model} parameters)")
+        assert advice.headline.endswith(f"within {cost} of training.")
+        assert advice.cost[0].text.startswith(f"Training took {cost} ")
+
+
 def test_switching_is_foreseen_where_forecasts_have_proved_themselves() -> None:
     """Log odds of 1 + 0.2 x and -1 + 0.5 x, over x = log(examples / 100): they meet at e^(2/0.3) times 100."""
     sizes = (100, 400, 1600, 6400, 25600)
