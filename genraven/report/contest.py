@@ -40,6 +40,13 @@ class Choice:
         """What has to be trained for it: to the end, where the best checkpoint was chosen, which is known only then."""
         return self.end if any(result.checkpoint == BEST for result in self.point.results) else self.point
 
+    @property
+    def stops_at(self) -> int | None:
+        """The step at which this training ends, where that is a checkpoint of a longer one; None of a whole one."""
+        pairs = list(zip(self.training.runs, self.training.results, strict=True))
+        is_earlier = all(run.final is not None and result.step < run.final.step for run, result in pairs)
+        return pairs[0][1].step if is_earlier else None
+
 
 Field = Mapping[str, Choice]
 """The chosen model of each family."""

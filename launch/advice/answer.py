@@ -8,10 +8,10 @@ from pathlib import Path
 from genraven.errors import InputError
 from genraven.networks.prior import Prior
 from genraven.report.contest import Choice, can_decide
-from genraven.report.recommend import Advice, Verdict, recommend
+from genraven.report.recommend import Advice, Verdict, budget_notes, recommend
 from genraven.report.runs import Run
 from launch.advice import commands, words
-from launch.advice.asked import Asked, RulesAsked
+from launch.advice.asked import MAX_TIMES_RULES, Asked, RulesAsked
 from launch.advice.check import Check, check_runs, compare, questions
 from launch.advice.near import Near, nearest, rules_apart
 from launch.advice.studies import Body, Put, own_runs, shipped, with_own
@@ -31,6 +31,8 @@ class Answer:
     """The winner with the examples of a year from now."""
     rests_on: tuple[str, ...]
     """Which evidence, and how it differs from what was asked."""
+    budget: tuple[str, ...]
+    """What the budget leaves out."""
     sure: tuple[str, ...]
     switching: tuple[str, ...]
     """From how many examples on another family pays."""
@@ -49,8 +51,8 @@ class Answer:
         """What follows the headline: sentences under a word each, without parts that are empty."""
         nearest = tuple(str(one) for one in self.nearest)
         checked = self.check.sentences if self.check else []
-        parts = {"check": tuple(checked), "rests_on": self.rests_on, "sure": self.sure, "switching": self.switching,
-                 "nearest": nearest, "cost": self.cost, "next": self.commands}  # fmt: skip
+        parts = {"check": tuple(checked), "rests_on": self.rests_on, "budget": self.budget, "sure": self.sure,
+                 "switching": self.switching, "nearest": nearest, "cost": self.cost, "next": self.commands}  # fmt: skip
         return [(words.said("part", name=name), found) for name, found in parts.items() if found]
 
     @property
@@ -130,8 +132,8 @@ def answer(found: Sequence[Put], asked: Asked, own: Sequence[Run] = ()) -> Answe
     """
     chosen = _nearest_body(found, asked)
     advice = recommend(chosen.body.runs, asked.question)
-    around = chosen.evidence.around(asked.examples)
-    size = min(around, key=lambda n: abs(math.log(n / asked.examples)))
+    around, size = chosen.evidence.around(asked.examples), chosen.evidence.nearest(asked.examples)
+    assert size is not None  # or it would not cover the question
     leaders = chosen.evidence.fields[size]
     choices = {advice.family: leaders[advice.family]} if advice.family else dict(leaders)
     return Answer(
@@ -141,6 +143,7 @@ def answer(found: Sequence[Put], asked: Asked, own: Sequence[Run] = ()) -> Answe
         advice.family,
         advice.later,
         tuple(words.rests_on(chosen, asked, around)),
+        tuple(_left_out(found, chosen, asked, () if advice.family else tuple(choices.values()))),
         tuple(finding.text for finding in advice.sure),
         tuple(finding.text for finding in advice.switching),
         (*(finding.text for finding in advice.cost), *words.here(choices, own)),
@@ -158,11 +161,37 @@ def _commands(chosen: Put, choices: Mapping[str, Choice], asked: Asked, advice: 
     return commands.more_repeats(chosen.body, list(choices.values()), asked.command)
 
 
+def _left_out(found: Sequence[Put], chosen: Put, asked: Asked, repeated: Sequence[Choice]) -> list[str]:
+    """What the budget leaves out, and of what is to be repeated what is dearer."""
+    if asked.budget is None:
+        return []
+    best = _nearest_body(*_without_budget(found, asked))
+    notes = [] if best.body is chosen.body else [words.study_over_budget(best, asked)]
+    notes += [note.text for note in budget_notes(chosen.evidence)]
+    return notes + words.repeats_over_budget(repeated)
+
+
+def _without_budget(found: Sequence[Put], asked: Asked) -> tuple[list[Put], Asked]:
+    """The same question without a budget, put to the same evidence."""
+    free = replace(asked, budget=None)
+    return [put.body.put(free.question) for put in found], free
+
+
+def _refusal(found: Sequence[Put], asked: Asked) -> str:
+    """Why the question is refused: for its budget, where that alone leaves out all the evidence."""
+    if asked.budget is None:
+        return words.beyond(found, asked)
+    free, same = _without_budget(found, asked)
+    if _covering(free, same):
+        return words.no_study_within(_nearest_body(free, same), asked)
+    return words.beyond(free, same)
+
+
 def _nearest_body(found: Sequence[Put], asked: Asked) -> Put:
     """Of those that cover the question: the nearest in rules, that can decide, of the most rules and runs."""
     covering = _covering(found, asked)
     if not covering:
-        raise InputError(words.beyond(found, asked))
+        raise InputError(_refusal(found, asked))
     return min(covering, key=lambda put: (rules_apart(put.body, asked), not _decides(put, asked),
                                           -(put.body.num_rules or 0), -len(put.body.runs)))  # fmt: skip
 
@@ -174,13 +203,13 @@ def _covering(found: Sequence[Put], asked: Asked) -> list[Put]:
 
 
 def _of_rules(found: Sequence[Put], asked: Asked) -> Sequence[Put]:
-    """Those of the very rules asked for by name; where none is, all, if the number of rules is within theirs."""
+    """Those of the very rules asked for by name; where none is, those of about as many rules."""
     if same := [put for put in found if put.body.is_of(asked.rule_names)]:
         return same
-    numbers = [number for put in found if (number := put.body.num_rules)]
-    numbers += [number + len(put.body.held_out) for put in found if (number := put.body.num_rules)]
-    is_within = asked.num_rules is None or (bool(numbers) and min(numbers) <= asked.num_rules <= max(numbers))
-    return found if is_within else []
+    if asked.num_rules is None:
+        return found
+    most_apart = math.log2(MAX_TIMES_RULES)
+    return [put for put in found if put.body.num_rules and rules_apart(put.body, asked) <= most_apart]
 
 
 def _decides(put: Put, asked: Asked) -> bool:

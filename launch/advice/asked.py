@@ -7,11 +7,13 @@ from typing import get_args
 
 from genraven.errors import InputError
 from genraven.networks.prior import Prior
-from genraven.puzzles.spec import RULES, resolve_rules
+from genraven.puzzles.spec import NUM_RULES, RULES, resolve_rules
 from genraven.report.question import Question
 
 RulesAsked = int | str | Sequence[int | str]
 """How many, or which, as ``data.rules`` names them."""
+MAX_TIMES_RULES = 2
+"""Times more or fewer rules than evidence has of which it may be asked."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,10 @@ class Asked:
             raise InputError(f"expected --held-out with --goal completion, got {self.goal}: leave one out.")
         if self.num_rules is not None and self.num_rules < 1:
             raise InputError(f"expected --rules of 1 or more, got {self.rules}.")
+        if self.num_rules is not None and self.num_rules > NUM_RULES:
+            raise InputError(
+                f"expected --rules of at most {NUM_RULES}, of which all puzzles are made, got {self.rules}."
+            )
         if self.prior is not None and self.prior not in get_args(Prior):
             raise InputError(f"expected --prior to be {' or '.join(get_args(Prior))}, got {self.prior!r}.")
         _ = self.question

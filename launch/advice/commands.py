@@ -18,17 +18,25 @@ GRIDS = {"general": ("example", ""), "structured": ("whole", " --tier first")}
 
 
 def train(body: Body, choice: Choice, examples: int) -> list[str]:
-    """The chosen recipe on so many examples of each rule; a grid of both families where its recipe is not shipped."""
+    """The chosen recipe on so many examples of each rule, for as long as the choice was trained.
+
+    A grid of both families where its recipe is not shipped.
+    """
     words = recipe(body, choice.point.first)
     if words is None:
         return _grid(body)
     name = _name(choice.point.first)
     place = f"{FOLDER}/{name}-{examples}"
-    return [_command(words, {"data.samples_per_rule": examples, "run_dir": place}), f"genraven evaluate {FOLDER}"]
+    steps = {} if choice.stops_at is None else {"trainer.max_steps": choice.stops_at}
+    command = _command(words, {"data.samples_per_rule": examples, **steps, "run_dir": place})
+    return [command, f"genraven evaluate {FOLDER}"]
 
 
 def more_repeats(body: Body, choices: Sequence[Choice], ask: str) -> list[str]:
-    """One more repeat of each choice, with other seeds than all that were measured, and the command ``ask`` again."""
+    """One more repeat of each choice, with other seeds than all that were measured, and the command ``ask`` again.
+
+    Of a checkpoint it is the whole training: a shorter one is of another recipe, and no repeat of the study's.
+    """
     found = []
     for choice in choices:
         words, run = recipe(body, choice.point.first), choice.point.first
@@ -59,10 +67,15 @@ def recipe(body: Body, run: Run) -> list[str] | None:
 
 
 def _command(words: Sequence[str], options: Mapping[str, object]) -> str:
-    """``words`` with these options instead of what they have of them."""
-    new = [f"--{name}={value}" for name, value in options.items()]
-    begun = tuple(f"--{name}=" for name in options)
-    return shlex.join([*(word for word in words if not word.startswith(begun)), *new])
+    """``words`` with these options instead of what they have of them, as two words or as one."""
+    kept, left = list[str](), iter(words)
+    for word in left:
+        name, equals, _ = word.partition("=")
+        if not name.startswith("--") or name.removeprefix("--") not in options:
+            kept.append(word)
+        elif not equals:
+            next(left)  # its value
+    return shlex.join([*kept, *(f"--{name}={value}" for name, value in options.items())])
 
 
 @functools.cache

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from genraven.report.contest import Choice, ahead
-from genraven.report.english import filled, hours, short
+from genraven.report.english import filled, hours, short, span
+from genraven.report.points import Point
 from genraven.report.question import Evidence
 from genraven.report.runs import Run
 from genraven.report.sentences import span_of
 from genraven.report.statistics import MIN_REPEATS
-from launch.advice.asked import Asked
+from launch.advice.asked import MAX_TIMES_RULES, Asked
 from launch.advice.studies import Body, Put
 
 TEMPLATE = Path(__file__).with_name("advice.txt.jinja")
@@ -112,6 +113,36 @@ def hint(evidence: Evidence, around: Sequence[int]) -> str:
                 min_repeats=MIN_REPEATS)  # fmt: skip
 
 
+def study_over_budget(best: Put, asked: Asked) -> str:
+    """Which evidence would answer without the budget."""
+    return said("study_over_budget", **_of_cost(best, asked))
+
+
+def no_study_within(best: Put, asked: Asked) -> str:
+    """Why a budget is refused in which no evidence has both families."""
+    return said("no_study_within", **_of_cost(best, asked))
+
+
+def _of_cost(best: Put, asked: Asked) -> dict[str, Any]:
+    choices = [
+        choice for size in best.evidence.around(asked.examples) for choice in best.evidence.fields[size].values()
+    ]
+    return {"study": best.body.study, "num_rules": best.body.num_rules, "prior": best.body.prior,
+            "budget": f"{asked.budget:g}", "hours": _span_of_hours(choice.training for choice in choices)}  # fmt: skip
+
+
+def repeats_over_budget(choices: Sequence[Choice]) -> list[str]:
+    """That a repeat of a checkpoint is a whole training, where one of these is a checkpoint of a longer one."""
+    ends = [choice.end for choice in choices if choice.stops_at is not None]
+    return [said("repeats_over_budget", hours=_span_of_hours(ends))] if ends else []
+
+
+def _span_of_hours(points: Iterable[Point]) -> str | None:
+    """Device-hours of one training, from the least to the most; None where none is known."""
+    known = [cost for point in points if (cost := point.spent("device_hours")) is not None]
+    return span([hours(cost) for cost in (min(known), max(known))]) if known else None
+
+
 def no_study_of(check: Body) -> str:
     """Why a check is refused that no study can be set beside."""
     return said("no_study", num_rules=check.num_rules, prior=check.prior)
@@ -126,4 +157,4 @@ def beyond(found: Sequence[Put], asked: Asked) -> str:
     covered = [said("range", num_rules=rules, prior=prior, span=span_of(sorted(sizes)))
                for (rules, prior), sizes in sorted(ranges.items())]  # fmt: skip
     return said("beyond", goal=asked.question.goal, examples=f"{asked.examples:,}", rules=asked.num_rules,
-                prior=asked.prior, covered=covered)  # fmt: skip
+                prior=asked.prior, covered=covered, most_times=MAX_TIMES_RULES)  # fmt: skip

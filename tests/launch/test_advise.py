@@ -1,5 +1,6 @@
 """``genraven advise``: what the committed studies say to somebody who has not trained anything."""
 
+import html
 import json
 import re
 import shlex
@@ -14,6 +15,7 @@ from made_up import make_run, make_sweep
 
 import genraven
 from genraven.errors import InputError
+from genraven.report.english import hours
 from genraven.report.goals import GOALS, Goal
 from genraven.report.question import Question
 from genraven.report.recommend import recommend
@@ -133,6 +135,35 @@ def test_the_commands_to_run_next_work() -> None:
     assert again == "genraven advise --goal completion --examples 2000 --growth 5 --rules 3 --evidence runs/advised"
 
 
+def test_between_two_measured_sizes_one_of_them_gives_cost_and_commands() -> None:
+    (body,) = [body for body in shipped() if body.study == "little_data"]
+    choices = body.put(Question("completion", 400)).evidence.fields[400]
+    took = [f"{name}: Training took {hours(one.training.spent('device_hours') or 0)} " for name, one in choices.items()]
+    found = advise(examples=380, rules=3)
+    assert [text.startswith(one) for text, one in zip(found.cost, took, strict=False)] == [True, True]
+    assert all("--data.samples_per_rule=400" in shlex.join(words) for words in fit_commands(found))
+
+
+def test_a_budget_holds_for_the_command_too() -> None:
+    """A checkpoint half-way is trained half-way; its repeats are whole trainings, or the study would not count them."""
+    (train,) = fit_commands(advise(examples=2000, rules=3, budget=0.05))
+    assert [word for word in train if word.startswith("--trainer.max_steps")] == ["--trainer.max_steps=1500"]
+    assert Resolver(train).resolve(train)["trainer"]["max_steps"] == 1500
+    whole = advise(examples=100, rules=3, budget=0.05)
+    assert whole.family is None
+    assert all(shlex.join(words).count("--trainer.max_steps 3000") == 1 for words in fit_commands(whole))
+    assert whole.budget[-1].startswith("The repeats to run next are whole trainings, of 0.09 to 0.12 device-hours each")
+
+
+def test_what_a_budget_leaves_out_is_said() -> None:
+    found = advise(examples=400, budget=0.3)
+    assert found.budget[0].startswith("Without the budget of 0.3 device-hours, whole would answer, on 35 rules, with")
+    assert f"Budget: {found.budget[0]}" in str(found).splitlines()
+    (note,) = advise(examples=2000, rules=3, budget=0.05).budget
+    assert note.startswith("20 of 20 points took more than 0.05 device-hours")
+    assert advise(examples=400, rules=3, budget=100).budget == ()
+
+
 def test_where_no_recipe_is_shipped_the_grid_of_the_same_prior_is_next() -> None:
     found = advise(examples=4000, rules="all", prior="structured").commands
     assert found[0] == "genraven sweep sweep/whole.yaml --tier first --local 1"
@@ -176,7 +207,13 @@ def test_repeats_of_ones_own_join_a_study(tmp_path: Path) -> None:
         (["--examples", "400", "--held-out", "--goal", "generation"], "expected --held-out with --goal completion"),
         (["--examples", "99"], "100 to 25,600 examples of each of 3 rules (general prior)"),
         (["--examples", "1000000"], "got 1,000,000 examples: ask within it, or add runs of your own with --evidence."),
-        (["--examples", "400", "--rules", "900"], "got 400 examples of each of 900 rules"),
+        (["--examples", "400", "--rules", "900"], "expected --rules of at most 40, of which all puzzles are made"),
+        (["--examples", "400", "--rules", "12"], "at most 2 times more or fewer rules, got 400 examples of each of 12"),
+        (["--examples", "20000", "--rules", "35", "--goal", "generation"], "got 20,000 examples of each of 35 rules"),
+        (["--examples", "100", "--rules", "35"], "got 100 examples of each of 35 rules"),
+        (["--examples", "400", "--budget", "0.0001"], "expected a --budget within which both families were measured"),
+        (["--examples", "400", "--rules", "35", "--budget", "0.1"], "got 0.1 device-hours: allow more, or leave"),
+        (["--examples", "99", "--budget", "0.0001"], "100 to 25,600 examples of each of 3 rules (general prior)"),
         (["--examples", "5", "--held-out"], "of each of 35 rules (structured prior), got 5 examples: ask within it"),
         (["--examples", "400", "--evidence", "nowhere"], "expected a folder of runs, got nowhere"),
         (["--examples", "400", "--evidence", "unscored"], "expected --evidence to hold finished runs with scores"),
@@ -200,7 +237,7 @@ def test_the_page(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     printed, twin = capsys.readouterr().out, Path("answer.md").read_text()
     found = genraven.advise(examples=400)
     assert printed == f"{found}\nanswer.html\nanswer.md\n"
-    assert f"<h2>{found.headline}</h2>" in Path("answer.html").read_text()
+    assert f"<h2>{found.headline}</h2>" in html.unescape(Path("answer.html").read_text())
     for word, _ in found.parts:
         assert f"**{word}:**" in twin
     for command in found.commands:  # to be copied
