@@ -8,7 +8,7 @@ from callbacks.cost import Cost, CostOptions
 from callbacks.curve import Curve
 from callbacks.guard import RunGuard
 from callbacks.loggers import LoggerIds
-from callbacks.origin import InitialWeights, KeepConfig
+from callbacks.origin import InitialWeights, KeepConfig, KeepOrder
 from callbacks.pictures import PictureOptions, Pictures
 from callbacks.progress import ProgressLines
 from callbacks.reads import NoReads
@@ -27,6 +27,7 @@ __all__ = [
     "Curve",
     "InitialWeights",
     "KeepConfig",
+    "KeepOrder",
     "LoggerIds",
     "NoReads",
     "PictureOptions",

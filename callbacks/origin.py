@@ -3,6 +3,10 @@
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.utilities import rank_zero_warn
+
+from datamodules import GenRAVENDataModule
+from datamodules.batches import LISTED, ORDER_VERSION
 
 
 class KeepConfig(L.Callback):
@@ -19,6 +23,24 @@ class KeepConfig(L.Callback):
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Adds ``genraven_config`` and ``numerics``."""
         checkpoint["genraven_config"], checkpoint["numerics"] = self.config, self.numerics
+
+
+class KeepOrder(L.Callback):
+    """Notes in every checkpoint the version of the order of puzzles, and warns if a run goes on in another one."""
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Adds ``order_version``."""
+        checkpoint["order_version"] = ORDER_VERSION
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Only the order of a set that is too large for a list has changed."""
+        data = getattr(trainer, "datamodule", None)
+        if not isinstance(data, GenRAVENDataModule) or data.is_order_listed:
+            return
+        if checkpoint.get("order_version", 1) != ORDER_VERSION:
+            rank_zero_warn("the run goes on with its training puzzles in another order than it began with: its "
+                           "checkpoint is of an older version of genraven, and its training set has more than "
+                           f"{LISTED:,} puzzles.")  # fmt: skip
 
 
 class InitialWeights(L.Callback):

@@ -34,6 +34,8 @@ from genraven.puzzles.spec import NUM_ROWS
 Augment = Literal["rows"]
 LISTED = 1 << 22
 """Puzzles of a pool whose order is a list at most. For more a list would take gigabytes, and seconds of each epoch."""
+ORDER_VERSION = 2
+"""Of the order of a pool larger than that; before it was 1, a list like that of a smaller pool."""
 ROW_ORDERS = np.array(list(itertools.permutations(range(NUM_ROWS))))
 PUZZLES_AHEAD = 8_192
 """Gathered at once, since a look-up in the file of each rule costs more than a puzzle: 2 MB."""
@@ -200,14 +202,19 @@ def _remove(paths: Iterable[Path]) -> None:
         path.unlink(missing_ok=True)
 
 
+def is_listed(size: int) -> bool:
+    """Is the order of a pool of so many puzzles a list?"""
+    return size <= LISTED
+
+
 def order_of(draws: Draws, size: int) -> NDArray[np.int64] | KeyedPermutation:
     """A uniform order of 0 .. size - 1, to be asked for the numbers at some indices."""
-    return draws.permutation(size) if size <= LISTED else KeyedPermutation(draws, size)
+    return draws.permutation(size) if is_listed(size) else KeyedPermutation(draws, size)
 
 
 def choices_of(draws: Draws, size: int) -> NDArray[np.int64] | KeyedChoices:
     """One of ``ROW_ORDERS`` for each of ``size`` indices, to be asked for those of some."""
-    return draws.below(len(ROW_ORDERS), (size,)) if size <= LISTED else KeyedChoices(draws, len(ROW_ORDERS))
+    return draws.below(len(ROW_ORDERS), (size,)) if is_listed(size) else KeyedChoices(draws, len(ROW_ORDERS))
 
 
 class GlobalOrder:

@@ -24,6 +24,7 @@ from datamodules.batches import (
     SharedBlocks,
     StreamPool,
     TrainLoader,
+    is_listed,
 )
 from datamodules.evaluation_file import EvaluationFile
 from datamodules.sources import Selection, can_have_missing, content_digest, file_source
@@ -239,6 +240,11 @@ class GenRAVENDataModule(L.LightningDataModule):
         if self.is_stream:
             return StreamPool(self.trained, self.seed, self.corruption, self._num_workers, self._shared_blocks())
         return FinitePool(self._groups, self._set(verify=False))
+
+    @property
+    def is_order_listed(self) -> bool:
+        """Is the training set, once it is open, small enough that the order of an epoch is a list?"""
+        return self._pool is None or is_listed(self._pool.size)
 
     def _shared_blocks(self) -> SharedBlocks | None:
         """How the processes of this machine divide the making of a stream; None for a process alone."""

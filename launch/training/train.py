@@ -18,6 +18,7 @@ from callbacks import (
     Curve,
     InitialWeights,
     KeepConfig,
+    KeepOrder,
     LoggerIds,
     NoReads,
     RunGuard,
@@ -147,6 +148,7 @@ def _callbacks(
         LoggerIds(run.path),
         initial,
         KeepConfig(identity(resolved.config), asdict(resolved.numerics)),
+        KeepOrder(),
         BestCheckpoint(run.checkpoints, options.best_by),
         steps,  # after the other, and so knows what is the best
         CollectBetweenSteps(),
