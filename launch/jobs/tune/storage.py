@@ -56,7 +56,7 @@ class Picture:
     least: int
     """Finished trials that it needs."""
     axes: Callable[[], Any]
-    """Draws it."""
+    """Draws the picture and gives its axes."""
 
 
 class Memory:
