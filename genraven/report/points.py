@@ -12,6 +12,7 @@ import numpy as np
 
 from genraven.metrics.intervals import CONFIDENCE, Interval
 from genraven.metrics.table import COMPLETED, SCORES, direction
+from genraven.report.dataset import flat
 from genraven.report.english import sentence, span
 from genraven.report.forecast import Forecast, forecast
 from genraven.report.runs import PRIOR, Result, Run
@@ -329,7 +330,7 @@ def _follows_from_others(name: str, values: Collection[str], differing: Sequence
 
 
 def _decoding(run: Run) -> dict[str, str]:
-    return {f"decoding.{name}": str(value) for name, value in (run.final.decoding if run.final else {}).items()}
+    return {name: str(value) for name, value in flat(dict(run.final.decoding if run.final else {}), "decoding")}
 
 
 def _labels(groups: Sequence[Sequence[Run]]) -> list[str]:

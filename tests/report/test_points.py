@@ -41,6 +41,18 @@ def test_other_recipes_and_decodings_are_never_averaged(changed: dict[str, objec
     assert [len(variant.runs) for variant in found] == [1, 1]
 
 
+def test_of_numerics_a_label_says_what_differs() -> None:
+    one, other = (
+        repeats("diffusion", 400, 0.5, settings={"trainer.precision": precision},
+                results=(result(0.5, decoding={"numerics": {"precision": precision, "tf32": False}}),))
+        for precision in ("32-true", "bf16-mixed")
+    )  # fmt: skip
+    assert [variant.label for variant in variants([*one, *other])] == [
+        "SiT, 10 M parameters, precision 32-true",
+        "SiT, 10 M parameters, precision bf16-mixed",
+    ]
+
+
 def test_what_sets_variants_apart_is_said() -> None:
     plain = repeats("diffusion", 400, 0.5, settings={"model.init_args.dropout": "0.0", "trainer.max_steps": "100"})
     dropped = repeats("diffusion", 400, 0.5, settings={"model.init_args.dropout": "0.1", "trainer.max_steps": "100"})
