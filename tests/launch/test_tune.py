@@ -239,7 +239,8 @@ def test_a_wrong_option_is_refused_before_anything_is_written(
         ("model.schedule", ["linear", "cosin"], "got cosin"),
         ("model.network.width", {"low": 24.0, "high": 48.0}, "to be int, got 24.0"),
     ):
-        family = TINY["families"]["diffusion"]
+        families: Any = TINY["families"]
+        family = families["diffusion"]
         family = {**family, "ranges": {**family["ranges"], option: values}}
         path.write_text(json.dumps({**TINY, "families": {"diffusion": family}}))
         assert main(["tune", str(path), "--out", str(out)]) == 2
