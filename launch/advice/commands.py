@@ -12,7 +12,7 @@ from launch.advice.studies import Body
 from launch.configs.shipped import CONFIGS, find_config
 from launch.jobs.sweep import SEEDS, Point, read_grid
 
-FOLDER = "runs/advised"
+FOLDER, PRECISION = "runs/advised", "trainer.precision"
 GRIDS = {"general": ("example", ""), "structured": ("whole", " --tier first")}
 """By the prior of the networks: the shipped grid of both families that a CPU core trains, and which part of it."""
 
@@ -52,7 +52,8 @@ def more_repeats(body: Body, choices: Sequence[Choice], ask: str) -> list[str]:
 def recipe(body: Body, run: Run) -> list[str] | None:
     """Words of the command that trained ``run``: of the grid that it is of, or its own config; None where neither is.
 
-    A run of a study is named as a grid names it, and of such a grid as many steps are asked as it took.
+    A run of a study is named as a grid names it, and of such a grid as many steps are asked as it took. It may have
+    been trained in another precision than the grid's, where no device had units for that.
     """
     if run.path is not None:
         return ["genraven", "fit", "-c", str(RunFiles(run.path).config)]
@@ -62,11 +63,18 @@ def recipe(body: Body, run: Run) -> list[str] | None:
     for grid in grids:
         point = _points(grid).get(name)
         if point and _option(point, "--trainer.max_steps") == str(run.max_steps):
-            return ["genraven", *point.arguments]
+            words = ["genraven", *point.arguments]
+            precision = run.settings.get(PRECISION, _option(point, f"--{PRECISION}"))
+            is_own = precision == _option(point, f"--{PRECISION}")
+            return words if is_own else _with(words, {PRECISION: precision})
     return None
 
 
 def _command(words: Sequence[str], options: Mapping[str, object]) -> str:
+    return shlex.join(_with(words, options))
+
+
+def _with(words: Sequence[str], options: Mapping[str, object]) -> list[str]:
     """``words`` with these options instead of what they have of them, as two words or as one."""
     kept, left = list[str](), iter(words)
     for word in left:
@@ -75,7 +83,7 @@ def _command(words: Sequence[str], options: Mapping[str, object]) -> str:
             kept.append(word)
         elif not equals:
             next(left)  # its value
-    return shlex.join([*kept, *(f"--{name}={value}" for name, value in options.items())])
+    return [*kept, *(f"--{name}={value}" for name, value in options.items())]
 
 
 @functools.cache

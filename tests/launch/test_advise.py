@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from genraven.report.goals import GOALS, Goal
 from genraven.report.question import Question
 from genraven.report.recommend import recommend
 from genraven.report.study import SHIPPED
-from launch.advice import words
+from launch.advice import commands, words
 from launch.advice.answer import advise
 from launch.advice.asked import Asked
 from launch.advice.command import rules_asked
@@ -164,10 +165,21 @@ def test_what_a_budget_leaves_out_is_said() -> None:
     assert advise(examples=400, rules=3, budget=100).budget == ()
 
 
-def test_where_no_recipe_is_shipped_the_grid_of_the_same_prior_is_next() -> None:
+def test_where_no_recipe_is_shipped_the_grid_of_the_same_prior_is_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "recipe", lambda body, run: None)
     found = advise(examples=4000, rules="all", prior="structured").commands
     assert found[0] == "genraven sweep sweep/whole.yaml --tier first --local 1"
     assert found[1] == "genraven evaluate runs/whole"
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_a_recipe_is_of_the_precision_that_its_runs_were_trained_in(precision: str) -> None:
+    body = next(body for body in shipped() if body.study == "little_data")
+    run = body.runs[0]
+    words = commands.recipe(body, replace(run, settings={**run.settings, "trainer.precision": precision}))
+    assert words is not None
+    assert Resolver(words[1:]).resolve(words[1:])["trainer"]["precision"] == precision
+    assert sum(word.startswith("--trainer.precision") for word in words) == 1
 
 
 def test_runs_of_ones_own(sweep: Path) -> None:
