@@ -64,7 +64,10 @@ def read_text(path: Path, most_bytes: int = MOST_BYTES) -> str:
         content = file.read(most_bytes + 1)
     if len(content) > most_bytes:
         raise OutOfBounds(f"larger than {most_bytes:,} bytes")
-    return content.decode("utf-8").replace("\r\n", "\n")
+    try:
+        return content.decode("utf-8").replace("\r\n", "\n")
+    except UnicodeDecodeError:
+        raise ValueError("it is no text in UTF-8") from None
 
 
 def read_json(path: Path) -> Any:

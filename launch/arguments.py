@@ -4,9 +4,9 @@ import argparse
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from genraven.errors import InputError
+from genraven.errors import InputError, suggestion
 from genraven.paths import user_path
 
 
@@ -31,17 +31,32 @@ class Dependence:
                          "leave one out.")  # fmt: skip
 
 
+WORDS = {
+    "invalid int value: ": "expected a whole number, got ",
+    "invalid float value: ": "expected a number, got ",
+    "the following arguments are required: ": "expected what is missing: ",
+    "expected one argument": "expected a value, got none",
+    "expected at least one argument": "expected one value or more, got none",
+}
+"""Of argparse, and what is said instead."""
+
+
 class _Absent:
     """Stands for an option that was not given."""
 
 
 class LateParser(argparse.ArgumentParser):
-    """A parser of one command, some of whose options are looked up, at a cost, only when it is asked for."""
+    """A parser of one command, some of whose options are looked up, at a cost, only when it is asked for.
+
+    What it cannot parse is an InputError, of one line.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.later: Callable[[argparse.ArgumentParser], None] | None = None
         self.dependences: list[Dependence] = []
+        self.other_commands: tuple[str, ...] = ()
+        """Those that another parser reads, but that somebody may have meant."""
 
     def needs(self, options: Iterable[str], *, one_of: Iterable[str]) -> None:
         """Has each of ``options`` refused without one of those."""
@@ -63,6 +78,11 @@ class LateParser(argparse.ArgumentParser):
         for name in defaults:
             setattr(namespace, name, absent)
         found, rest = super().parse_known_args(args, namespace)
+        if rest:
+            known = [word for action in self._actions for word in action.option_strings]
+            raise InputError(
+                f"expected arguments of {self.prog}, got {' '.join(rest)}: {self._instead(rest[0], known)}"
+            )
         dests = {name for name, value in vars(found).items() if value is not absent}
         for name in defaults.keys() - dests:
             default = defaults[name]
@@ -71,6 +91,27 @@ class LateParser(argparse.ArgumentParser):
         for dependence in self.dependences:
             dependence.check(given)
         return found, rest
+
+    def error(self, message: str) -> NoReturn:
+        """Raises InputError in the words of genraven."""
+        said = message.removeprefix("argument ")
+        for theirs, ours in WORDS.items():
+            said = said.replace(theirs, ours)
+        raise InputError(f"{said}: {self._instead()}")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is None or value in action.choices:
+            return
+        known = list(map(str, action.choices))
+        if action.nargs == argparse.PARSER:
+            known, expected = [*known, *self.other_commands], "a command"
+        else:
+            expected = f"{'/'.join(action.option_strings) or action.dest} to be {' or '.join(known)}"
+        raise InputError(f"expected {expected}, got {value!r}: {self._instead(str(value), known)}")
+
+    def _instead(self, name: str = "", known: Iterable[str] = ()) -> str:
+        """The end of an error: the nearest of the names that are ``known``, or where they all stand."""
+        return suggestion(name.partition("=")[0], known, f"see `{self.prog} --help`.")
 
 
 AddCommand = Callable[[str, str, str], LateParser]

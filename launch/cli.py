@@ -38,12 +38,13 @@ EPILOG += f"\nwith every command:\n  {plugins.OPTION} MODULE  {plugins.HELP}\n"
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands but those of training."""
-    parser = argparse.ArgumentParser(
+    parser = LateParser(
         prog="genraven",
         description="Train diffusion and autoregressive models on GenRAVEN puzzles; score both by the same measures.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.other_commands = tuple(TRAINING_COMMANDS)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", parser_class=LateParser)
 
     def command(name: str, handler: str, text: str) -> LateParser:

@@ -22,6 +22,7 @@ from torch import Tensor
 from genraven.bounded import open_regular
 from genraven.errors import InputError
 
+SAVE_ARRAYS = "save the array itself with numpy.save, numpy.savez or torch.save"
 MOST_UNPACKED = 4 << 30
 """Bytes that compressed arrays may have, of a file or of all files of a folder."""
 _MOST_MEMBERS = 10_000  # of an archive
@@ -74,7 +75,7 @@ def read_entries(path: Path) -> list[Entry]:
             if start.startswith(magic):
                 return read(path)
     except OSError as error:
-        raise _refusal(path, error.strerror or str(error)) from None
+        raise _refusal(path, error.strerror or str(error), "check the path and who may read it") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, struct.error) as error:
         raise _refusal(path, f"it is truncated or damaged: {error}") from None
     if start.startswith(_PICKLE):
@@ -82,9 +83,9 @@ def read_entries(path: Path) -> list[Entry]:
     raise _refusal(path, "it is neither" if start else "it is empty")
 
 
-def _refusal(path: Path, reason: str) -> InputError:
+def _refusal(path: Path, reason: str, instead: str = SAVE_ARRAYS) -> InputError:
     return InputError(f"expected an .npy, .npz or .pt file of plain arrays, got {path} ({' '.join(reason.split())}): "
-                      "save the array itself with numpy.save, numpy.savez or torch.save.")  # fmt: skip
+                      f"{instead}.")  # fmt: skip
 
 
 # numpy ----------------------------------------------------------------------------------------------------------------

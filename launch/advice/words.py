@@ -42,6 +42,8 @@ def rests_on(chosen: Put, asked: Asked, around: Sequence[int]) -> list[str]:
         )
     )
     found += _other_rules(body, asked)
+    if body.held_out and asked.question.metric == "completion":
+        found.append(said("held_out_too", num=len(body.held_out)))
     if asked.examples not in around:
         found.append(said("other_examples", examples=f"{asked.examples:,}", around=[f"{n:,}" for n in around]))
     return found

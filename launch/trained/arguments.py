@@ -58,7 +58,10 @@ def _add_sampling_commands(command: AddCommand) -> None:
 
 
 def _fractions(text: str) -> tuple[float, ...]:
-    return tuple(dict.fromkeys(float(word) for word in text.split(",")))
+    try:
+        return tuple(dict.fromkeys(float(word) for word in text.split(",")))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected fractions such as 0,0.02,0.1, got {text!r}") from None
 
 
 def _add_evaluate_command(command: AddCommand) -> None:

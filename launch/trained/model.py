@@ -74,13 +74,14 @@ class TrainedModel:
         module, data, checkpoint = load_run(path, opening.device)
         data.most_made_bytes = round(opening.training_set_gib * 2**30)
         numerics = Numerics.of(checkpoint, module.device, opening.precision, opening.compiled)
-        if slow := slow_precision(numerics.precision, module.device.type, setting("precision", "32-true")):
-            rank_zero_warn(slow)
         model = cls(
             path=path, module=numerics.prepare(module, opening.seed), data=data, checkpoint=checkpoint,
             numerics=numerics, batch_size=opening.batch_size, progress=opening.progress,
         )  # fmt: skip
-        return model.sampling_by(**opening.sampling) if opening.sampling else model
+        model = model.sampling_by(**opening.sampling) if opening.sampling else model
+        if slow := slow_precision(numerics.precision, module.device.type, setting("precision", "32-true")):
+            rank_zero_warn(slow)  # last, so that what is refused is one line
+        return model
 
     @property
     def device(self) -> torch.device:

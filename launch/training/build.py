@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.fabric.utilities.seed import seed_everything
@@ -16,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from callbacks import WholeCheckpointIO
 from datamodules import GenRAVENDataModule
+from genraven.errors import InputError
 from launch.errors import refused_by_constructors, unwrapped_errors
 from launch.processes.process_group import cluster_plugins
 from launch.processes.started_by import check_size
@@ -72,6 +74,15 @@ def build(resolved: Resolved) -> Built:
     return Built(module, made.data, _trainer(resolved, made.trainer, logs_as_usual), made, logs_as_usual)
 
 
+def _check_accelerator(asked: Any) -> None:
+    """Raises InputError on a GPU that is not there."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    there["gpu"] = any(there.values())
+    if isinstance(asked, str) and not there.get(asked, True):
+        raise InputError(f"expected a GPU for --trainer.accelerator {asked}, got a machine on which torch sees none: "
+                         "use -c trainer/cpu.yaml, or --trainer.accelerator auto.")  # fmt: skip
+
+
 def _trainer(resolved: Resolved, given: Any, logs_as_usual: bool) -> L.Trainer:
     """The trainer of the options ``given``."""
     options = resolved.options
@@ -88,6 +99,7 @@ def _trainer(resolved: Resolved, given: Any, logs_as_usual: bool) -> L.Trainer:
         plugins = [*plugins, WholeCheckpointIO()]
         # Ours come with the run folder, which the first of the processes chooses: see train.
         changed["enable_checkpointing"] = any(isinstance(known, Checkpoint) for known in callbacks)
+    _check_accelerator(given.accelerator)
     with unwrapped_errors(MisconfigurationException, ValueError, TypeError):  # such as more devices than there are
         trainer = L.Trainer(**{**given, **changed, "callbacks": callbacks, "plugins": plugins})
     check_size(trainer.world_size)

@@ -96,6 +96,7 @@ def test_rules_by_name() -> None:
         whole = advise(examples=4000, rules=word, prior="structured")
         assert "on 35 rules" in whole.rests_on[0]
         assert "These trainings held out 5 of your 40 rules." in whole.rests_on
+        assert any(text.startswith("Completion counts puzzles of the 5 rules") for text in whole.rests_on)
 
 
 @pytest.mark.parametrize(
