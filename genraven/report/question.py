@@ -134,6 +134,13 @@ class Evidence:
         return [run.name for run in runs if run.family == family and not run.samples_per_rule
                 and run.final and run.final.measured(self.question.metric)]  # fmt: skip
 
+    def too_dear(self, family: str) -> int:
+        """How many runs have the score, but cost more than the budget; 0 where some are within it."""
+        runs = [run for variant in self.variants for run in variant.runs]
+        scored = [run for run in runs if run.family == family and run.samples_per_rule
+                  and run.final and run.final.measured(self.question.metric)]  # fmt: skip
+        return 0 if self.question.budget is None or self.measured(family) else len(scored)
+
     def forecast(self, family: str) -> Forecast:
         """The forecast of the goal's score."""
         return forecast_from(

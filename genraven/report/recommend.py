@@ -105,7 +105,7 @@ def _standings(evidence: Evidence, examples: float) -> list[Item]:
         own = evidence.fields.get(round(examples), {}).get(name)
         known = known or ([own] if own else [])
         found += [sentences.standing(name, choice, question) for choice in known] or [
-            sentences.not_measured(name, evidence.measured(name), examples, question, evidence.uncounted(name))
+            sentences.not_measured(name, evidence, examples)
         ]
     return found
 

@@ -9,7 +9,7 @@ from genraven.report.english import first_upper, hours, sentence, short, span
 from genraven.report.page import Item
 from genraven.report.points import Point
 from genraven.report.progress import End
-from genraven.report.question import Question
+from genraven.report.question import Evidence, Question
 from genraven.report.statistics import MIN_REPEATS
 
 
@@ -56,15 +56,16 @@ def chosen(choice: Choice) -> str:
     return sentence("chosen", num=num, by_validation=choice.by_validation, num_recipes=choice.num_recipes)
 
 
-def not_measured(
-    family: str, measured: Sequence[int], examples: float, question: Question, uncounted: Sequence[str] = ()
-) -> Item:
-    """Why a family's score is not known; ``uncounted`` are its runs that have it, from unknown numbers of examples."""
-    if measured:
+def not_measured(family: str, evidence: Evidence, examples: float) -> Item:
+    """Why a family's score is not known."""
+    if measured := evidence.measured(family):
         return Item(sentence("measured_elsewhere", name=family, span=span_of(measured), examples=f"{examples:,.0f}"))
-    if uncounted:
+    if num := evidence.too_dear(family):
+        return Item(sentence("all_over_budget", name=family, num=num, budget=f"{evidence.question.budget:g}",
+                             in_money=evidence.question.in_money))  # fmt: skip
+    if uncounted := evidence.uncounted(family):
         return Item(sentence("without_numbers", name=family, num=len(uncounted)), tuple(uncounted))
-    return Item(sentence("without_score", name=family, score=label(question.metric)))
+    return Item(sentence("without_score", name=family, score=label(evidence.question.metric)))
 
 
 def span_of(numbers: Sequence[float]) -> str:

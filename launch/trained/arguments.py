@@ -165,7 +165,7 @@ def _add_probe_and_export_commands(command: AddCommand) -> None:
                      "the validation split")  # fmt: skip
     sub.add_argument("--puzzles-per-rule", type=int, default=100, help="test puzzles of each rule to score it on")
     sub.add_argument("--noise", type=float, nargs="+", help="levels at which a diffusion model reads puzzles: sigma / "
-                     "alpha of a Gaussian process, where next shapes are 0.4 apart, sizes and colors 0.29; fraction of "
+                     "alpha of Gaussian diffusion, where next shapes are 0.4 apart, sizes and colors 0.29; fraction of "
                      "masked cells in masked diffusion; default: the method's")  # fmt: skip
     sub.add_argument("--out", type=path, help=f"JSON to write; default {FILES.probe} in the run folder")
     sub.add_argument("--picture", type=path, help="PNG of accuracy by layer; default beside --out")

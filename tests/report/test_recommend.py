@@ -277,6 +277,13 @@ def test_a_budget_leaves_out_what_is_dearer_or_of_unknown_cost() -> None:
     assert "The cost of 1 point in device-hours is not known" in text_of(advice)
 
 
+def test_a_family_that_is_wholly_beyond_the_budget_is_said_to_be_so() -> None:
+    runs = [*table({400: 0.3}, {}), *repeats("diffusion", 400, 0.9, device_hours=100.0)]
+    said = text_of(recommend(runs, Question("completion", 400, budget=10)))
+    assert "No diffusion run counts here: all its 3 runs took more than the budget of 10 device-hours." in said
+    assert "is missing" not in said
+
+
 def test_a_steady_training_counts_at_the_checkpoint_within_the_budget() -> None:
     steady = [
         run("diffusion", 400, 0.9, seed=seed, settings=STEADY, device_hours=100.0, results=rising(0.9, 0.5))
