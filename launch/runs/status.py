@@ -82,6 +82,8 @@ def _read_status(run: Path, jobs: Jobs | None) -> RunStatus:
         return RunStatus(state if state == "finished" else "failed", summary, refusal)
     if state == "running":
         return _running(run, summary, note)
+    if not summary and RunFiles(run).summary.exists():
+        return RunStatus("gone", summary, f"{RunFiles(run).summary.name} is broken: the same command goes on")
     if not state and not note:
         return RunStatus("new", summary)
     return RunStatus(state, summary, message) if state else RunStatus("gone", summary, f"see {_last_log(run)}")

@@ -73,6 +73,14 @@ def test_a_job_of_a_slurm_that_does_not_answer_may_be_at_work(tmp_path: Path) ->
     assert not read_status(make_run(tmp_path / "c", {"state": "failed"}, {"job": "1"}), None).is_busy
 
 
+@pytest.mark.parametrize("content", ["", "{", "[1]"])
+def test_a_run_whose_summary_is_broken_says_so(content: str, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", {"state": "finished"})
+    RunFiles(run).summary.write_text(content)
+    found = read_status(run, None)
+    assert (found.state, found.message) == ("gone", "summary.json is broken: the same command goes on")
+
+
 def test_a_refusal_counts_until_the_run_goes_on(tmp_path: Path) -> None:
     """Whatever the times of the files, which a copy does not keep."""
     run = make_run(tmp_path / "run", {"state": "preempted"}, {"job": "1"})
