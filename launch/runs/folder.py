@@ -214,8 +214,10 @@ def find_checkpoint(run: Path | str) -> Path:
     newest = RunFolder(run).newest_whole()
     if newest is None:
         where = RunFiles(run).checkpoints.name
+        inner = [] if is_run(run) else sorted(path for path in run.iterdir() if path.is_dir() and is_run(path))
+        instead = f"name a run in it, such as {inner[0]}" if inner else "train it first"
         raise InputError(f"expected a run folder with {where}/{STEP_NAMES}, got {run} without a complete checkpoint: "
-                         "train it first.")  # fmt: skip
+                         f"{instead}.")  # fmt: skip
     return newest
 
 

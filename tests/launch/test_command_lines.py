@@ -53,3 +53,10 @@ def test_a_file_that_is_not_there_or_is_no_text_is_told(in_tmp_path: Path, capsy
     Path("grid.yaml").write_bytes(b"\x93NUMPY")
     assert main(["sweep", "grid.yaml", "--local", "1"]) == 2
     assert "it is no text in UTF-8" in capsys.readouterr().err
+
+
+def test_a_folder_of_runs_is_told_from_a_run(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("runs/a").mkdir(parents=True)
+    Path("runs/a/summary.json").write_text("{}")
+    assert main(["sample", "runs", "--num", "1"]) == 2
+    assert "got runs without a complete checkpoint: name a run in it, such as runs/a." in capsys.readouterr().err
