@@ -97,16 +97,19 @@ def _by_evaluations(point: Point, task: str, metric: str) -> dict[float, Point]:
         for one in (*run.results, own):  # which comes last, so that it counts
             is_alike = (one.step, one.split, one.checkpoint) == (own.step, own.split, own.checkpoint)
             if is_alike and not one.given_corruption and one.passes.get(task) and one.measured(metric):
-                settings = {**own.decoding, **one.decoding}
-                changed = sorted(
-                    (name, str(value)) for name, value in settings.items() if own.decoding.get(name) != value
-                )
-                found.setdefault((len(changed), str(changed), float(one.passes[task])), {})[run.name] = one
+                found.setdefault((*_changed(one, own), float(one.passes[task])), {})[run.name] = one
     points: dict[float, Point] = {}
     for (*_, passes), results in sorted(found.items(), key=lambda pair: pair[0]):
         if passes not in points and (decoded := point.at(results)):
             points[passes] = decoded
     return points
+
+
+def _changed(one: Result, own: Result) -> tuple[int, str]:
+    """In how many settings ``one`` was decoded otherwise than ``own``, and in which."""
+    settings = {**own.decoding, **one.decoding}
+    changed = sorted((name, str(value)) for name, value in settings.items() if own.decoding.get(name) != value)
+    return len(changed), str(changed)
 
 
 def _least_to_most(ways: Mapping[float, Point]) -> str:
@@ -122,10 +125,10 @@ def _passes(num: float) -> str:
 
 
 def _worth(name: str, variant: Variant, metric: str) -> str:
-    found, name = worth(_seen(variant, metric)) if variant.is_steady else "not_steady", f"{name} ({variant.label})"
+    model, found = f"{name} ({variant.label})", worth(_seen(variant, metric)) if variant.is_steady else "not_steady"
     if isinstance(found, Worth):
-        return sentence("worth", name=name, score=label(metric), **found.repeats.written(".3g"))
-    return sentence("no_worth", name=name, reason=found)
+        return sentence("worth", name=model, score=label(metric), **found.repeats.written(".3g"))
+    return sentence("no_worth", name=model, reason=found)
 
 
 def _seen(variant: Variant, metric: str) -> list[list[Seen]]:

@@ -64,9 +64,9 @@ def recipe(body: Body, run: Run) -> list[str] | None:
         point = _points(grid).get(name)
         if point and _option(point, "--trainer.max_steps") == str(run.max_steps):
             words = ["genraven", *point.arguments]
-            precision = run.settings.get(PRECISION, _option(point, f"--{PRECISION}"))
-            is_own = precision == _option(point, f"--{PRECISION}")
-            return words if is_own else _with(words, {PRECISION: precision})
+            of_grid = _option(point, f"--{PRECISION}")
+            precision = run.settings.get(PRECISION, of_grid)
+            return words if precision == of_grid else _with(words, {PRECISION: precision})
     return None
 
 
