@@ -130,16 +130,17 @@ class Evidence:
 
     def uncounted(self, family: str) -> list[str]:
         """Names of runs that have the score, from a number of examples that is not known."""
-        runs = [run for variant in self.variants for run in variant.runs]
-        return [run.name for run in runs if run.family == family and not run.samples_per_rule
-                and run.final and run.final.measured(self.question.metric)]  # fmt: skip
+        return [run.name for run in self._scored(family) if not run.samples_per_rule]
 
     def too_dear(self, family: str) -> int:
         """How many runs have the score, but cost more than the budget; 0 where some are within it."""
-        runs = [run for variant in self.variants for run in variant.runs]
-        scored = [run for run in runs if run.family == family and run.samples_per_rule
-                  and run.final and run.final.measured(self.question.metric)]  # fmt: skip
-        return 0 if self.question.budget is None or self.measured(family) else len(scored)
+        if self.question.budget is None or self.measured(family):
+            return 0
+        return sum(run.samples_per_rule is not None for run in self._scored(family))
+
+    def _scored(self, family: str) -> list[Run]:
+        runs = [run for variant in self.variants for run in variant.runs if run.family == family]
+        return [run for run in runs if run.final and run.final.measured(self.question.metric)]
 
     def forecast(self, family: str) -> Forecast:
         """The forecast of the goal's score."""
