@@ -57,7 +57,6 @@ MpiDefault=none
 MailProg=/bin/true
 # Quicker than the defaults.
 SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1,sched_min_interval=100000
-KillWait=5
 ReturnToService=2
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
