@@ -41,6 +41,18 @@ WORDS = {
 """Of argparse, and what is said instead."""
 
 
+class DefaultsFormatter(argparse.HelpFormatter):
+    """Help that ends with an option's default, where it has one that its text does not name."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        default = action.default
+        no_default = default is None or default is False or default == argparse.SUPPRESS
+        if no_default or not action.help or "default" in action.help:
+            return action.help
+        shown = " ".join(map(str, default)) if isinstance(default, list | tuple) else str(default)
+        return f"{action.help} (default: {shown.replace('%', '%%')})"
+
+
 class _Absent:
     """Stands for an option that was not given."""
 

@@ -15,7 +15,7 @@ from genraven.memory import keep_freed_memory
 from genraven.progress import nothing_left
 from genraven.report.goals import GOALS
 from genraven.signals import REQUEUE, Preempted, noted_signals
-from launch.arguments import AddCommand, LateParser, add_overwrite, path
+from launch.arguments import AddCommand, DefaultsFormatter, LateParser, add_overwrite, path
 from launch.configs import plugins
 from launch.processes.leaving import Leaving
 from launch.processes.started_by import settle_starter
@@ -48,9 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", parser_class=LateParser)
 
     def command(name: str, handler: str, text: str) -> LateParser:
-        sub: LateParser = commands.add_parser(
-            name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-        )
+        sub: LateParser = commands.add_parser(name, help=text, description=text, formatter_class=DefaultsFormatter)
         sub.set_defaults(handler=f"launch.{handler}")
         sub.add_argument(plugins.OPTION, action="append", metavar="MODULE", help=plugins.HELP)  # taken out before
         return sub
@@ -65,14 +63,16 @@ def build_parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--num", type=int, default=100, help="puzzles of each rule")
     sub.add_argument("--start", type=int, default=0, help="index of the first")
-    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--seed", type=int, default=0, help="of the draw")
     sub.add_argument("--split", default="train", help="train, val, test or calibration")
     sub.add_argument("--missing", type=float, default=0.0, metavar="FRACTION", help="mean fraction of cells (0 to 0.5) "
                      "that are missing; in the layout npz")  # fmt: skip
-    sub.add_argument("--layout", choices=LAYOUTS, default="puzzles", help="(B, 3, 9, 9), rule by rule; the same with "
-                     "the rules; the study's (40, rows, 3, 9, 3), of all its rules; a folder of a file for each; the "
-                     "study's (35, rows, 3, 9, 3) without the rules of the split named in --out")  # fmt: skip
-    sub.add_argument("--out", type=path, help="file or folder to write, an array as .npy or .pt; default: puzzles")
+    sub.add_argument("--layout", choices=LAYOUTS, default="puzzles", help="puzzles: an array (B, 3, 9, 9), rule "
+                     "by rule; npz: the same with the rules; published: (40, rows, 3, 9, 3), all rules of the data "
+                     "set of the study; folder: a file of rows for each rule; split: (35, rows, 3, 9, 3), without the "
+                     "rules of the split that --out names")  # fmt: skip
+    sub.add_argument("--out", type=path, help="file or folder to write; an array as .npy or .pt; default: puzzles, "
+                     "and the suffix of the layout")  # fmt: skip
     sub.add_argument("--picture", type=path, help="PNG of the first few of each rule, with rule names")
     add_overwrite(sub)
 

@@ -102,12 +102,14 @@ def _split_rules(path: Path) -> list[int]:
     return kept_rules(split)
 
 
-_ARRAY = (".npy", ".pt")
-SUFFIXES = (*_ARRAY, ".npz")
+ARRAYS = (".npy", ".pt")
+"""Suffixes of files of one array."""
+FILES = (*ARRAYS, ".npz")
+"""Suffixes of files, which no folder has."""
 WRITERS: dict[str, Writer] = {
-    "puzzles": Writer(_ARRAY, lambda path: None, _write_puzzles),
+    "puzzles": Writer(ARRAYS, lambda path: None, _write_puzzles),
     "npz": Writer((".npz",), lambda path: None, _write_archive, holds_missing=True),
-    "published": Writer(_ARRAY, lambda path: list(range(NUM_STUDY_RULES)), _write_rows),
+    "published": Writer(ARRAYS, lambda path: list(range(NUM_STUDY_RULES)), _write_rows),
     "folder": Writer(("",), lambda path: None, _write_folder, makes_folder=True),
-    "split": Writer(_ARRAY, _split_rules, _write_rows),
+    "split": Writer(ARRAYS, _split_rules, _write_rows),
 }

@@ -38,14 +38,15 @@ def generate(options: argparse.Namespace) -> None:
     """Writes puzzles of rules."""
     import torch
 
-    from genraven.formats.write import SUFFIXES, WRITERS
+    from genraven.formats.write import FILES, WRITERS
     from genraven.puzzles import layout
     from genraven.puzzles.render import render_sheet
+    from genraven.report.english import counted
 
     writer = WRITERS[options.layout]
     out = options.out or Path("puzzles").with_suffix(writer.suffixes[0])
     ids = _rules_to_write(options, writer.rules(out))
-    if out.suffix in SUFFIXES and out.suffix not in writer.suffixes:
+    if out.suffix not in writer.suffixes and (out.suffix in FILES or not writer.makes_folder):
         endings = " or ".join(filter(None, writer.suffixes)) or "no suffix"
         raise InputError(f"expected --out of the {options.layout} layout to end in {endings}, got {out}: rename it.")
     if options.missing and not writer.holds_missing:
@@ -67,7 +68,8 @@ def generate(options: argparse.Namespace) -> None:
             titles = [RULES[r].name for r in ids for _ in range(of_each)]
             save_picture(render_sheet(shown, 8, titles=titles, unknown=unknown), outputs[options.picture])
         written = writer.write(out if writer.makes_folder else outputs[out], puzzles, ids)
-    say(f"{out}: {options.num} puzzles of each of {len(ids)} rules, {written}")
+    each = f" of each of {len(ids)} rules" if len(ids) > 1 else f" of {RULES[ids[0]].name}"
+    say(f"{out}: {counted(options.num, 'puzzle')}{each}, {written}")
     if options.picture:
         say(f"{options.picture}: the first {of_each} of each")
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from genraven.console import say
 from genraven.errors import InputError, at_least
 from genraven.formats.read import read_mask, read_puzzles
-from genraven.formats.write import save_array
+from genraven.formats.write import ARRAYS, save_array
 from genraven.outputs import PICTURES, Outputs, save_picture, with_suffix
 from genraven.puzzles.masks import last_panel_mask
 from genraven.puzzles.render import render_sheet
@@ -37,7 +37,7 @@ def _rule_ids(named: Sequence[str] | None) -> tuple[int, ...] | None:
 def _outputs(options: argparse.Namespace) -> Outputs:
     """Array and picture, whose name is settled."""
     outputs = Outputs(overwrite=options.overwrite)
-    outputs.add(options.out, "--out")
+    outputs.add(options.out, "--out", suffixes=ARRAYS)
     options.picture = options.picture or with_suffix(options.out, ".png", "--out")
     outputs.add(options.picture, "--picture", suffixes=PICTURES)
     return outputs
@@ -83,7 +83,7 @@ def complete(options: argparse.Namespace) -> None:
     if asked_for(options):
         outputs.add(audit, "the audit beside --out", is_ours=holds_records)
         if options.review is not None:
-            outputs.add(options.review, "--review")
+            outputs.add(options.review, "--review", suffixes=[".html"])
         completed, records = complete_selectively(options, puzzles, mask)
         with outputs:
             _save(completed, outputs, options, mask)

@@ -348,7 +348,7 @@ FIT = ["fit", "-c", "model/gpt2_tiny.yaml", *TINY, *QUICK, "--run_dir", "r"]
         (["generate", "--rules", "shapes"], "did you mean 'shape'"),
         (["generate", "--rules", "none"], "at least one rule"),
         (["generate", "--picture", "missing/p.foo"], "end in .png"),
-        (["generate", "--out", "p.png", "--picture", "p.png"], "two files"),
+        (["generate", "--out", "p.csv"], "expected --out of the puzzles layout to end in .npy or .pt, got p.csv"),
         ([*FIT, "--model.network.width", "25"], "divisible"),
         ([*FIT, "--data.corruption", "{cells: 2}"], "corruption.cells"),
         (["sample", "missing"], "missing"),

@@ -69,7 +69,7 @@ def test_growth_and_budget_change_the_answer(tmp_path: Path, capsys: pytest.Capt
     command = ["report", str(make_sweep(tmp_path)), "--goal", "generation", "--examples", "4000"]
     assert main([*command, "--growth", "10"]) == 0
     assert "change to the diffusion family" in capsys.readouterr().out
-    assert main([*command, "--price", "10", "--budget", "1"]) == 0  # each run took 0.2 hours: 2 of money
+    assert main([*command, "--price", "10", "--budget", "1"]) == 0  # each run took 0.2 hours: a cost of 2
     assert capsys.readouterr().out.startswith("Not enough evidence")
 
 
@@ -78,8 +78,8 @@ def test_a_year_of_puzzles_and_reviews_is_reckoned(tmp_path: Path, capsys: pytes
     command = ["report", str(make_sweep(tmp_path)), "--examples", "400", "--price", "10"]
     assert main([*command, "--puzzles-per-year", "1440000", "--review-price", "0.5"]) == 0
     printed = capsys.readouterr().out
-    assert "Training took 0.2 device-hours, 2.00 of money" in printed
-    assert "Writing 1,440,000 puzzles a year takes 1 device-hour, 10.00 of money." in printed  # 1 s for 400
+    assert "Training took 0.2 device-hours, which cost 2.00" in printed
+    assert "Writing 1,440,000 puzzles a year takes 1 device-hour, which costs 10.00." in printed  # 1 s for 400
     assert "is not known until `genraven calibrate` has calibrated these runs" in printed
     assert "12.00" in printed
 
@@ -130,7 +130,7 @@ def test_a_price_that_the_runs_noted_is_taken(tmp_path: Path, capsys: pytest.Cap
     for family in ("autoregressive", "diffusion"):
         make_run(tmp_path / family, family, 400, 0.5, price_per_device_hour=5.0)
     assert main(["report", str(tmp_path)]) == 0
-    assert "diffusion: Training took 0.2 device-hours, 1.00 of money." in capsys.readouterr().out
+    assert "diffusion: Training took 0.2 device-hours, which cost 1.00." in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("quick")

@@ -273,7 +273,7 @@ def test_a_budget_leaves_out_what_is_dearer_or_of_unknown_cost() -> None:
     ]
     advice = recommend(runs, Question("completion", 400, budget=10))
     assert advice.family == "autoregressive"
-    assert "1 of 4 points took more than 10 device-hours" in text_of(advice)
+    assert "1 of 4 points took more than the budget of 10 device-hours" in text_of(advice)
     assert "The cost of 1 point in device-hours is not known" in text_of(advice)
 
 
@@ -311,8 +311,8 @@ def test_the_total_cost_leaves_review_out_and_says_so() -> None:
     prices = Prices(device_hour=2.0, puzzles_per_year=100_000, review_price=0.5)
     advice = recommend(runs, Question("completion", 400, prices=prices))
     told = " ".join(finding.text for finding in advice.cost)
-    assert "Training took 1 device-hour, 2.00 of money" in told
-    assert "Writing 100,000 puzzles a year takes 1 device-hour, 2.00 of money." in told  # 0.036 s each
+    assert "Training took 1 device-hour, which cost 2.00" in told
+    assert "Writing 100,000 puzzles a year takes 1 device-hour, which costs 2.00." in told  # 0.036 s each
     assert "the fraction to review is not known until `genraven calibrate` has calibrated these runs" in told
     assert "(if all are reviewed: 50,000)" in told
     assert "for the first year without review: 4.00" in told
@@ -334,11 +334,11 @@ def test_the_total_cost_with_the_reviews_that_a_calibration_asks_for() -> None:
     """Of 100 000 puzzles a fifth at 0.5, each written with all its candidates; to generate them nothing is reviewed."""
     timed = {"complete": 36.0, "generate": 36.0}  # of 1 000 puzzles written once
     told = told_of_reviews("completion", TRUST, timed)
-    assert "Writing 100,000 puzzles a year takes 10 device-hours, 20.00 of money." in told
+    assert "Writing 100,000 puzzles a year takes 10 device-hours, which costs 20.00." in told
     assert (
         "It accepts 80% of puzzles like those of its calibration, with at most 5% of them wrong, and leaves 20%" in told
     )
-    assert "to review: 10,000 of money at 0.5 each." in told
+    assert "to review, which costs 10,000 at 0.5 each." in told
     assert "In all, for the first year: 10,022.00." in told
     told = told_of_reviews("generation", TRUST, timed)
     assert "accepts" not in told
