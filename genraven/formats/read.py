@@ -22,6 +22,7 @@ from genraven.formats.names import check_rule, kept_rules, rule_in_name, split_o
 from genraven.formats.puzzles import UNKNOWN_RULE, Part, PuzzleFile
 from genraven.puzzles import layout
 from genraven.puzzles.spec import GRID, HELD_OUT_SPLITS, NUM_ROWS, NUM_RULES, NUM_STUDY_RULES, RULE_ID
+from genraven.run_folder import is_run
 
 PUZZLES, RULE_IDS, KNOWN = "puzzles", "rules", "known"  # names of arrays
 RAVEN = {"image", "target"}  # arrays of each file of that data set
@@ -85,7 +86,8 @@ def read_puzzles(path: Path) -> Tensor:
     chunk = file.read(np.arange(len(file)))
     if chunk.known is not None and not chunk.known.all():
         puzzle = int((~chunk.known).flatten(1).any(1).nonzero()[0])
-        raise InputError(f"expected whole puzzles, got missing cells in puzzle {puzzle} of {path}: remove that puzzle.")
+        raise InputError(f"expected whole puzzles, got missing cells in puzzle {puzzle} of {path}: give whole ones, "
+                         "and say which cells to write by --mask where the command has it.")  # fmt: skip
     return chunk.puzzles
 
 
@@ -259,6 +261,9 @@ def _open_folder(path: Path) -> PuzzleFile:
     except OSError as error:
         raise InputError(f"expected a folder that can be read, got {path} ({error.strerror}).") from None
     named = [(rule, file) for file in inside if (rule := rule_in_name(file)) is not None]
+    if not named and is_run(path):
+        raise InputError(f"expected puzzles, got the run folder {path}: name a file of puzzles there, and the run "
+                         "where the command asks for it.")  # fmt: skip
     if not named:
         raise InputError("expected a folder of one file for each rule, named 0_0.npy (attribute, relation) and so on, "
                          f"got {path} without such files: give the path of a file, or of a folder inside.")  # fmt: skip

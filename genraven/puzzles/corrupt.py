@@ -113,14 +113,12 @@ class Corruption:
     missing_panels: float = corruption(most=0.5, hide=_missing_panels)
     """Mean fraction of panels (0 to 0.5) that are unknown as a whole."""
 
-    def check(self) -> None:
-        """Raises InputError when a fraction is none."""
+    def check(self, prefix: str = "corruption.") -> None:
+        """Raises InputError when a fraction is none, and calls it by its name after ``prefix``."""
         for item in fields(self):
             fraction, most = getattr(self, item.name), item.metadata["most"]
             if not 0 <= fraction <= most:
-                raise InputError(
-                    f"expected corruption.{item.name} to be a fraction from 0 to {most:g}, got {fraction}."
-                )
+                raise InputError(f"expected {prefix}{item.name} to be a fraction from 0 to {most:g}, got {fraction}.")
 
     @property
     def fractions(self) -> dict[str, float]:

@@ -84,7 +84,7 @@ def _make(rule: int, options: argparse.Namespace, bar: Progress) -> "torch.Tenso
     from genraven.puzzles.generate import generate as make
 
     corruption, seed, end = Corruption(missing=options.missing), options.seed, options.start + options.num
-    corruption.check()
+    corruption.check("--")
     first_whole = -(-options.start // BLOCK) * BLOCK
     starts = sorted({options.start, *range(first_whole, end, MADE_AT_ONCE * BLOCK)})
     made = []

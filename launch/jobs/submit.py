@@ -54,9 +54,10 @@ def on_cluster(config: dict[str, Any], cluster: Cluster) -> dict[str, Any]:
     asked, options = config["trainer"]["accelerator"], cluster.trainer_options()
     fits = {"gpu": ("auto", "gpu", "cuda"), "cpu": ("auto", "cpu")}[options["accelerator"]]
     if asked not in fits:
+        other = "0 for a job of CPUs" if options["accelerator"] == "gpu" else "1 or more for a job of GPUs"
         raise InputError(
             f"expected a trainer for the {options['accelerator'].upper()}s of this job, got trainer.accelerator "
-            f"{asked}: choose another trainer config or --gpus-per-node."
+            f"{asked}: choose another trainer config, or --gpus-per-node {other}; `sweep --local 1` trains here."
         )
     accumulate = config["trainer"]["accumulate_grad_batches"]
     Shard(config["data"]["global_batch_size"], 0, cluster.world_size, accumulate if isinstance(accumulate, int) else 1)

@@ -150,6 +150,9 @@ def named_runs(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise InputError(f"expected a folder of runs, got {folder}: name one that `genraven fit` or `sweep` wrote.")
     runs = _runs(folder)
+    if not runs and (studies := find_studies(folder)):
+        raise InputError(f"expected runs in {folder}, got the tables of a study without the weights of its runs: "
+                         f"read them by `genraven report {studies[0]}`.")  # fmt: skip
     if not runs:
         raise InputError(f"expected runs in {folder}, got none: name the folder above them.")
     return runs

@@ -283,6 +283,7 @@ def test_published_layout_trains(in_tmp_path: Path) -> None:
     assert main([*fit, "--data.samples_per_rule", "2", "--run_dir", "r"]) == 0
 
 
+WHOLE = Path(__file__).parents[2] / "docs" / "study" / "whole"
 FIT = ["fit", "-c", "model/gpt2_tiny.yaml", *TINY, *QUICK, "--run_dir", "r"]
 
 
@@ -352,6 +353,7 @@ FIT = ["fit", "-c", "model/gpt2_tiny.yaml", *TINY, *QUICK, "--run_dir", "r"]
         ([*FIT, "--model.network.width", "25"], "divisible"),
         ([*FIT, "--data.corruption", "{cells: 2}"], "corruption.cells"),
         (["sample", "missing"], "missing"),
+        (["evaluate", str(WHOLE)], f"without the weights of its runs: read them by `genraven report {WHOLE}`"),
         (["sample", "pickle.npy"], "no checkpoint"),
     ],
 )

@@ -154,6 +154,7 @@ BAD = [
     (["describe", "raven.npz"], "expected puzzles as numbers, got pictures of RAVEN or I-RAVEN in raven.npz"),
     (["describe", "good.npy", "--against", "trap.pt"], "not run"),
     (["describe", "good.npy", "--picture", "p.foo"], "end in .png"),
+    (["describe", "run"], "expected puzzles, got the run folder run: name a file of puzzles there"),
     (["import", "trap.pt", "--out", "ours.npz"], "not run"),
     (["import", "bad.npy", "--out", "ours.npz"], "a puzzle whose cells are in their ranges, got none"),
     (["import", "good.npy", "--out", "ours.npy"], "--out to end in .npz"),
@@ -164,7 +165,7 @@ BAD = [
     (["generate", "--layout", "npz", "--out", "own.npy"], "to end in .npz, got own.npy"),
     (["generate", "--layout", "folder", "--out", "a.npy"], "to end in no suffix, got a.npy"),
     (["generate", "--missing", "0.1"], "expected --layout npz with --missing, got puzzles"),
-    (["generate", "--layout", "npz", "--missing", "0.6"], "corruption.missing to be a fraction from 0 to 0.5, got 0.6"),
+    (["generate", "--layout", "npz", "--missing", "0.6"], "expected --missing to be a fraction from 0 to 0.5, got 0.6"),
     (
         ["generate", "--layout", "published", "--rules", "shape"],
         "expected all 40 rules for the published layout, got 10",
@@ -183,6 +184,7 @@ def test_bad_input_is_one_line_and_writes_nothing(
     torch.save(Trap(), "trap.pt")
     Path("trap.npy").write_bytes(pickle.dumps(Trap()))
     Path("file").write_text("in the way")
+    Path("run", "checkpoints").mkdir(parents=True)
     before = set(in_tmp_path.iterdir())
     assert main(arguments) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
