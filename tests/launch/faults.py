@@ -101,12 +101,12 @@ class SignalBeforeValidation(Fault):
 
 
 class SignalInValidation(Fault):
-    """In the second batch of the validation."""
+    """In the second batch of the validation, or its only one."""
 
     def on_validation_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, *args: Any
     ) -> None:
-        if self.due(trainer) and batch_idx == 1:
+        if self.due(trainer) and batch_idx == min(1, trainer.num_val_batches[0] - 1):  # type: ignore[index]
             self.signal()
 
 

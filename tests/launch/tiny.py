@@ -12,7 +12,7 @@ TINY = [
     *("--model.network.width", "24", "--model.network.depth", "1", "--model.network.num_heads", "2"),
     *("-c", "data/demo.yaml", "-c", "trainer/debug.yaml", "--trainer.accelerator", "cpu"),
     *("--data.samples_per_rule", "30", "--data.global_batch_size", "8", "--data.eval_puzzles_per_rule", "4"),
-    *("--data.eval_batch_size", "3", "--trainer.max_steps", str(MAX_STEPS), "--trainer.val_check_interval", "8"),
+    *("--data.eval_batch_size", "6", "--trainer.max_steps", str(MAX_STEPS), "--trainer.val_check_interval", "8"),
     *("--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"),
     *("--checkpoint_every_n_steps", "5"),
     *("--trainer.precision", "32-true"),  # on any CPU: runs are compared to the last digit

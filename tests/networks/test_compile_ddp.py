@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.slow
 def test_two_processes_have_the_gradients_of_both_without_a_compiler() -> None:
     """By a script that shows the buckets; torch divides the graph where one ends."""
-    script, options = str(ROOT / "tests/benchmarks/buckets.py"), ["--width", "256", "--bucket_mb", "1", "--compiled"]
+    script, options = str(ROOT / "tests/benchmarks/buckets.py"), ["--width", "160", "--bucket_mb", "1", "--compiled"]
     command = [sys.executable, script, "sit_tiny", *options]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
