@@ -229,7 +229,9 @@ def test_none_in_the_range_measured_is_an_answer() -> None:
     assert not duel.crossing.is_sure
     told = crossing_sentence(duel, "examples")
     assert told.startswith("None in the measured range (400 to 40,000 examples per rule)")
-    assert told.endswith("If they cross, they cross above 40,000 examples per rule.")
+    assert told.endswith(
+        "If one overtakes the other, it does so above 40,000 examples per rule, where nothing was measured."
+    )
     few = [one for one in curves if one.seeds.data != 2]
     (duel,) = duels(by_examples(variants(few), "completion"), "completion")
     assert "unknown, because no point has at least 3 repeats of both" in crossing_sentence(duel, "examples")
