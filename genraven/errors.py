@@ -34,8 +34,9 @@ def flag(name: str) -> str:
 
 def setting(name: str, value: object = None) -> str:
     """How a user gives the setting ``name``, and ``value`` if not None: ``--steps 5``, in Python ``num_steps=5``."""
-    given = "" if value is None else str(value)
-    return f"{flag(name)} {given}".rstrip() if _in_a_command.get() else f"{name}={given}"
+    if _in_a_command.get():
+        return flag(name) if value is None else f"{flag(name)} {value}"
+    return f"{name}=" if value is None else f"{name}={value!r}"
 
 
 def at_least(least: int, **settings: int) -> None:

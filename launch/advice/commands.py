@@ -12,7 +12,10 @@ from launch.advice.studies import Body
 from launch.configs.shipped import CONFIGS, find_config
 from launch.jobs.sweep import SEEDS, Point, read_grid
 
-FOLDER, PRECISION = "runs/advised", "trainer.precision"
+FOLDER = "runs/advised"
+CARRIED = {"trainer.precision": ("trainer.precision", None), "model.init_args.decay_all": ("model.decay_all", "False")}
+"""Settings that a run has and today's grid may not ask for, each with its option of ``fit`` and what ``fit`` does where
+nothing asks: another device trained it, or it is older than the option."""
 GRIDS = {"general": ("example", ""), "structured": ("whole", " --tier first")}
 """By the prior of the networks: the shipped grid of both families that a CPU core trains, and which part of it."""
 
@@ -52,8 +55,7 @@ def more_repeats(body: Body, choices: Sequence[Choice], ask: str) -> list[str]:
 def recipe(body: Body, run: Run) -> list[str] | None:
     """Words of the command that trained ``run``: of the grid that it is of, or its own config; None where neither is.
 
-    A run of a study is named as a grid names it, and of such a grid as many steps are asked as it took. It may have
-    been trained in another precision than the grid's, where no device had units for that.
+    A run of a study is named as a grid names it, and of such a grid as many steps are asked as it took.
     """
     if run.path is not None:
         return ["genraven", "fit", "-c", str(RunFiles(run.path).config)]
@@ -63,11 +65,15 @@ def recipe(body: Body, run: Run) -> list[str] | None:
     for grid in grids:
         point = _points(grid).get(name)
         if point and _option(point, "--trainer.max_steps") == str(run.max_steps):
-            words = ["genraven", *point.arguments]
-            of_grid = _option(point, f"--{PRECISION}")
-            precision = run.settings.get(PRECISION, of_grid)
-            return words if precision == of_grid else _with(words, {PRECISION: precision})
+            return _with(["genraven", *point.arguments], _carried(run, point))
     return None
+
+
+def _carried(run: Run, point: Point) -> dict[str, str]:
+    """What else ``fit`` has to be asked for, so that the command of ``point`` trains the recipe of ``run``."""
+    asked = {setting: _option(point, f"--{option}") or usual for setting, (option, usual) in CARRIED.items()}
+    return {CARRIED[setting][0]: run.settings[setting] for setting, value in asked.items()
+            if run.settings.get(setting, value) != value}  # fmt: skip
 
 
 def _command(words: Sequence[str], options: Mapping[str, object]) -> str:

@@ -80,7 +80,8 @@ class TrainedModel:
         )  # fmt: skip
         model = model.sampling_by(**opening.sampling) if opening.sampling else model
         if slow := slow_precision(numerics.precision, module.device.type, setting("precision", "32-true")):
-            rank_zero_warn(slow)  # last, so that what is refused is one line
+            # Last, so that what is refused is one line.
+            rank_zero_warn(f"{slow} A calibration holds for its own precision only.")
         return model
 
     @property

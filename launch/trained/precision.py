@@ -19,7 +19,7 @@ def default_precision(accelerator: str) -> str:
     return "bf16-mixed" if _is_fast("bf16", accelerator) else "32-true"
 
 
-def slow_precision(precision: str, accelerator: str, instead: str) -> str | None:
+def slow_precision(precision: str, accelerator: str, instead: str | None) -> str | None:
     """Says of a ``precision`` of 16 bits that a GPU of CUDA, or this CPU, has no units for it; else None.
 
     Such numbers are then computed by way of float32: on a CPU without such units matrices were multiplied 35 to 70
@@ -28,14 +28,15 @@ def slow_precision(precision: str, accelerator: str, instead: str) -> str | None
     Args:
         precision: as ``trainer.precision`` names it.
         accelerator: as ``trainer.accelerator`` does.
-        instead: how a user asks for float32.
+        instead: how a user asks for float32; None where that cannot be chosen any more.
     """
     kind = precision.partition("-")[0]
-    is_known = _has_cuda(accelerator) or accelerator in ("auto", "cpu")
+    is_known = _has_cuda(accelerator) or (accelerator in ("auto", "cpu") and bool(_flags()))
     if kind not in UNITS or not is_known or _is_fast(kind, accelerator):
         return None
     device = "GPU" if _has_cuda(accelerator) else "CPU"
-    return f"{precision} is slow on this {device}, which has no units for it: {instead} is faster."
+    ending = f": {instead} is faster." if instead else "."
+    return f"{precision} is slow on this {device}, which has no units for it{ending}"
 
 
 def slow_precisions(configs: Iterable[Mapping[str, Any]], file: Path) -> list[str]:

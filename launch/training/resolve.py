@@ -105,8 +105,10 @@ def resolve(arguments: list[str]) -> Resolved:
         options.seed_everything = seed_everything(None if seed is True else seed, workers=True)
     if options.trainer.precision is None:
         options.trainer.precision = _precision(command, options)
-    elif slow := slow_precision(str(options.trainer.precision), options.trainer.accelerator, TRAINED_IN_FLOAT32):
-        rank_zero_warn(slow)
+    else:
+        instead = None if _began(command, options) else TRAINED_IN_FLOAT32
+        if slow := slow_precision(str(options.trainer.precision), options.trainer.accelerator, instead):
+            rank_zero_warn(slow)
     asked = options.compile
     numerics = Numerics.of_training(options.trainer, None if asked is None else bool(asked))
     compilation = compilation_of(asked, is_compiled=numerics.compiled)
@@ -116,13 +118,18 @@ def resolve(arguments: list[str]) -> Resolved:
 
 def _precision(command: str, options: Any) -> str:
     """What suits the device; but a run goes on with what it began with, also on another kind of device."""
-    fits, began = default_precision(options.trainer.accelerator), None
-    if command == "fit" and options.run_dir:
-        began = RunFolder(Path(options.run_dir)).config().get("trainer", {}).get("precision")
+    fits, began = default_precision(options.trainer.accelerator), _began(command, options)
     if began not in (None, fits):
         rank_zero_warn(f"{options.run_dir} resumes in {began}, the precision that it began with: this device would "
                        f"begin in {fits}, so it may be slow here.")  # fmt: skip
     return began or fits
+
+
+def _began(command: str, options: Any) -> Any:
+    """The precision that the run to go on with began in; None of a run that has not begun."""
+    if command != "fit" or not options.run_dir:
+        return None
+    return RunFolder(Path(options.run_dir)).config().get("trainer", {}).get("precision")
 
 
 class Resolver:

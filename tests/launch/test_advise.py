@@ -16,9 +16,11 @@ from made_up import make_run, make_sweep
 
 import genraven
 from genraven.errors import InputError
+from genraven.report.dataset import flat
 from genraven.report.english import hours
 from genraven.report.goals import GOALS, Goal
 from genraven.report.question import Question
+from genraven.report.reading import _settings
 from genraven.report.recommend import recommend
 from genraven.report.study import SHIPPED
 from launch.advice import commands, words
@@ -181,6 +183,19 @@ def test_a_recipe_is_of_the_precision_that_its_runs_were_trained_in(precision: s
     assert words is not None
     assert Resolver(words[1:]).resolve(words[1:])["trainer"]["precision"] == precision
     assert sum(word.startswith("--trainer.precision") for word in words) == 1
+
+
+@pytest.mark.parametrize("study", ["little_data", "little_data_variants", "structure", "whole"])
+def test_a_command_trains_the_recipe_that_was_measured(study: str) -> None:
+    """Also of runs that are older than an option."""
+    body = next(body for body in shipped() if body.study == study)
+    for run in {(run.architecture, run.max_steps): run for run in body.runs}.values():
+        words = commands.recipe(body, run)
+        assert words is not None
+        config = Resolver(words[1:]).resolve(words[1:])
+        now = _settings(dict(flat({part: config[part] for part in ("model", "data", "trainer")})), {})
+        asked, done = ({k: v for k, v in one.items() if v != "none"} for one in (now, run.settings))
+        assert asked == done
 
 
 def test_runs_of_ones_own(sweep: Path) -> None:
