@@ -1,6 +1,7 @@
 """What the command's parsers share: options that are looked up late, and paths."""
 
 import argparse
+import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,11 +33,15 @@ class Dependence:
 
 
 WORDS = {
-    "invalid int value: ": "expected a whole number, got ",
-    "invalid float value: ": "expected a number, got ",
-    "the following arguments are required: ": "expected what is missing: ",
-    "expected one argument": "expected a value, got none",
-    "expected at least one argument": "expected one value or more, got none",
+    r"invalid int value: ": "expected a whole number, got ",
+    r"invalid int list value: ": "expected whole numbers such as 1,2,3, got ",
+    r"invalid float value: ": "expected a number, got ",
+    r"invalid float list value: ": "expected numbers such as 0.1,0.5, got ",
+    r"the following arguments are required: (.*)": r"expected \1, got nothing",
+    r"expected one argument": "expected a value, got none",
+    r"expected at least one argument": "expected one value or more, got none",
+    r"ignored explicit argument (.*)": r"expected no value, got \1",
+    r"ambiguous option: (\S+) could match (.*)": r"expected one option, got \1, which may be \2",
 }
 """Of argparse, and what is said instead."""
 
@@ -108,8 +113,8 @@ class LateParser(argparse.ArgumentParser):
         """Raises InputError in the words of genraven."""
         said = message.removeprefix("argument ")
         for theirs, ours in WORDS.items():
-            said = said.replace(theirs, ours)
-        raise InputError(f"{said}: {self._instead()}")
+            said = re.sub(theirs, ours, said)
+        raise InputError(said if said.endswith((".", "?")) else f"{said}: {self._instead()}")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is None or value in action.choices:

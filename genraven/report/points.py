@@ -295,9 +295,14 @@ def differences(groups: Sequence[Sequence[Run]]) -> list[dict[str, str]]:
 
 
 def _named(group: Sequence[Run], names: Iterable[str]) -> dict[str, str]:
-    """What it has of the settings of these whole names, by their last words."""
+    """What it has of the settings of these whole names, by their last words; by two words where one says two things."""
     settings = _settings_of(group)
-    return {name.rpartition(".")[2]: settings.get(name, "none") for name in names}
+    found = {name: settings.get(name, "none") for name in names}
+    said: dict[str, set[str]] = {}
+    for name, value in found.items():
+        said.setdefault(name.rpartition(".")[2], set()).add(value)
+    return {".".join(words[-2 if len(said[words[-1]]) > 1 else -1 :]): value
+            for words, value in ((name.split("."), value) for name, value in found.items())}  # fmt: skip
 
 
 def _differing(groups: Sequence[Sequence[Run]]) -> list[str]:
@@ -330,7 +335,8 @@ def _follows_from_others(name: str, values: Collection[str], differing: Sequence
 
 
 def _decoding(run: Run) -> dict[str, str]:
-    return {name: str(value) for name, value in flat(dict(run.final.decoding if run.final else {}), "decoding")}
+    decoding = dict(run.final.decoding if run.final else {})
+    return {name: str(value) for name, value in flat(decoding, "decoding")} if decoding else {}
 
 
 def _labels(groups: Sequence[Sequence[Run]]) -> list[str]:

@@ -132,11 +132,17 @@ class Evidence:
         """Names of runs that have the score, from a number of examples that is not known."""
         return [run.name for run in self._scored(family) if not run.samples_per_rule]
 
-    def too_dear(self, family: str) -> int:
-        """How many runs have the score, but cost more than the budget; 0 where some are within it."""
+    def beyond_budget(self, family: str) -> tuple[int, int]:
+        """How many runs have the score but cost more than the budget, and of how many the cost is not known.
+
+        (0, 0) where some are within it.
+        """
         if self.question.budget is None or self.measured(family):
-            return 0
-        return sum(run.samples_per_rule is not None for run in self._scored(family))
+            return 0, 0
+        runs = [run for run in self._scored(family) if run.samples_per_rule is not None]
+        axis = "money" if self.question.in_money else "device_hours"
+        unknown = sum(run.spent(axis, run.final.step) is None for run in runs if run.final)
+        return len(runs) - unknown, unknown
 
     def _scored(self, family: str) -> list[Run]:
         runs = [run for variant in self.variants for run in variant.runs if run.family == family]

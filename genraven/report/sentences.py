@@ -60,9 +60,9 @@ def not_measured(family: str, evidence: Evidence, examples: float) -> Item:
     """Why a family's score is not known."""
     if measured := evidence.measured(family):
         return Item(sentence("measured_elsewhere", name=family, span=span_of(measured), examples=f"{examples:,.0f}"))
-    if num := evidence.too_dear(family):
-        return Item(sentence("all_over_budget", name=family, num=num, budget=f"{evidence.question.budget:g}",
-                             in_money=evidence.question.in_money))  # fmt: skip
+    if any(nums := evidence.beyond_budget(family)):
+        return Item(sentence("all_over_budget", name=family, num=nums[0], unknown=nums[1],
+                             budget=f"{evidence.question.budget:g}", in_money=evidence.question.in_money))  # fmt: skip
     if uncounted := evidence.uncounted(family):
         return Item(sentence("without_numbers", name=family, num=len(uncounted)), tuple(uncounted))
     return Item(sentence("without_score", name=family, score=label(evidence.question.metric)))

@@ -16,14 +16,21 @@ from launch.cli import main
         ("advise --exampel 400", "expected arguments of genraven advise, got --exampel 400: did you mean --examples?"),
         ("advise --exampels=4", "expected arguments of genraven advise, got --exampels=4: did you mean --examples?"),
         ("advise --examples", "--examples: expected a value, got none: see `genraven advise --help`."),
-        ("advise --e 3", "ambiguous option: --e could match --examples, --evidence: see `genraven advise --help`."),
+        ("advise --e 3", "expected one option, got --e, which may be --examples, --evidence: see `genraven "
+         "advise --help`."),
         ("generat", "expected a command, got 'generat': did you mean generate?"),
         ("fti", "expected a command, got 'fti': did you mean fit?"),
         ("generate --rules", "--rules: expected one value or more, got none: see `genraven generate --help`."),
         ("evaluate R --split tset", "expected --split to be val or test, got 'tset': did you mean test?"),
         ("evaluate R --given-corruption 0,x", "--given-corruption: expected fractions such as 0,0.02,0.1, got '0,x': "
          "see `genraven evaluate --help`."),
-        ("sample", "expected what is missing: run: see `genraven sample --help`."),
+        ("sample", "expected run, got nothing: see `genraven sample --help`."),
+        ("complete", "expected run, puzzles, got nothing: see `genraven complete --help`."),
+        ("evaluate R --top-k 5,x", "--top-k: expected whole numbers such as 1,2,3, got '5,x': see `genraven evaluate "
+         "--help`."),
+        ("generate --overwrite=yes", "--overwrite: expected no value, got 'yes': see `genraven generate --help`."),
+        ("sample R --order randm", "--order: expected one of random, left_to_right, panels, confidence, entropy, "
+         "margin, got 'randm': did you mean random?"),
         ("describe a.npy b.npy", "expected arguments of genraven describe, got b.npy: see `genraven describe --help`."),
         ("complete R p.npy --max-eror 1", "expected arguments of genraven complete, got --max-eror 1: did you mean "
          "--max-error?"),

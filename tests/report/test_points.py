@@ -53,6 +53,25 @@ def test_of_numerics_a_label_says_what_differs() -> None:
     ]
 
 
+def test_a_word_that_says_two_things_is_said_with_the_one_before_it() -> None:
+    runs = [
+        run for trained, scored in (("bf16", "bf16"), ("bf16", "32"), ("32", "32"))
+        for run in repeats("diffusion", 400, 0.5, settings={"trainer.precision": trained},
+                           results=(result(0.5, decoding={"numerics": {"precision": scored}}),))
+    ]  # fmt: skip
+    assert [variant.label for variant in variants(runs)] == [
+        "SiT, 10 M parameters, precision 32",
+        "SiT, 10 M parameters, numerics.precision 32, trainer.precision bf16",
+        "SiT, 10 M parameters, precision bf16",
+    ]
+
+
+def test_a_run_without_a_decoding_is_labelled_by_none() -> None:
+    one, other = (repeats("diffusion", 400, 0.5, results=(result(0.5, decoding=decoding),))
+                  for decoding in ({}, {"temperature": 0.7}))  # fmt: skip
+    assert not any("{}" in variant.label for variant in variants([*one, *other]))
+
+
 def test_what_sets_variants_apart_is_said() -> None:
     plain = repeats("diffusion", 400, 0.5, settings={"model.init_args.dropout": "0.0", "trainer.max_steps": "100"})
     dropped = repeats("diffusion", 400, 0.5, settings={"model.init_args.dropout": "0.1", "trainer.max_steps": "100"})

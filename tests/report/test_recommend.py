@@ -282,6 +282,19 @@ def test_a_family_that_is_wholly_beyond_the_budget_is_said_to_be_so() -> None:
     said = text_of(recommend(runs, Question("completion", 400, budget=10)))
     assert "No diffusion run counts here: all its 3 runs took more than the budget of 10 device-hours." in said
     assert "is missing" not in said
+    runs[-1] = replace(runs[-1], device_hours=None)
+    said = text_of(recommend(runs, Question("completion", 400, budget=10)))
+    assert (
+        "No diffusion run counts here: 2 runs took more than the budget of 10 device-hours, and the cost of 1 run is"
+        in said
+    )
+
+
+def test_a_family_of_unknown_cost_is_not_said_to_be_beyond_the_budget() -> None:
+    runs = [*table({400: 0.3}, {}), *repeats("diffusion", 400, 0.9, device_hours=None)]
+    said = text_of(recommend(runs, Question("completion", 400, budget=10)))
+    assert "No diffusion run counts here: the cost of 3 runs is not known, so they cannot be held against" in said
+    assert "took more" not in said
 
 
 def test_a_steady_training_counts_at_the_checkpoint_within_the_budget() -> None:
