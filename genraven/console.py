@@ -91,7 +91,8 @@ def _aside() -> Iterator[None]:
 def _show_warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
 ) -> None:
-    is_ours = any(Path(filename).is_relative_to(CODE / package) for package in PACKAGES)
+    # A library's own category, though its warning names a line of ours, is not what we warn with.
+    is_ours = category is UserWarning and any(Path(filename).is_relative_to(CODE / package) for package in PACKAGES)
     text = (
         f"genraven: warning: {message}\n"
         if is_ours

@@ -39,7 +39,7 @@ class Writer(NamedTuple):
 def save_array(path: Path, array: NDArray[Any]) -> None:
     """Writes ``array``: as a tensor where the name ends in .pt."""
     with path.open("wb") as file:
-        if path.suffix == ".pt":
+        if path.suffix.lower() == ".pt":
             torch.save(torch.from_numpy(array), file)
         else:
             np.save(file, array)

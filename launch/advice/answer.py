@@ -168,7 +168,8 @@ def _left_out(found: Sequence[Put], chosen: Put, asked: Asked, repeated: Sequenc
     best = _nearest_body(*_without_budget(found, asked))
     notes = [] if best.body is chosen.body else [words.study_over_budget(best, asked)]
     notes += [note.text for note in budget_notes(chosen.evidence)]
-    return notes + words.repeats_over_budget(repeated)
+    are_repeats = all(commands.recipe(chosen.body, choice.point.first) for choice in repeated)
+    return notes + (words.repeats_over_budget(repeated) if are_repeats else [])
 
 
 def _without_budget(found: Sequence[Put], asked: Asked) -> tuple[list[Put], Asked]:

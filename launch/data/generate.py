@@ -46,7 +46,7 @@ def generate(options: argparse.Namespace) -> None:
     writer = WRITERS[options.layout]
     out = options.out or Path("puzzles").with_suffix(writer.suffixes[0])
     ids = _rules_to_write(options, writer.rules(out))
-    if out.suffix not in writer.suffixes and (out.suffix in FILES or not writer.makes_folder):
+    if (suffix := out.suffix.lower()) not in writer.suffixes and (suffix in FILES or not writer.makes_folder):
         endings = " or ".join(filter(None, writer.suffixes)) or "no suffix"
         raise InputError(f"expected --out of the {options.layout} layout to end in {endings}, got {out}: rename it.")
     if options.missing and not writer.holds_missing:

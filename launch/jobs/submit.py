@@ -57,7 +57,8 @@ def on_cluster(config: dict[str, Any], cluster: Cluster) -> dict[str, Any]:
         other = "0 for a job of CPUs" if options["accelerator"] == "gpu" else "1 or more for a job of GPUs"
         raise InputError(
             f"expected a trainer for the {options['accelerator'].upper()}s of this job, got trainer.accelerator "
-            f"{asked}: choose another trainer config, or --gpus-per-node {other}; `sweep --local 1` trains here."
+            f"{asked}: choose another trainer config, or --gpus-per-node {other}; `genraven fit`, or `sweep --local 1` "
+            "of a grid, trains on this machine."
         )
     accumulate = config["trainer"]["accumulate_grad_batches"]
     Shard(config["data"]["global_batch_size"], 0, cluster.world_size, accumulate if isinstance(accumulate, int) else 1)

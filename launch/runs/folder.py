@@ -215,7 +215,8 @@ def find_checkpoint(run: Path | str) -> Path:
     if newest is None:
         where = RunFiles(run).checkpoints.name
         inner = [] if is_run(run) else sorted(path for path in run.iterdir() if path.is_dir() and is_run(path))
-        instead = f"name a run in it, such as {inner[0]}" if inner else "train it first"
+        trained = next((path for path in inner if step_checkpoints(RunFiles(path).checkpoints)), None)
+        instead = f"name a run in it, such as {trained}" if trained else "train it first"
         raise InputError(f"expected a run folder with {where}/{STEP_NAMES}, got {run} without a complete checkpoint: "
                          f"{instead}.")  # fmt: skip
     return newest

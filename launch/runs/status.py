@@ -1,6 +1,7 @@
 """``genraven status``: every run of a folder in one table. Reads small files only, and imports nothing heavy."""
 
 import argparse
+import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -83,7 +84,9 @@ def _read_status(run: Path, jobs: Jobs | None) -> RunStatus:
     if state == "running":
         return _running(run, summary, note)
     if not summary and RunFiles(run).summary.exists():
-        return RunStatus("gone", summary, f"{RunFiles(run).summary.name} is broken: the same command goes on")
+        is_closed = not os.access(RunFiles(run).summary, os.R_OK)
+        wrong = "may not be read by you" if is_closed else "is broken: the same command goes on"
+        return RunStatus("gone", summary, f"{RunFiles(run).summary.name} {wrong}")
     if not state and not note:
         return RunStatus("new", summary)
     return RunStatus(state, summary, message) if state else RunStatus("gone", summary, f"see {_last_log(run)}")

@@ -169,7 +169,7 @@ class TrainedModel:
         """
         given, open_cells = puzzles_and_mask(puzzles, mask, self.module)
         labels = None if rules is None else labels_of(rules, self.module, len(given))
-        self._tell_unread(open_cells)
+        self.warn_of_unread(open_cells)
         with self.at_work(), self._progress("complete", len(given)) as bar:
             parts = [
                 self.module.complete(
@@ -182,11 +182,14 @@ class TrainedModel:
             ]
         return torch.cat(parts)
 
-    def _tell_unread(self, open_cells: Tensor) -> None:
+    def warn_of_unread(self, open_cells: Tensor) -> None:
+        """Warns where completing these cells (B, 9, 9) bool is done without reading given ones, and says what helps."""
         method, network = self.module.method, self.module.network
         if num := int(method.leaves_unread(network, open_cells, self.sampling).sum()):
             has_particles = hasattr(self.sampling, "num_particles")
-            particles = f"ask for {setting('num_particles', 64)}, or " if has_particles else ""
+            is_greedy = getattr(self.sampling, "when_completing", None) == 0
+            warm = f" with {setting('completion_temperature', 1)}" if is_greedy else ""
+            particles = f"ask for {setting('num_particles', 64)}{warm}, or " if has_particles else ""
             rank_zero_warn(f"in {num} of {len(open_cells)} puzzles this model writes open cells without reading the "
                            f"given ones after them: {particles}take a masked or an any-order model.")  # fmt: skip
 
@@ -214,6 +217,7 @@ class TrainedModel:
         """
         given, open_cells = puzzles_and_mask(puzzles, mask, self.module)
         check_objects(given, open_cells)
+        self.warn_of_unread(open_cells)
         found = calibration
         if not isinstance(found, Calibration):
             found = Calibration.read(calibration_of(self.path, found))

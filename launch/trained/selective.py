@@ -63,6 +63,7 @@ def complete_selectively(options: argparse.Namespace, puzzles: Tensor, mask: Ten
     decider = _prepared(options, mask)
     if decider.promise is not None and decider.calibration is not None:
         say(said(decider.promise, decider.calibration))
+    decider.model.warn_of_unread(mask)
     kept, records = [], list[Record]()
     with decider.model.at_work():
         for done in completions(

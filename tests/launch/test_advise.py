@@ -161,7 +161,9 @@ def test_a_budget_holds_for_the_command_too() -> None:
 
 def test_what_a_budget_leaves_out_is_said() -> None:
     found = advise(examples=400, budget=0.3)
-    assert found.budget[0].startswith("Without the budget of 0.3 device-hours, whole would answer, on 35 rules, with")
+    assert found.budget[0].startswith(
+        "Without the budget of 0.3 device-hours, the study whole would answer, on 35 rules, with"
+    )
     assert f"Budget: {found.budget[0]}" in str(found).splitlines()
     (note,) = advise(examples=2000, rules=3, budget=0.05).budget
     assert note.startswith("20 of 20 points took more than the budget of 0.05 device-hours")

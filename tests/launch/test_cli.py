@@ -433,6 +433,13 @@ def test_particles_complete_any_mask(
     assert unread not in capsys.readouterr().err
     assert main(["complete", str(runs["autoregressive"]), "p.npy", *options[:2], "--out", "d.npy"]) == 0
     assert f"{unread}: ask for --particles 64, or take" in capsys.readouterr().err
+    main(["generate", "--rules", "number.constant", "--num", "1", "--out", "one.npy"])
+    greedy, several = ["p.npy", "--completion-temperature", "0"], ["one.npy", "--candidates", "2"]
+    for name, more, particles in (("e", greedy, "64 with --completion-temperature 1"), ("f", several, "64")):
+        command = ["complete", str(runs["autoregressive"]), *more, *options[:2], "--out", f"{name}.npy"]
+        assert main(command) == 0
+        said = capsys.readouterr().err
+        assert "writes open cells without reading" in said and f"ask for --particles {particles}, or take" in said
 
 
 @pytest.mark.parametrize(

@@ -66,4 +66,8 @@ def test_a_folder_of_runs_is_told_from_a_run(in_tmp_path: Path, capsys: pytest.C
     Path("runs/a").mkdir(parents=True)
     Path("runs/a/summary.json").write_text("{}")
     assert main(["sample", "runs", "--num", "1"]) == 2
-    assert "got runs without a complete checkpoint: name a run in it, such as runs/a." in capsys.readouterr().err
+    assert "got runs without a complete checkpoint: train it first." in capsys.readouterr().err
+    Path("runs/b/checkpoints").mkdir(parents=True)
+    Path("runs/b/checkpoints/step-00000005.ckpt").touch()
+    assert main(["sample", "runs", "--num", "1"]) == 2
+    assert "got runs without a complete checkpoint: name a run in it, such as runs/b." in capsys.readouterr().err
