@@ -71,6 +71,7 @@ def train(resolved: Resolved, built: Built) -> None:
             check_checkpoint(model, start.checkpoint)
             if start.initial:
                 initial.origin = load_initial(model, start.initial, resolved.config)
+            _say_how_divided(built)  # after all that can be refused
             if trainer.local_rank == 0:
                 data.prepare_data()
             else:
@@ -94,13 +95,17 @@ def _check(resolved: Resolved, built: Built) -> None:
 
 
 def _divide_batch(resolved: Resolved, built: Built) -> None:
-    """Divides the global batch among devices and accumulated batches, and prints how."""
+    """Divides the global batch among devices and accumulated batches."""
     data, trainer, limit = built.data, built.trainer, resolved.options.max_batch_per_device
     if limit and trainer.accumulate_grad_batches == 1:
         trainer.accumulate_grad_batches = data.shard().accumulation(limit)
     if isinstance(trainer.val_check_interval, int):  # Lightning counts batches; a config says steps
         trainer.val_check_interval *= trainer.accumulate_grad_batches
-    shard, steps = data.shard(), trainer.max_steps
+
+
+def _say_how_divided(built: Built) -> None:
+    """Prints what makes the global batch, for how long and where."""
+    trainer, shard, steps = built.trainer, built.data.shard(), built.trainer.max_steps
     rank_zero_info(
         f"global batch {shard.global_batch_size} = {shard.world_size} device(s) x {shard.accumulate} accumulated x "
         f"{shard.size} puzzles; {steps if steps > 0 else 'unlimited'} steps; {trainer.precision} on "
