@@ -9,8 +9,8 @@ from abc import ABC
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from functools import partial
-from typing import Any, ClassVar, Literal, TypedDict, cast
+from functools import partial, wraps
+from typing import Any, ClassVar, Concatenate, Literal, ParamSpec, TypedDict, TypeVar, cast
 
 import lightning as L
 import torch
@@ -72,6 +72,23 @@ def unmeasured(task: Task) -> AbstractContextManager[None]:
     return nullcontext()
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def in_its_numerics(
+    function: Callable[Concatenate["PuzzleModule", P], T],
+) -> Callable[Concatenate["PuzzleModule", P], T]:
+    """``function`` of a module, within what the module is told to compute in."""
+
+    @wraps(function)
+    def run(module: "PuzzleModule", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with module.at_work():
+            return function(module, *args, **kwargs)
+
+    return run
+
+
 class PuzzleModule(L.LightningModule, ABC):
     """A model of puzzles that generates and completes: a network, and the method that makes a model of it.
 
@@ -120,6 +137,7 @@ class PuzzleModule(L.LightningModule, ABC):
         self.graph: TrainingGraph | None = None  # of those, while training
         self.results: ScoreResults | None = None  # of the last evaluation
         self.measured: Callable[[Task], AbstractContextManager[None]] = unmeasured  # or a SamplingTimer
+        self.at_work: Callable[[], AbstractContextManager[None]] = nullcontext  # or its own numerics
 
     def _check_training(self) -> None:
         if self.warmup_steps < 0:
@@ -169,6 +187,7 @@ class PuzzleModule(L.LightningModule, ABC):
         self.method.check_sampling(self.network, sampling, settings.keys())
         self.sampling = sampling
 
+    @in_its_numerics
     def losses(self, puzzles: Tensor, labels: Tensor | None, draw: Draw, unknown: Tensor | None = None) -> Tensor:
         """(B,) losses: of training while in training mode, else of validation.
 
@@ -178,11 +197,13 @@ class PuzzleModule(L.LightningModule, ABC):
             return self.method.losses(self.network, puzzles, labels, draw)
         return self.method.losses(self.network, without(puzzles, unknown), labels, draw, unknown)
 
+    @in_its_numerics
     @torch.no_grad()
     def generate(self, n: int, rules: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
         """(n, 3, 9, 9) int8 puzzles from nothing, of ``rules`` (n,) for a network with labels."""
         return self.method.generate(self.network, n, self._check_rules(rules), self.sampling, generator)
 
+    @in_its_numerics
     @outside_inference_mode  # some methods take gradients
     def complete(
         self,
@@ -215,6 +236,7 @@ class PuzzleModule(L.LightningModule, ABC):
         labels = self._check_rules(rules)
         return {} if labels is None else {"labels": labels}
 
+    @in_its_numerics
     @torch.no_grad()
     def log_probability(
         self, puzzles: Tensor, mask: Tensor, generator: torch.Generator | None = None
@@ -222,6 +244,7 @@ class PuzzleModule(L.LightningModule, ABC):
         """Of the cells of ``puzzles`` (B, 3, 9, 9) under ``mask`` (B, 9, 9) bool, for a method that knows it."""
         return self.method.log_probability(self.network, puzzles, mask, generator)
 
+    @in_its_numerics
     @outside_inference_mode  # some methods take gradients
     def solve_again(
         self, puzzles: Tensor, mask: Tensor, level: float, generator: torch.Generator | None = None
@@ -235,6 +258,7 @@ class PuzzleModule(L.LightningModule, ABC):
         labels = bool(num_labels(self.network))
         return self.method.nfe(self.network, self.sampling, task, num_open, labels=labels)
 
+    @in_its_numerics
     @torch.no_grad()
     def probe_forward(self, puzzles: Tensor, level: float | None, generator: torch.Generator) -> None:
         """Passes ``puzzles`` through the network, without labels, at one of the method's reading levels."""

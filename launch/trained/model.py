@@ -54,8 +54,8 @@ class TrainedModel:
     path: Path
     """The checkpoint, or the weights of an exported model."""
     module: PuzzleModule
-    """Network and method, in evaluation mode, with weights in the precision that they compute in. Use it within
-    ``at_work``."""
+    """Network and method, in evaluation mode. Its methods compute in the model's numerics; what calls its network
+    itself does so within ``at_work``."""
     data: GenRAVENDataModule
     """What it was trained on and is evaluated on."""
     checkpoint: Mapping[str, Any]

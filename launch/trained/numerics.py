@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -64,9 +65,12 @@ class Numerics:
         return numerics if compiled is None else replace(numerics, compiled=compiled)
 
     def prepare(self, model: PuzzleModule, seed: int) -> PuzzleModule:
-        """``model``, on its device, ready to be used once: weights and network as these are, draws from ``seed``."""
+        """``model``, on its device, ready to be used once: weights, network and all its work as these are.
+
+        Its draws follow from ``seed``.
+        """
         model.eval()
-        model.seed = seed
+        model.seed, model.at_work = seed, partial(self.at_work, model.device)
         self._plugin(model.device).convert_module(model)
         if self.compiled:
             compile_blocks(model.network)

@@ -58,6 +58,19 @@ def test_evaluations_say_what_they_were_computed_in_and_are_told_apart_by_it(run
     assert len(found["run"]["eval_rules"]) == 7
 
 
+@pytest.mark.parametrize("precision", [None, "bf16-true", "64-true"])
+def test_methods_of_the_module_compute_as_the_model_does(run: Path, precision: str | None) -> None:
+    """Also in an autocast of another kind, and with another default."""
+    model = load(run, device="cpu", precision=precision)
+    puzzles, mask = generate(0, 0, 4), last_panel_mask(4)
+    module = model.sampling_by(temperature=0.9).module
+    with model.at_work():
+        expected = module.log_probability(puzzles, mask)
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision is not None):
+        found = module.log_probability(puzzles, mask)
+    assert torch.equal(found.cells, expected.cells)
+
+
 def test_an_exported_model_samples_as_its_run_does(run: Path, in_tmp_path: Path) -> None:
     assert main(["export", str(run), "--out", "model"]) == 0
     assert json.loads(Path("model/card.json").read_text())["numerics"] == BF16
