@@ -79,7 +79,7 @@ T = TypeVar("T")
 def in_its_numerics(
     function: Callable[Concatenate["PuzzleModule", P], T],
 ) -> Callable[Concatenate["PuzzleModule", P], T]:
-    """``function`` of a module, within what the module is told to compute in."""
+    """``function`` of a module, within the numerics that the module is set to compute in."""
 
     @wraps(function)
     def run(module: "PuzzleModule", /, *args: P.args, **kwargs: P.kwargs) -> T:
