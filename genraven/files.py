@@ -105,7 +105,7 @@ def folder_appears_whole(folder: Path, option: str) -> Iterator[Path]:
         temporary.rename(folder)
     except OSError as error:
         raise InputError(
-            f"expected a folder that can be written, got {folder} ({error.strerror}): set {option}."
+            f"expected a folder that can be written, got {folder} ({error.strerror}): set {option} to another."
         ) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -138,6 +138,6 @@ def writable_folder(folder: Path, option: str) -> Path:
             pass
     except OSError as error:
         raise InputError(
-            f"expected a folder that can be written, got {folder} ({error.strerror}): set {option}."
+            f"expected a folder that can be written, got {folder} ({error.strerror}): set {option} to another."
         ) from None
     return folder

@@ -109,7 +109,7 @@ def test_a_folder_is_made_or_refused_by_the_option_to_change(tmp_path: Path) -> 
     assert writable_folder(tmp_path / "a" / "b", "--out").is_dir()
     assert names(tmp_path / "a" / "b") == []
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"got .*file/below .*: set --out\.") as caught:
+    with pytest.raises(InputError, match=r"got .*file/below .*: set --out to another\.") as caught:
         writable_folder(tmp_path / "file" / "below", "--out")
     assert "\n" not in str(caught.value)
 

@@ -61,7 +61,7 @@ class Question:
             raise InputError(f"expected --goal to be {' or '.join(GOALS)}, got {self.goal!r}.")
         for name, value in (("examples", self.examples), ("growth", self.growth), ("budget", self.budget)):
             if value is not None and not 0 < value < math.inf:
-                raise InputError(f"expected --{name} above 0, got {value}.")
+                raise InputError(f"expected a finite --{name} above 0, got {value}.")
 
     @property
     def asked(self) -> Goal:

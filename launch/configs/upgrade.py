@@ -43,7 +43,8 @@ def moved_options(config: dict[str, Any]) -> dict[str, str]:
 def moved_option(name: str) -> str | None:
     """Where an option such as ``model.sampler`` is today; None for one that has not moved."""
     last = name.rpartition(".")[2]
-    return next((f"model.method.{table[last]}" for table in MOVED.values() if last in table), None)
+    places = [f"model.method.{table[last]}" for table in MOVED.values() if last in table]
+    return None if not places or name in places else places[0]
 
 
 def _module_name(config: dict[str, Any]) -> str:

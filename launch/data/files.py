@@ -96,6 +96,9 @@ def _shared(other: PuzzleFile, census: Census) -> Iterator[tuple[str, str]]:
         chunks = [leaked(census.index, puzzles) for puzzles in parts if len(puzzles)]
     if chunks:
         yield "leak", f"of {other.path}, {reduce(Copies.plus, chunks)} stand in it, too"
+    else:
+        why = f"none of its {len(other):,} puzzles is whole and in range"
+        yield "leak", f"of {other.path} nothing was compared, because {why}"
 
 
 def _num(chunk: Chunk) -> int:

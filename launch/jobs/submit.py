@@ -34,8 +34,9 @@ def training_arguments(words: list[str]) -> list[str]:
     """
     words = words[1:] if words[:1] == ["--"] else words
     if words[:1] != ["fit"]:
+        instead = "add it." if not words or words[0].startswith("-") else "begin it with fit."
         raise InputError(f"expected the training command after --, such as `-- fit -c model/sit_s.yaml`, got "
-                         f"{shlex.join(words) or 'nothing'}: add it.")  # fmt: skip
+                         f"{shlex.join(words) or 'nothing'}: {instead}")  # fmt: skip
     for word in words:
         name = word.split("=")[0].removeprefix("--trainer.")
         if word.startswith("--trainer.") and name in DERIVED:

@@ -214,6 +214,8 @@ def find_checkpoint(run: Path | str) -> Path:
     newest = RunFolder(run).newest_whole()
     if newest is None:
         where = RunFiles(run).checkpoints.name
+        if RunFiles(run.parent).checkpoints == run and step_checkpoints(run):
+            raise InputError(f"expected a run folder, got its {where}: give {run.parent}, or a checkpoint in {run}.")
         inner = [] if is_run(run) else sorted(path for path in run.iterdir() if path.is_dir() and is_run(path))
         trained = next((path for path in inner if step_checkpoints(RunFiles(path).checkpoints)), None)
         instead = f"name a run in it, such as {trained}" if trained else "train it first"

@@ -157,7 +157,8 @@ def named_runs(folder: Path) -> dict[str, Path]:
         raise InputError(f"expected runs in {folder}, got the tables of a study without the weights of its runs: "
                          f"read them by `genraven report {studies[0]}`.")  # fmt: skip
     if not runs:
-        raise InputError(f"expected runs in {folder}, got none: name the folder above them.")
+        raise InputError(f"expected runs in {folder}, got none: name a folder in which `genraven fit` or "
+                         "`sweep` trained.")  # fmt: skip
     return runs
 
 

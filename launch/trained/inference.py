@@ -16,6 +16,7 @@ from genraven.puzzles.rules import row_rules, rule_names, shared_rules
 from genraven.puzzles.spec import resolve_rules
 from genraven.trust.audit import SUFFIX, holds_records, write_records
 from genraven.trust.review import to_html
+from launch.runs.folder import find_checkpoint
 from launch.trained.sampling import opened
 from launch.trained.selective import asked_for, complete_selectively, decisions_summary
 from lightning_modules import PuzzleModule
@@ -60,9 +61,9 @@ def _files_summary(puzzles: Tensor, options: argparse.Namespace) -> str:
 def sample(options: argparse.Namespace) -> None:
     """Writes generated puzzles and a picture of them."""
     at_least(1, num=options.num)
-    ids = _rule_ids(options.rules)
+    ids, path = _rule_ids(options.rules), find_checkpoint(options.run)
     outputs = _outputs(options)
-    puzzles = opened(options).generate(options.num, ids)
+    puzzles = opened(options, path).generate(options.num, ids)
     with outputs:
         _save(puzzles, outputs, options)
     shared = shared_rules(row_rules(puzzles))

@@ -75,11 +75,13 @@ def pictured(cells: Tensor) -> Tensor:
 
 
 def most_suspicious(found: LogProbability) -> list[str]:
-    """The puzzles that are least likely, less what is expected of them, and the worst cell of each, in words."""
+    """The puzzles that are less likely than expected, the least likely first, and the worst cell of each, in words."""
     of_puzzle, of_cell = (-found.surplus).numpy(), suspicion(found)
     lines = []
     for b in np.argsort(-of_puzzle, kind="stable")[:SHOWN]:
+        if of_puzzle[b] <= 0:
+            break
         row, panel, cell = panel_and_cell(int(of_cell[b].argmax()))
         lines.append(f"puzzle {b}: {of_puzzle[b]:.1f} nats less likely than expected; most in row {row} panel {panel} "
                      f"cell {cell}, {of_cell[b].max():.1f}")  # fmt: skip
-    return lines
+    return lines or ["no puzzle is less likely than expected"]

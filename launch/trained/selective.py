@@ -60,6 +60,7 @@ def complete_selectively(options: argparse.Namespace, puzzles: Tensor, mask: Ten
     """
     check_given(puzzles, mask)
     at_least(0, exchanges=options.exchanges)
+    at_least(1, candidates=1 if options.candidates is None else options.candidates)
     decider = _prepared(options, mask)
     if decider.promise is not None and decider.calibration is not None:
         say(said(decider.promise, decider.calibration))
@@ -89,6 +90,8 @@ def decisions_summary(records: Sequence[Record], audit: Path, review: Path | Non
     """What was decided, and where it is written."""
     accepted = sum(record.decision == "accept" for record in records)
     lines = [f"{audit}: {accepted} of {len(records)} accepted, {len(records) - accepted} to review"]
+    if records and records[0].promise is None:
+        lines[0] += " (without --max-error nothing is promised, so none can be accepted)"
     return lines if review is None else [*lines, f"{review}: to review, the most doubtful first"]
 
 

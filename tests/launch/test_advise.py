@@ -228,8 +228,8 @@ def test_repeats_of_ones_own_join_a_study(tmp_path: Path) -> None:
     [
         ([], "expected --examples, how many you have of each rule"),
         (["--examples", "400", "--goal", "both"], "completion or held-out-completion or generation, got 'both'"),
-        (["--examples", "0"], "expected --examples above 0, got 0"),
-        (["--examples", "400", "--growth", "-1"], "expected --growth above 0"),
+        (["--examples", "0"], "--examples above 0, got 0"),
+        (["--examples", "400", "--growth", "-1"], "--growth above 0"),
         (["--examples", "400", "--rules", "0"], "expected --rules of 1 or more"),
         (["--examples", "400", "--rules", "none"], "expected --rules of 1 or more, got none"),
         (["--examples", "400", "--rules", "color.xr"], "got 'color.xr': did you mean 'color.xor'?"),

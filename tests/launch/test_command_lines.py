@@ -18,6 +18,8 @@ from launch.cli import main
         ("advise --examples", "--examples: expected a value, got none: see `genraven advise --help`."),
         ("advise --e 3", "expected one option, got --e, which may be --examples, --evidence: see `genraven "
          "advise --help`."),
+        ("submit --dry-run -- fitt -c x.yaml", "expected the training command after --, such as `-- fit -c "
+         "model/sit_s.yaml`, got fitt -c x.yaml: begin it with fit."),
         ("generat", "expected a command, got 'generat': did you mean generate?"),
         ("fti", "expected a command, got 'fti': did you mean fit?"),
         ("generate --rules", "--rules: expected one value or more, got none: see `genraven generate --help`."),
@@ -71,3 +73,5 @@ def test_a_folder_of_runs_is_told_from_a_run(in_tmp_path: Path, capsys: pytest.C
     Path("runs/b/checkpoints/step-00000005.ckpt").touch()
     assert main(["sample", "runs", "--num", "1"]) == 2
     assert "got runs without a complete checkpoint: name a run in it, such as runs/b." in capsys.readouterr().err
+    assert main(["sample", "runs/b/checkpoints", "--num", "1"]) == 2
+    assert "got its checkpoints: give runs/b, or a checkpoint in runs/b/checkpoints." in capsys.readouterr().err

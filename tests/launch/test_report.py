@@ -337,10 +337,10 @@ def test_the_page_is_utf_8_whatever_the_locale(tmp_path: Path) -> None:
     ("options", "message"),
     [
         (["--goal", "beauty"], "completion"),
-        (["--budget", "0"], "expected --budget above 0, got 0"),
+        (["--budget", "0"], "expected a finite --budget above 0, got 0"),
         (["--budget", "much"], "much"),
-        (["--examples", "0"], "expected --examples above 0, got 0"),
-        (["--growth", "-1"], "expected --growth above 0, got -1"),
+        (["--examples", "0"], "--examples above 0, got 0"),
+        (["--growth", "-1"], "expected a finite --growth above 0, got -1"),
         (["--price", "-1"], "expected --price of 0 or more, got -1"),
         (["--puzzles-per-year", "-1"], "expected --puzzles-per-year of 0 or more, got -1"),
         (["--puzzles-per-year", "1", "--review-price", "nan"], "expected --review-price of 0 or more, got nan"),

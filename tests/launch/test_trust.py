@@ -327,9 +327,14 @@ def test_an_untrained_model_accepts_nothing(
     assert "http" not in page.replace("http-equiv", "")
 
 
-def test_candidates_without_a_calibration_are_all_to_review(runs: dict[str, Path], here: Path) -> None:
-    words = ["--candidates", "2", "--exchanges", "0", "--device", "cpu"]
-    assert main(["complete", str(runs["sit"]), "p.npy", *words]) == 0
+def test_candidates_without_a_calibration_are_all_to_review(
+    runs: dict[str, Path], here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["complete", str(runs["sit"]), "p.npy", "--exchanges", "0", "--device", "cpu", "--candidates"]
+    assert main([*command, "0"]) == 2
+    assert "expected --candidates to be 1 or more, got 0" in capsys.readouterr().err
+    assert main([*command, "2"]) == 0
+    assert "to review (without --max-error nothing is promised, so none can be accepted)" in capsys.readouterr().out
     for record in read_records(Path("completed.audit.jsonl")):
         assert (record.decision, record.confidence, record.promise, record.rests_on) == ("review", None, None, None)
 

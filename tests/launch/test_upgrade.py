@@ -87,6 +87,7 @@ def test_an_option_says_where_it_has_moved(in_tmp_path: Path, capsys: pytest.Cap
     assert main([*fit, "--model.num_sampling_steps", "3"]) == 2
     assert "it is model.method.sampling.num_steps now" in capsys.readouterr().err
     assert moved_option("model.width") is None
+    assert moved_option("model.method.sampling.top_k") is None  # it is there already
     assert all(moved_option(f"model.{name}") for table in MOVED.values() for name in table)
 
 

@@ -249,7 +249,7 @@ def test_none_in_the_range_measured_is_an_answer() -> None:
     told = crossing_sentence(duel, "examples")
     assert told.startswith("None in the measured range (400 to 40,000 examples per rule)")
     assert told.endswith(
-        "If one overtakes the other, it does so above 40,000 examples per rule, where nothing was measured."
+        "If one overtakes the other, it does so above 40,000 examples per rule, where no lead is sure."
     )
     few = [one for one in curves if one.seeds.data != 2]
     (duel,) = duels(by_examples(variants(few), "completion"), "completion")
