@@ -95,12 +95,13 @@ def _check(resolved: Resolved, built: Built) -> None:
 
 
 def _divide_batch(resolved: Resolved, built: Built) -> None:
-    """Divides the global batch among devices and accumulated batches."""
+    """Divides the global batch among devices and accumulated batches; raises InputError where that leaves a rest."""
     data, trainer, limit = built.data, built.trainer, resolved.options.max_batch_per_device
     if limit and trainer.accumulate_grad_batches == 1:
         trainer.accumulate_grad_batches = data.shard().accumulation(limit)
     if isinstance(trainer.val_check_interval, int):  # Lightning counts batches; a config says steps
         trainer.val_check_interval *= trainer.accumulate_grad_batches
+    data.shard()
 
 
 def _say_how_divided(built: Built) -> None:
