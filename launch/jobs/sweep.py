@@ -106,9 +106,8 @@ def _tiers(grid: Any, path: Path, tier: str | None) -> list[tuple[str, Axes]]:
 
 def _part(grid: Any, path: Path) -> tuple[str, Axes]:
     if not isinstance(grid, dict) or not grid.keys() <= {"base", "axes"} or not isinstance(grid.get("axes"), dict):
-        found = (
-            ", ".join(map(str, grid)) if isinstance(grid, dict) else "nothing" if grid is None else type(grid).__name__
-        )
+        kind = "nothing" if grid is None else type(grid).__name__
+        found = ", ".join(map(str, grid)) if isinstance(grid, dict) else kind
         raise InputError(f"expected `axes`, and `base` if you like, in {path}, got {found}: see sweep/study.yaml.")
     return _base(grid, path), grid["axes"]
 

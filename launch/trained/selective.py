@@ -60,7 +60,8 @@ def complete_selectively(options: argparse.Namespace, puzzles: Tensor, mask: Ten
     """
     check_given(puzzles, mask)
     at_least(0, exchanges=options.exchanges)
-    at_least(1, candidates=1 if options.candidates is None else options.candidates)
+    if options.candidates is not None:
+        at_least(1, candidates=options.candidates)
     decider = _prepared(options, mask)
     if decider.promise is not None and decider.calibration is not None:
         say(said(decider.promise, decider.calibration))

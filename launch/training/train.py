@@ -56,7 +56,7 @@ def train(resolved: Resolved, built: Built) -> None:
     model, data, trainer, options = built.model, built.data, built.trainer, resolved.options
     data.trainer = model.trainer = trainer
     _check(resolved, built)
-    _divide_batch(resolved, built)
+    arithmetic = _divide_batch(resolved, built)
     if resolved.compilation == "graph":
         check_graph(trainer)
     initial = InitialWeights()
@@ -71,7 +71,7 @@ def train(resolved: Resolved, built: Built) -> None:
             check_checkpoint(model, start.checkpoint)
             if start.initial:
                 initial.origin = load_initial(model, start.initial, resolved.config)
-            _say_how_divided(built)  # after all that can be refused
+            rank_zero_info(arithmetic)  # after all that can be refused
             if trainer.local_rank == 0:
                 data.prepare_data()
             else:
@@ -94,20 +94,19 @@ def _check(resolved: Resolved, built: Built) -> None:
         built.model.configure_optimizers()
 
 
-def _divide_batch(resolved: Resolved, built: Built) -> None:
-    """Divides the global batch among devices and accumulated batches; raises InputError where that leaves a rest."""
+def _divide_batch(resolved: Resolved, built: Built) -> str:
+    """Divides the global batch among devices and accumulated batches; how, in words.
+
+    Raises:
+        InputError: a rest is left.
+    """
     data, trainer, limit = built.data, built.trainer, resolved.options.max_batch_per_device
     if limit and trainer.accumulate_grad_batches == 1:
         trainer.accumulate_grad_batches = data.shard().accumulation(limit)
     if isinstance(trainer.val_check_interval, int):  # Lightning counts batches; a config says steps
         trainer.val_check_interval *= trainer.accumulate_grad_batches
-    data.shard()
-
-
-def _say_how_divided(built: Built) -> None:
-    """Prints what makes the global batch, for how long and where."""
-    trainer, shard, steps = built.trainer, built.data.shard(), built.trainer.max_steps
-    rank_zero_info(
+    shard, steps = data.shard(), trainer.max_steps
+    return (
         f"global batch {shard.global_batch_size} = {shard.world_size} device(s) x {shard.accumulate} accumulated x "
         f"{shard.size} puzzles; {steps if steps > 0 else 'unlimited'} steps; {trainer.precision} on "
         f"{trainer.strategy.root_device.type}"
