@@ -313,7 +313,7 @@ def test_the_whole_study_gives_both_families_as_many_puzzles() -> None:
 
 
 def test_the_study_between_the_families_is_the_little_data_study_but_for_one_choice() -> None:
-    """As many puzzles seen of the same data, and no run of it again."""
+    """As many puzzles seen of the same data, and no run of it again; in float32, the same on every machine."""
     points = read_grid(CONFIGS / "sweep" / "between.yaml")
     assert len(points) == 18 + 6 + 36
     assert {point.name[:3] for point in points[:9]} == {"100"}
@@ -328,6 +328,6 @@ def test_the_study_between_the_families_is_the_little_data_study_but_for_one_cho
     assert len(known) == 4
     for point in (*points[:18], *points[18:20]):
         found, alike = config(point), known[f"{point.name.split('-')[0]}-r0-gpt2"]
-        assert found["trainer"] == alike["trainer"]
+        assert found["trainer"] == alike["trainer"] | {"precision": "32-true"}
         assert found["data"] == alike["data"]
         assert all(found["model"] != other["model"] for other in known.values())
