@@ -73,7 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
                      "rules of the split that --out names")  # fmt: skip
     sub.add_argument("--out", type=path, help="file or folder to write; an array as .npy or .pt; default: puzzles, "
                      "and the suffix of the layout")  # fmt: skip
-    sub.add_argument("--picture", type=path, help="PNG of the first few of each rule, with rule names")
+    sub.add_argument("--picture", type=path, help="picture of the first few of each rule, with rule names")
     add_overwrite(sub)
 
     _add_file_commands(command)
@@ -95,7 +95,7 @@ def _add_file_commands(command: AddCommand) -> None:
                   "missing cells, and copies")  # fmt: skip
     _add_puzzle_file_arguments(sub)
     sub.add_argument("--against", type=path, help="another file: how much of it is also in this one")
-    sub.add_argument("--picture", type=path, help="PNG of some puzzles, with the rules that their rows share")
+    sub.add_argument("--picture", type=path, help="picture of some puzzles, with the rules that their rows share")
     add_overwrite(sub)
 
     sub = command("import", "data.files:import_puzzles", "turn a file of puzzles into ours, and say what was read, "
@@ -197,8 +197,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Preempted as stop:
         say(f"genraven: stopped by {stop}; all is saved, the same command goes on", error=True)
         return REQUEUE
-    except KeyboardInterrupt:
-        say("genraven: interrupted", error=True)
+    except KeyboardInterrupt as stop:
+        say(": ".join(["genraven: interrupted", *map(str, stop.args)]), error=True)
         return 130
     return _delivered(status, is_all=is_all)
 

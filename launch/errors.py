@@ -9,6 +9,7 @@ from pathlib import Path
 from types import FrameType
 
 from genraven.errors import InputError
+from genraven.run_folder import RunFiles, step_checkpoints
 from genraven.signals import Preempted
 
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EACCES, errno.ENOENT}
@@ -20,12 +21,12 @@ def explained_exits(folder: Path) -> Iterator[None]:
 
     Raises:
         InputError: ``folder`` cannot be written any more, or another file, which is named, cannot be used.
-        KeyboardInterrupt: Ctrl-C, which Lightning makes an exit with status 1.
+        KeyboardInterrupt: Ctrl-C, which Lightning makes an exit with status 1; it says what is saved.
     """
     try:
         yield
     except SystemExit as error:
-        raise KeyboardInterrupt from error
+        raise KeyboardInterrupt(_kept(folder)) from error
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise
@@ -34,6 +35,13 @@ def explained_exits(folder: Path) -> Iterator[None]:
         what, named = ("a run folder that can be written", folder) if is_within else ("a file that can be used", file)
         raise InputError(f"expected {what}, got {named} ({error.strerror}): make room, or check the file system, and "
                          "start the same command again.") from error  # fmt: skip
+
+
+def _kept(run: Path) -> str:
+    """What the start after an interruption goes on with."""
+    if saved := step_checkpoints(RunFiles(run).checkpoints):
+        return f"the same command goes on from step {max(saved)}, the newest that is saved in {run}"
+    return f"no step is saved in {run}, so the same command begins anew"
 
 
 @contextmanager

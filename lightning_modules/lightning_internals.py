@@ -14,7 +14,7 @@ import jsonargparse._typehints
 import lightning as L
 from jsonargparse._common import parsing_settings
 from jsonargparse._util import NestedArg
-from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.callbacks import ModelSummary, WeightAveraging
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.strategies import (
     DDPStrategy,
@@ -24,6 +24,8 @@ from lightning.pytorch.strategies import (
     Strategy,
 )
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities.model_summary.model_summary import _format_summary_table
 from torch import Tensor
 
 BROKEN_OFF = {"ready": 1, "started": 1, "processed": 0, "completed": 0}  # a validation, in its first batch
@@ -43,6 +45,23 @@ def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
         yield
     finally:
         _replace(owner, name, before)
+
+
+# Callbacks -------------------------------------------------------------------------------------------------------
+
+
+class ParameterSummary(ModelSummary):
+    """Lightning's table of modules and parameters without its FLOPs, which it only counts of an example input.
+
+    ``fit`` counts those of a real step by itself, as ``flops_per_puzzle`` of a run's ``summary.json``.
+    """
+
+    @staticmethod
+    def summarize(summary_data: Any, *totals: Any, total_flops: int, **how: Any) -> None:
+        """Prints the table."""
+        columns = [column for column in summary_data if column[0] != "FLOPs"]
+        table: str = _format_summary_table(*totals, total_flops, *columns)
+        rank_zero_info("\n" + "\n".join(line for line in table.splitlines() if not line.endswith("Total Flops")))
 
 
 # Trainer ---------------------------------------------------------------------------------------------------------

@@ -22,8 +22,10 @@ from genraven.puzzles.layout import PUZZLE_SHAPE
 from genraven.puzzles.render import render_sheet
 from genraven.puzzles.rules import row_rules, rule_names, shared_rules
 from genraven.puzzles.spec import GRID, RULES, VALUE_ATTRIBUTES
+from genraven.report.english import counted
 
 PICTURED, COLUMNS = 16, 8
+BAD_CELL = "a cell that is out of range, empty in some attributes only, or no whole number"
 
 
 def describe(options: argparse.Namespace) -> None:
@@ -51,7 +53,7 @@ def describe(options: argparse.Namespace) -> None:
 def _facts(file: PuzzleFile, census: Census) -> Iterator[tuple[str, str]]:
     yield "puzzles", f"{census.num:,}"
     if census.num_bad:
-        yield "bad", f"{census.num_bad:,} with a cell out of its range; not counted below"
+        yield "bad", f"{census.num_bad:,} with {BAD_CELL}; not counted below"
     if file.num_left:
         yield "left over", f"{file.num_left} rows that make no puzzle"
     if file.not_mapped:
@@ -167,7 +169,7 @@ def import_puzzles(options: argparse.Namespace) -> None:
         arrays[KNOWN] = ((num, GRID, GRID), np.dtype(np.bool_), chunks(KNOWN, known))
     with outputs:
         save_archive(outputs[options.out], arrays)
-    say(f"dropped     {len(file) - num:,} puzzles with a cell out of its range, {file.num_left} rows left over")
+    say(f"dropped     {counted(len(file) - num, 'puzzle')} with {BAD_CELL}, {counted(file.num_left, 'row')} left over")
     say(f"not mapped  {', '.join(file.not_mapped) or 'nothing'}; rules of {int((rules == UNKNOWN_RULE).sum()):,} "
         "puzzles are not stated")  # fmt: skip
     say(f"{options.out}: {num:,} puzzles; genraven describe {options.out}")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from genraven.console import say
 from genraven.errors import InputError
+from genraven.report.english import counted
 from genraven.report.record import Record, read_record
 from genraven.report.study import add_to_study
 from launch.runs.status import named_runs, noted_jobs, read_status
@@ -22,7 +23,7 @@ def add(options: argparse.Namespace) -> None:
     jobs = queue_if_up(noted_jobs(runs.values()))
     new = add_to_study(options.study, {name: _finished(name, run, jobs) for name, run in runs.items()})
     known = len(runs) - len(new)
-    say(f"{options.study}: {len(new)} runs added" + f", {known} already there" * bool(known))
+    say(f"{options.study}: {counted(len(new), 'run')} added" + f", {known} already there" * bool(known))
 
 
 def _finished(name: str, run: Path, jobs: Jobs | None) -> Record:

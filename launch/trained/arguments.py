@@ -38,7 +38,9 @@ def _add_sampling_commands(command: AddCommand) -> None:
     sub.add_argument("--num", type=int, default=64, help="puzzles to generate")
     sub.add_argument("--rules", nargs="+", help="rules to ask a network with labels for, in turn")
     sub.add_argument("--out", type=path, default=Path("samples.npy"), help="array file to write, (num, 3, 9, 9) int8")
-    sub.add_argument("--picture", type=path, help="PNG of them, with the rules their rows share; default beside --out")
+    sub.add_argument(
+        "--picture", type=path, help="picture of them, with the rules their rows share; default beside --out"
+    )
     add_overwrite(sub)
 
     sub = command("complete", "trained.inference:complete", "complete puzzles with a trained model")
@@ -48,7 +50,7 @@ def _add_sampling_commands(command: AddCommand) -> None:
                      "default: the last panel")  # fmt: skip
     sub.add_argument("--rule", help="the rule of all the puzzles, for a network with labels")
     sub.add_argument("--out", type=path, default=Path("completed.npy"), help="array file to write, (B, 3, 9, 9) int8")
-    sub.add_argument("--picture", type=path, help="PNG of them, written cells tinted; default beside --out")
+    sub.add_argument("--picture", type=path, help="picture of them, written cells tinted; default beside --out")
     add_overwrite(sub)
     _add_trust_arguments(sub)
     sub.excludes(["--rule"], beside=TRUST_TRIGGERS)  # which are of completions that do not know it
@@ -168,7 +170,7 @@ def _add_probe_and_export_commands(command: AddCommand) -> None:
                      "alpha of Gaussian diffusion, where next shapes are 0.4 apart, sizes and colors 0.29; fraction of "
                      "masked cells in masked diffusion; default: the method's")  # fmt: skip
     sub.add_argument("--out", type=path, help=f"JSON to write; default {FILES.probe} in the run folder")
-    sub.add_argument("--picture", type=path, help="PNG of accuracy by layer; default beside --out")
+    sub.add_argument("--picture", type=path, help="picture of accuracy by layer; default beside --out")
     add_overwrite(sub)
 
     sub = command("export", "trained.export:export", "write a trained model as safetensors with a JSON card, for "

@@ -24,7 +24,7 @@ from launch.runs.folder import find_checkpoint
 from launch.trained.model import TrainedModel
 from launch.trained.sampling import opened
 
-GROUPS = ("trained", "held_out")
+GROUPS = {"trained": "trained rules", "held_out": "other rules"}  # in files, and on a screen
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Found:
     noise: float | None
     """One of the method's reading levels."""
     rates: dict[str, Rate]
-    """Of the test puzzles of ``trained`` and of ``held_out`` rules."""
+    """Of the test puzzles of ``trained`` rules, and of all others, ``held_out`` or not."""
 
     @property
     def view(self) -> str:
@@ -144,14 +144,14 @@ def _as_json(found: Found, before: Found) -> dict[str, Any]:
 
 def table(found: list[Found], before: list[Found]) -> str:
     """Accuracies as lines of text, beside those of the untrained network."""
-    heads = [f"{name.replace('_', '-')} rules" for name in GROUPS]
+    heads = GROUPS.values()
     lines = [
         f"{'layer':16}{'read at':10}" + "".join(f"{head:>16}  {'95% interval':16}{'untrained':10}" for head in heads)
     ]
     for now, then in zip(found, before, strict=True):
         cells = "".join(_cell(now.rates[name], then.rates[name]) for name in GROUPS)
         lines.append(f"{now.layer:16}{now.view:10}{cells}")
-    counts = ", ".join(f"{int(found[0].rates[name].total)} of {head}" for name, head in zip(GROUPS, heads, strict=True))
+    counts = ", ".join(f"{int(found[0].rates[name].total)} of {head}" for name, head in GROUPS.items())
     return "\n".join([*lines, f"test puzzles: {counts}; chance is {1 / NUM_RULES:.3f}"])
 
 
@@ -171,12 +171,12 @@ def _draw(found: list[Found], before: list[Found], path: Path) -> None:
     axes = figure.subplots(1, len(views), sharey=True, squeeze=False)[0]
     for axis, view in zip(axes, views, strict=True):
         layers = [item.layer for item in found if item.view == view]
-        for name, colour in zip(GROUPS, ("#0072b2", "#d55e00"), strict=True):
+        for (name, label), colour in zip(GROUPS.items(), ("#0072b2", "#d55e00"), strict=True):
             now, then = ([item.rates[name] for item in side if item.view == view] for side in (found, before))
             if not now[0].total:
                 continue
             low, high = zip(*(rate.interval() for rate in now), strict=True)
-            axis.plot(layers, [rate.value for rate in now], "o-", color=colour, label=f"{name.replace('_', '-')} rules")
+            axis.plot(layers, [rate.value for rate in now], "o-", color=colour, label=label)
             axis.fill_between(layers, low, high, color=colour, alpha=0.2, linewidth=0)
             axis.plot(layers, [rate.value for rate in then], "--", color=colour, alpha=0.6, label="untrained network")
         axis.axhline(1 / NUM_RULES, color="black", linewidth=0.8, linestyle=":", label="chance")

@@ -22,7 +22,7 @@ from launch.errors import refused_by_constructors, unwrapped_errors
 from launch.processes.process_group import cluster_plugins
 from launch.processes.started_by import check_size
 from launch.training.loggers import make_loggers
-from launch.training.monitoring import progress_bar
+from launch.training.monitoring import model_summary, progress_bar
 from launch.training.options import note_prior
 from launch.training.resolve import Resolved
 from lightning_modules import PuzzleModule
@@ -94,7 +94,8 @@ def _trainer(resolved: Resolved, given: Any, logs_as_usual: bool) -> L.Trainer:
         changed["logger"] = make_loggers(resolved.loggers, Path(options.run_dir or "."))
     elif resolved.loggers or logs_as_usual:
         changed["logger"] = False
-    callbacks = [*(given.callbacks or []), *progress_bar(given)]
+    callbacks = [*(given.callbacks or []), *progress_bar(given), *model_summary(given)]
+    changed["enable_model_summary"] = False  # beside ours
     if resolved.is_real_fit:
         plugins = [*plugins, WholeCheckpointIO()]
         # Ours come with the run folder, which the first of the processes chooses: see train.

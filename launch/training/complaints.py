@@ -6,12 +6,16 @@ import re
 from collections.abc import Iterable
 
 from genraven.errors import suggestion
+from genraven.methods.method import Method
+from launch.configs.registry import classes
 from launch.configs.upgrade import moved_option
 
 KEY = re.compile(r'Parser key "(.+)":')
 UNKNOWN_OPTION = re.compile(r"(?:unrecognized arguments: |does not accept option ')([^\s'=]+)")
 MISSING = re.compile(r"arguments are required: (.+)")
-OPTION_OF_CLASS = re.compile(r"Problem with given class_path '(.+)':\nOption '(.+)' is not accepted")
+OPTION_OF_CLASS = re.compile(
+    r"Problem with given class_path '(.+)':\n(?:Option '(.+)' is not accepted|unrecognized arguments: --([^\s'=]+))"
+)
 CLASS = re.compile(r"Problem with given class_path '(.+)':\n(?!Not |Expected )(.+)")
 KIND = re.compile(
     r"Expected a <class '(?:\w+\.)*(\w+)'>|Expected a typing\.Literal\[(.+)\]|(dot import path) s|subclass of (\w+)"
@@ -39,7 +43,7 @@ def one_line(complaint: str, command: str, options: Iterable[str]) -> str:
     like_class = CLASS_AS_CALLABLE.sub(r"\1Problem with given class_path '\3':\n\1\2", complaint)
     place, text = _innermost(re.sub(CALLABLE, "", like_class))
     if found := OPTION_OF_CLASS.search(text):
-        path, option = found.groups()
+        path, option = found[1], found[2] or found[3]
         known = list(inspect.signature(pydoc.locate(path)).parameters)  # type: ignore[arg-type]
         if moved := moved_option(".".join([*place, option])):
             return f"expected today's options, got {'.'.join([*place, option])}: it is {moved} now."
@@ -56,9 +60,11 @@ def one_line(complaint: str, command: str, options: Iterable[str]) -> str:
         return f"expected {' and '.join(missing)}, got none: {example}; {CONFIGS_HINT}"
     key = ".".join(place)
     if (found := OPTION_OF_NOTHING.search(text)) and place:
-        example = "Autoregressive" if place[-1] == "method" else "CLASS"
+        takers = _takers(found[1]) if place[-1] == "method" else ["CLASS"]
+        if not takers:
+            return f"expected an option of a method, got {key}.{found[1]}, which none has: see the API page."
         return (f"expected a class for {key} before an option of it, got {key}.{found[1]} alone: write "
-                f"--{key} {example} before it.")  # fmt: skip
+                f"--{key} {' or '.join(takers)} before it.")  # fmt: skip
     if found := CLASS.search(text):
         path, reason = found.groups()
         module, _, name = path.rpartition(".")
@@ -80,6 +86,14 @@ def one_line(complaint: str, command: str, options: Iterable[str]) -> str:
         otherwise = CONFIGS_HINT if CLASS_PATH in kinds else f"see `genraven {command} --help`."
         hint = suggestion(values[-1], choices, otherwise)
     return f"expected {key} to be {expected}, got {values[-1]}: {hint}"
+
+
+def _takers(option: str) -> list[str]:
+    """The methods that have ``option``, or that of which it is an option."""
+    methods = {
+        cls.__name__: cls for cls in classes().values() if issubclass(cls, Method) and not inspect.isabstract(cls)
+    }
+    return [name for name, cls in methods.items() if option.partition(".")[0] in inspect.signature(cls).parameters]
 
 
 def _innermost(complaint: str) -> tuple[list[str], str]:

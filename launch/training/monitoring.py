@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
+from lightning.pytorch.callbacks import ModelSummary, ProgressBar, TQDMProgressBar
 
 from callbacks import (
     CollapseLimits,
@@ -21,6 +21,7 @@ from callbacks import (
 from genraven.progress import is_terminal
 from launch.configs.changes import flat
 from launch.configs.identity import SCHEMA
+from lightning_modules.lightning_internals import ParameterSummary
 
 MONITORING: dict[str, type[Any]] = {"pictures": PictureOptions, "collapse": CollapseLimits, "cost": CostOptions}
 HYPERPARAMETERS = (
@@ -61,6 +62,12 @@ def progress_bar(trainer_config: Mapping[str, Any]) -> list[L.Callback]:
     if not is_terminal(sys.stdout):
         return [ProgressLines()]
     return [TQDMProgressBar(refresh_rate=max(1, trainer_config["log_every_n_steps"] or 1))]
+
+
+def model_summary(trainer_config: Mapping[str, Any]) -> list[L.Callback]:
+    """The table of modules and their parameters; none where another is given, or none is wanted."""
+    given = any(isinstance(callback, ModelSummary) for callback in trainer_config["callbacks"] or [])
+    return [] if given or trainer_config["enable_model_summary"] is False else [ParameterSummary()]
 
 
 def short_names(config: dict[str, Any]) -> dict[str, Any]:

@@ -117,6 +117,8 @@ def test_a_run_that_goes_on_by_another_recipe_is_refused(tmp_path: Path, capsys:
             assert f"got a run with trainer.{option} " in capsys.readouterr().err
     assert steps(run)[-1] == 8
     (run / "config.yaml").write_text(resolved)
+    assert main(fit(run, *SHORT, "--trainer.max_steps", "7")) == 2
+    assert "expected --trainer.max_steps of at least 8, the step of " in capsys.readouterr().err
     more = ("--trainer.max_steps", "12", "--checkpoint_every_n_steps", "3", *fault("Slow", step=99))
     assert main(fit(run, *SHORT, *more)) == 0
     (restart,) = summary(run)["restarts"]

@@ -307,9 +307,21 @@ FIT = ["fit", "-c", "model/gpt2_tiny.yaml", *TINY, *QUICK, "--run_dir", "r"]
         ([*FIT, "--model.schedule", "cosin"], "be constant, linear or cosine, got cosin: did you mean cosine?"),
         ([*FIT, "--model.network.width", "null"], "expected model.network.width to be int, got None"),
         (
-            [*FIT, "--model.method.masked_share", "0.5"],
-            "expected a class for model.method before an option of it, got model.method.masked_share alone: "
+            [*FIT, "--model.method.input_masking", "0.5"],
+            "expected a class for model.method before an option of it, got model.method.input_masking alone: "
             "write --model.method Autoregressive before it.",
+        ),
+        (
+            [*FIT, "--model.method.process.spacing", "1"],
+            "got model.method.process.spacing alone: write --model.method GaussianDiffusion before it.",
+        ),
+        (
+            [*FIT, "--model.method", "Autoregressive", "--model.method.process.spacing", "1"],
+            "expected an option of Autoregressive, got model.method.process.spacing: known are masked_share, sampling,",
+        ),
+        (
+            [*FIT, "--model.method.width", "1"],
+            "expected an option of a method, got model.method.width, which none has",
         ),
         ([*FIT, "--model.network.width", "wide"], "expected model.network.width to be int, got wide"),
         ([*FIT, "--model.network.dept", "2"], "an option of Transformer, got model.network.dept: did you mean depth?"),

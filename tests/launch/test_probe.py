@@ -61,7 +61,7 @@ def test_every_layer_is_scored_with_its_counts(
             assert (side["trained"]["count"], side["held_out"]["count"]) == (3 * 2, 37 * 2)
             assert side["held_out"]["interval95"][0] <= side["held_out"]["value"] <= side["held_out"]["interval95"][1]
     assert (run / "probe.png").stat().st_size > 1000
-    assert "6 of trained rules, 74 of held-out rules; chance is 0.025" in capsys.readouterr().out
+    assert "6 of trained rules, 74 of other rules; chance is 0.025" in capsys.readouterr().out
     if family == "diffusion":  # which draws noise
         assert probed(run, *options) == found
 

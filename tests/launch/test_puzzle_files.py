@@ -14,6 +14,7 @@ from tiny import fit
 
 from genraven.puzzles.generate import generate
 from launch.cli import main
+from launch.data.files import BAD_CELL
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +50,7 @@ def test_describe_says_what_a_file_holds(capsys: pytest.CaptureFixture[str]) -> 
     assert said[:4] == [
         "own.npz: puzzles, float32 (6, 3, 9, 9)",
         "puzzles 6",
-        "bad 1 with a cell out of its range; not counted below",
+        f"bad 1 with {BAD_CELL}; not counted below",
         "not read notes",
     ]
     assert "missing 9 of 405 cells are unknown, in 1 puzzles, which count for nothing below" in said
@@ -79,7 +80,7 @@ def test_import_keeps_what_is_good_and_says_the_rest(capsys: pytest.CaptureFixtu
     assert main(["import", "own.npz", "--out", "ours.npz"]) == 0
     said = lines(capsys)
     assert said[0] == "read 6 puzzles of own.npz: puzzles, float32 (6, 3, 9, 9)"
-    assert said[1] == "dropped 1 puzzles with a cell out of its range, 0 rows left over"
+    assert said[1] == f"dropped 1 puzzle with {BAD_CELL}, 0 rows left over"
     assert said[2] == "not mapped notes; rules of 1 puzzles are not stated"
     with np.load("ours.npz") as ours, np.load("own.npz") as theirs:
         kept = [0, 1, 3, 4, 5]
@@ -99,7 +100,7 @@ def test_import_leaves_out_rows_that_make_no_puzzle(capsys: pytest.CaptureFixtur
     np.save("short.npy", np.load("all.npy")[:, :5])
     capsys.readouterr()
     assert main(["import", "short.npy", "--out", "ours.npz"]) == 0
-    assert "dropped 0 puzzles with a cell out of its range, 80 rows left over" in lines(capsys)
+    assert f"dropped 0 puzzles with {BAD_CELL}, 80 rows left over" in lines(capsys)
     with np.load("ours.npz") as ours:
         assert np.array_equal(ours["puzzles"], torch.cat([generate(rule, 0, 1) for rule in range(40)]).numpy())
         assert ours["rules"].tolist() == list(range(40))

@@ -22,6 +22,7 @@ from lightning_modules import lightning_internals
 from lightning_modules.lightning_internals import (
     CommandLine,
     ExchangedWeights,
+    ParameterSummary,
     count_other_batches,
     kept_parser_settings,
     leave_signals_alone,
@@ -222,6 +223,16 @@ def test_averages_take_the_weights_places_in_a_validation(tmp_path: Path) -> Non
     torch.nn.init.zeros_(model.layer.weight)
     averages.put_averages(model)
     assert bool((model.layer.weight == 3.0).all())
+
+
+def test_a_summary_of_parameters_has_no_flops(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    quiet: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    how = {**quiet, "accelerator": "cpu", "default_root_dir": tmp_path, "max_steps": 1}
+    with caplog.at_level("INFO"):
+        L.Trainer(**how, enable_model_summary=False, callbacks=[ParameterSummary()]).fit(BoringModel())
+    (table,) = [record.getMessage() for record in caplog.records if "Trainable params" in record.getMessage()]
+    assert "layer" in table and "66 " in table and "Modules in train mode" in table
+    assert "flops" not in table.lower()
 
 
 def test_the_command_line_is_a_parser(tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def read_search(path: Path) -> Search:
 
 def _only(found: Any, names: Sequence[str], place: str) -> None:
     if not isinstance(found, dict) or (wrong := [name for name in found if name not in names]):
-        got = shown(wrong[0]) if isinstance(found, dict) else shown(found)
+        got = shown(wrong[0]) if isinstance(found, dict) else "nothing" if found is None else shown(found)
         raise InputError(f"expected {', '.join(names)} in {place}, got {got}: see tune/structured.yaml.")
 
 
