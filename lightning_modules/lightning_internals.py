@@ -57,10 +57,19 @@ class ParameterSummary(ModelSummary):
     """
 
     @staticmethod
-    def summarize(summary_data: Any, *totals: Any, total_flops: int, **how: Any) -> None:
+    def summarize(
+        summary_data: list[tuple[str, list[str]]],
+        total_parameters: int,
+        trainable_parameters: int,
+        model_size: float,
+        total_training_modes: dict[str, int],
+        total_flops: int,
+        **summarize_kwargs: Any,
+    ) -> None:
         """Prints the table."""
         columns = [column for column in summary_data if column[0] != "FLOPs"]
-        table: str = _format_summary_table(*totals, total_flops, *columns)
+        totals = (total_parameters, trainable_parameters, model_size, total_training_modes, total_flops)
+        table = _format_summary_table(*totals, *columns)
         rank_zero_info("\n" + "\n".join(line for line in table.splitlines() if not line.endswith("Total Flops")))
 
 
