@@ -129,6 +129,10 @@ def read_yaml(path: Path, *, as_text: bool = False) -> Any:
         return loader.construct_document(node)
     except OutOfBounds:
         raise
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise ValueError(f"{place}{error.problem or error.context}") from None
     except RecursionError:
         raise OutOfBounds(f"more than {MOST_DEPTH} collections within each other") from None
     except Exception as error:  # what a tag makes of a text that is none of its kind is not foreseeable

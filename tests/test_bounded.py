@@ -90,3 +90,9 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path, read: Reader) -> None
         with pytest.raises(OSError, match=".") as caught:
             read(path)
         assert caught.value.strerror
+
+
+def test_a_mistake_in_yaml_has_a_place(tmp_path: Path) -> None:
+    (path := tmp_path / "a.yaml").write_text("a: [1\nb: {")
+    with pytest.raises(ValueError, match=r"^line 2, column 2: expected ',' or '\]', but got ':'$"):
+        read_yaml(path)

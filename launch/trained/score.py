@@ -84,4 +84,6 @@ def most_suspicious(found: LogProbability) -> list[str]:
         row, panel, cell = panel_and_cell(int(of_cell[b].argmax()))
         lines.append(f"puzzle {b}: {of_puzzle[b]:.1f} nats less likely than expected; most in row {row} panel {panel} "
                      f"cell {cell}, {of_cell[b].max():.1f}")  # fmt: skip
-    return lines or ["no puzzle is less likely than expected"]
+    if not lines:
+        return ["no puzzle is less likely than expected"]
+    return [*lines, "(puzzles are counted from 0, as in an array; rows, panels and cells from 1)"]
