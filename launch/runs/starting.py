@@ -16,7 +16,7 @@ from genraven.run_folder import RunFiles
 from launch.configs.identity import refuse_other
 from launch.runs.folder import RunFolder, default_run_folder, given_checkpoint, read_checkpoint
 from launch.runs.freeze import new_folder
-from launch.schedulers.known import own_job
+from launch.schedulers.known import own_job, own_start
 
 PATIENCE_S, LOST_MACHINE_S = 2.0, 150.0
 """To wait for the run's last process to end; and where that was on another machine, which may be lost: a file server
@@ -98,11 +98,12 @@ def occupied(path: Path, *, is_new: bool) -> Iterator[RunFolder]:
 def _lock(path: Path) -> Iterator[None]:
     """The lock on a run within the block.
 
-    A requeued job passes over a lock of its own that another machine holds: that machine was lost with its process,
-    and a file server may keep the lock for ever.
+    A requeued job passes over a lock that another machine holds for an earlier start of it: that machine was lost with
+    its process, and a file server may keep the lock for ever. Two steps of one start are two trainings.
     """
-    job = own_job()
-    note = f"job {job}" if job else "a process"
+    job, start = own_job(), own_start()
+    notes = [f"job {job}", *(f"job {job}, start {number}" for number in range(2, start + 2))] if job else ["a process"]
+    *earlier, note = notes
     with ExitStack() as stack:
         if before := holder(path):
             rank_zero_info(f"{path.parent} is trained by {who(before)}: waiting until it ends")
@@ -111,7 +112,7 @@ def _lock(path: Path) -> Iterator[None]:
                 rank_zero_warn(f"{path.parent} is on a file system without locks: make sure that only one training "
                                "runs there.")  # fmt: skip
         except Held as held:
-            if not (job and _is_elsewhere(str(held)) and str(held).endswith(f" {note}")):
+            if not (_is_elsewhere(str(held)) and str(held).partition(" ")[2] in earlier):
                 raise InputError(f"expected a run that nobody trains, got {path.parent}, which {who(str(held))} is "
                                  "training: wait for it, or give another --run_dir.") from None  # fmt: skip
         except OSError as error:

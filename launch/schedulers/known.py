@@ -34,6 +34,11 @@ def own_job() -> str | None:
     return next((job for known in SCHEDULERS if (job := known.own_job())), None)
 
 
+def own_start() -> int:
+    """How many times that job was started before."""
+    return next((known.own_start() for known in SCHEDULERS if known.own_job()), 0)
+
+
 def queue_if_up(ids: Iterable[str]) -> Jobs | None:
     """Which of these jobs are in the queue; None, after saying so, when the scheduler does not answer."""
     try:

@@ -86,6 +86,9 @@ class Scheduler(Protocol):
     def own_job(self) -> str | None:
         """The id of the job that this process is in, as ``queue`` names it."""
 
+    def own_start(self) -> int:
+        """How many times that job was started before, such as on a machine that was lost."""
+
     def environment(self) -> "ClusterEnvironment":
         """For Lightning, in a process that the starter has started. It leaves signals and requeueing to us."""
 

@@ -44,6 +44,10 @@ class Slurm:
         array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
         return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
 
+    def own_start(self) -> int:
+        """Each requeue is one more."""
+        return int(os.environ.get("SLURM_RESTART_COUNT") or 0)
+
     def environment(self) -> "ClusterEnvironment":
         """Lightning's, whose own requeueing hangs: see RunGuard."""
         from lightning.fabric.plugins.environments.slurm import SLURMEnvironment

@@ -39,6 +39,9 @@ class Moab:
     def own_job(self) -> str | None:
         return self.own
 
+    def own_start(self) -> int:
+        return 3
+
     def environment(self) -> ClusterEnvironment:
         return LightningEnvironment()
 
@@ -107,7 +110,7 @@ def test_a_sweep_is_submitted(moab: Moab, tmp_path: Path, capsys: pytest.Capture
 
 def test_a_run_knows_its_job(moab: Moab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     moab.own = "7.north"
-    assert known.own_job() == "7.north"
+    assert (known.own_job(), known.own_start()) == ("7.north", 3)
     monkeypatch.setattr("launch.runs.starting.LOST_MACHINE_S", 0.0)
     with locked(lock := RunFiles(tmp_path).lock, lambda note: 0):
         lock.write_text("lost job 7.north")

@@ -112,7 +112,7 @@ def test_the_jobs_environment_is_the_jobs(
 
 
 def test_the_job_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"):
+    for name in ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_RESTART_COUNT"):
         monkeypatch.delenv(name, raising=False)
     assert Slurm().own_job() is None
     monkeypatch.setenv("SLURM_JOB_ID", "21")
@@ -120,3 +120,6 @@ def test_the_job_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "17")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "4")
     assert Slurm().own_job() == "17_4"
+    assert Slurm().own_start() == 0
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "2")
+    assert Slurm().own_start() == 2

@@ -70,12 +70,31 @@ def test_a_requeued_job_does_not_wait_for_itself(tmp_path: Path, monkeypatch: py
     """Its machine was lost with the lock, which a file server may keep for ever."""
     monkeypatch.setattr("launch.runs.starting.LOST_MACHINE_S", 0.0)
     monkeypatch.setenv("SLURM_JOB_ID", "7")
-    with _locked_elsewhere(tmp_path, "job 7"), occupied(tmp_path, is_new=False) as run:
-        assert run.path == tmp_path
+    for start, before in (("1", "job 7"), ("2", "job 7"), ("2", "job 7, start 2")):
+        monkeypatch.setenv("SLURM_RESTART_COUNT", start)
+        with _locked_elsewhere(tmp_path, before), occupied(tmp_path, is_new=False) as run:
+            assert run.path == tmp_path
     monkeypatch.setenv("SLURM_JOB_ID", "77")
     with (
         _locked_elsewhere(tmp_path, "job 7"),
         pytest.raises(InputError, match="job 7 on .* is training"),
+        occupied(tmp_path, is_new=False),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(("start", "other"), [(None, "job 7"), ("1", "job 7, start 2"), ("1", "job 7, start 3")])
+def test_steps_of_one_job_on_two_machines_do_not_train_one_run(
+    start: str | None, other: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the same start, or of a later one that has taken the run over."""
+    monkeypatch.setattr("launch.runs.starting.LOST_MACHINE_S", 0.0)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    if start is not None:
+        monkeypatch.setenv("SLURM_RESTART_COUNT", start)
+    with (
+        _locked_elsewhere(tmp_path, other),
+        pytest.raises(InputError, match=f"{other} on lost is training"),
         occupied(tmp_path, is_new=False),
     ):
         pass
