@@ -39,6 +39,17 @@ VARIANTS = {  # end of a run's name -> the model of MODELS that it varies, in wo
     "mdm_dropout": ("mdm", "masked diffusion, dropout 0.1"),
     "mdm_rows": ("mdm", "masked diffusion, rows in any order"),
     "sit_onehot_rows": ("sit_onehot", "SiT one-hot, rows in any order"),
+    "gpt2": ("gpt2", "GPT-2, joint head, as it is"),
+    "gpt2_masked_inputs": ("gpt2", "GPT-2, joint head, 15% of inputs masked"),
+    "gpt2_decay": ("gpt2", "GPT-2, joint head, decay 0.3"),
+    "any_order_forwards": ("gpt2", "GPT-2, joint head, reads where it writes next"),
+    "any_order": ("gpt2", "GPT-2, joint head, reads where it writes next, in random orders"),
+    "mdm": ("mdm", "masked diffusion, as it is"),
+    "mdm_decay": ("mdm", "masked diffusion, decay 0.3"),
+    "block_puzzle": ("mdm", "block diffusion, one block of 81 cells"),
+    "block_row": ("mdm", "block diffusion, blocks of a row"),
+    "block_panel": ("mdm", "block diffusion, blocks of a panel"),
+    "block_cell": ("mdm", "block diffusion, blocks of a cell"),
 }
 WHOLE_TASK = {  # a run's name -> its name in a table
     "gpt2": "GPT-2 small, joint head",
@@ -104,9 +115,9 @@ def robust() -> None:
     _print(rows)
 
 
-def little_data_variants() -> None:
-    """Prints each variant's scores, and by how much it differs from its model as it is."""
-    usual, found = by_model("little_data", "*-r[0-9]-*"), by_model("little_data_variants", "*-r[0-9]-*")
+def differences(study: str) -> None:
+    """Prints the scores of each variant in ``study``, and by how much it differs from its model as it is."""
+    usual, found = by_model("little_data", "*-r[0-9]-*"), by_model(study, "*-r[0-9]-*")
     rows = [["examples of each rule", "variant", "repeats", "completion", "difference", "C3", "novel C3",
              "difference", "memorised rows", "completion at `best.ckpt`"]]  # fmt: skip
     for n in sorted({n for variant in found.values() for n in variant.points}):
@@ -165,7 +176,8 @@ def _repeats(point: Point, score: str) -> str:
 
 if __name__ == "__main__":
     little_data()
-    little_data_variants()
+    differences("little_data_variants")
+    differences("between")
     robust()
     collapse()
     whole_task()
