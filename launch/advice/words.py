@@ -72,10 +72,10 @@ def apart(examples: int, body: Body, device_hours: float | None, asked: Asked) -
 
 
 def times(measured: float, asked: float, what: str) -> str:
-    """As many, or how many times more or fewer were measured."""
-    ratio = max(measured, asked) / min(measured, asked)
-    return said("times", ratio=f"{ratio:.2g}" if ratio < 100 else f"{ratio:,.0f}", is_same=measured == asked,
-                is_more=measured > asked, what=what)  # fmt: skip
+    """As many as asked for, or how many times as many, were measured."""
+    ratio = measured / asked
+    text = f"{ratio:.2g}" if ratio < 100 else f"{ratio:,.0f}"
+    return said("times", ratio=text, is_same=measured == asked, what=what)
 
 
 def here(choices: Mapping[str, Choice], own: Sequence[Run]) -> list[str]:

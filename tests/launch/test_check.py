@@ -90,8 +90,8 @@ def test_without_repeats_the_heading_is_a_hint(tmp_path: Path) -> None:
     check = make_check(tmp_path / "check", {400: (0.3, 0.1)})
     found = advise(evidence=study, check=check)
     assert found.verdict == "not enough evidence"
-    assert found.heading == ("A hint, no verdict yet (1 run of each family, 3 decide): the autoregressive family is "
-                             "ahead for completion with 400 examples per rule.")  # fmt: skip
+    assert found.heading == ("A hint, no verdict yet (1 run of each family; a verdict needs 3): the autoregressive "
+                             "family is ahead for completion with 400 examples per rule.")  # fmt: skip
     assert str(found).startswith(found.heading)
     assert advise(examples=400, rules=4, evidence=study).heading.startswith("Not enough evidence")
     assert completions(found) == {400: Outcome.AGREES}

@@ -84,7 +84,7 @@ def test_one_is_singular() -> None:
         "0 runs", "1 run", "2 runs", "1,000 runs", "1 run", "0.5 runs"]  # fmt: skip
     assert counted(1, "FLOP of training", "FLOPs of training") == "1 FLOP of training"
     assert sentence("over_budget", num=1, num_points=1, budget="1", in_money=False).startswith(
-        "1 of 1 point took more than the budget of 1 device-hour: it counts only with"
+        "1 of 1 point took more than the budget of 1 device-hour: it counts only if"
     )
     assert sentence("year_note", growth="2", years=None, months=1).endswith("in about 1 month.")
     assert sentence("of_unknown_cost", num=2, in_money=True) == (

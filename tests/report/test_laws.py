@@ -112,7 +112,7 @@ def page(greedy: str = "", **more: Any) -> list[str]:
 
 def test_the_page_has_them_or_says_why_not() -> None:
     first, equal, *others = page()
-    assert first.startswith("FLOPs to completion 0.4: the autoregressive family spends 0.33 [")
+    assert first.startswith("To reach completion 0.4 the autoregressive family spends 0.33 [")
     assert equal.startswith("At equal numbers of network evaluations, about 9 for a puzzle, completion is ")
     assert all("absent, because the fit needs three numbers of examples" in text for text in others)
     assert len(others) == 2

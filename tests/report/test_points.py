@@ -247,7 +247,7 @@ def test_none_in_the_range_measured_is_an_answer() -> None:
     (duel,) = duels(by_examples(variants(curves), "completion"), "completion")
     assert not duel.crossing.is_sure
     told = crossing_sentence(duel, "examples")
-    assert told.startswith("None where both families have enough repeats (400 to 40,000 examples per rule)")
+    assert told.startswith("No crossing where both families have enough repeats (400 to 40,000 examples per rule)")
     assert told.endswith(
         "If one overtakes the other, it does so above 40,000 examples per rule, where no lead is sure."
     )
@@ -268,7 +268,8 @@ def test_where_one_is_surely_ahead_is_said(diffusion: dict[int, float], says: st
     (duel,) = duels(by_examples(variants(curves), "completion"), "completion")
     told = crossing_sentence(duel, "examples")
     assert told.startswith(
-        "None sure where both families have enough repeats (400 to 40,000 examples per rule): the autoregressive family"
+        "No sure crossing where both families have enough repeats (400 to 40,000 examples per rule): the "
+        "autoregressive family"
     )
     assert says in told
 

@@ -80,7 +80,7 @@ def test_switching_is_foreseen_where_forecasts_have_proved_themselves() -> None:
     curves = ({n: 1 / (1 + math.exp(-a - b * math.log(n / 100))) for n in sizes} for a, b in ((1, 0.2), (-1, 0.5)))
     advice = recommend(table(*curves), Question("completion", 25600, growth=10))
     (crossing, foreseen) = advice.switching
-    assert crossing.text.startswith("None")
+    assert crossing.text.startswith("No crossing")
     found = re.search(r"overtakes the autoregressive family at about ([\d,]+) examples per rule, 80%", foreseen.text)
     assert found
     assert int(found[1].replace(",", "")) == pytest.approx(100 * math.exp(2 / 0.3), rel=0.2)
@@ -237,7 +237,7 @@ def test_the_data_target_is_where_nothing_is_gained() -> None:
     curve = {400: 0.5, 4000: 0.895, 40000: 0.9}
     advice = recommend(table(curve, dict.fromkeys(curve, 0.1)), Question("completion", 400))
     assert advice.data_target == 4000
-    assert "Data target: about 4,000 examples" in text_of(advice)
+    assert "Enough examples: about 4,000 examples" in text_of(advice)
 
 
 def rising(value: float, earlier: float) -> Any:
