@@ -22,6 +22,9 @@ _received: list[signal.Signals] = []
 class Preempted(Exception):
     """The run was asked to stop, and has saved what it had."""
 
+    again = "the same command"
+    """What goes on with it."""
+
 
 def leave_if_asked() -> None:
     """Raises Preempted when a signal has been noted, where there is nothing to save."""

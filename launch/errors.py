@@ -16,17 +16,26 @@ DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE,
 
 
 @contextmanager
-def explained_exits(folder: Path) -> Iterator[None]:
+def explained_exits(folder: Path, *, is_named: bool = True) -> Iterator[None]:
     """Gives ends of a training that are no errors of the program their own exceptions.
 
+    Args:
+        folder: of the run.
+        is_named: does the command name it? If not, it must do so to go on.
+
     Raises:
+        Preempted: it says which command goes on.
         InputError: ``folder`` cannot be written any more, or another file, which is named, cannot be used.
         KeyboardInterrupt: Ctrl-C, which Lightning makes an exit with status 1; it says what is saved.
     """
+    again = Preempted.again if is_named else f"{Preempted.again} with --run_dir {folder}"
     try:
         yield
+    except Preempted as stop:
+        stop.again = again
+        raise
     except SystemExit as error:
-        raise KeyboardInterrupt(_kept(folder)) from error
+        raise KeyboardInterrupt(_kept(folder, again)) from error
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise
@@ -37,10 +46,10 @@ def explained_exits(folder: Path) -> Iterator[None]:
                          "start the same command again.") from error  # fmt: skip
 
 
-def _kept(run: Path) -> str:
+def _kept(run: Path, again: str) -> str:
     """What the start after an interruption goes on with."""
     if saved := step_checkpoints(RunFiles(run).checkpoints):
-        return f"the same command goes on from step {max(saved)}, the newest that is saved in {run}"
+        return f"{again} goes on from step {max(saved)}, the newest that is saved in {run}"
     return f"no step is saved in {run}, so the same command begins anew"
 
 

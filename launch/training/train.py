@@ -180,7 +180,7 @@ def _fit(resolved: Resolved, built: Built, start: Start, summary: RunSummary) ->
     with (
         collector.closing(),
         summary.closing(),
-        explained_exits(run.path),
+        explained_exits(run.path, is_named=bool(resolved.options.run_dir)),
         unwrapped_errors(MisconfigurationException),  # of callbacks that find out late
     ):
         trainer.fit(built.model, datamodule=built.data, ckpt_path=start.checkpoint)

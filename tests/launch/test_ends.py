@@ -15,6 +15,8 @@ from tiny import fault, fit, steps
 
 from genraven.errors import InputError
 from genraven.installation import command
+from genraven.run_folder import RunFiles, step_name
+from genraven.signals import Preempted
 from launch.cli import main
 from launch.errors import explained_exits
 
@@ -156,3 +158,26 @@ def test_a_full_disk_under_the_log_ends_no_training() -> None:
         done = subprocess.run([*command(), *words], stdout=full, stderr=full, timeout=300)
     assert done.returncode == 0
     assert json.loads(Path("run/summary.json").read_text())["state"] == "finished"
+
+
+@pytest.mark.parametrize(
+    ("saved", "is_named", "says"),
+    [
+        ((), True, "no step is saved in run, so the same command begins anew"),
+        ((5, 40), True, "the same command goes on from step 40, the newest that is saved in run"),
+        ((5,), False, "the same command with --run_dir run goes on from step 5, the newest that is saved in run"),
+    ],
+)
+def test_ctrl_c_says_what_is_saved(saved: tuple[int, ...], is_named: bool, says: str, in_tmp_path: Path) -> None:
+    (checkpoints := RunFiles(Path("run")).checkpoints).mkdir(parents=True)
+    for step in saved:
+        (checkpoints / step_name(step)).touch()
+    with pytest.raises(KeyboardInterrupt, match=f"^{says}$"), explained_exits(Path("run"), is_named=is_named):
+        raise SystemExit(1)
+
+
+def test_a_run_that_saved_says_which_command_goes_on() -> None:
+    for is_named, again in ((True, "the same command"), (False, "the same command with --run_dir run")):
+        with pytest.raises(Preempted) as caught, explained_exits(Path("run"), is_named=is_named):
+            raise Preempted("signal SIGTERM")
+        assert caught.value.again == again
