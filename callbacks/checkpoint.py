@@ -17,7 +17,12 @@ from genraven.files import appears_whole
 from genraven.metrics.table import SCORES
 from genraven.run_folder import BEST, RunFiles, home, step_checkpoints, step_name
 from genraven.signals import Preempted
-from lightning_modules.lightning_internals import count_other_batches, repeat_validation, validation_follows
+from lightning_modules.lightning_internals import (
+    count_other_batches,
+    is_last_step,
+    repeat_validation,
+    validation_follows,
+)
 
 WRITER_ERRORS = ("PytorchStreamWriter", "inline_container", "iostream")  # in torch's messages of a full disk
 
@@ -160,7 +165,7 @@ class StepCheckpoint(Checkpoint):
         step = trainer.global_step
         if (batch_idx + 1) % trainer.accumulate_grad_batches or step == self._saved_step:
             return
-        due = step % self.every_n_steps == 0 or step == trainer.max_steps or trainer.should_stop
+        due = step % self.every_n_steps == 0 or is_last_step(trainer)
         validates = validation_follows(trainer)
         if due or validates or step % self.check_every_n_steps == 0:
             self._check(trainer, pl_module if due or validates else None, outputs["loss"])
@@ -179,8 +184,7 @@ class StepCheckpoint(Checkpoint):
         if trainer.sanity_checking:
             return
         self._raise_together(trainer)  # what the checkpoint of the best could not write
-        stopped = trainer.should_stop and trainer.global_step != self._saved_step
-        if self._after_validation or stopped:
+        if self._after_validation or (is_last_step(trainer) and trainer.global_step != self._saved_step):
             self._after_validation = False
             self._save(trainer)
 

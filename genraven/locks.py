@@ -24,13 +24,16 @@ class Held(Exception):
 
 
 @contextmanager
-def locked(path: Path, patience_s: Callable[[str], float], note: str = "") -> Iterator[bool]:
+def locked(
+    path: Path, patience_s: Callable[[str], float], note: str = "", *, is_lost: Callable[[str], bool] = lambda _: False
+) -> Iterator[bool]:
     """Holds a lock on ``path``, made where it is missing, within the block; it ends with the process at the latest.
 
     Args:
-        path: stays when the lock is given back, empty: to remove it would let two hold a lock of one name.
+        path: stays when the lock is given back, empty. Only its holder may remove it: who waits then makes it anew.
         patience_s: seconds to wait for the holder, given what it has noted.
         note: for others, beside the name of this machine.
+        is_lost: is a holder gone for good, given what it has noted, when the patience is over? Its lock is replaced.
 
     Yields:
         Is it held? Not where the file system has no locks.
@@ -39,11 +42,7 @@ def locked(path: Path, patience_s: Callable[[str], float], note: str = "") -> It
         Held: the patience is over.
         OSError: ``path`` cannot be opened for writing, or is a link or no regular file: what it leads to is not ours.
     """
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
-    try:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise OSError(errno.EINVAL, "Not a regular file", str(path))
-        is_held = _wait(handle, patience_s)
+    with _taken(path, patience_s, is_lost) as (handle, is_held):
         if is_held:
             os.ftruncate(handle, 0)
             with suppress(OSError):  # no room for the note: the lock holds without
@@ -51,8 +50,6 @@ def locked(path: Path, patience_s: Callable[[str], float], note: str = "") -> It
         yield is_held
         if is_held:
             os.ftruncate(handle, 0)
-    finally:
-        os.close(handle)  # gives it back
 
 
 @contextmanager
@@ -107,6 +104,40 @@ def _look(path: Path) -> tuple[bool, str | None]:
     finally:
         file.close()
     return True, None
+
+
+@contextmanager
+def _taken(
+    path: Path, patience_s: Callable[[str], float], is_lost: Callable[[str], bool]
+) -> Iterator[tuple[int, bool]]:
+    """The file at ``path``, open, and whether its lock is held: not of one that was removed while this waited."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+        try:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise OSError(errno.EINVAL, "Not a regular file", str(path))
+            is_held = False
+            try:
+                is_held = _wait(handle, patience_s)
+            except Held as held:
+                if _is_at(handle, path):
+                    if not is_lost(str(held)):
+                        raise
+                    path.unlink(missing_ok=True)
+            else:
+                if not is_held or _is_at(handle, path):
+                    yield handle, is_held
+                    return
+        finally:
+            os.close(handle)  # gives it back
+        path.parent.mkdir(parents=True, exist_ok=True)  # removed with the lock, where nothing else was in it
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    """Is the open file still the one at ``path``?"""
+    with suppress(OSError):
+        return os.path.samestat(os.fstat(handle), path.lstat())
+    return False
 
 
 def _wait(handle: int, patience_s: Callable[[str], float]) -> bool:

@@ -537,14 +537,18 @@ class PuzzleModule(L.LightningModule, ABC):
         checkpoint["family"] = self.family
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Resumes: checks, and decays what the run has decayed so far. Comes before the optimizer is made."""
+        self.check_checkpoint(checkpoint)
+        states = checkpoint.get("optimizer_states") or [{"param_groups": []}]
+        one_group = len(states[0]["param_groups"]) == 1  # as older versions did, also where all decayed
+        self._decays_all = self.decay_all or one_group
+
+    def check_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Raises InputError on a checkpoint of another family or network, before any weight is loaded."""
         family = checkpoint.get("family")
         if family != self.family:
             raise InputError(f"expected a checkpoint of the {self.family} family, got one of {family or 'no'} family: "
                              "give the model config that it was trained with.")  # fmt: skip
-        states = checkpoint.get("optimizer_states") or [{"param_groups": []}]
-        one_group = len(states[0]["param_groups"]) == 1  # as older versions did, also where all decayed
-        self._decays_all = self.decay_all or one_group
         mine = {name: tuple(value.shape) for name, value in self.state_dict().items()}
         came = {name: tuple(value.shape) for name, value in checkpoint["state_dict"].items()}
         differing = sorted(name for name in mine.keys() | came.keys() if mine.get(name) != came.get(name))

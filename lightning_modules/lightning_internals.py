@@ -89,6 +89,18 @@ def validation_follows(trainer: L.Trainer) -> bool:
     return bool(loop.epoch_loop._should_check_val_fx(loop._data_fetcher))  # type: ignore[arg-type]
 
 
+def is_last_step(trainer: L.Trainer) -> bool:
+    """Does the training end with the step that has just been done: by its steps or epochs, or stopped early?
+
+    What stops it before ``min_steps`` or ``min_epochs`` ends it only then.
+    """
+    step, most = trainer.global_step, trainer.max_epochs
+    epochs = trainer.current_epoch + trainer.is_last_batch
+    by_epochs = most is not None and 0 <= most <= epochs
+    stopped = trainer.should_stop and epochs >= (trainer.min_epochs or 0) and step >= (trainer.min_steps or 0)
+    return step == trainer.max_steps or by_epochs or stopped
+
+
 def set_root_folder(trainer: L.Trainer, folder: Path) -> None:
     """Where Lightning looks for checkpoints of its own, and profilers write."""
     _replace(trainer, "_default_root_dir", str(folder))

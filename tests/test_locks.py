@@ -87,3 +87,35 @@ def test_what_a_link_leads_to_is_not_written(tmp_path: Path) -> None:
             pass
         assert holder(tmp_path / name) is None
     assert (tmp_path / "mine").read_text() == "mine"
+
+
+def test_a_lock_that_was_removed_while_one_waited_is_made_anew(tmp_path: Path) -> None:
+    """Also its folder; nobody holds a lock that others cannot see."""
+    path = tmp_path / "new" / "lock"
+    path.parent.mkdir()
+    first = locked(path, lambda note: 0, "first")
+    first.__enter__()
+
+    def patience(note: str) -> float:
+        path.unlink()
+        path.parent.rmdir()
+        first.__exit__(None, None, None)
+        return 60.0
+
+    with locked(path, patience, "second") as is_held:
+        assert is_held
+        assert str(holder(path)).endswith(" second")
+        with pytest.raises(Held, match="second$"), locked(path, lambda note: 0):
+            pass
+
+
+def test_the_lock_of_a_lost_holder_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with (
+        locked(path, lambda note: 0, "lost"),
+        locked(path, lambda note: 0, "next", is_lost=lambda note: note.endswith(" lost")) as is_held,
+    ):
+        assert is_held
+        with pytest.raises(Held, match=" next$"), locked(path, lambda note: 0, is_lost=lambda note: False):
+            pass
+    assert holder(path) is None

@@ -85,36 +85,42 @@ def occupied(path: Path, *, is_new: bool) -> Iterator[RunFolder]:
     lock = RunFiles(path).lock
     try:
         with _lock(lock):
-            yield RunFolder(path)
+            try:
+                yield RunFolder(path)
+            finally:  # what ended the block is raised, not that the folder is gone
+                with suppress(OSError):
+                    if made and [*path.iterdir()] == [lock]:
+                        lock.unlink()  # while it is held, so that it is nobody else's
     finally:
-        with suppress(OSError):  # it is gone, or somebody else uses it by now; what ended the block is raised, not this
-            if made and [*path.iterdir()] == [lock]:
-                lock.unlink()
-                for folder in made:
-                    folder.rmdir()
+        with suppress(OSError):  # somebody else uses it by now
+            for folder in made:
+                folder.rmdir()
 
 
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
     """The lock on a run within the block.
 
-    A requeued job passes over a lock that another machine holds for an earlier start of it: that machine was lost with
+    A requeued job replaces a lock that another machine holds for an earlier start of it: that machine was lost with
     its process, and a file server may keep the lock for ever. Two steps of one start are two trainings.
     """
     job, start = own_job(), own_start()
     notes = [f"job {job}", *(f"job {job}, start {number}" for number in range(2, start + 2))] if job else ["a process"]
     *earlier, note = notes
+
+    def is_lost(held: str) -> bool:
+        return _is_elsewhere(held) and held.partition(" ")[2] in earlier
+
     with ExitStack() as stack:
         if before := holder(path):
             rank_zero_info(f"{path.parent} is trained by {who(before)}: waiting until it ends")
         try:
-            if not stack.enter_context(locked(path, _patience_s, note)):
+            if not stack.enter_context(locked(path, _patience_s, note, is_lost=is_lost)):
                 rank_zero_warn(f"{path.parent} is on a file system without locks: make sure that only one training "
                                "runs there.")  # fmt: skip
         except Held as held:
-            if not (_is_elsewhere(str(held)) and str(held).partition(" ")[2] in earlier):
-                raise InputError(f"expected a run that nobody trains, got {path.parent}, which {who(str(held))} is "
-                                 "training: wait for it, or give another --run_dir.") from None  # fmt: skip
+            raise InputError(f"expected a run that nobody trains, got {path.parent}, which {who(str(held))} is "
+                             "training: wait for it, or give another --run_dir.") from None  # fmt: skip
         except OSError as error:
             raise InputError(f"expected a run folder that can be written, got {path} ({error.strerror}): change its "
                              "permissions, or give another --run_dir.") from None  # fmt: skip

@@ -29,7 +29,7 @@ def load_run(run: Path | str, device: str = "auto") -> tuple[PuzzleModule, GenRA
             f"expected a checkpoint that `genraven fit` wrote, got {path}, without weights: train it anew."
         )
     model, data = build(checkpoint["genraven_config"], weights)
-    model.on_load_checkpoint(checkpoint)
+    model.check_checkpoint(checkpoint)
     model.load_state_dict(checkpoint["state_dict"])
     model.trained = data.trained
     return model.to(find_device(device)).eval(), data, checkpoint

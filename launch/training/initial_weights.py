@@ -49,7 +49,7 @@ def load_initial(model: PuzzleModule, path: Path | str, config: dict[str, Any]) 
         InputError: there are none, or they are of another model than that of ``config``.
     """
     found, checkpoint = read_initial(path, config)
-    model.on_load_checkpoint(checkpoint)
+    model.check_checkpoint(checkpoint)
     model.load_state_dict(checkpoint["state_dict"])
     origin = {"checkpoint": str(found), "step": checkpoint["global_step"]}
     rank_zero_info(f"begins with the weights of {found}, of step {origin['step']}")

@@ -35,9 +35,9 @@ class StopAt(L.Callback):
         trainer.should_stop = trainer.global_step >= self.step
 
 
-def fit(module: L.LightningModule, *callbacks: L.Callback, max_steps: int = 10) -> None:
+def fit(module: L.LightningModule, *callbacks: L.Callback, max_steps: int = 10, **more: int) -> None:
     settings: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
-    trainer = L.Trainer(accelerator="cpu", max_steps=max_steps, callbacks=list(callbacks), **settings)
+    trainer = L.Trainer(accelerator="cpu", max_steps=max_steps, callbacks=list(callbacks), **settings, **more)
     trainer.fit(module, torch.utils.data.DataLoader(range(100)))  # type: ignore[arg-type]
 
 
@@ -62,6 +62,21 @@ def test_a_run_ends_with_its_last_state(every: int, tmp_path: Path) -> None:
 def test_a_run_that_is_stopped_ends_with_its_last_state(tmp_path: Path) -> None:
     fit(Line(), StopAt(7), StepCheckpoint(tmp_path, 5))
     assert names(tmp_path) == ["step-00000005.ckpt", "step-00000007.ckpt"]
+
+
+@pytest.mark.parametrize(("stop", "least"), [(100, {}), (2, {"min_epochs": 2}), (15, {}), (2, {"min_steps": 17})])
+def test_a_run_of_epochs_ends_with_its_last_state(stop: int, least: dict[str, int], tmp_path: Path) -> None:
+    """Also one that is stopped, which trains on as long as it must, and writes no checkpoint on the way."""
+    saved: list[int] = []
+
+    class Noted(StepCheckpoint):
+        def _save(self, trainer: L.Trainer) -> None:
+            saved.append(trainer.global_step)
+            super()._save(trainer)
+
+    length = {"max_epochs": 2, "limit_train_batches": 10}
+    fit(Line(), StopAt(stop), Noted(tmp_path, 1000), max_steps=-1, **length, **least)
+    assert saved == [15 if stop == 15 else least.get("min_steps", 20)]
 
 
 @pytest.mark.parametrize("check_every", [1, 3, 50])

@@ -169,9 +169,10 @@ def test_a_run_of_so_many_epochs_is_done(tmp_path: Path) -> None:
 def test_a_run_whose_length_is_epochs_is_finished_after_these_and_stopped_before(tmp_path: Path) -> None:
     run = tmp_path / "run"
     options = ("--trainer.max_steps", "-1", "--model.schedule", "constant", "--trainer.val_check_interval", "3",
-               "--trainer.limit_train_batches", "3", "--checkpoint_every_n_steps", "3")  # fmt: skip
+               "--trainer.limit_train_batches", "3", "--checkpoint_every_n_steps", "1000")  # fmt: skip
     stop = "--trainer.callbacks+=faults.StopsTraining"
     for more, state, step in (
+        (("--trainer.max_epochs", "2", stop), "finished", 6),
         (("--trainer.max_epochs", "2", stop), "finished", 6),
         (("--trainer.max_epochs", "9", stop), "stopped", 16),
         (("--trainer.max_epochs", "9", stop), "stopped", 16),

@@ -13,7 +13,7 @@ import pytest
 from tiny import fit, steps
 
 from genraven.errors import InputError
-from genraven.locks import locked
+from genraven.locks import holder, locked
 from genraven.run_folder import RunFiles
 from launch.cli import main
 from launch.runs.folder import STARTED, RunFolder, default_run_folder
@@ -74,6 +74,7 @@ def test_a_requeued_job_does_not_wait_for_itself(tmp_path: Path, monkeypatch: py
         monkeypatch.setenv("SLURM_RESTART_COUNT", start)
         with _locked_elsewhere(tmp_path, before), occupied(tmp_path, is_new=False) as run:
             assert run.path == tmp_path
+            assert str(holder(RunFiles(tmp_path).lock)).endswith(f" job 7, start {int(start) + 1}")
     monkeypatch.setenv("SLURM_JOB_ID", "77")
     with (
         _locked_elsewhere(tmp_path, "job 7"),

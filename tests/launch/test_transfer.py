@@ -70,6 +70,15 @@ def test_averaged_weights_are_taken_and_nothing_else(source: Path, tmp_path: Pat
     assert origin(run) == {"checkpoint": str(source / "checkpoints" / "step-00000003.ckpt"), "step": 3}
 
 
+def test_first_weights_do_not_say_what_decays(source: Path, tmp_path: Path) -> None:
+    """Of a run in which nothing decayed, whose parameters are one group, as of weights without an optimizer."""
+    (group,) = last_state(source)["optimizer_states"][0]["param_groups"]
+    assert group["weight_decay"] == 0
+    assert main(tune(tmp_path / "run", source, *HELD_OUT, "--model.optimizer.weight_decay", "0.1")) == 0
+    groups = last_state(tmp_path / "run")["optimizer_states"][0]["param_groups"]
+    assert sorted(group["weight_decay"] for group in groups) == [0, 0.1]
+
+
 def test_only_the_first_start_needs_the_other_run(
     source: Path, in_tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
