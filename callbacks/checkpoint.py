@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning as L
 import torch
+import torch.distributed as dist
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_warn
@@ -24,6 +25,7 @@ from lightning_modules.lightning_internals import (
     validation_follows,
 )
 
+MAKE_ROOM = "make room, and start the same command again."
 WRITER_ERRORS = ("PytorchStreamWriter", "inline_container", "iostream")  # in torch's messages of a full disk
 
 
@@ -58,7 +60,7 @@ class WholeCheckpointIO(TorchCheckpointIO):
         """Raises InputError when the last file could not be written and nobody has said so yet."""
         error, self.error = self.error, None
         if error is not None:
-            raise InputError(f"{error}: make room, and start the same command again.")
+            raise InputError(f"{error}: {MAKE_ROOM}")
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -231,11 +233,14 @@ class StepCheckpoint(Checkpoint):
     def _raise_together(self, trainer: L.Trainer) -> None:
         """Raises InputError on all processes when one of them could not write its checkpoint."""
         io = trainer.strategy.checkpoint_io
-        failed = isinstance(io, WholeCheckpointIO) and io.error is not None
-        if trainer.strategy.reduce_boolean_decision(failed, all=False):
-            io.teardown()
-            raise InputError(f"expected room to write a checkpoint in {self.folder}, got an error on another process: "
-                             "see its message.")  # fmt: skip
+        errors = [io.error if isinstance(io, WholeCheckpointIO) else None]
+        if trainer.strategy.reduce_boolean_decision(errors[0] is not None, all=False):
+            if trainer.world_size > 1:  # all say the same: each may be the one that is heard
+                errors *= trainer.world_size
+                dist.all_gather_object(errors, errors[0])
+            if isinstance(io, WholeCheckpointIO):
+                io.error = None
+            raise InputError(f"{next(filter(None, errors))}: {MAKE_ROOM}")
 
     def _check(self, trainer: L.Trainer, module: L.LightningModule | None, loss: torch.Tensor) -> None:
         """Raises InputError on all processes when the loss of one, or a weight, is not finite."""

@@ -13,6 +13,7 @@ from callbacks.tensorboard import log_values, shown_step
 from genraven.errors import InputError
 from genraven.metrics.scores import ScoreResults
 from lightning_modules.base import PuzzleModule
+from lightning_modules.lightning_internals import ends_step
 
 MIN_CONSISTENT = 50  # puzzles with C3 that an entropy is judged from
 
@@ -91,8 +92,8 @@ class CollapseWatch(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Sums the logged losses, which are those of all processes; nothing waits for the device."""
-        every = trainer.log_every_n_steps * trainer.accumulate_grad_batches  # type: ignore[attr-defined]
-        if every and (batch_idx + 1) % every == 0 and "train/loss" in trainer.callback_metrics:
+        is_logged = ends_step(trainer, batch_idx, trainer.log_every_n_steps)  # type: ignore[attr-defined]
+        if is_logged and "train/loss" in trainer.callback_metrics:
             self._loss_sum = self._loss_sum + trainer.callback_metrics["train/loss"].detach()
             self._num_losses += 1
 

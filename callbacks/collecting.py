@@ -7,6 +7,8 @@ from typing import Any
 
 import lightning as L
 
+from lightning_modules.lightning_internals import ends_step
+
 EVERY = 50
 """Optimizer steps between two searches where nothing is logged."""
 
@@ -44,8 +46,7 @@ class CollectBetweenSteps(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Searches after a logged step."""
-        every = trainer.log_every_n_steps or EVERY  # type: ignore[attr-defined]
-        if (batch_idx + 1) % (every * trainer.accumulate_grad_batches) == 0:
+        if ends_step(trainer, batch_idx, trainer.log_every_n_steps or EVERY):  # type: ignore[attr-defined]
             gc.collect(1)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -17,6 +17,7 @@ from genraven.methods.method import Task
 from genraven.puzzles.spec import NUM_CELLS
 from genraven.timing import SamplingTimer
 from lightning_modules.base import PuzzleModule, unmeasured
+from lightning_modules.lightning_internals import ends_step
 
 SECONDS_PER_HOUR = 3600
 GIB = 1 << 30
@@ -118,8 +119,7 @@ class Cost(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Logs the speed, and what follows from it, with the other training curves."""
-        every = trainer.log_every_n_steps * trainer.accumulate_grad_batches  # type: ignore[attr-defined]
-        if not every or (batch_idx + 1) % every:
+        if not ends_step(trainer, batch_idx, trainer.log_every_n_steps):  # type: ignore[attr-defined]
             return
         now, step = time.monotonic(), trainer.global_step
         self._speed = speed = (step - self._window[1]) * batch.total / (now - self._window[0])

@@ -28,13 +28,14 @@ from datamodules.batches import (
 )
 from datamodules.evaluation_file import EvaluationFile
 from datamodules.sources import Selection, can_have_missing, content_digest, file_source
-from datamodules.store import PuzzleSource, digest_of, generated_source, num_cpus, num_whole, open_index, open_set
+from datamodules.store import PuzzleSource, digest_of, generated_source, num_whole, open_index, open_set
 from genraven.errors import InputError
 from genraven.formats.puzzles import UNKNOWN_RULE, PuzzleFile
 from genraven.formats.read import open_puzzles
 from genraven.metrics.census import leaked, repeated
 from genraven.metrics.memorization import TrainingIndex
 from genraven.paths import default_cache_dir, user_path
+from genraven.process import num_cpus
 from genraven.puzzles import layout
 from genraven.puzzles.corrupt import Corruption
 from genraven.puzzles.generate import BLOCK, generate

@@ -7,7 +7,6 @@ may write, and only where they are this user's own; an index only beside the set
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from genraven.files import appears_whole
 from genraven.locks import locked
 from genraven.metrics.memorization import INDEXED, TrainingIndex, whole
 from genraven.ownership import is_mine, private_folder
+from genraven.process import num_cpus
 from genraven.progress import Progress
 from genraven.puzzles import layout
 from genraven.puzzles.corrupt import Corruption, corrupted
@@ -314,9 +314,3 @@ def num_whole(maps: list[NDArray[np.int8]]) -> tuple[int, int]:
             is_whole = whole(chunk[:, -1].bool())
             totals += [int(is_whole[level].sum()) for level in ("puzzles", "rows")]
     return int(totals[0]), int(totals[1])
-
-
-def num_cpus(num_sharing: int = 1) -> int:
-    """CPUs for this process, where ``num_sharing`` processes divide those that it may use."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # macOS, Windows
-    return max(1, usable // num_sharing)

@@ -6,7 +6,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from genraven.errors import InputError
@@ -55,10 +55,13 @@ class Unfinished:
     def finish(self) -> None:
         """Makes it whole on the disk, and gives it its owner and mode."""
         if self._owner is not None:
+            owner, group = self._owner
             try:
-                os.chown(self.path, *self._owner)
+                os.chown(self.path, -1, group)
             except OSError:  # another group than the one that was let read it
                 self._mode &= ~stat.S_IRWXG
+            with suppress(OSError):  # somebody else's, whose group this user is of: it is this user's from now on
+                os.chown(self.path, owner, -1)
         self.path.chmod(self._mode)
         with self.path.open("rb") as file:
             os.fsync(file.fileno())

@@ -16,6 +16,12 @@ def process_note(pid: int) -> dict[str, Any]:
     return {"host": platform.node(), "pid": pid, "began": _began(pid)}
 
 
+def num_cpus(num_sharing: int = 1) -> int:
+    """CPUs for this process, where ``num_sharing`` processes divide those that it may use."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # macOS, Windows
+    return max(1, usable // num_sharing)
+
+
 def is_alive(note: Mapping[str, Any]) -> bool | None:
     """Does the noted process still run? None where this machine cannot say: of others, or where none is noted.
 

@@ -189,7 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settle_starter()
     try:
         with nothing_left(), as_options():
-            status, is_all = _run(plugins.take_plugins(arguments))
+            status, is_all = _run(arguments)
     except InputError as error:
         say(f"genraven: error: {visible(str(error))}", error=True)
         _leave_reason(error)
@@ -205,12 +205,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> tuple[int, bool]:
     """The status of a command, and whether all its work was to print."""
-    if arguments and arguments[0] in TRAINING_COMMANDS:
-        with noted_signals() if arguments[0] == "fit" else nullcontext():
+    command = plugins.split_plugins(arguments)[0][:1]
+    with noted_signals() if command == ["fit"] else nullcontext():  # plugins may take long to import
+        arguments = plugins.take_plugins(arguments)
+        if command and command[0] in TRAINING_COMMANDS:
             from launch.training.command import run
 
             run(arguments)
-        return 0, False
+            return 0, False
     parser = build_parser()
     options = parser.parse_args(arguments)
     if options.command is None:

@@ -9,11 +9,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from datamodules.store import num_cpus
 from genraven.console import say
 from genraven.errors import InputError
 from genraven.files import appears_whole, writable_folder
 from genraven.metrics.table import label, names_of
+from genraven.process import num_cpus
 from genraven.report.evaluation import Evaluation
 from genraven.run_folder import RunFiles
 from launch.trained.printed import in_words

@@ -23,7 +23,7 @@ from lightning.pytorch.strategies import (
     ModelParallelStrategy,
     Strategy,
 )
-from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher, _SubprocessScriptLauncher
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.model_summary.model_summary import _format_summary_table
 from torch import Tensor
@@ -89,6 +89,15 @@ def validation_follows(trainer: L.Trainer) -> bool:
     return bool(loop.epoch_loop._should_check_val_fx(loop._data_fetcher))  # type: ignore[arg-type]
 
 
+def ends_step(trainer: L.Trainer, batch_idx: int, every: int) -> bool:
+    """Has the batch that has just been done ended every so manieth optimizer step of the run? Not where ``every`` is 0.
+
+    With ``log_every_n_steps`` these are the steps that Lightning logs, in whatever epoch.
+    """
+    is_whole = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+    return bool(every) and is_whole and trainer.global_step % every == 0
+
+
 def is_last_step(trainer: L.Trainer) -> bool:
     """Does the training end with the step that has just been done: by its steps or epochs, or stopped early?
 
@@ -133,6 +142,11 @@ def others_wait(trainer: L.Trainer) -> bool:
     """Are there other processes, which would not hear of an error that ends this one?"""
     launcher = trainer.strategy.launcher
     return isinstance(launcher, _SubprocessScriptLauncher) and launcher.cluster_environment.creates_processes_externally
+
+
+def starts_copies(trainer: L.Trainer) -> bool:
+    """Would the strategy start processes as copies of this one, as in a notebook?"""
+    return isinstance(trainer.strategy.launcher, _MultiProcessingLauncher)
 
 
 def start_processes(trainer: L.Trainer) -> None:

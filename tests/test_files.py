@@ -83,6 +83,22 @@ def test_files_and_folders_are_open_to_whom_the_umask_allows(tmp_path: Path, uma
         assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o777 & ~umask, name
 
 
+@pytest.mark.parametrize("may_group", [True, False])
+def test_a_file_of_a_group_stays_open_to_it(may_group: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where another of the group writes it, who cannot give it its owner."""
+
+    def chown(path: Path, owner: int, group: int) -> None:
+        if owner != -1 or not may_group:
+            raise PermissionError
+
+    monkeypatch.setattr("os.chown", chown)
+    (path := tmp_path / "a").touch()
+    path.chmod(0o664)
+    with appears_whole(path) as temporary:
+        temporary.write_text("new")
+    assert (path.read_text(), path.stat().st_mode & 0o777) == ("new", 0o664 if may_group else 0o604)
+
+
 @pytest.mark.parametrize(("error", "seen"), [(OSError(28, "No space left"), InputError), (ValueError(), ValueError)])
 def test_a_folder_that_fails_leaves_nothing(tmp_path: Path, error: Exception, seen: type[Exception]) -> None:
     def write_half() -> None:

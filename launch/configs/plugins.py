@@ -16,6 +16,14 @@ def take_plugins(arguments: Sequence[str]) -> list[str]:
     Raises:
         InputError: a name is missing, or of no module that can be imported.
     """
+    left, named = split_plugins(arguments)
+    _named.clear()
+    import_plugins(named)
+    return left
+
+
+def split_plugins(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """``arguments`` without those that name plugins, and these names; raises InputError where one is missing."""
     left, named = list[str](), list[str]()
     words = iter(arguments)
     for word in words:
@@ -29,9 +37,7 @@ def take_plugins(arguments: Sequence[str]) -> list[str]:
                 f"expected a module after {OPTION}, got {name or 'nothing'}: name one, such as my_networks."
             )
         named.append(name)
-    _named.clear()
-    import_plugins(named)
-    return left
+    return left, named
 
 
 def import_plugins(names: Sequence[str]) -> None:

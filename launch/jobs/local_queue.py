@@ -83,8 +83,7 @@ def run_queue(folders: list[Path], code: Path, num_at_once: int) -> int:
 
 def _is_taken(folder: Path) -> bool:
     """Does somebody else train this run? Not where its folder cannot be read: then to start it tells why."""
-    status = read_status(folder, {})
-    return status.is_busy and status.state != "unknown"
+    return read_status(folder, {}).is_busy
 
 
 class Tally:

@@ -14,7 +14,7 @@ import yaml
 
 from genraven.console import say
 from genraven.errors import InputError
-from genraven.run_folder import JobFiles, RunFiles, read_note, read_summary
+from genraven.run_folder import JobFiles, RunFiles, read_note, read_summary, step_checkpoints
 from launch.configs.plugins import named_plugins, plugin_options
 from launch.runs.freeze import exclusive, freeze_code, no_interrupt, replaced
 from launch.runs.status import noted_jobs, read_status
@@ -73,9 +73,12 @@ def check_run(folder: Path, config: dict[str, Any], limit_s: int | None, jobs: J
     """
     from launch.configs.identity import refuse_other
     from launch.runs.folder import RunFolder, read_checkpoint
+    from launch.runs.starting import check_length
     from launch.training.initial_weights import read_initial
 
     RunFolder(folder).check_owner(config)
+    for step, path in step_checkpoints(RunFiles(folder).checkpoints).items():
+        check_length(step, path, config)
     if path := config["ckpt_path"]:
         refuse_other(read_checkpoint(Path(path))["genraven_config"], config, Path(path))
     elif config["init_from"] and not RunFolder(folder).newest_whole():
@@ -85,6 +88,9 @@ def check_run(folder: Path, config: dict[str, Any], limit_s: int | None, jobs: J
         raise InputError(f"expected a run that is not in the queue, got {folder}, {status.message}: "
                          f"`{here().cancel(str(job))}`, and remove {RunFiles(folder).job.note}, if it is "
                          "over.")  # fmt: skip
+    if status.is_busy and not (jobs and job in jobs):
+        raise InputError(f"expected a run that nobody trains, got {folder}, which is {status.state}: wait for it, or "
+                         "end it first.")  # fmt: skip
     if jobs and job in jobs:
         raise InputError(f"expected a run that is not in the queue, got {folder}, which is job {job} "
                          f"({jobs[job].state}): wait, or `{here().cancel(job)}` first.")  # fmt: skip

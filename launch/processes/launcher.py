@@ -15,6 +15,7 @@ from genraven.console import say
 from genraven.errors import InputError
 from genraven.installation import command
 from genraven.paths import user_path
+from genraven.process import num_cpus
 from genraven.run_folder import RunFiles, step_checkpoints
 from genraven.signals import REQUEUE, SIGNALS, handled_signals
 from launch.configs.plugins import plugin_options
@@ -73,10 +74,10 @@ def newest_checkpoint(run_dir: str | None) -> str | None:
 
 
 def shared_environment(num: int) -> dict[str, str]:
-    """The environment of each of ``num`` processes that fraction this machine's cores."""
+    """The environment of each of ``num`` processes that share the cores that this one may use."""
     others = {*BY_HAND, *RANKS, *tasks()}  # what says with whom this process was started
     environment = {key: value for key, value in os.environ.items() if key not in others}
-    environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // num)))
+    environment.setdefault("OMP_NUM_THREADS", str(num_cpus(num)))
     return environment
 
 

@@ -66,6 +66,7 @@ def replaced(folder: Path) -> Iterator[Path]:
     before = folder.with_name(f".{folder.name}.before")
     try:
         if before.exists() and folder.exists():  # of a submission that was killed
+            _move_logs(before, folder)
             shutil.rmtree(before)
         if folder.exists():
             folder.rename(before)
@@ -84,9 +85,13 @@ def replaced(folder: Path) -> Iterator[Path]:
         raise
     with suppress(OSError):  # what the block did stands: it may have submitted a job
         if before.exists():
-            for log in JobFiles(before).logs():
-                log.rename(folder / log.name)
+            _move_logs(before, folder)
             shutil.rmtree(before)
+
+
+def _move_logs(before: Path, folder: Path) -> None:
+    for log in JobFiles(before).logs():
+        log.rename(folder / log.name)
 
 
 def _others(folder: Path) -> list[str]:

@@ -59,7 +59,16 @@ def open_run(options: Mapping[str, Any], config: dict[str, Any], stack: ExitStac
         return Start(run.path, None, 0, given_checkpoint(options["init_from"], exported=True))
     checkpoint = read_checkpoint(Path(path))
     refuse_other(checkpoint["genraven_config"], config, Path(path))
+    check_length(checkpoint["global_step"], Path(path), config)
     return Start(run.path, str(path), checkpoint["global_step"], None)
+
+
+def check_length(step: int, path: Path, config: dict[str, Any]) -> None:
+    """Raises InputError where a training of ``config`` would end before the ``step`` of the checkpoint ``path``."""
+    most = config["trainer"]["max_steps"]
+    if 0 <= most < step:
+        raise InputError(f"expected --trainer.max_steps of at least {step}, the step of {path}, got {most}: raise it, "
+                         "or train in another --run_dir.")  # fmt: skip
 
 
 def given_start(options: Mapping[str, Any]) -> Start:

@@ -43,8 +43,8 @@ class RunStatus:
 
     @property
     def is_busy(self) -> bool:
-        """Is a process or the queue taking care of it?"""
-        return self.state not in ("finished", "stopped", "failed", "interrupted", "preempted", "gone", "new")
+        """Is a process or the queue taking care of it, as far as can be seen?"""
+        return self.state not in ("finished", "stopped", "failed", "interrupted", "preempted", "gone", "new", "unknown")
 
     @property
     def is_done(self) -> bool:

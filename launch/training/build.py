@@ -101,7 +101,7 @@ def _trainer(resolved: Resolved, given: Any, logs_as_usual: bool) -> L.Trainer:
         # Ours come with the run folder, which the first of the processes chooses: see train.
         changed["enable_checkpointing"] = any(isinstance(known, Checkpoint) for known in callbacks)
     _check_accelerator(given.accelerator)
-    with unwrapped_errors(MisconfigurationException, ValueError, TypeError):  # such as more devices than there are
+    with unwrapped_errors(MisconfigurationException, ValueError, TypeError, ImportError):  # such as too many devices
         trainer = L.Trainer(**{**given, **changed, "callbacks": callbacks, "plugins": plugins})
     check_size(trainer.world_size)
     if isinstance(trainer.strategy, DDPStrategy) and isinstance(given.strategy, str):

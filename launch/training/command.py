@@ -20,7 +20,7 @@ def run(arguments: list[str]) -> None:
     with unwrapped_errors():
         resolved = resolve(arguments)
         built = build(resolved)
-        if resolved.command == "fit":
-            train(resolved, built)
-        else:
-            use(resolved, built)
+        try:
+            (train if resolved.command == "fit" else use)(resolved, built)
+        except SystemExit as error:
+            raise KeyboardInterrupt from error  # of which Lightning makes an exit with status 1

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder
+from lightning.pytorch.callbacks import BatchSizeFinder, GradientAccumulationScheduler, LearningRateFinder
 from lightning.pytorch.cli import LightningArgumentParser
 
 from datamodules import GenRAVENDataModule
@@ -19,7 +19,7 @@ from genraven.puzzles.corrupt import Corruption
 from genraven.run_folder import BEST
 from launch.training.monitoring import MONITORING
 from lightning_modules import PuzzleModule
-from lightning_modules.lightning_internals import writes_folders
+from lightning_modules.lightning_internals import starts_copies, writes_folders
 
 PATHS = ("run_dir", "init_from", "ckpt_path", "data.source", "data.eval_source", "data.cache_dir")
 READS_UNKNOWN = "model.init_args.network.init_args.reads_unknown"
@@ -32,7 +32,11 @@ FINDERS = {
 }
 NEEDS = {"data.source_split": "data.source", "data.source_sha256": "data.source"}
 """Options that have an effect only with another."""
-FROM_1 = ("checkpoint_every_n_steps", "max_batch_per_device", "timeout_s")
+FROM_1 = (
+    "checkpoint_every_n_steps", "max_batch_per_device", "timeout_s", "trainer.accumulate_grad_batches",
+    "trainer.check_val_every_n_epoch",
+)  # fmt: skip
+MOST_SEED = 2**32 - 1
 
 
 def add_options(parser: LightningArgumentParser) -> None:
@@ -74,6 +78,12 @@ def settle_options(options: Any) -> None:
         if options.get(name):
             path = user_path(options[name])
             options[name] = str(path.absolute() if name in OF_IDENTITY else path)
+    callbacks = options.trainer.callbacks
+    if callbacks is not None and not isinstance(callbacks, list):  # one alone need not stand in a list
+        options.trainer.callbacks = [callbacks]
+    seed = options.seed_everything
+    if not isinstance(seed, bool) and seed is not None and not 0 <= seed <= MOST_SEED:
+        raise InputError(f"expected --seed_everything to be a whole number from 0 to {MOST_SEED}, got {seed}.")
     _check_known(options.best_by)
     _check_dependences(options)
     data = options.data
@@ -140,7 +150,11 @@ def check_best_by(score: str, data: GenRAVENDataModule) -> None:
 
 
 def check_callbacks(trainer: L.Trainer) -> None:
-    """Raises InputError on callbacks that would look for settings which a config says, and for themselves."""
+    """Raises InputError on callbacks that would choose settings by themselves which a config says, and data rest on."""
+    if any(isinstance(callback, GradientAccumulationScheduler) for callback in trainer.callbacks):  # type: ignore[attr-defined]
+        raise InputError("expected as many puzzles in every step, got the callback GradientAccumulationScheduler: set "
+                         "data.global_batch_size, and --max_batch_per_device or "
+                         "trainer.accumulate_grad_batches.")  # fmt: skip
     for finder, instead in FINDERS.items():
         if any(isinstance(callback, finder) for callback in trainer.callbacks):  # type: ignore[attr-defined]
             raise InputError(f"expected settings from the config, got the callback {finder.__name__}, which searches "
@@ -148,7 +162,10 @@ def check_callbacks(trainer: L.Trainer) -> None:
 
 
 def check_strategy(trainer: L.Trainer) -> None:
-    """Raises InputError on a strategy whose checkpoints no other command could read."""
+    """Raises InputError on a strategy whose checkpoints no other command could read, or whose processes are copies."""
+    if trainer.world_size > 1 and starts_copies(trainer):
+        raise InputError(f"expected a strategy that starts processes of their own, got {trainer.strategy.strategy_name}"  # type: ignore[attr-defined]
+                         ": use trainer.strategy ddp.")  # fmt: skip
     if writes_folders(trainer.strategy):
         name = type(trainer.strategy).__name__
         raise InputError(f"expected a strategy whose checkpoints are one file each, got {name}, which writes folders "

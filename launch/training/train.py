@@ -27,7 +27,6 @@ from callbacks import (
 )
 from callbacks.loggers import noted_ids
 from callbacks.summary import Origin
-from genraven.errors import InputError
 from launch.configs.changes import changed_options
 from launch.configs.identity import config_hash, identity
 from launch.errors import explained_exits, unwrapped_errors
@@ -70,7 +69,6 @@ def train(resolved: Resolved, built: Built) -> None:
         check_same(trainer, "--trainer.precision", str(options.trainer.precision))
         with group_of(trainer).together():
             check_checkpoint(model, start.checkpoint)
-            _check_length(start, trainer.max_steps)
             if start.initial:
                 initial.origin = load_initial(model, start.initial, resolved.config)
             rank_zero_info(arithmetic)  # after all that can be refused
@@ -186,13 +184,6 @@ def _fit(resolved: Resolved, built: Built, start: Start, summary: RunSummary) ->
         trainer.fit(built.model, datamodule=built.data, ckpt_path=start.checkpoint)
     curves = any(isinstance(logger, TensorBoardLogger) for logger in trainer.loggers)
     rank_zero_info(f"run folder {run.path}" + f": tensorboard --logdir {run.path}" * curves)
-
-
-def _check_length(start: Start, max_steps: int) -> None:
-    """Raises InputError where the training would end before the step from which it goes on."""
-    if 0 <= max_steps < start.step:
-        raise InputError(f"expected --trainer.max_steps of at least {start.step}, the step of {start.checkpoint}, got "
-                         f"{max_steps}: raise it, or train in another --run_dir.")  # fmt: skip
 
 
 def check_checkpoint(model: PuzzleModule, path: str | None) -> None:

@@ -346,6 +346,17 @@ FIT = ["fit", "-c", "model/gpt2_tiny.yaml", *TINY, *QUICK, "--run_dir", "r"]
             "in steps, got the time 00:00:00:09",
         ),
         ([*FIT, "--trainer.val_check_interval", "0"], "expected trainer.val_check_interval, in steps, to be 1 or more"),
+        ([*FIT, "--trainer.accumulate_grad_batches", "0"], "--trainer.accumulate_grad_batches to be 1 or more, got 0"),
+        ([*FIT, "--trainer.check_val_every_n_epoch", "0"], "--trainer.check_val_every_n_epoch to be 1 or more, got 0"),
+        ([*FIT, "--seed_everything", "-1"], "--seed_everything to be a whole number from 0 to 4294967295, got -1"),
+        (
+            [*FIT, "--trainer.callbacks+=GradientAccumulationScheduler", "--trainer.callbacks.scheduling", "{0: 2}"],
+            "got the callback GradientAccumulationScheduler: set data.global_batch_size",
+        ),
+        (
+            [*FIT, "--trainer.devices", "2", "--trainer.strategy", "ddp_spawn"],
+            "got ddp_spawn: use trainer.strategy ddp",
+        ),
         ([*FIT, "--trainer.devices", "-3"], "`devices` selected with `CPUAccelerator` should be an int > 0"),
         ([*FIT, "--trainer.strategy", "ddpp"], "invalid strategy name: `strategy='ddpp'`"),
         (["fit", *FAMILIES["diffusion"], "--model.ema_decay", "1"], "expected ema_decay from 0 to below 1, or null"),

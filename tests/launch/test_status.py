@@ -66,9 +66,9 @@ def test_states(
 
 
 def test_a_job_of_a_slurm_that_does_not_answer_may_be_at_work(tmp_path: Path) -> None:
-    assert read_status(make_run(tmp_path / "a", {"state": "running"}, {"job": "1"}), None).is_busy
-    assert read_status(make_run(tmp_path / "b", None, {"job": "1"}), None).is_busy
-    assert read_status(make_run(tmp_path / "d", {"state": "preempted"}, {"job": "1"}), None).is_busy
+    assert read_status(make_run(tmp_path / "a", {"state": "running"}, {"job": "1"}), None).state == "unknown"
+    assert read_status(make_run(tmp_path / "b", None, {"job": "1"}), None).state == "unknown"
+    assert read_status(make_run(tmp_path / "d", {"state": "preempted"}, {"job": "1"}), None).state == "unknown"
     assert read_status(tmp_path / "a", None).message == "job 1: cannot see the queue"
     assert not read_status(make_run(tmp_path / "c", {"state": "failed"}, {"job": "1"}), None).is_busy
 

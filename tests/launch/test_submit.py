@@ -9,7 +9,8 @@ import pytest
 import torch
 import yaml
 
-from genraven.run_folder import JobFiles
+from genraven.locks import locked
+from genraven.run_folder import JobFiles, RunFiles, step_name
 from launch.cli import main
 from launch.jobs.submit import write_note
 from launch.runs import freeze
@@ -132,6 +133,15 @@ def test_the_folder_of_another_run_is_refused(
     Path("a/summary.json").write_text(json.dumps({"state": "preempted", "step": 100, "wall_seconds": 1000}))
     slow = ["submit", "--time", "2:00:00", *submit[1:]]
     assert "one checkpoint interval, 167 minutes" in error_of(slow, capsys)
+    with locked(RunFiles(Path("a")).lock, lambda note: 0):
+        assert "a, which is running: wait for it, or end it first." in error_of(submit, capsys)
+    RunFiles(Path("a")).lock.unlink()
+    (checkpoint := RunFiles(Path("a")).checkpoints / step_name(30)).parent.mkdir()
+    checkpoint.touch()
+    fewer = error_of([*submit, "--trainer.max_steps", "20"], capsys)
+    assert "--trainer.max_steps of at least 30, the step of " in fewer and "/step-00000030.ckpt, got 20" in fewer
+    checkpoint.unlink()
+    checkpoint.parent.rmdir()
     Path("a/summary.json").unlink()
     assert files(in_tmp_path) == before
 

@@ -225,7 +225,7 @@ def test_gpus_of_local_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_local_runs_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_NTASKS", "4")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr("os.cpu_count", lambda: 12)
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(12)))
     environment = surroundings(3, ["2", "5"], 4)
     assert (environment["OMP_NUM_THREADS"], environment["CUDA_VISIBLE_DEVICES"]) == ("3", "5")
     assert "SLURM_NTASKS" not in environment

@@ -70,6 +70,14 @@ assert main(["sweep", grid, "--local", "1", "--dry-run"]) == 0
 """
 
 
+def test_one_callback_need_not_stand_in_a_list(tmp_path: Path) -> None:
+    stop = {"class_path": "faults.StopsTraining"}
+    (tmp_path / "one.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": stop}}))
+    assert main(fit(tmp_path / "run", "-c", str(tmp_path / "one.yaml"))) == 0
+    callbacks = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["trainer"]["callbacks"]
+    assert [callback["class_path"] for callback in callbacks] == [stop["class_path"]]
+
+
 def test_a_python_that_makes_warnings_errors(tmp_path: Path) -> None:
     """As continuous integration may run it: trains, opens what it trained, and plans a sweep."""
     run, grid = tmp_path / "run", tmp_path / "grid.yaml"

@@ -235,7 +235,7 @@ def test_a_wrong_option_is_refused_before_anything_is_written(
     """As the command does it, with the options of fit."""
     path, out = tmp_path / "search.yaml", tmp_path / "out"
     for option, values, said in (
-        ("model.optimiser.lr", {"low": 1e-4, "high": 1e-2}, "got --optimiser.lr"),
+        ("model.optimiser.lr", {"low": 1e-4, "high": 1e-2}, "got model.optimiser.lr: did you mean optimizer?"),
         ("model.schedule", ["linear", "cosin"], "got cosin"),
         ("model.network.width", {"low": 24.0, "high": 48.0}, "to be int, got 24.0"),
     ):
