@@ -164,8 +164,8 @@ def check_callbacks(trainer: L.Trainer) -> None:
 def check_strategy(trainer: L.Trainer) -> None:
     """Raises InputError on a strategy whose checkpoints no other command could read, or whose processes are copies."""
     if trainer.world_size > 1 and starts_copies(trainer):
-        raise InputError(f"expected a strategy that starts processes of their own, got {trainer.strategy.strategy_name}"  # type: ignore[attr-defined]
-                         ": use trainer.strategy ddp.")  # fmt: skip
+        raise InputError("expected a strategy whose processes start by themselves, got one that makes copies of this "
+                         "process, such as ddp_spawn: use trainer.strategy ddp.")  # fmt: skip
     if writes_folders(trainer.strategy):
         name = type(trainer.strategy).__name__
         raise InputError(f"expected a strategy whose checkpoints are one file each, got {name}, which writes folders "

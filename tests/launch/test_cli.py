@@ -355,7 +355,7 @@ FIT = ["fit", "-c", "model/gpt2_tiny.yaml", *TINY, *QUICK, "--run_dir", "r"]
         ),
         (
             [*FIT, "--trainer.devices", "2", "--trainer.strategy", "ddp_spawn"],
-            "got ddp_spawn: use trainer.strategy ddp",
+            "copies of this process, such as ddp_spawn: use",
         ),
         ([*FIT, "--trainer.devices", "-3"], "`devices` selected with `CPUAccelerator` should be an int > 0"),
         ([*FIT, "--trainer.strategy", "ddpp"], "invalid strategy name: `strategy='ddpp'`"),
