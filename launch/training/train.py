@@ -105,6 +105,7 @@ def _divide_batch(resolved: Resolved, built: Built) -> str:
         trainer.accumulate_grad_batches = data.shard().accumulation(limit)
     if isinstance(trainer.val_check_interval, int):  # Lightning counts batches; a config says steps
         trainer.val_check_interval *= trainer.accumulate_grad_batches
+        trainer.check_val_every_n_epoch = None  # of the run, however many make an epoch
     shard, steps = data.shard(), trainer.max_steps
     return (
         f"global batch {shard.global_batch_size} = {shard.world_size} device(s) x {shard.accumulate} accumulated x "

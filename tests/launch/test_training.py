@@ -70,6 +70,13 @@ assert main(["sweep", grid, "--local", "1", "--dry-run"]) == 0
 """
 
 
+def test_an_interval_of_validations_longer_than_the_run_is_none(tmp_path: Path) -> None:
+    """Also where Lightning's own default counts epochs."""
+    options = ("--trainer.check_val_every_n_epoch", "1", "--trainer.val_check_interval", "1000")
+    assert main(fit(tmp_path / "run", *options)) == 0
+    assert steps(tmp_path / "run")[-1] == 24
+
+
 def test_one_callback_need_not_stand_in_a_list(tmp_path: Path) -> None:
     stop = {"class_path": "faults.StopsTraining"}
     (tmp_path / "one.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": stop}}))
