@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from tiny import BY_DEVICE, curves, fit, last_state
+from tiny import BY_DEVICE, curves, fit, last_state, steps
 
 from callbacks import CollapseWatch
 from callbacks.collapse import Reading
