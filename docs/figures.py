@@ -116,14 +116,18 @@ def robust() -> None:
 
 
 def differences(study: str) -> None:
-    """Prints the scores of each variant in ``study``, and by how much it differs from its model as it is."""
-    usual, found = by_model("little_data", "*-r[0-9]-*"), by_model(study, "*-r[0-9]-*")
+    """Prints the scores of each variant in ``study``, and by how much it differs from its model as it is.
+
+    Only with the same repeats, which have the same training puzzles.
+    """
+    found = by_model(study, "*-r[0-9]-*")
     rows = [["examples of each rule", "variant", "repeats", "completion", "difference", "C3", "novel C3",
              "difference", "memorised rows", "completion at `best.ckpt`"]]  # fmt: skip
     for n in sorted({n for variant in found.values() for n in variant.points}):
         for name, (model, words) in VARIANTS.items():
             if name in found and (point := found[name].points.get(n)):
-                as_it_is = usual[model].points[n]
+                repeats = "".join(run.name.split("-r")[1][0] for run in point.runs)
+                as_it_is = _only("little_data", f"{n}-r[{repeats}]-{model}").points[n]
                 rows.append([f"{n:,}", words, str(len(point.runs)), str(point.interval("completion")),
                              _difference(point, as_it_is, "completion"), str(point.interval("c3")),
                              str(point.interval("novel_c3")), _difference(point, as_it_is, "novel_c3"),

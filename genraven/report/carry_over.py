@@ -11,6 +11,7 @@ from genraven.report.page import Block, Item, Items, Text
 from genraven.report.points import Point, Variant, compare
 from genraven.report.question import Question
 from genraven.report.runs import Result
+from genraven.report.statistics import MIN_REPEATS
 
 MIN_CURVE = 4
 """Points of a curve: three for a line, and one that it has to predict."""
@@ -46,6 +47,8 @@ def _ratio(first: str, second: str, ends: Mapping[str, Variant], samples: int, m
             return sentence("no_ratio", **names, name=name, reason="not_steady", num=MIN_CURVE)
         if not found or min(map(len, found)) < MIN_CURVE:
             return sentence("no_ratio", **names, name=name, reason="few_points", num=MIN_CURVE)
+        if len(found) < MIN_REPEATS:
+            return sentence("no_ratio", **names, name=name, reason="few_repeats", num=MIN_REPEATS)
         if not has_proved_itself(found):
             return sentence("no_ratio", **names, name=name, reason="missed", num=MIN_CURVE)
     reached = ratio(curves[first], curves[second])

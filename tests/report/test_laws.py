@@ -89,17 +89,18 @@ def test_no_repeats_are_worth_more_than_new_examples() -> None:
     assert effective(unique, epochs, 15.0) == pytest.approx([50, 100, 1600])
 
 
-def page(greedy: str = "", **more: Any) -> list[str]:
+def page(greedy: str = "", repeats: int = 3, **more: Any) -> list[str]:
     """Two families on one number of examples, five points along each training.
 
     Args:
         greedy: ``before`` or ``after`` the others there is a worse result of each run's end, decoded in another way
             with as many evaluations.
+        repeats: of each family.
         more: of each run.
     """
     runs = []
     for family, level, passes in (("autoregressive", -2.0, 9.0), ("diffusion", -2 - math.log(3), 9.5)):
-        for seed in range(3):
+        for seed in range(repeats):
             results = [result(curves(level)[seed][x], x // 10**9, puzzles="same", passes={"complete": passes})
                        for x in FLOPS]  # fmt: skip
             other = replace(results[-1], scores=result(0.05).scores, decoding={"temperature": 0.0}, is_own=False)
@@ -125,6 +126,12 @@ def test_another_way_of_decoding_with_as_many_evaluations_does_not_count(greedy:
 
 def test_numbers_of_evaluations_below_ten_have_two_digits() -> None:
     assert [_passes(n) for n in (0.214, 2.0, 9.5, 81.0, 1000.0)] == ["0.21", "2", "9.5", "81", "1,000"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_one_repeat_has_no_law_and_no_warning() -> None:
+    first, *_ = page(repeats=1)
+    assert first.endswith("absent, because the autoregressive family has fewer than 3 repeats.")
 
 
 def test_nothing_of_one_family() -> None:
