@@ -120,7 +120,8 @@ def test_every_shipped_config_runs(name: str, in_tmp_path: Path) -> None:
     if finite:
         small += ["--data.samples_per_rule", "2"]
     settings = yaml.safe_load((CONFIGS / configs["model"]).read_text())["model"]
-    if settings["init_args"]["network"]["init_args"].get("width", 0) >= 256:
+    network = settings["init_args"]["network"]["init_args"]
+    if network.get("width", 0) >= 256 and "depth" in network:
         # All blocks of a network are alike, and those of a large one take seconds, or more memory than a test should:
         # two stand for them here, and tests/networks/test_presets.py counts the parameters of them all.
         small += ["--model.network.depth", "2"]

@@ -120,6 +120,6 @@ def test_no_training_writes_one(strategy: Callable[[], Strategy], writes: bool) 
     assert writes_folders(made) is writes
     if writes:
         with pytest.raises(InputError, match="which writes folders of shards"):
-            check_strategy(Namespace(strategy=made))  # type: ignore[arg-type]
+            check_strategy(Namespace(strategy=made, world_size=1))  # type: ignore[arg-type]
     else:
-        check_strategy(Namespace(strategy=made))  # type: ignore[arg-type]
+        check_strategy(Namespace(strategy=made, world_size=1))  # type: ignore[arg-type]
