@@ -125,7 +125,7 @@ def test_every_shipped_config_runs(name: str, in_tmp_path: Path) -> None:
         # All blocks of a network are alike, and those of a large one take seconds, or more memory than a test should:
         # two stand for them here, and tests/networks/test_presets.py counts the parameters of them all.
         small += ["--model.network.depth", "2"]
-    if settings["init_args"]["network"]["init_args"].get("channels", 0) > 64:
+    if network.get("channels", 0) > 64:
         small += ["--model.network.channels", "64", "--model.network.num_blocks", "1"]
     if "Diffusion" in settings["class_path"]:
         small += ["--model.method.sampling.num_steps", "1"]
