@@ -24,6 +24,7 @@ from lightning_modules.lightning_internals import (
     ExchangedWeights,
     ParameterSummary,
     count_other_batches,
+    ends_step,
     kept_parser_settings,
     leave_signals_alone,
     others_wait,
@@ -118,6 +119,23 @@ def test_a_validation_that_follows(tmp_path: Path) -> None:
     watch = Validations()
     trainer_of(tmp_path, watch, max_steps=7, val_check_interval=3).fit(BoringModel())
     assert watch.expected == watch.seen == [3, 6]
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_steps_that_end_with_a_batch_are_those_that_are_logged(accumulate: int, tmp_path: Path) -> None:
+    """In whatever epoch, of five steps each here."""
+    ended: list[int] = []
+
+    class Ends(L.Callback):
+        def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *batch: Any) -> None:
+            ended.extend([trainer.global_step] if ends_step(trainer, batch[2], 3) else [])
+            assert not ends_step(trainer, batch[2], 0)
+
+    quiet: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    length = {"max_epochs": 2, "limit_train_batches": 5 * accumulate, "limit_val_batches": 0}
+    how: dict[str, Any] = {**quiet, **length, "accelerator": "cpu", "default_root_dir": tmp_path}
+    L.Trainer(**how, accumulate_grad_batches=accumulate, callbacks=[Ends()]).fit(BoringModel())
+    assert ended == [3, 6, 9]
 
 
 def test_the_root_folder(tmp_path: Path) -> None:
