@@ -1,4 +1,7 @@
-"""Which process a noted number means: numbers are given to others again. Imports nothing heavy."""
+"""Processes: which one a noted number means, as numbers are given to others again; CPUs that this one may use.
+
+Imports nothing heavy.
+"""
 
 import os
 import platform

@@ -88,12 +88,12 @@ def check_run(folder: Path, config: dict[str, Any], limit_s: int | None, jobs: J
         raise InputError(f"expected a run that is not in the queue, got {folder}, {status.message}: "
                          f"`{here().cancel(str(job))}`, and remove {RunFiles(folder).job.note}, if it is "
                          "over.")  # fmt: skip
-    if status.is_busy and not (jobs and job in jobs):
-        raise InputError(f"expected a run that nobody trains, got {folder}, which is {status.state}: wait for it, or "
-                         "end it first.")  # fmt: skip
     if jobs and job in jobs:
         raise InputError(f"expected a run that is not in the queue, got {folder}, which is job {job} "
                          f"({jobs[job].state}): wait, or `{here().cancel(job)}` first.")  # fmt: skip
+    if status.is_busy:
+        raise InputError(f"expected a run that nobody trains, got {folder}, which is {status.state}: wait for it, or "
+                         "end it first.")  # fmt: skip
     summary = read_summary(folder)
     if limit_s and summary.get("step") and summary.get("wall_seconds"):
         interval_s = config["checkpoint_every_n_steps"] * summary["wall_seconds"] / summary["step"]
