@@ -1,13 +1,14 @@
 """The third step of ``fit``: one run, one folder. Started again with the same config, it goes on where it stopped."""
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 
 import lightning as L
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info
 
@@ -27,6 +28,7 @@ from callbacks import (
 )
 from callbacks.loggers import noted_ids
 from callbacks.summary import Origin
+from genraven.errors import InputError, shown, suggestion
 from launch.configs.changes import changed_options
 from launch.configs.identity import config_hash, identity
 from launch.errors import explained_exits, unwrapped_errors
@@ -181,10 +183,26 @@ def _fit(resolved: Resolved, built: Built, start: Start, summary: RunSummary) ->
         summary.closing(),
         explained_exits(run.path, is_named=bool(resolved.options.run_dir)),
         unwrapped_errors(MisconfigurationException),  # of callbacks that find out late
+        _known_monitors(trainer),
     ):
         trainer.fit(built.model, datamodule=built.data, ckpt_path=start.checkpoint)
     curves = any(isinstance(logger, TensorBoardLogger) for logger in trainer.loggers)
     rank_zero_info(f"run folder {run.path}" + f": tensorboard --logdir {run.path}" * curves)
+
+
+@contextmanager
+def _known_monitors(trainer: L.Trainer) -> Iterator[None]:
+    """Raises InputError where EarlyStopping, which finds out at its first look, monitors what nobody has logged."""
+    try:
+        yield
+    except RuntimeError as error:
+        known = [*trainer.callback_metrics]
+        for stopper in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(stopper, EarlyStopping) and stopper.monitor not in known and stopper.monitor in str(error):
+                hint = suggestion(stopper.monitor, known, f"choose one of {', '.join(known)}.")
+                raise InputError(f"expected the monitor of EarlyStopping to be a metric that is logged, got "
+                                 f"{shown(stopper.monitor)}: {hint}") from error  # fmt: skip
+        raise
 
 
 def check_checkpoint(model: PuzzleModule, path: str | None) -> None:

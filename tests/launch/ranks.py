@@ -4,6 +4,7 @@ Run as a script with the beginning of the names of log files; each line of stdin
 arguments of genraven, and the name of one of CHANGED, if any], and answered by the list of their exit codes.
 """
 
+import gc
 import json
 import multiprocessing.connection
 import os
@@ -117,5 +118,7 @@ if __name__ == "__main__":
 
     render_sheet(torch.cat([generate(rule, 0, 8) for rule in range(NUM_RULES)]), 8)  # else each would make its tables
 
+    gc.collect()
+    gc.freeze()  # a collection in a forked process would copy all that it looks at
     for line in sys.stdin:
         print(json.dumps(start(*json.loads(line))), flush=True)

@@ -158,6 +158,14 @@ def test_a_run_that_a_callback_stopped_is_done(stop: tuple[str, ...], reason: st
     assert (summary(run)["state"], summary(run)["stopped"], steps(run)[-1]) == ("finished", None, 24)
 
 
+def test_a_monitor_that_nobody_logs_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for monitor, hint in (("val/los", "did you mean val/loss?"), ("fun", "choose one of train/")):
+        stop = (f"--trainer.callbacks+={STOP}", f"--trainer.callbacks.monitor={monitor}")
+        assert main(fit(tmp_path / monitor, *stop)) == 2
+        said = capsys.readouterr().err.rstrip().splitlines()[-1]
+        assert f"expected the monitor of EarlyStopping to be a metric that is logged, got {monitor}: {hint}" in said
+
+
 def test_a_run_of_so_many_epochs_is_done(tmp_path: Path) -> None:
     run = tmp_path / "run"
     options = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "3", "--trainer.val_check_interval", "3")

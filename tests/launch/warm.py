@@ -23,7 +23,8 @@ from contextlib import suppress
 from pathlib import Path
 
 HEAVY = ("lightning.pytorch.cli", "lightning.pytorch.loggers", "torch.utils.tensorboard", "torchmetrics")
-KNOWN = {"PYTHONPATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"}  # heeded, or as in the tests' own process
+KNOWN = {"PYTHONPATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "PYTHON_EXEC"}
+"""Heeded, or as in the tests' own process."""
 HANDED_ON = (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGHUP)
 START_S = 60.0
 LOOK_S = 5.0
@@ -51,9 +52,9 @@ def address(folder: str) -> str:
 
 
 def is_ours(words: list[str]) -> bool:
-    """Not where Python itself is told something as it starts, by an option other than -P or by the environment."""
+    """Not where Python itself is told something as it starts: by an option but -P and -u, or by the environment."""
     told = {name for name in os.environ if name.startswith("PYTHON")} - KNOWN
-    return not told and bool(words) and (words[0] in ("-P", "-m", "-c") or not words[0].startswith("-"))
+    return not told and bool(words) and (words[0] in ("-P", "-u", "-m", "-c") or not words[0].startswith("-"))
 
 
 def start(python: str, folder: str, words: list[str]) -> int:
@@ -149,7 +150,7 @@ def run(words: list[str]) -> None:
 
     # Also makes the forked pool of threads anew: several threads that did so at once would fail.
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    if words[0] == "-P":  # for genraven, which removes the first of the path itself where this is not given
+    if words[0] in ("-P", "-u"):  # -P: genraven removes the first of the path itself where this is not given
         words = words[1:]
     kind = words.pop(0) if words[0] in ("-c", "-m") else "file"
     what, sys.argv = words[0], [kind, *words[1:]]
