@@ -163,7 +163,7 @@ def test_a_monitor_that_nobody_logs_is_one_line(tmp_path: Path, capsys: pytest.C
         stop = (f"--trainer.callbacks+={STOP}", f"--trainer.callbacks.monitor={monitor}")
         assert main(fit(tmp_path / monitor, *stop)) == 2
         said = capsys.readouterr().err.rstrip().splitlines()[-1]
-        assert f"expected the monitor of EarlyStopping to be a metric that is logged, got {monitor}: {hint}" in said
+        assert f"expected the monitor of EarlyStopping to be a metric that is logged, got {monitor!r}: {hint}" in said
 
 
 def test_a_run_of_so_many_epochs_is_done(tmp_path: Path) -> None:
