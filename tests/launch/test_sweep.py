@@ -315,9 +315,9 @@ def test_the_whole_study_gives_both_families_as_many_puzzles() -> None:
 def test_the_study_between_the_families_is_the_little_data_study_but_for_one_choice() -> None:
     """As many puzzles seen of the same data, and no run of it again; in float32, the same on every machine."""
     points = read_grid(CONFIGS / "sweep" / "between.yaml")
-    assert len(points) == 18 + 6 + 36
-    assert {point.name[:3] for point in points[:9]} == {"100"}
-    assert all("-r0-" in point.name for point in points[:18])
+    assert len(points) == 20 + 6 + 40
+    assert {point.name[:3] for point in points[:10]} == {"100"}
+    assert all("-r0-" in point.name for point in points[:20])
     reference = read_grid(CONFIGS / "sweep" / "little_data.yaml")
     resolver = Resolver(list(points[0].arguments))
 
@@ -326,7 +326,7 @@ def test_the_study_between_the_families_is_the_little_data_study_but_for_one_cho
 
     known = {point.name: config(point) for point in reference if re.match(r"(100|1600)-r0-(gpt2|mdm)$", point.name)}
     assert len(known) == 4
-    for point in (*points[:18], *points[18:20]):
+    for point in (*points[:20], *points[20:22]):
         found, alike = config(point), known[f"{point.name.split('-')[0]}-r0-gpt2"]
         assert found["trainer"] == alike["trainer"] | {"precision": "32-true"}
         assert found["data"] == alike["data"]
