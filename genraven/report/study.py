@@ -70,11 +70,13 @@ def read_study(folder: Path) -> dict[str, Record]:
     return found
 
 
-def add_to_study(folder: Path, runs: Mapping[str, Record]) -> list[str]:
+def add_to_study(folder: Path, runs: Mapping[str, Record]) -> tuple[list[str], list[str]]:
     """Adds finished, evaluated ``runs`` to the study in ``folder``, which need not be there yet: all of them, or none.
 
+    Of a run that is there, evaluations and a calibration that it got since are added.
+
     Returns:
-        The names of those that were not there.
+        The names of those that were not there, and of those that were there with fewer evaluations.
 
     Raises:
         InputError: a run is there with other content, or cannot stand in the tables.
@@ -84,13 +86,14 @@ def add_to_study(folder: Path, runs: Mapping[str, Record]) -> list[str]:
         known = read_study(folder) if is_study(folder) else {}
         for name, files in runs.items():
             _check(name, files)
-            if name in known and _content(name, known[name]) != _content(name, files):
+            if name in known and not _goes_on(_content(name, known[name]), _content(name, files)):
                 raise InputError(f"expected {name} as it is in the study {folder}, got a run of that name with other "
                                  "content: rename its folder, or remove the old run from the study.")  # fmt: skip
         new = [name for name in runs if name not in known]
-        if new or not is_study(folder):
+        more = [name for name in runs if name in known and _content(name, known[name]) != _content(name, runs[name])]
+        if new or more or not is_study(folder):
             _write(folder, {**known, **runs})
-        return new
+        return new, more
 
 
 def _check(name: str, files: Record) -> None:
@@ -115,6 +118,13 @@ def _write(folder: Path, runs: Mapping[str, Record]) -> None:
 
 def _content(name: str, files: Record) -> dict[str, str]:
     return _tables({name: files})
+
+
+def _goes_on(before: Mapping[str, str], now: Mapping[str, str]) -> bool:
+    """Are the tables of a run those of ``before``, perhaps with more evaluations, or its first calibration?"""
+    outcomes = [{*tables[OUTCOMES].splitlines()} for tables in (before, now)]
+    others = {name for name in before if name != OUTCOMES}
+    return outcomes[0] <= outcomes[1] and all(before[name] == now.get(name) for name in others)
 
 
 def _tables(runs: Mapping[str, Record]) -> dict[str, str]:

@@ -14,16 +14,17 @@ from launch.schedulers.scheduler import Jobs
 
 
 def add(options: argparse.Namespace) -> None:
-    """Adds the runs at and below each given folder to a study: all of them, or none."""
+    """Adds the runs at and below each given folder to a study, or what they got since: of all of them, or none."""
     runs: dict[str, Path] = {}
     for folder in options.runs:
         for name, run in named_runs(folder).items():
             if runs.setdefault(name, run) != run:
                 raise InputError(f"expected runs of different names, got {name} twice: rename one of the folders.")
     jobs = queue_if_up(noted_jobs(runs.values()))
-    new = add_to_study(options.study, {name: _finished(name, run, jobs) for name, run in runs.items()})
-    known = len(runs) - len(new)
-    say(f"{options.study}: {counted(len(new), 'run')} added" + f", {known} already there" * bool(known))
+    new, more = add_to_study(options.study, {name: _finished(name, run, jobs) for name, run in runs.items()})
+    known = len(runs) - len(new) - len(more)
+    say(f"{options.study}: {counted(len(new), 'run')} added" + f", {len(more)} with further evaluations" * bool(more)
+        + f", {known} already there" * bool(known))  # fmt: skip
 
 
 def _finished(name: str, run: Path, jobs: Jobs | None) -> Record:

@@ -101,6 +101,26 @@ def test_runs_are_added_to_what_is_there(runs: Path, tmp_path: Path, capsys: pyt
     assert contents(tmp_path / "other") == contents(place)
 
 
+def test_what_a_run_got_since_is_added(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An evaluation in another order, and its first calibration; what is lost since is refused."""
+    place, file = tmp_path / "study", runs / "a0" / "evaluation.json"
+    assert main(["study", "add", str(runs), str(place)]) == 0
+    known, before = json.loads(file.read_text()), contents(place)
+    other = known["results"][0] | {"sampling": {"order": "panels"}, "own_sampling": False}
+    file.write_text(json.dumps(known | {"results": [*known["results"], other]}))
+    (runs / "a0" / "calibration.json").write_text("{}\n")
+    assert main(["study", "add", str(runs), str(place)]) == 0
+    assert "0 runs added, 1 with further evaluations, 3 already there" in capsys.readouterr().out
+    assert read_study(place)["a0"].results[-1] == other
+    assert read_study(place)["a0"].calibration == "{}\n"
+    assert contents(place).keys() == before.keys()
+    after = contents(place)
+    file.write_text(json.dumps(known))
+    assert main(["study", "add", str(runs), str(place)]) == 2
+    assert "a run of that name with other content" in capsys.readouterr().err
+    assert contents(place) == after
+
+
 def other_content(runs: Path) -> None:
     summary = json.loads((runs / "a0" / "summary.json").read_text())
     (runs / "a0" / "summary.json").write_text(json.dumps(summary | {"flops": 1.0}))
