@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
+from genraven.methods.orders import known_before
 from genraven.puzzles.spec import TOKENS_PER_PUZZLE
 from genraven.report.figures import COLORS, MARKERS, Line, chart
 from genraven.report.points import Point, Variant, best_checkpoints, compare, variants
@@ -137,6 +138,26 @@ def differences(study: str) -> None:
     _print(rows)
 
 
+def orders() -> None:
+    """Prints what the same weights generate in each order of writing."""
+    scores = ("c3", "novel_c3", "any_valid", "memorized_rows")
+    rows = [["examples of each rule", "model", "order of writing", "repeats", "C3", "novel C3", "AnyValid",
+             "memorised rows"]]  # fmt: skip
+    for name, variant in by_model("between", "*-r[0-9]-any_order*").items():
+        for n, point in variant.points.items():
+            for order in known_before():
+                found = {
+                    run.name: result
+                    for run in point.runs
+                    for result in run.results
+                    if (result.split, result.step, result.decoding.get("order")) == ("test", run.step, order)
+                }
+                if at := point.at(found):
+                    cells = [str(at.interval(score)) for score in scores]
+                    rows.append([f"{n:,}", VARIANTS[name][1], order.replace("_", " "), str(len(at.runs)), *cells])
+    _print(rows)
+
+
 def collapse() -> None:
     """Prints what Gaussian diffusion learns of one rule, the scores of single repeats in brackets."""
     rows = [["examples", "checkpoint", "completion", "C3", "novel C3", "memorised rows", "AnyValid"]]
@@ -183,6 +204,7 @@ if __name__ == "__main__":
     little_data()
     differences("little_data_variants")
     differences("between")
+    orders()
     robust()
     collapse()
     whole_task()
