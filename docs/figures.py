@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
-from genraven.methods.orders import known_before
+from genraven.methods.orders import ORDERS
 from genraven.puzzles.spec import TOKENS_PER_PUZZLE
 from genraven.report.figures import COLORS, MARKERS, Line, chart
 from genraven.report.points import Point, Variant, best_checkpoints, compare, variants
@@ -139,23 +139,29 @@ def differences(study: str) -> None:
 
 
 def orders() -> None:
-    """Prints what the same weights generate in each order of writing."""
+    """Prints what the same weights generate in each order of writing, where they were tried in several."""
     scores = ("c3", "novel_c3", "any_valid", "memorized_rows")
     rows = [["examples of each rule", "model", "order of writing", "repeats", "C3", "novel C3", "AnyValid",
              "memorised rows"]]  # fmt: skip
-    for name, variant in by_model("between", "*-r[0-9]-any_order*").items():
-        for n, point in variant.points.items():
-            for order in known_before():
-                found = {
-                    run.name: result
-                    for run in point.runs
-                    for result in run.results
-                    if (result.split, result.step, result.decoding.get("order")) == ("test", run.step, order)
-                }
-                if at := point.at(found):
-                    cells = [str(at.interval(score)) for score in scores]
-                    rows.append([f"{n:,}", VARIANTS[name][1], order.replace("_", " "), str(len(at.runs)), *cells])
+    models = by_model("between", "*-r[0-9]-*")
+    for n, name in [(n, name) for name in VARIANTS if name in models for n in models[name].points]:
+        by_order = {order: _in_order(models[name].points[n], order) for order in ORDERS}
+        known = {order: point for order, point in by_order.items() if point}
+        for order, point in known.items() if len(known) > 1 else ():
+            cells = [str(point.interval(score)) for score in scores]
+            rows.append([f"{n:,}", VARIANTS[name][1], order.replace("_", " "), str(len(point.runs)), *cells])
     _print(rows)
+
+
+def _in_order(point: Point, order: str) -> Point | None:
+    """Its runs as they generated in ``order`` at their last step."""
+    wanted = "test", order
+    return point.at({
+        run.name: result
+        for run in point.runs
+        for result in run.results
+        if (result.split, result.decoding.get("order")) == wanted and result.step == run.step
+    })  # fmt: skip
 
 
 def collapse() -> None:
