@@ -144,12 +144,12 @@ def orders() -> None:
     rows = [["examples of each rule", "model", "order of writing", "repeats", "C3", "novel C3", "AnyValid",
              "memorised rows"]]  # fmt: skip
     models = by_model("between", "*-r[0-9]-*")
-    for n, name in [(n, name) for name in VARIANTS if name in models for n in models[name].points]:
-        by_order = {order: _in_order(models[name].points[n], order) for order in ORDERS}
-        known = {order: point for order, point in by_order.items() if point}
-        for order, point in known.items() if len(known) > 1 else ():
-            cells = [str(point.interval(score)) for score in scores]
-            rows.append([f"{n:,}", VARIANTS[name][1], order.replace("_", " "), str(len(point.runs)), *cells])
+    for name in filter(models.get, VARIANTS):
+        for n, point in models[name].points.items():
+            tried = {order: at for order in ORDERS if (at := _in_order(point, order))}
+            for order, at in tried.items() if len(tried) > 1 else ():
+                cells = [str(at.interval(score)) for score in scores]
+                rows.append([f"{n:,}", VARIANTS[name][1], order.replace("_", " "), str(len(at.runs)), *cells])
     _print(rows)
 
 
