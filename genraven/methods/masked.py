@@ -60,9 +60,9 @@ class MaskedSampling(Sampling):
     Args:
         num_steps: network evaluations of a generated puzzle, each of which writes about as many cells as the others;
             null is one for each cell, which is exact for the network.
-        order: in which cells are written: at random, or those first that the network is surest of, by the probability
-            of what was drawn (confidence), by entropy, or by the margin of the two likeliest. Only random order
-            generates well: sure cells are mostly empty ones.
+        order: in which cells are written: at random, from left to right, panel after panel, or those first that the
+            network is surest of, by the probability of what was drawn (confidence), by entropy, or by the margin of
+            the two likeliest. A network of cells alone generates badly by what it is surest of, which is empty cells.
         temperature: of the softmax in generation.
         completion_steps: network evaluations of a completed puzzle; null is one for each open cell, and no more are
             made than that.
