@@ -315,8 +315,11 @@ def _differing(groups: Sequence[Sequence[Run]]) -> list[str]:
 
 
 def _settings_of(group: Sequence[Run]) -> dict[str, str]:
-    """Settings, decoding and where it was cut short, by their whole names."""
-    return dict(group[0].settings) | _decoding(group[0]) | _cut(group)
+    """Settings, decoding and where it was cut short, by their whole names; of sampling what it decoded with."""
+    decoding = _decoding(group[0])
+    settings = {name: value for name, value in group[0].settings.items()
+                if ".sampling." not in name or f"decoding.{name.rpartition('.')[2]}" not in decoding}  # fmt: skip
+    return settings | decoding | _cut(group)
 
 
 def _cut(runs: Sequence[Run]) -> dict[str, str]:
@@ -336,7 +339,8 @@ def _follows_from_others(name: str, values: Collection[str], differing: Sequence
 
 def _decoding(run: Run) -> dict[str, str]:
     decoding = dict(run.final.decoding if run.final else {})
-    return {name: str(value) for name, value in flat(decoding, "decoding")} if decoding else {}
+    known = flat(decoding, "decoding") if decoding else ()
+    return {name: "none" if value is None else str(value) for name, value in known}
 
 
 def _labels(groups: Sequence[Sequence[Run]]) -> list[str]:
@@ -344,9 +348,9 @@ def _labels(groups: Sequence[Sequence[Run]]) -> list[str]:
 
     Those of the data are named of any architecture that has them, others within theirs.
     """
-    peers: dict[tuple[str | None, int | None], list[Sequence[Run]]] = {}
+    peers: dict[tuple[str | None, str], list[Sequence[Run]]] = {}
     for group in groups:
-        peers.setdefault((group[0].architecture, group[0].parameters), []).append(group)
+        peers.setdefault((group[0].architecture, size(group[0].parameters)), []).append(group)
     named = {(architecture, name) for (architecture, _), found in peers.items() for name in _differing(found)}
     labels = []
     for group in groups:

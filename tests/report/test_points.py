@@ -97,6 +97,28 @@ def test_networks_that_differ_in_kind_and_size_are_told_by_both() -> None:
     ]
 
 
+def test_networks_of_nearly_one_size_are_told_apart() -> None:
+    """By what was set, where their sizes are the same in words."""
+    block, set_to = "model.init_args.method.init_args.input_masking", ("0.1", "none")
+    runs = [run for parameters, value in zip((10_000_001, 10_000_000), set_to, strict=True)
+            for run in repeats("autoregressive", 100, 0.5, parameters, settings={block: value})]  # fmt: skip
+    assert {variant.label for variant in variants(runs)} == {
+        "GPT-2, 10 M parameters", "GPT-2, 10 M parameters, input_masking 0.1"
+    }  # fmt: skip
+
+
+def test_an_order_is_named_as_it_was_decoded_and_what_was_left_open_is_not() -> None:
+    """Whether a config says it or it is the method's own."""
+    sampling = "model.init_args.method.init_args.sampling."
+    set_by_config = {f"{sampling}order": "left_to_right", f"{sampling}temperature": "1.0"}
+    runs = [run for settings, order in ((set_by_config, "left_to_right"), ({}, "random"))
+            for run in repeats("autoregressive", 100, 0.5, settings=settings, results=(result(
+                0.5, decoding={"order": order, "completion_order": None, "temperature": 1.0}),))]  # fmt: skip
+    assert {variant.label for variant in variants(runs)} == {
+        "GPT-2, 10 M parameters, order left_to_right", "GPT-2, 10 M parameters, order random"
+    }  # fmt: skip
+
+
 def test_what_nobody_set_and_a_class_that_is_set_are_no_part_of_a_label() -> None:
     block = "model.init_args.method"
     plain = repeats("autoregressive", 100, 0.5, settings={block: "none"})
