@@ -84,13 +84,18 @@ def add_to_study(folder: Path, runs: Mapping[str, Record]) -> tuple[list[str], l
     writable_folder(folder, "the study")
     with adding_to(folder / RUNS):
         known = read_study(folder) if is_study(folder) else {}
+        more = []
         for name, files in runs.items():
             _check(name, files)
-            if name in known and not _goes_on(_content(name, known[name]), _content(name, files)):
+            if name not in known:
+                continue
+            before, now = _content(name, known[name]), _content(name, files)
+            if not _goes_on(before, now):
                 raise InputError(f"expected {name} as it is in the study {folder}, got a run of that name with other "
                                  "content: rename its folder, or remove the old run from the study.")  # fmt: skip
+            if before != now:
+                more.append(name)
         new = [name for name in runs if name not in known]
-        more = [name for name in runs if name in known and _content(name, known[name]) != _content(name, runs[name])]
         if new or more or not is_study(folder):
             _write(folder, {**known, **runs})
         return new, more

@@ -18,8 +18,6 @@ from launch.configs.shipped import CONFIGS
 from lightning_modules import PuzzleModule
 
 TINY = sorted(path.stem for path in (CONFIGS / "model").glob("*_tiny.yaml"))
-AS_BLOCKS = {"relational_mdm_tiny", "relational_sit_onehot_tiny"}
-"""Whose blocks are one graph of what training calls, too, in test_compiling.py; of relational networks one is here."""
 NUM = 4
 
 
@@ -74,7 +72,7 @@ def step(model: PuzzleModule, unknown: Tensor | None = None) -> Tensor:
     return loss.detach()
 
 
-@pytest.mark.parametrize("name", [name for name in TINY if name not in AS_BLOCKS])
+@pytest.mark.parametrize("name", TINY)
 def test_the_training_of_every_preset_is_one_graph_without_a_break(name: str) -> None:
     model = preset(name).train()
     slow = step(model)
