@@ -183,8 +183,8 @@ class Cost(L.Callback):
             rate = module.results.rates.get(score) if module.results is not None else None
             if rate is None or not rate.hits:  # no price can be put on it
                 continue
-            nfe = int(rate.total) * module.nfe(task, NUM_CELLS)
-            flops = nfe * self._flops.forward if self._flops else None
+            passes = int(rate.total) * module.passes(task, NUM_CELLS)
+            flops = passes * self._flops.forward if self._flops else None
             costs = {"device_s": device_s, "flops": flops, "money": self._money(device_s)}
             each = {unit: cost / int(rate.hits) for unit, cost in costs.items() if cost is not None}
             log_values(trainer, {f"cost/{unit}_per_{name}": cost for unit, cost in each.items()})

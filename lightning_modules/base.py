@@ -258,6 +258,11 @@ class PuzzleModule(L.LightningModule, ABC):
         labels = bool(num_labels(self.network))
         return self.method.nfe(self.network, self.sampling, task, num_open, labels=labels)
 
+    def passes(self, task: Task, num_open: int) -> float:
+        """What that computes, in passes of the network over a whole puzzle."""
+        labels = bool(num_labels(self.network))
+        return self.method.passes(self.network, self.sampling, task, num_open, labels=labels)
+
     @in_its_numerics
     @torch.no_grad()
     def probe_forward(self, puzzles: Tensor, level: float | None, generator: torch.Generator) -> None:

@@ -245,6 +245,20 @@ class MaskedDiffusion(Method):
             return min(sampling.completion_steps or num_open, num_open)
         return (sampling.num_steps or TOKENS_PER_PUZZLE) * (2 if labels and sampling.guidance_scale != 1 else 1)
 
+    def passes(self, network: nn.Module, sampling: MaskedSampling, task: Task, num_open: int, *, labels: bool) -> float:
+        """Some networks answer for the cells that are asked for alone; an order may have to ask for all."""
+        evaluations = self.nfe(network, sampling, task, num_open, labels=labels)
+        is_completion = task == "complete"
+        order = (is_completion and sampling.completion_order) or sampling.order
+        num_asked = TOKENS_PER_PUZZLE
+        if ORDERS[order].before is not None:
+            steps, num_open = (
+                (sampling.completion_steps, num_open) if is_completion else (sampling.num_steps, num_asked)
+            )
+            num_asked = math.ceil(num_open / min(steps or num_open, num_open))
+        assert isinstance(network, MaskedCellNetwork)
+        return evaluations * network.share_of_pass(num_asked)
+
     def reading_levels(self, asked: Sequence[float] | None) -> list[float | None]:
         """Fractions of the cells that are masked."""
         for fraction in asked or ():

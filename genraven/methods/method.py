@@ -203,6 +203,13 @@ class Method(ABC):
             labels: are they given in generation?
         """
 
+    def passes(self, network: nn.Module, sampling: Any, task: Task, num_open: int, *, labels: bool) -> float:
+        """What sampling computes, in passes of the network over a whole puzzle; arguments as of ``nfe``.
+
+        That is ``nfe``, but for a network that computes only what an evaluation asks for.
+        """
+        return self.nfe(network, sampling, task, num_open, labels=labels)
+
     @abstractmethod
     def probe_forward(
         self, network: nn.Module, puzzles: Tensor, level: float | None, generator: torch.Generator

@@ -184,6 +184,10 @@ class MaskedCellNetwork(nn.Module, ABC):
             positions: (B, P) int64, the cells that are asked for; None for all L.
         """
 
+    def share_of_pass(self, num_asked: int) -> float:
+        """How much of the work of a pass it takes to answer for ``num_asked`` cells alone; 1 for all of it."""
+        return 1.0
+
 
 class BlockNetwork(MaskedCellNetwork):
     """A network of masked cells that can also read a puzzle in blocks of as many cells, one after the other.

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 
 from genraven.networks.relational_codes import PANELS, counts, differences, patterns, shifted, steps, sums
 
+OTHERS = ((1, 2), (0, 2), (0, 1))
+"""The two other panels of the row, of each of three."""
 NEAR = 2
 """Steps along the values, up and down, by which a panel may follow another."""
 Reads = Literal["before", "around"]
@@ -167,6 +169,7 @@ class Trunk(nn.Module):
 
     without_decay = ("role", "attribute")
     role_panels: Tensor
+    others: Tensor
     earlier: Tensor
     knows_others: Tensor
 
@@ -207,6 +210,7 @@ class Trunk(nn.Module):
         self.panel_of_role, knows_others = _roles(reads, carrier)
         panels = torch.tensor(self.panel_of_role)
         self.register_buffer("role_panels", panels, persistent=False)
+        self.register_buffer("others", torch.tensor(OTHERS), persistent=False)
         self.register_buffer("earlier", torch.arange(PANELS) < panels.unsqueeze(1), persistent=False)
         self.register_buffer("knows_others", torch.tensor(knows_others).view(-1, 1, 1), persistent=False)
         self.role = nn.Parameter(torch.randn(len(knows_others), 1, hidden) * 0.1)
@@ -260,12 +264,33 @@ class Trunk(nn.Module):
             labels: (B,) int64; None, or ``num_labels``, is unconditional.
             missing: (B, R, 3) fraction of the cells of each panel that are not known; None for none.
         """
+        return self.contexts(codes, self._evidence(codes, missing), labels, missing)
+
+    def of_panels(self, codes: Tensor, labels: Tensor | None, missing: Tensor, panels: Tensor) -> Context:
+        """The contexts (B, P, ...) of some ``panels`` (B, P) int64 of each puzzle, in all roles of that panel.
+
+        Only for a trunk that reads around.
+
+        Args:
+            codes, labels, missing: as in ``forward``.
+            panels: numbers from 0 to 3 R - 1; a panel may be asked for twice.
+        """
+        each, rows, panel = (
+            torch.arange(len(codes), device=codes.device).unsqueeze(1),
+            panels // PANELS,
+            panels % PANELS,
+        )
+        roles = torch.arange(len(self.role_panels) // PANELS, device=codes.device) * PANELS + panel.unsqueeze(-1)
+        evidence = self._evidence(codes, missing)
+        return self.contexts(codes[each, rows], evidence[each, rows], labels, missing[each, rows], roles)
+
+    def _evidence(self, codes: Tensor, missing: Tensor | None) -> Tensor:
+        """(B, R, A, D) what the other rows that are read say of each."""
         relations = self.relations(codes, missing)
         if self.reads == "around":
-            evidence = relations.sum(1, keepdim=True) - relations
-        else:  # to take a row off a sum with it would leave what rounding knows of it
-            evidence = F.pad(relations.cumsum(1)[:, :-1], (0, 0, 0, 0, 1, 0))
-        return self.contexts(codes, evidence, labels, missing)
+            return relations.sum(1, keepdim=True) - relations
+        # to take a row off a sum with it would leave what rounding knows of it
+        return F.pad(relations.cumsum(1)[:, :-1], (0, 0, 0, 0, 1, 0))
 
     def contexts(
         self,
@@ -273,14 +298,15 @@ class Trunk(nn.Module):
         evidence: Tensor,
         labels: Tensor | None,
         missing: Tensor | None,
-        roles: slice = slice(None),
+        roles: slice | Tensor = slice(None),
     ) -> Context:
         """The contexts (B, R, ...) of rows with ``codes`` (B, R, 3, A, V) and ``evidence`` (B, R, A, D) of others.
 
         Args:
             codes, evidence: of the rows.
             labels, missing: as in ``forward``.
-            roles: those that are asked for; a third panel's hypotheses belong to all of its roles.
+            roles: those that are asked for; a third panel's hypotheses belong to all of its roles. Or (B, R, K) int64,
+                of each row its own, where the trunk reads around: one panel's.
         """
         near, seen = self._near(codes, roles)
         parts = list(near) if self.reads == "before" else [*codes.unbind(2)]
@@ -309,22 +335,33 @@ class Trunk(nn.Module):
             sets = sets + (paths * self.gates(h).unsqueeze(-2)).sum(-1)
         return Context(h, sets, seen, self._carrier(h, roles))
 
-    def _carrier(self, h: Tensor, roles: slice) -> Tensor | None:
-        panels = self.panel_of_role[roles]
-        if self.score is None or PANELS - 1 not in panels:
+    def _carrier(self, h: Tensor, roles: slice | Tensor) -> Tensor | None:
+        if self.score is None:
             return None
-        third = panels.index(PANELS - 1)
-        of_panels = h[..., third : third + 1, :, :] if self.reads == "before" else h[..., :PANELS, :, :]
+        if self.reads == "around":  # the first half of the roles
+            of_panels = h.chunk(2, -3)[0]
+        else:
+            assert isinstance(roles, slice)
+            panels = self.panel_of_role[roles]
+            if PANELS - 1 not in panels:
+                return None
+            third = panels.index(PANELS - 1)
+            of_panels = h[..., third : third + 1, :, :]
         return self.score(of_panels).squeeze(-1).float().log_softmax(-1)
 
-    def _near(self, codes: Tensor, roles: slice) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    def _near(self, codes: Tensor, roles: slice | Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
         """The two other panels (B, R, K, A, V) of each role's, as far as they are read, and their patterns."""
-        first, second, third = codes.unbind(2)
+        if isinstance(roles, Tensor):
+            near = self.others[self.role_panels[roles]]  # B, R, K, 2
+            one, other = (codes.take_along_dim(of[..., None, None], 2) for of in near.unbind(-1))
+            return (one, other), patterns(one, other)
+        of_panel: tuple[tuple[Tensor, Tensor], ...]
         if self.reads == "before":
+            first, second, _ = codes.unbind(2)
             none = torch.zeros_like(first)
             of_panel = ((none, none), (first, none), (first, second))
         else:
-            of_panel = ((second, third), (first, third), (first, second))
+            of_panel = tuple((codes[:, :, one], codes[:, :, other]) for one, other in OTHERS)
         one, other = (torch.stack([of_panel[p][i] for p in self.panel_of_role[roles]], 2) for i in range(2))
         return (one, other), patterns(one, other)
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from genraven.errors import InputError
 from genraven.networks.relational import Context, Trunk
-from genraven.networks.relational_codes import check_sizes, value_counts
+from genraven.networks.relational_codes import PANELS, check_sizes, value_counts
 from genraven.networks.relational_writer import Writer
 
 
@@ -90,11 +90,29 @@ class Around(nn.Module):
             labels: (B,) or None.
         """
         context = self.trunk(codes, labels, is_open.mean(-1))
-        return context, self._marginals(context.by_rows(), codes, is_open.flatten(0, 1), filled.flatten(0, 1))
+        return context, self._marginals(context, codes, is_open, filled, self.trunk.role_panels)
 
-    def _marginals(self, context: Context, codes: Tensor, is_open: Tensor, filled: Tensor) -> Marginals:
-        batch, roles = len(codes), self.trunk.role_panels
-        seen, everywhere = codes.flatten(0, 1)[:, roles].unsqueeze(2), slice(0, self.num_cells)  # N, K, 1, A, V
+    def of_panels(
+        self, codes: Tensor, is_open: Tensor, filled: Tensor, labels: Tensor | None, panels: Tensor
+    ) -> Marginals:
+        """What the cells of some ``panels`` (B, P) int64 may hold, as if these were all panels: less work.
+
+        Args:
+            codes, is_open, filled, labels: as in ``forward``, of whole puzzles.
+            panels: numbers from 0 to 3 R - 1; a panel may be asked for twice.
+        """
+        context = self.trunk.of_panels(codes, labels, is_open.mean(-1), panels)
+        each = torch.arange(len(codes), device=codes.device).unsqueeze(1)
+        codes, is_open, filled = (part.flatten(1, 2)[each, panels].unsqueeze(2) for part in (codes, is_open, filled))
+        return self._marginals(context, codes, is_open, filled, torch.zeros_like(self.trunk.role_panels[::PANELS]))
+
+    def _marginals(
+        self, context: Context, codes: Tensor, is_open: Tensor, filled: Tensor, panel_of_role: Tensor
+    ) -> Marginals:
+        """Of (B, groups, panels of a group, ...), each of which ``context`` (B, groups, K, ...) shows in its roles."""
+        batch, roles, context = len(codes), panel_of_role, context.by_rows()
+        codes, is_open, filled = (part.flatten(0, 1) for part in (codes, is_open, filled))
+        seen, everywhere = codes[:, roles].unsqueeze(2), slice(0, self.num_cells)  # N, K, 1, A, V
         num_open = is_open.sum(-1)[:, roles].unsqueeze(-1)
         hidden = self.writer.hidden(context, seen, num_open.unsqueeze(-1) * 0.25, num_open, everywhere)
         values = self.writer.values_of(hidden, context, seen).squeeze(2)  # N, K, S, V

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genraven.networks.cells import MaskedCellNetwork
-from genraven.networks.relational import Context, working_dtype
+from genraven.networks.relational import working_dtype
 from genraven.networks.relational_around import Around, Marginals
-from genraven.networks.relational_codes import running_codes, value_counts
+from genraven.networks.relational_codes import PANELS, running_codes, value_counts
 from genraven.networks.relational_sets import set_nats
 from genraven.networks.relational_writer import filled_log_prob, state_log_probs
 
@@ -81,23 +81,38 @@ class RelationalMasked(MaskedCellNetwork):
         cells, masked = self.example_inputs(num_cells, device)
         return cells, masked, masked, None
 
-    def _read(self, cells: Tensor, masked: Tensor, labels: Tensor | None) -> tuple[Context, Marginals]:
-        """The contexts of all rows, and what cells may hold."""
+    def share_of_pass(self, num_asked: int) -> float:
+        """Of all rows' relations and panels in their roles; what all rows say is worked out for any cell."""
+        trunk, num_panels = self.around.trunk, self.shape[0] * self.shape[1]
+        if num_asked >= num_panels:
+            return 1.0
+        of_row, of_panel = trunk.multiplications()
+        of_panel += sum(self.around.writer.multiplications())
+        of_rows, of_panel = self.shape[0] * of_row, len(trunk.role_panels) // PANELS * of_panel
+        return (of_rows + num_asked * of_panel) / (of_rows + num_panels * of_panel)
+
+    def _known(self, cells: Tensor, masked: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Codes (B, R, 3, A, V), and which cells (B, R, 3, J) are masked and which are known to be filled."""
         panels, hidden = cells.unflatten(1, self.shape), masked.unflatten(1, self.shape)
         dtype = working_dtype(self.around.trunk.role)
         codes = running_codes(panels, self.around.num_values, hidden, dtype)[..., -1, :, :]
         filled = (panels > 0).all(-1) & ~hidden
-        found: tuple[Context, Marginals] = self.around(codes, hidden.to(codes), filled.to(codes), labels)
-        return found
+        return codes, hidden.to(codes), filled.to(codes)
 
     def forward(
         self, cells: Tensor, masked: Tensor, labels: Tensor | None = None, positions: Tensor | None = None
     ) -> Tensor:
         """Log-probabilities (B, P, states of a cell), as ``MaskedCellNetwork`` says."""
-        found = self._read(cells, masked, labels)[1]
+        known = self._known(cells, masked)
         if positions is None:
             positions = torch.arange(cells.shape[1], device=cells.device).expand(len(cells), -1)
         each, panels = torch.arange(len(cells), device=cells.device).unsqueeze(1), positions // self.shape[2]
+        if positions.shape[1] < self.shape[0] * self.shape[1]:  # fewer cells than panels
+            found = self.around.of_panels(*known, labels, panels)
+            panels = torch.arange(positions.shape[1], device=cells.device).expand_as(positions)
+            positions = panels * self.shape[2] + positions % self.shape[2]
+        else:
+            found = self.around(*known, labels)[1]
 
         def of_panels(part: Tensor | None) -> Tensor | None:
             return None if part is None else part[each, panels]
@@ -117,7 +132,7 @@ class RelationalMasked(MaskedCellNetwork):
             learned: (B, L) bool.
             labels: (B,) or None.
         """
-        context, found = self._read(cells, masked, labels)
+        context, found = self.around(*self._known(cells, masked), labels)
         nats = self._nats(found, cells, (cells > 0).all(-1))
         of_cells = (nats * learned).sum(1) / learned.sum(1).clamp(min=1)
         whole = running_codes(cells.unflatten(1, self.shape), self.around.num_values)[..., -1, :, :]

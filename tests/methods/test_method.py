@@ -173,8 +173,24 @@ def test_the_effort_of_completion_is_what_the_flop_counter_finds(name: str) -> N
     assert counted is not None
     with Products() as spent:
         module.complete(puzzles, last_panel_mask(4), torch.Generator().manual_seed(0))
-    said = 4 * module.nfe("complete", NUM_CELLS) * counted.forward
+    said = 4 * module.passes("complete", NUM_CELLS) * counted.forward
     assert spent.flops == pytest.approx(said, rel=0.12)
+
+
+@pytest.mark.parametrize("settings", [{}, {"num_steps": 27}, {"num_steps": 9, "order": "confidence"}])
+@pytest.mark.parametrize("switches", [{}, {"carrier": False}, {"shared_attributes": False}])
+def test_a_relational_network_answers_only_for_the_cells_that_are_asked_for(
+    settings: dict[str, Any], switches: dict[str, bool]
+) -> None:
+    module = DiffusionModule(RelationalMasked(**switches), MaskedDiffusion()).eval()
+    module.sample_by(settings)
+    counted = count_flops(module.network)
+    assert counted is not None
+    with FlopCounterMode(display=False) as spent:
+        module.generate(2, None, torch.Generator().manual_seed(0))
+    passes, evaluations = module.passes("generate", TOKENS_PER_PUZZLE), module.nfe("generate", TOKENS_PER_PUZZLE)
+    assert spent.get_total_flops() == pytest.approx(2 * passes * counted.forward, rel=0.1)
+    assert passes == evaluations if "order" in settings else passes < 0.6 * evaluations
 
 
 ONCE = ["gpt2", "any order", "flow euler", "ddpm", "edm", "relational soft"]
