@@ -3,6 +3,7 @@
 B batch; puzzles (B, 3, 9, 9) int8, rules (B,) int64.
 """
 
+import copy
 import hashlib
 import inspect
 from abc import ABC
@@ -28,6 +29,7 @@ from genraven.methods.gradients import outside_inference_mode
 from genraven.methods.method import (
     Draw,
     Family,
+    Likelihood,
     LogProbability,
     Method,
     Sampling,
@@ -187,6 +189,18 @@ class PuzzleModule(L.LightningModule, ABC):
         self.method.check_sampling(self.network, sampling, settings.keys())
         self.sampling = sampling
 
+    @property
+    def _as_sampled(self) -> Method:
+        """The method with the settings that it samples with: in which order it writes decides what is how likely."""
+        found = copy.copy(self.method)
+        found.sampling = self.sampling
+        return found
+
+    @property
+    def likelihood(self) -> Likelihood | None:
+        """What is known of a puzzle's likelihood as this model generates; see ``Method.likelihood``."""
+        return self._as_sampled.likelihood
+
     @in_its_numerics
     def losses(self, puzzles: Tensor, labels: Tensor | None, draw: Draw, unknown: Tensor | None = None) -> Tensor:
         """(B,) losses: of training while in training mode, else of validation.
@@ -242,7 +256,7 @@ class PuzzleModule(L.LightningModule, ABC):
         self, puzzles: Tensor, mask: Tensor, generator: torch.Generator | None = None
     ) -> LogProbability:
         """Of the cells of ``puzzles`` (B, 3, 9, 9) under ``mask`` (B, 9, 9) bool, for a method that knows it."""
-        return self.method.log_probability(self.network, puzzles, mask, generator)
+        return self._as_sampled.log_probability(self.network, puzzles, mask, generator)
 
     @in_its_numerics
     @outside_inference_mode  # some methods take gradients
@@ -472,7 +486,7 @@ class PuzzleModule(L.LightningModule, ABC):
         scores.add_losses(self.losses(batch.puzzles, labels, PlacedDraw(self.generator_at("loss", *at))))
         if scores.counts_likelihood:
             draw = PlacedDraw(self.generator_at("likelihood", *at))
-            scores.add_likelihood(self.method.nats_per_cell(self.network, batch.puzzles, labels, draw))
+            scores.add_likelihood(self._as_sampled.nats_per_cell(self.network, batch.puzzles, labels, draw))
         mask = last_panel_mask(len(batch.puzzles), self.device)
         with self.measured("complete"):
             seen = batch.puzzles if given is None else given
@@ -485,7 +499,7 @@ class PuzzleModule(L.LightningModule, ABC):
         return Sampled(generated=generated, completed=completed, rules=batch.rules)
 
     def _start_scoring(self) -> None:
-        self._scores = Scores(self.trained, self._index, self.device, self.method.likelihood)
+        self._scores = Scores(self.trained, self._index, self.device, self.likelihood)
 
     def _score(self, batch: Batch, split: str) -> Sampled | None:
         # In the step and not at the epoch's end, where averaged weights are already exchanged for the raw ones.

@@ -81,7 +81,6 @@ class AnyOrder(Method):
 
     family = "autoregressive"
     settings = AnyOrderSampling
-    likelihood: Likelihood | None = ("bound", NUM_ORDERS)
     confidences = ("agreement", "strongest", "log_probability", "stability")
     pools = ("mean", "last")
 
@@ -92,9 +91,16 @@ class AnyOrder(Method):
         check_fraction("left_to_right", left_to_right)
         check_fraction("masked_share", masked_share)
         self.left_to_right, self.masked_share = left_to_right, masked_share
-        self.order: str = self.sampling.order  # type: ignore[attr-defined]
-        if ORDERS[self.order].is_fixed:
-            self.likelihood = ("exact", 1)
+
+    @property
+    def order(self) -> str:
+        """In which it generates."""
+        return self.sampling.order  # type: ignore[attr-defined, no-any-return]
+
+    @property
+    def likelihood(self) -> Likelihood:  # type: ignore[override]
+        """Exact in an order that no draw changes."""
+        return ("exact", 1) if ORDERS[self.order].is_fixed else ("bound", NUM_ORDERS)
 
     def architecture(self, network: nn.Module) -> str:
         """``Any-order AR``."""
@@ -153,7 +159,6 @@ class AnyOrder(Method):
 
         In an order that is fixed it is that of what is generated, and D = 1.
         """
-        assert self.likelihood is not None
         tokens, found = layout.puzzles_to_tokens(puzzles), []
         for _ in range(self.likelihood[1]):
             order = positions_in_order(self.order, draw(torch.rand, TOKENS_PER_PUZZLE))
@@ -206,12 +211,18 @@ class AnyOrder(Method):
     def log_probability(
         self, network: nn.Module, puzzles: Tensor, mask: Tensor, generator: torch.Generator | None
     ) -> LogProbability:
-        """Of each cell given those that are not under ``mask`` and those before it: exact, the mean over orders."""
+        """Of each cell given those that are not under ``mask`` and those before it: exact, the mean over orders.
+
+        They are read in the order in which they are completed, or generated where a whole puzzle is under its mask.
+        """
         tokens, written = layout.puzzles_to_tokens(puzzles), layout.mask_to_tokens(mask)
-        name, found = self.sampling.when_completing[0], []  # type: ignore[attr-defined]
-        for _ in range(1 if ORDERS[name].is_fixed else NUM_READ):
+        completing, found = self.sampling.when_completing[0], []  # type: ignore[attr-defined]
+        for _ in range(1 if ORDERS[completing].is_fixed and ORDERS[self.order].is_fixed else NUM_READ):
             uniform = uniform_draws(written.shape, tokens.device, generator)
-            found.append(self._log_p(network, tokens, positions_in_order(name, uniform, written.long())))
+            order = positions_in_order(completing, uniform, written.long())
+            if completing != self.order:
+                order = positions_in_order(self.order, uniform).where(written.all(1, keepdim=True), order)
+            found.append(self._log_p(network, tokens, order))
         cells, entropy = (torch.stack(part).mean(0) for part in zip(*found, strict=True))
         return LogProbability(cells.where(written, 0.0), -entropy.where(written, 0.0))
 

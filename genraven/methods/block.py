@@ -99,6 +99,10 @@ class BlockDiffusion(MaskedDiffusion):
             if (value := getattr(sampling, name)) is not None and value > self.block_size:
                 raise InputError(f"expected {name} to be at most {self.block_size}, one for each cell of a block, got "
                                  f"{value}.")  # fmt: skip
+        for name in ("order", "completion_order", "remasking") if self.block_size == 1 else ():
+            if name in given and getattr(sampling, name):
+                raise InputError(f"expected no {name} for blocks of one cell, got {getattr(sampling, name)}, which "
+                                 "would change nothing: leave it out.")  # fmt: skip
         super().check_sampling(network, sampling, given)
 
     def _nats(

@@ -246,12 +246,12 @@ class MaskedDiffusion(Method):
         return (sampling.num_steps or TOKENS_PER_PUZZLE) * (2 if labels and sampling.guidance_scale != 1 else 1)
 
     def passes(self, network: nn.Module, sampling: MaskedSampling, task: Task, num_open: int, *, labels: bool) -> float:
-        """Some networks answer for the cells that are asked for alone; an order may have to ask for all."""
+        """Some networks answer for the cells that are asked for alone; some orders, and remasking, ask for all."""
         evaluations = self.nfe(network, sampling, task, num_open, labels=labels)
         is_completion = task == "complete"
         order = (is_completion and sampling.completion_order) or sampling.order
         num_asked = TOKENS_PER_PUZZLE
-        if ORDERS[order].before is not None:
+        if ORDERS[order].before is not None and not sampling.remasking:
             steps, num_open = (
                 (sampling.completion_steps, num_open) if is_completion else (sampling.num_steps, num_asked)
             )

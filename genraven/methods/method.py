@@ -6,6 +6,7 @@ method holds settings only: the network is handed in. A new one is a file in thi
 
 import importlib
 import inspect
+import math
 import pkgutil
 import types
 from abc import ABC, abstractmethod
@@ -87,6 +88,8 @@ class Sampling:
                 raise InputError(f"expected {item.name} to be {least} or more, got {value}.")
             if below is not None and not value < below:
                 raise InputError(f"expected {item.name} to be below {below}, got {value}.")
+            if isinstance(value, float) and not math.isfinite(value):
+                raise InputError(f"expected {item.name} to be a finite number, got {value}.")
 
     @classmethod
     def as_noted(cls, noted: Mapping[str, Any]) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def score_model(
         puzzles, rules = data.evaluation_puzzles(split, scoring.puzzles_per_rule)
         corrupted = corrupted_puzzles(puzzles, scoring.given_corruption, model.seed, split)
         index = data.training_index()
-        scores = Scores(data.trained, index, model.device, model.method.likelihood)
+        scores = Scores(data.trained, index, model.device, model.likelihood)
         loader = EvaluationLoader(puzzles, rules, batch_size, rank=group.rank, world_size=group.size)
         is_shown = progress and group.rank == 0
         with Progress("score", len(loader), "batch", shown=is_shown, num_loops=2) as bar:  # completes, generates

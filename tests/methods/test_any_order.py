@@ -198,6 +198,52 @@ def test_panels_come_one_after_the_other_in_the_order_of_panels() -> None:
     assert [name for name, entry in ORDERS.items() if entry.is_fixed] == ["left_to_right"]
 
 
+def spied(monkeypatch: pytest.MonkeyPatch, **sampling: Any) -> tuple[AutoregressiveModule, list[Tensor]]:
+    """A model, and the orders in which its network reads."""
+    module, read = AutoregressiveModule(network(), AnyOrder(sampling=AnyOrderSampling(**sampling))).eval(), []
+    forward = module.network.forward
+
+    def reading(*args: Any, order: Tensor, **rest: Any) -> Any:
+        read.extend(order)
+        return forward(*args, order=order, **rest)
+
+    monkeypatch.setattr(module.network, "forward", reading)
+    return module, read
+
+
+FORWARDS = torch.arange(TOKENS_PER_PUZZLE)
+
+
+@pytest.mark.parametrize("asked", [{"order": "left_to_right"}, {"completion_order": "left_to_right"}])
+def test_what_is_how_likely_is_asked_in_the_order_that_is_sampled(
+    asked: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, read = spied(monkeypatch, order="random")
+    assert module.likelihood == ("bound", NUM_ORDERS)
+    module.sample_by(asked)
+    assert module.likelihood == (("exact", 1) if "order" in asked else ("bound", NUM_ORDERS))
+    module.log_probability(PUZZLES, last_panel_mask(4), torch.Generator().manual_seed(0))
+    assert all(torch.equal(order, FORWARDS) for order in read)
+    module.sample_by({})
+    assert module.likelihood == ("bound", NUM_ORDERS)
+
+
+@pytest.mark.parametrize(("order", "completion_order"), [("left_to_right", "random"), ("random", "left_to_right")])
+def test_a_whole_puzzle_is_as_likely_as_it_is_generated(
+    order: str, completion_order: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also beside one that is completed."""
+    module, read = spied(monkeypatch, order=order, completion_order=completion_order)
+    mask = torch.cat([WHOLE[:2], last_panel_mask(2)])
+    found = module.log_probability(PUZZLES, mask, torch.Generator().manual_seed(0))
+    whole, completed = ([read[i + j] for i in range(0, len(read), 4) for j in part] for part in ((0, 1), (2, 3)))
+    assert all(torch.equal(one, FORWARDS) for one in whole) == (order == "left_to_right")
+    assert all(torch.equal(one, FORWARDS) for one in completed) == (order == "random")
+    if order == "left_to_right":
+        nats = AnyOrder(sampling=AnyOrderSampling(order)).nats_per_cell(module.network, PUZZLES[:2], None, draw(2))
+        torch.testing.assert_close(found.total[:2], -TOKENS_PER_PUZZLE * nats[:, 0])
+
+
 def test_an_order_that_no_draw_changes_has_an_exact_likelihood(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody has to say that it is one; a config is also tried without memory for weights."""
     backwards = Order(before=lambda uniform: torch.arange(uniform.shape[1], device=uniform.device).expand_as(uniform))

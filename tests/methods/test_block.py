@@ -216,6 +216,14 @@ def test_draws_do_not_depend_on_how_a_batch_is_split() -> None:
             lambda: DiffusionModule(BidirectionalTransformer(width=24, depth=1, num_heads=2), BlockDiffusion()),
             "expected a network that reads a puzzle in blocks.*got BidirectionalTransformer: use it with another",
         ),
+        (
+            lambda: DiffusionModule(network(), BlockDiffusion(1)).sample_by({"order": "confidence"}),
+            "expected no order for blocks of one cell, got confidence",
+        ),
+        (
+            lambda: DiffusionModule(network(), BlockDiffusion(1)).sample_by({"remasking": 0.2}),
+            "expected no remasking for blocks of one cell, got 0.2",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_line(build: Callable[[], Any], said: str) -> None:

@@ -359,6 +359,8 @@ def test_labels_are_strengthened_by_the_guidance_scale() -> None:
         ({"temperature": 0.0}, "temperature above 0 to generate in random order"),
         ({"remasking": 1.0}, "remasking to be below 1"),
         ({"temperature": math.nan}, "temperature to be 0 or more"),
+        ({"temperature": math.inf}, "temperature to be a finite number, got inf"),
+        ({"guidance_scale": math.nan}, "guidance_scale to be a finite number, got nan"),
     ],
 )
 def test_settings_that_make_no_sense(settings: dict[str, Any], says: str) -> None:
