@@ -54,9 +54,9 @@ class AnyOrderSampling(Sampling):
     """
 
     order: str = setting("random", among=ORDERS)
-    completion_order: str | None = setting(None, among=ORDERS)
+    completion_order: str | None = setting(None, among=ORDERS, of="complete")
     temperature: float = setting(1.0, least=0)
-    completion_temperature: float | None = setting(None, least=0)
+    completion_temperature: float | None = setting(None, least=0, of="complete")
     top_k: int | None = setting(None, least=1)
 
     @property

@@ -50,9 +50,9 @@ class AutoregressiveSampling(Sampling):
     """
 
     temperature: float = setting(1.0, least=0)
-    completion_temperature: float | None = setting(None, least=0)
+    completion_temperature: float | None = setting(None, least=0, of="complete")
     top_k: int | None = setting(None, least=1)
-    num_particles: int = setting(1, least=1)
+    num_particles: int = setting(1, least=1, of="complete")
 
     @property
     def when_completing(self) -> float:

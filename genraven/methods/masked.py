@@ -72,14 +72,14 @@ class MaskedSampling(Sampling):
         guidance_scale: of labels in generation (classifier-free); 1 is the network's own.
     """
 
-    num_steps: int | None = setting(None, least=1)
+    num_steps: int | None = setting(None, least=1, of="generate")
     order: str = setting("random", among=ORDERS)
     temperature: float = setting(1.0, least=0)
-    completion_steps: int | None = setting(None, least=1)
-    completion_order: str | None = setting(None, among=ORDERS)
-    completion_temperature: float | None = setting(None, least=0)
+    completion_steps: int | None = setting(None, least=1, of="complete")
+    completion_order: str | None = setting(None, among=ORDERS, of="complete")
+    completion_temperature: float | None = setting(None, least=0, of="complete")
     remasking: float = setting(0.0, least=0, below=1)
-    guidance_scale: float = 1.0
+    guidance_scale: float = setting(1.0, of="generate")
 
 
 class MaskedDiffusion(Method):

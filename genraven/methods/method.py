@@ -56,12 +56,17 @@ class LogProbability:
 
 
 def setting(
-    default: Any, *, least: float | None = None, below: float | None = None, among: Mapping[str, Any] | None = None
+    default: Any,
+    *,
+    least: float | None = None,
+    below: float | None = None,
+    among: Mapping[str, Any] | None = None,
+    of: Task | None = None,
 ) -> Any:
     """A field of a ``Sampling`` with its range, or the table whose names it takes; null is allowed where it is the
-    default.
+    default. ``of`` is the task that alone heeds it; None is both.
     """
-    return field(default=default, metadata={"least": least, "below": below, "among": among})
+    return field(default=default, metadata={"least": least, "below": below, "among": among, "of": of})
 
 
 @dataclass(frozen=True)

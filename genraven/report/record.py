@@ -68,13 +68,35 @@ def _read_evaluation(path: Path, notes: list[str]) -> tuple[Json, list[Any]]:
 
 def _read_curve(path: Path, notes: list[str]) -> tuple[Mapping[str, str], ...]:
     try:
-        rows = list(csv.DictReader(io.StringIO(read_text(path))))
-        return tuple({name: cell for name, cell in row.items() if name and cell} for row in rows)
+        return tuple(parse_rows(read_text(path), "step"))
     except FileNotFoundError:
         return ()
     except (OSError, ValueError, csv.Error):
         notes.append(sentence("broken", place=path))
         return ()
+
+
+def parse_rows(text: str, *first: str) -> list[dict[str, str]]:
+    """The rows of a table in CSV, without empty cells; none of an empty text.
+
+    Args:
+        text: of the whole table.
+        first: the names of its first columns.
+
+    Raises:
+        ValueError: the table is cut, or no such table.
+    """
+    header, *lines = csv.reader(io.StringIO(text)) if text else ([*first],)
+    if (*header[: len(first)],) != first:
+        raise ValueError(f"its first columns are not {','.join(first)}")
+    if len({*header} - {""}) < len(header):
+        raise ValueError("its columns do not each have a name of their own")
+    if text and not text.endswith("\n"):
+        raise ValueError("its last line is cut")
+    for number, line in enumerate(lines, 2):
+        if line and len(line) != len(header):
+            raise ValueError(f"line {number} has {len(line)} cells, not {len(header)}")
+    return [{name: cell for name, cell in zip(header, line, strict=True) if name and cell} for line in lines if line]
 
 
 def _read_calibration(path: Path, notes: list[str]) -> str | None:

@@ -22,8 +22,8 @@ from genraven.files import appears_whole, writable_folder
 from genraven.installation import CODE
 from genraven.locks import adding_to
 from genraven.report.evaluation import VERSION as SCORED_VERSION
-from genraven.report.record import Record
-from genraven.run_folder import STUDY_TABLES
+from genraven.report.record import Record, parse_rows
+from genraven.run_folder import STUDY_TABLES, is_run
 
 RUNS, OUTCOMES, CURVES = STUDY_TABLES
 CALIBRATIONS = "calibrations.jsonl"
@@ -45,7 +45,8 @@ def read_study(folder: Path) -> dict[str, Record]:
     Raises:
         InputError: a table is broken, or of another version.
     """
-    outcomes, calibrations = _by_run(folder / OUTCOMES), _by_run(folder / CALIBRATIONS)
+    outcomes, calibrated = _by_run(folder / OUTCOMES), folder / CALIBRATIONS
+    calibrations = _by_run(calibrated) if calibrated.exists() else {}
     curves = _read_curves(folder / CURVES)
     found: dict[str, Record] = {}
     for row in _lines(folder / RUNS):
@@ -79,11 +80,14 @@ def add_to_study(folder: Path, runs: Mapping[str, Record]) -> tuple[list[str], l
         The names of those that were not there, and of those that were there with fewer evaluations.
 
     Raises:
-        InputError: a run is there with other content, or cannot stand in the tables.
+        InputError: a run is there with other content, or cannot stand in the tables; ``folder`` is that of a run, or
+            a table in it is missing or broken.
     """
+    if is_run(folder):
+        raise InputError(f"expected the folder of a study, got {folder}, which is that of a run: name the study last.")
     writable_folder(folder, "the study")
     with adding_to(folder / RUNS):
-        known = read_study(folder) if is_study(folder) else {}
+        known = read_study(folder) if (folder / RUNS).exists() else {}
         more = []
         for name, files in runs.items():
             _check(name, files)
@@ -181,18 +185,17 @@ def _is_name(name: Any) -> bool:
 
 
 def _by_run(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """The lines of a table without their first column, by run; empty where there is no such table."""
+    """The lines of a table without their first column, by run."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for row in _lines(path) if path.exists() else []:
+    for row in _lines(path):
         found.setdefault(row[RUN], []).append({key: value for key, value in row.items() if key != RUN})
     return found
 
 
 def _read_curves(path: Path) -> dict[str, list[dict[str, str]]]:
     found: dict[str, list[dict[str, str]]] = {}
-    for row in _read(path, lambda text: list(csv.DictReader(io.StringIO(text)))) if path.exists() else []:
-        cells = {name: cell for name, cell in row.items() if name and cell and name != RUN}
-        found.setdefault(row.get(RUN) or "", []).append(cells)
+    for row in _read(path, lambda text: parse_rows(text or "\n", RUN, "step")):
+        found.setdefault(row.pop(RUN, ""), []).append(row)
     return found
 
 

@@ -29,12 +29,12 @@ def add(options: argparse.Namespace) -> None:
 
 def _finished(name: str, run: Path, jobs: Jobs | None) -> Record:
     status, notes = read_status(run, jobs), list[str]()
-    if not status.is_done:
-        raise InputError(f"expected runs that are finished, got {name}, which is {status.state}: finish it first, or "
-                         "name only the others.")  # fmt: skip
     files = read_record(run, notes)
     if notes:
         raise InputError(f"expected runs whose files can be read, got {name}: {notes[0]}")
+    if not status.is_done:
+        raise InputError(f"expected runs that are finished, got {name}, which is {status.state}: finish it first, or "
+                         "name only the others.")  # fmt: skip
     if not files.results:
         raise InputError(f"expected runs with scores, got {name} without scores: run `genraven evaluate {run}` first.")
     return files

@@ -4,7 +4,7 @@ import argparse
 import importlib
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from genraven.report.goals import GOALS
 from genraven.run_folder import RunFiles
@@ -34,7 +34,7 @@ def add_model_commands(command: AddCommand) -> None:
 
 def _add_sampling_commands(command: AddCommand) -> None:
     sub = command("sample", "trained.inference:sample", "generate puzzles with a trained model")
-    _add_model_arguments(sub)
+    _add_model_arguments(sub, task="generate")
     sub.add_argument("--num", type=int, default=64, help="puzzles to generate")
     sub.add_argument("--rules", nargs="+", help="rules to ask a network with labels for, in turn")
     sub.add_argument("--out", type=path, default=Path("samples.npy"), help="array file to write, (num, 3, 9, 9) int8")
@@ -44,7 +44,7 @@ def _add_sampling_commands(command: AddCommand) -> None:
     add_overwrite(sub)
 
     sub = command("complete", "trained.inference:complete", "complete puzzles with a trained model")
-    _add_model_arguments(sub)
+    _add_model_arguments(sub, task="complete")
     sub.add_argument("puzzles", type=path, help="file of puzzles: `genraven describe` says what it holds")
     sub.add_argument("--mask", type=path, help="bool array file (9, 9) or (B, 9, 9), true where to write; "
                      "default: the last panel")  # fmt: skip
@@ -121,7 +121,7 @@ def _add_score_arguments(parser: argparse.ArgumentParser, group: Any) -> None:
 def _add_trust_commands(command: AddCommand) -> None:
     sub = command("calibrate", "trained.calibrate:calibrate", "find the confidence from which completions can be "
                   "accepted, with a promise on the errors among them for puzzles like its own")  # fmt: skip
-    _add_model_arguments(sub)
+    _add_model_arguments(sub, task="complete")
     sub.add_argument("--max-error", type=float, nargs="+", default=[0.05, 0.1], help="fractions of wrong ones among "
                      "accepted completions to try; others can be asked for later")  # fmt: skip
     sub.add_argument("--delta", type=float, default=0.1, help="probability, over calibrations, that a promise fails")
@@ -206,12 +206,17 @@ def _add_run_arguments(
     add_settings(parser, Opening, without=without, seed=seed_of)
 
 
-def _add_model_arguments(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
-    """With ``many``, several runs and several values of each sampling setting can be named."""
+def _add_model_arguments(
+    parser: argparse.ArgumentParser, *, many: bool = False, task: Literal["generate", "complete"] | None = None
+) -> None:
+    """With ``many``, several runs and several values of each sampling setting can be named; of a ``task`` alone, those
+    that it heeds.
+    """
+    parser.set_defaults(task=task)
     _add_run_arguments(parser, "of the sampling", many=many, without=() if many else TO_EVALUATE)
 
     def add_sampling(late: argparse.ArgumentParser) -> None:
-        importlib.import_module("launch.trained.sampling").add_sampling_arguments(late, many=many)
+        importlib.import_module("launch.trained.sampling").add_sampling_arguments(late, many=many, task=task)
 
     assert isinstance(parser, LateParser)
     parser.later = add_sampling

@@ -1,6 +1,7 @@
 """``genraven report``: a folder of runs as one page that begins with what to do."""
 
 import argparse
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -34,6 +35,8 @@ def report(options: argparse.Namespace) -> None:
         if section.is_answer:
             say(_plain(section))
     say(written)
+    for note in notes:
+        warnings.warn(note, stacklevel=2)
 
 
 def _question(options: argparse.Namespace) -> Question:

@@ -121,6 +121,43 @@ def test_what_a_run_got_since_is_added(runs: Path, tmp_path: Path, capsys: pytes
     assert contents(place) == after
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: f"<<<<<<< HEAD\n{text}=======\n",
+        lambda text: text.replace(",", ";"),
+        lambda text: text[:-3],
+        lambda text: text.replace("\n", ",\n"),
+        lambda text: text + "a0,7\n",
+        lambda text: "",
+        None,
+    ],
+)
+def test_damaged_curves_of_a_study_are_refused_and_kept(
+    damage: Any, runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "study"
+    assert main(["study", "add", str(runs / "a0"), str(place)]) == 0
+    curves = place / "curves.csv"
+    if damage is None:
+        curves.unlink()
+    else:
+        curves.write_text(damage(curves.read_text()))
+    before = contents(place)
+    assert main(["study", "add", str(runs / "a1"), str(place)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"genraven: error: expected a table of a study in {curves}, got what cannot be read (")
+    assert len(error.splitlines()) == 1
+    assert contents(place) == before
+
+
+def test_a_run_is_no_study(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = contents(runs / "a1")
+    assert main(["study", "add", str(runs / "a0"), str(runs / "a1")]) == 2
+    assert "which is that of a run: name the study last." in capsys.readouterr().err
+    assert contents(runs / "a1") == before
+
+
 def other_content(runs: Path) -> None:
     summary = json.loads((runs / "a0" / "summary.json").read_text())
     (runs / "a0" / "summary.json").write_text(json.dumps(summary | {"flops": 1.0}))
@@ -143,6 +180,15 @@ def broken(runs: Path) -> None:
     (make_run(runs / "z", "diffusion", 400, 0.5) / "curve.csv").write_bytes(b"\xff\xfe\x00")
 
 
+def too_long(runs: Path) -> None:
+    (make_run(runs / "z", "diffusion", 400, 0.5) / "curve.csv").write_text("step,val/c3\n10,0.5,5\n")
+
+
+def cut(runs: Path) -> None:
+    summary = make_run(runs / "z", "diffusion", 400, 0.5) / "summary.json"
+    summary.write_text(summary.read_text()[:50])
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -151,6 +197,8 @@ def broken(runs: Path) -> None:
         (unscored, "expected runs with scores, got z without scores: run `genraven evaluate"),
         (of_another_version, "expected an evaluation of version 1"),
         (broken, "curve.csv is broken"),
+        (too_long, "curve.csv is broken"),
+        (cut, "expected runs whose files can be read, got z: "),
     ],
 )
 def test_what_is_refused_changes_nothing(

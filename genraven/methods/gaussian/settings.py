@@ -57,11 +57,11 @@ class GaussianSampling(Sampling):
 
     sampler: str | None = None
     num_steps: int = setting(50, least=1)
-    guidance_scale: float = 1.0
-    completion: Completion | None = None
-    num_resamples: int = setting(1, least=1)
-    num_particles: int = setting(8, least=1)
-    guidance_strength: float = setting(1.0, least=0)
+    guidance_scale: float = setting(1.0, of="generate")
+    completion: Completion | None = setting(None, of="complete")  # noqa: RUF009
+    num_resamples: int = setting(1, least=1, of="complete")
+    num_particles: int = setting(8, least=1, of="complete")
+    guidance_strength: float = setting(1.0, least=0, of="complete")
 
     def completes_by(self, masked_share: float) -> Completion:
         """The completion of a model whose training masked that fraction of the puzzles."""
