@@ -94,7 +94,7 @@ class AnyOrder(Method):
 
     @property
     def order(self) -> str:
-        """In which it generates."""
+        """The order in which it generates a puzzle."""
         return self.sampling.order  # type: ignore[attr-defined, no-any-return]
 
     @property
