@@ -158,8 +158,8 @@ def _add_advise_command(command: AddCommand) -> None:
     sub.add_argument("--examples", type=int, help="examples you have of each rule")
     sub.add_argument("--growth", type=float, default=1.0, help="times as many examples in a year; 1: as many as now")
     sub.add_argument("--held-out", action="store_true", help="complete puzzles of rules that were not trained")
-    sub.add_argument("--rules", nargs="+", help="how many rules there are to learn (3), or which: several ids (3 5), names, "
-                     "attributes, a split, study or all; default: any number of any")  # fmt: skip
+    sub.add_argument("--rules", nargs="+", help="how many rules there are to learn (3), or which: several ids (3 5), "
+                     "names, attributes, a split, study or all; default: any number of any")  # fmt: skip
     sub.add_argument("--prior", choices=["general", "structured"], help="of the networks; default: either")
     sub.add_argument("--budget", type=float, help="device-hours that a training may take")
     sub.add_argument("--evidence", type=path, metavar="FOLDER", help="runs of your own, or a study, to be added")
