@@ -209,14 +209,14 @@ def _add_run_arguments(
 def _add_model_arguments(
     parser: argparse.ArgumentParser, *, many: bool = False, task: Literal["generate", "complete"] | None = None
 ) -> None:
-    """With ``many``, several runs and several values of each sampling setting can be named; of a ``task`` alone, those
-    that it heeds.
+    """With ``many``, several runs and several values of each sampling setting can be named. ``task`` is the only one
+    of the command, which warns of settings that matter to the other alone.
     """
     parser.set_defaults(task=task)
     _add_run_arguments(parser, "of the sampling", many=many, without=() if many else TO_EVALUATE)
 
     def add_sampling(late: argparse.ArgumentParser) -> None:
-        importlib.import_module("launch.trained.sampling").add_sampling_arguments(late, many=many, task=task)
+        importlib.import_module("launch.trained.sampling").add_sampling_arguments(late, many=many)
 
     assert isinstance(parser, LateParser)
     parser.later = add_sampling

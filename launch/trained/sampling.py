@@ -1,15 +1,16 @@
 """Command-line options for how a trained model samples, read off the settings that every method declares."""
 
 import argparse
+import warnings
 from collections.abc import Callable
-from dataclasses import Field, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from docstring_parser import parse
 
-from genraven.errors import InputError, flag, suggestion
-from genraven.methods.method import Task, all_methods, choices_of
+from genraven.errors import flag, suggestion
+from genraven.methods.method import all_methods, choices_of
 from launch.trained.model import TrainedModel
 from launch.trained.settings import Opening, read_settings
 
@@ -24,8 +25,8 @@ class Option:
     help: str
 
 
-def sampling_options(task: Task | None = None) -> dict[str, Option]:
-    """Those of all methods that have been imported, by name; with a ``task``, without those that it does not heed."""
+def sampling_options() -> dict[str, Option]:
+    """Those of all methods that have been imported, by name."""
     found: dict[str, Option] = {}
     for method in all_methods():
         hints = get_type_hints(method.settings)
@@ -34,8 +35,6 @@ def sampling_options(task: Task | None = None) -> dict[str, Option]:
             for item in parse(method.settings.__doc__ or "").params
         }
         for item in fields(method.settings):
-            if not _heeds(task, item):
-                continue
             choices = choices_of(item, hints[item.name])
             kind = str if choices else _kind(hints[item.name])
             text = f"{method.__name__}: {texts.get(item.name, '')}"
@@ -48,20 +47,16 @@ def sampling_options(task: Task | None = None) -> dict[str, Option]:
     return found
 
 
-def _heeds(task: Task | None, item: "Field[Any]") -> bool:
-    return task is None or item.metadata.get("of") in (None, task)
-
-
 def _kind(hint: Any) -> Callable[[str], Any]:
     """What reads a value of a type, or of that or None, from a word."""
     return next((part for part in get_args(hint) if part is not type(None)), hint)
 
 
-def add_sampling_arguments(parser: argparse.ArgumentParser, *, many: bool = False, task: Task | None = None) -> None:
-    """A flag for each setting, or those of a ``task``; with ``many``, several values of each make a grid."""
+def add_sampling_arguments(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
+    """A flag for each setting; with ``many``, several values of each make a grid."""
     several = "; of values separated by commas each is tried, with each of the other settings'" * many
     group = parser.add_argument_group("sampling", "what is not given is the model's own" + several)
-    for option in sampling_options(task).values():
+    for option in sampling_options().values():
         group.add_argument(
             flag(option.name),
             dest=option.name,
@@ -104,9 +99,10 @@ def opened(options: argparse.Namespace, path: Path | None = None) -> TrainedMode
     """The model that ``options`` of a command name, as they say; ``path`` is its checkpoint where that is known."""
     opening = read_settings(options, Opening, sampling=given_sampling(options), progress=True)
     trained = TrainedModel.opened(path or options.run, opening)
-    task = getattr(options, "task", None)
+    task = getattr(options, "task", None)  # of a command that has one alone
     for item in fields(trained.sampling):
-        if item.name in opening.sampling and not _heeds(task, item):
-            raise InputError(f"expected settings that matter to `genraven {options.command}`, got {flag(item.name)}, "
-                             f"which this model uses only to {item.metadata['of']}: leave it out.")  # fmt: skip
+        heeded_by = item.metadata.get("of")
+        if item.name in opening.sampling and task is not None and heeded_by not in (None, task):
+            warnings.warn(f"{flag(item.name)} matters to this model only to {heeded_by}: `genraven {options.command}` "
+                          "does not use it.", stacklevel=2)  # fmt: skip
     return trained
