@@ -248,14 +248,12 @@ class MaskedDiffusion(Method):
     def passes(self, network: nn.Module, sampling: MaskedSampling, task: Task, num_open: int, *, labels: bool) -> float:
         """Some networks answer for the cells that are asked for alone; some orders, and remasking, ask for all."""
         evaluations = self.nfe(network, sampling, task, num_open, labels=labels)
-        is_completion = task == "complete"
-        order = (is_completion and sampling.completion_order) or sampling.order
-        num_asked = TOKENS_PER_PUZZLE
-        if ORDERS[order].before is not None and not sampling.remasking:
-            steps, num_open = (
-                (sampling.completion_steps, num_open) if is_completion else (sampling.num_steps, num_asked)
-            )
-            num_asked = math.ceil(num_open / min(steps or num_open, num_open))
+        if task == "complete":
+            order, steps = sampling.completion_order or sampling.order, sampling.completion_steps
+        else:
+            order, steps, num_open = sampling.order, sampling.num_steps, TOKENS_PER_PUZZLE
+        asks_for_all = ORDERS[order].after is not None or sampling.remasking
+        num_asked = TOKENS_PER_PUZZLE if asks_for_all else math.ceil(num_open / min(steps or num_open, num_open))
         assert isinstance(network, MaskedCellNetwork)
         return evaluations * network.share_of_pass(num_asked)
 

@@ -68,7 +68,8 @@ def _read_evaluation(path: Path, notes: list[str]) -> tuple[Json, list[Any]]:
 
 def _read_curve(path: Path, notes: list[str]) -> tuple[Mapping[str, str], ...]:
     try:
-        return tuple(parse_rows(read_text(path), "step"))
+        text = read_text(path)
+        return tuple(parse_rows(text, "step")) if text else ()
     except FileNotFoundError:
         return ()
     except (OSError, ValueError, csv.Error):
@@ -77,7 +78,7 @@ def _read_curve(path: Path, notes: list[str]) -> tuple[Mapping[str, str], ...]:
 
 
 def parse_rows(text: str, *first: str) -> list[dict[str, str]]:
-    """The rows of a table in CSV, without empty cells; none of an empty text.
+    """The rows of a table in CSV, without empty cells.
 
     Args:
         text: of the whole table.
@@ -86,12 +87,12 @@ def parse_rows(text: str, *first: str) -> list[dict[str, str]]:
     Raises:
         ValueError: the table is cut, or no such table.
     """
-    header, *lines = csv.reader(io.StringIO(text)) if text else ([*first],)
+    header, *lines = [*csv.reader(io.StringIO(text))] or [[]]
     if (*header[: len(first)],) != first:
         raise ValueError(f"its first columns are not {','.join(first)}")
     if len({*header} - {""}) < len(header):
         raise ValueError("its columns do not each have a name of their own")
-    if text and not text.endswith("\n"):
+    if not text.endswith("\n"):
         raise ValueError("its last line is cut")
     for number, line in enumerate(lines, 2):
         if line and len(line) != len(header):

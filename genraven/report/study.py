@@ -194,7 +194,7 @@ def _by_run(path: Path) -> dict[str, list[dict[str, Any]]]:
 
 def _read_curves(path: Path) -> dict[str, list[dict[str, str]]]:
     found: dict[str, list[dict[str, str]]] = {}
-    for row in _read(path, lambda text: parse_rows(text or "\n", RUN, "step")):
+    for row in _read(path, lambda text: parse_rows(text, RUN, "step")):
         found.setdefault(row.pop(RUN, ""), []).append(row)
     return found
 
