@@ -356,12 +356,13 @@ class Trunk(nn.Module):
             one, other = (codes.take_along_dim(of[..., None, None], 2) for of in near.unbind(-1))
             return (one, other), patterns(one, other)
         of_panel: tuple[tuple[Tensor, Tensor], ...]
+        panels = codes.unbind(2)
         if self.reads == "before":
-            first, second, _ = codes.unbind(2)
+            first, second, _ = panels
             none = torch.zeros_like(first)
             of_panel = ((none, none), (first, none), (first, second))
         else:
-            of_panel = tuple((codes[:, :, one], codes[:, :, other]) for one, other in OTHERS)
+            of_panel = tuple((panels[one], panels[other]) for one, other in OTHERS)
         one, other = (torch.stack([of_panel[p][i] for p in self.panel_of_role[roles]], 2) for i in range(2))
         return (one, other), patterns(one, other)
 
