@@ -1,16 +1,16 @@
 """Of several processes the first alone says how far they are."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 
-from datamodules import store
+from datamodules import GenRAVENDataModule, store
+from genraven.networks.transformer import Transformer
 from genraven.progress import Progress
 from launch.processes.process_group import ProcessGroup
 from launch.trained import scoring
 from launch.trained.settings import Scoring
+from lightning_modules import AutoregressiveModule
 
 
 class Begun(Exception):
@@ -23,14 +23,8 @@ def test_of_an_evaluation(rank: int, progress: bool, seen: bool, monkeypatch: py
         raise Begun(shown)
 
     monkeypatch.setattr(scoring, "Progress", begin)
-    puzzles = torch.zeros(4, 3, 9, 9, dtype=torch.int8)
-    data: Any = SimpleNamespace(
-        prepare_data=lambda: None,
-        evaluation_puzzles=lambda split, num: (puzzles, torch.zeros(4, dtype=torch.int64)),
-        training_index=lambda: None,
-        trained=(0,),
-    )
-    model: Any = SimpleNamespace(seed=0, device=torch.device("cpu"), method=SimpleNamespace(likelihood=None))
+    data = GenRAVENDataModule(2, rules=[0], held_out=[], eval_rules=[0], eval_puzzles_per_rule=2)
+    model = AutoregressiveModule(Transformer(width=6, depth=1, num_heads=1))
     with pytest.raises(Begun) as begun:
         scoring.score_model(model, data, Scoring(), 2, ProcessGroup(rank=rank), progress=progress)
     assert begun.value.args == (seen,)
