@@ -14,7 +14,7 @@ from launch.advice import commands, words
 from launch.advice.asked import MAX_TIMES_RULES, Asked, RulesAsked
 from launch.advice.check import Check, check_runs, compare, questions
 from launch.advice.near import Near, nearest, rules_apart
-from launch.advice.studies import Body, Put, own_runs, shipped, with_own
+from launch.advice.studies import Body, Put, not_shipped, own_runs, shipped, with_own
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def advise(
     asked = Asked(goal, 1 if examples is None else examples, growth, held_out, rules, prior, budget)
     bodies, own = [*shipped()], list[Run]()
     if evidence is not None:
-        own = own_runs(Path(evidence))
+        own = not_shipped(own_runs(Path(evidence)))
         bodies = with_own(bodies, own, Path(evidence).name)
     if check is not None:
         return _checked(bodies, asked, own, check_runs(Path(check)), is_asked=examples is not None)

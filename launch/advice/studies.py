@@ -107,6 +107,12 @@ def own_runs(folder: Path) -> list[Run]:
     return runs
 
 
+def not_shipped(runs: Iterable[Run]) -> list[Run]:
+    """Those of ``runs`` that no study has which ships with genraven: what is known counts once."""
+    known = [replace(run, name="") for body in shipped() for run in body.runs]
+    return [run for run in runs if replace(run, name="") not in known]
+
+
 def with_own(bodies: Sequence[Body], own: Iterable[Run], name: str) -> list[Body]:
     """``bodies`` with a user's runs: each body is joined by those of its data set and prior; others are new bodies."""
     added = bodies_of(name, own)

@@ -66,9 +66,9 @@ def sample(options: argparse.Namespace) -> None:
     puzzles = opened(options, path).generate(options.num, ids)
     with outputs:
         _save(puzzles, outputs, options)
-    shared = shared_rules(row_rules(puzzles))
+    num_sharing, num_distinct = int((shared_rules(row_rules(puzzles)) != 0).sum()), len(puzzles.unique(dim=0))
     say(_files_summary(puzzles, options))
-    say(f"rows share a rule in {int((shared != 0).sum())} of {len(puzzles)} puzzles (C3)")
+    say(f"rows share a rule in {num_sharing} of {len(puzzles)} puzzles (C3); distinct puzzles: {num_distinct}")
 
 
 def complete(options: argparse.Namespace) -> None:

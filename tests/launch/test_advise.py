@@ -223,6 +223,11 @@ def test_repeats_of_ones_own_join_a_study(tmp_path: Path) -> None:
     assert found.rests_on[0].startswith("60 trainings of little_data and 1 of your own, on 3 rules")
 
 
+def test_what_ships_with_genraven_is_nobodys_own() -> None:
+    known = advise(examples=400, rules="study")
+    assert str(advise(examples=400, rules="study", evidence=SHIPPED / "whole")) == str(known)
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

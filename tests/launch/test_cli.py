@@ -447,6 +447,13 @@ def test_sampling_options_of_the_other_family(runs: dict[str, Path], capsys: pyt
         assert "1 or more" in error_of(["evaluate", runs["autoregressive"], *option], capsys)
 
 
+def test_what_is_written_again_and_again_shows(
+    runs: dict[str, Path], in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sample", str(runs["autoregressive"]), "--num", "4", "--temperature", "0"]) == 0
+    assert capsys.readouterr().out.endswith("of 4 puzzles (C3); distinct puzzles: 1\n")
+
+
 def test_a_setting_that_the_task_does_not_heed_is_named(
     runs: dict[str, Path], in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
