@@ -85,7 +85,7 @@ def _read_status(run: Path, jobs: Jobs | None) -> RunStatus:
         return _running(run, summary, note)
     if not summary and RunFiles(run).summary.exists():
         is_closed = not os.access(RunFiles(run).summary, os.R_OK)
-        wrong = "may not be read by you" if is_closed else "is broken: the same command goes on"
+        wrong = "may not be read by you" if is_closed else "is broken: the command that trained the run goes on"
         return RunStatus("gone", summary, f"{RunFiles(run).summary.name} {wrong}")
     if not state and not note:
         return RunStatus("new", summary)

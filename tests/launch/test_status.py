@@ -78,7 +78,7 @@ def test_a_run_whose_summary_is_broken_says_so(content: str, tmp_path: Path) -> 
     run = make_run(tmp_path / "run", {"state": "finished"})
     RunFiles(run).summary.write_text(content)
     found = read_status(run, None)
-    assert (found.state, found.message) == ("gone", "summary.json is broken: the same command goes on")
+    assert (found.state, found.message) == ("gone", "summary.json is broken: the command that trained the run goes on")
 
 
 def test_a_refusal_counts_until_the_run_goes_on(tmp_path: Path) -> None:
