@@ -53,6 +53,15 @@ VARIANTS = {  # end of a run's name -> the model of MODELS that it varies, in wo
     "block_panel": ("mdm", "block diffusion, blocks of a panel"),
     "block_cell": ("mdm", "block diffusion, blocks of a cell"),
 }
+WHOLE = {  # end of a run's name -> its name in a figure, in a table, and its looks
+    "ar": ("autoregressive", "relational autoregressive", LOOKS["gpt2"]),
+    "mdm": ("masked diffusion", "relational masked diffusion", LOOKS["mdm"]),
+}
+WHOLE_LABELS = {
+    "completion_held_out": "completed: rules that were held out",
+    "novel_c3": "generated: new and consistent (novel C3)",
+}
+WHOLE_COLUMNS = ("completion_trained", "completion_held_out", "c3", "novel_c3")
 WHOLE_TASK = {  # a run's name -> its name in a table
     "gpt2": "GPT-2 small, joint head",
     "mdm": "masked diffusion `mdm_s`",
@@ -101,6 +110,34 @@ def little_data() -> None:
             best = best_checkpoints(point, "completion") or point
             scores = [str(point.interval(score)) for score in COLUMNS]
             rows.append([f"{n:,}", MODELS[name][1], *scores, str(best.interval("completion"))])
+    _print(rows)
+
+
+def whole() -> None:
+    """Writes ``whole_*.svg``, and prints what each family of relational network learns of the whole task."""
+    sizes = sorted({int(name.split("-")[1]) for name in read_study(HERE / "whole")})
+    found = {
+        n: {name: variant.points[n] for name, variant in by_model("whole", f"r[0-9]-{n}-*").items()} for n in sizes
+    }
+    for score, label in WHOLE_LABELS.items():
+        lines = []
+        for name, (words, _, look) in WHOLE.items():
+            points = {float(n): one for n in sizes if name in found[n] and (one := found[n][name].interval(score))}
+            lines.append(Line(words, points, look))
+        svg = chart(lines, "examples of each of 35 rules", label)
+        assert svg is not None
+        (HERE / f"whole_{score}.svg").write_text(svg)
+    rows = [["examples of each rule", "model", "repeats", "TFLOP", "completion, trained rules", "held-out rules", "C3",
+             "novel C3"]]  # fmt: skip
+    for n, points in found.items():
+        for name, point in sorted(points.items()):
+            assert point.runs[0].flops is not None
+            rows.append([f"{n:,}", WHOLE[name][1], str(len(point.runs)), f"{point.runs[0].flops / 1e12:.0f}",
+                         *(str(point.interval(score)) for score in WHOLE_COLUMNS)])  # fmt: skip
+        if len(points) == len(WHOLE):
+            both = min(len(point.runs) for point in points.values())
+            rows.append([f"{n:,}", "difference", str(both), "",
+                         *(_difference(points["ar"], points["mdm"], score) for score in WHOLE_COLUMNS)])  # fmt: skip
     _print(rows)
 
 
@@ -207,6 +244,7 @@ def _repeats(point: Point, score: str) -> str:
 
 
 if __name__ == "__main__":
+    whole()
     little_data()
     differences("little_data_variants")
     differences("between")
