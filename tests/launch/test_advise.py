@@ -244,7 +244,7 @@ def test_what_ships_with_genraven_is_nobodys_own() -> None:
         (["--examples", "1000000"], "got 1,000,000 examples: ask within it, or add runs of your own with --evidence."),
         (["--examples", "400", "--rules", "900"], "expected --rules of at most 40, of which all puzzles are made"),
         (["--examples", "400", "--rules", "12"], "at most 2 times more or fewer rules, got 400 examples of each of 12"),
-        (["--examples", "20000", "--rules", "35", "--goal", "generation"], "got 20,000 examples of each of 35 rules"),
+        (["--examples", "200000", "--rules", "35", "--goal", "generation"], "got 200,000 examples of each of 35 rules"),
         (["--examples", "100", "--rules", "35"], "got 100 examples of each of 35 rules"),
         (["--examples", "400", "--budget", "0.0001"], "expected a --budget within which both families were measured"),
         (["--examples", "400", "--rules", "35", "--budget", "0.1"], "got 0.1 device-hours: allow more, or leave"),
