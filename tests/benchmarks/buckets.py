@@ -165,4 +165,5 @@ if __name__ == "__main__":
     parser.add_argument("--compiled", action="store_true")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(work, (folder, asked.preset, asked.width, asked.bucket_mb, asked.compiled), nprocs=2)  # type: ignore[no-untyped-call]
+        given = folder, asked.preset, asked.width, asked.bucket_mb, asked.compiled
+        mp.start_processes(work, given, nprocs=2, start_method="fork")  # type: ignore[no-untyped-call]

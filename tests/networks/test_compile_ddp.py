@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("at_once")
 def test_two_processes_have_the_gradients_of_both_without_a_compiler() -> None:
     """By a script that shows the buckets; torch divides the graph where one ends."""
     script, options = str(ROOT / "tests/benchmarks/buckets.py"), ["--width", "160", "--bucket_mb", "1", "--compiled"]
