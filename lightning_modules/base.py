@@ -42,6 +42,7 @@ from genraven.metrics.scores import ScoreResults, Scores
 from genraven.metrics.table import SCORES
 from genraven.networks.prior import Prior, prior_of
 from genraven.networks.recording import Recorder
+from genraven.puzzles import layout
 from genraven.puzzles.masks import last_panel_mask, without
 from genraven.puzzles.spec import NUM_RULES
 from lightning_modules.averaging import ExponentialMovingAverage
@@ -228,6 +229,8 @@ class PuzzleModule(L.LightningModule, ABC):
     ) -> Tensor:
         """``puzzles`` (B, 3, 9, 9) with the cells under ``mask`` (B, 9, 9) bool written anew, the others as given.
 
+        A given cell with -1 in any channel is read as empty.
+
         ``rules`` (B,) are given to a network with labels, where they are known; without them it infers the rule.
         """
         labels = self._labels_read(rules)
@@ -235,7 +238,9 @@ class PuzzleModule(L.LightningModule, ABC):
         self.check_mask(puzzles, mask)
         if not self.method.reads_numbers:
             check_given(puzzles, mask)
-        return self.method.complete(self.network, without(puzzles, mask), mask, self.sampling, generator, **labels)
+        read = without(layout.canonical_puzzles(puzzles), mask)
+        written = self.method.complete(self.network, read, mask, self.sampling, generator, **labels)
+        return written.where(mask.unsqueeze(1), puzzles)
 
     def _labels_read(self, rules: Tensor | None) -> dict[str, Tensor]:
         """What a completion reads besides the puzzles: the labels that are given."""
@@ -256,7 +261,8 @@ class PuzzleModule(L.LightningModule, ABC):
         self, puzzles: Tensor, mask: Tensor, generator: torch.Generator | None = None
     ) -> LogProbability:
         """Of the cells of ``puzzles`` (B, 3, 9, 9) under ``mask`` (B, 9, 9) bool, for a method that knows it."""
-        return self._as_sampled.log_probability(self.network, puzzles, mask, generator)
+        read = puzzles.where(mask.unsqueeze(1), layout.canonical_puzzles(puzzles))
+        return self._as_sampled.log_probability(self.network, read, mask, generator)
 
     @in_its_numerics
     @outside_inference_mode  # some methods take gradients

@@ -126,10 +126,9 @@ class MaskedDiffusion(Method):
         for name in ("num_steps", "completion_steps"):
             if (value := getattr(sampling, name)) is not None and value > TOKENS_PER_PUZZLE:
                 raise InputError(f"expected {name} to be at most {TOKENS_PER_PUZZLE}, one for each cell, got {value}.")
-        if ORDERS[sampling.order].before is not None and sampling.temperature == 0:
-            raise InputError(f"expected a temperature above 0 to generate in {sampling.order} order, got 0, which "
-                             "would write nearly the same puzzle each time: choose a temperature, or set "
-                             "completion_temperature alone.")  # fmt: skip
+        if sampling.temperature == 0:
+            raise InputError("expected a temperature above 0 to generate, got 0, which would write nearly the same "
+                             "puzzle each time: choose one, or set completion_temperature alone.")  # fmt: skip
 
     def check_missing(self, network: nn.Module) -> None:
         """Raises nothing: an unknown cell is one that is masked, always."""

@@ -90,8 +90,19 @@ def compile_seconds() -> float:
 
 
 def is_compiled(network: nn.Module) -> bool:
-    """Is ``network``, or a part of it, compiled in place?"""
-    return any(part._compiled_call_impl is not None for part in network.modules())
+    """Is ``network``, or a part of it, compiled in place, or are its steps of sampling?"""
+    return _has_compiled_steps(network) or any(part._compiled_call_impl is not None for part in network.modules())
+
+
+def _has_compiled_steps(network: nn.Module) -> bool:
+    steps, _ = getattr(network, "step_options", (False, {}))
+    if not getattr(network, "steps_alike", True):
+        return False
+    return _is_on_cuda(network) if steps is None else bool(steps)
+
+
+def _is_on_cuda(network: nn.Module) -> bool:
+    return any(parameter.is_cuda for parameter in network.parameters())
 
 
 def compiled_step(step: Callable[..., Any], network: nn.Module) -> Callable[..., Any] | None:
@@ -104,13 +115,10 @@ def compiled_step(step: Callable[..., Any], network: nn.Module) -> Callable[...,
         step: a function of a module, of tensors that are of the same shapes in every step.
         network: as ``compile_blocks`` left it.
     """
-    steps, options = getattr(network, "step_options", (False, {}))
-    if not getattr(network, "steps_alike", True):
+    if not _has_compiled_steps(network):
         return None
-    on_cuda = any(parameter.is_cuda for parameter in network.parameters())
-    if not (on_cuda if steps is None else steps):
-        return None
-    return _compiled(step, **({"mode": "reduce-overhead"} if on_cuda else {}) | options)
+    _, options = getattr(network, "step_options", (False, {}))
+    return _compiled(step, **({"mode": "reduce-overhead"} if _is_on_cuda(network) else {}) | options)
 
 
 @functools.cache

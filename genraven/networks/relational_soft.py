@@ -60,6 +60,7 @@ class RelationalSoft(nn.Module):
     """
 
     prior = "structured"
+    needs_times_within_one = True
     without_decay = ("own", "usual", "recall")
 
     def __init__(

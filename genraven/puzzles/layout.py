@@ -108,6 +108,11 @@ def canonical(tokens_or_rows: Tensor) -> Tensor:
     return tokens_or_rows.masked_fill((tokens_or_rows == EMPTY).any(-1, keepdim=True), EMPTY)
 
 
+def canonical_puzzles(puzzles: Tensor) -> Tensor:
+    """``canonical`` of whole puzzles (B, A, 9, 9)."""
+    return puzzles.masked_fill((puzzles == EMPTY).any(1, keepdim=True), EMPTY)
+
+
 def tokens_to_states(tokens: Tensor) -> Tensor:
     """(...) int64 states from canonical cells (..., A) within their ranges."""
     return symbols_to_states(tokens.long() - EMPTY, SYMBOLS)

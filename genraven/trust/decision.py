@@ -169,7 +169,7 @@ def mask_digits(mask: Tensor) -> str:
 
 
 def model_digest(model: Model) -> str:
-    """64 hex digits of the method, the network and its weights."""
+    """64 hex digits of the classes of method and network, and of its weights; settings without weights do not count."""
     network: nn.Module = model.network
     total = hashlib.sha256(f"{type(model.method).__name__} {type(network).__name__}".encode())
     for name, value in sorted(network.state_dict().items()):

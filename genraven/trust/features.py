@@ -22,9 +22,14 @@ def panel_features(puzzles: Tensor) -> Tensor:
     """
     cells = layout.canonical(layout.puzzles_to_rows(puzzles)).flatten(1, 2).long()  # B, panel, k, attribute
     filled = cells[..., 0] != EMPTY
-    values = [_union(1 << cells[..., a].clamp(0, n), filled, n) for a, n in enumerate(NUM_VALUES)]
+    values = [_union(1 << _within(cells[..., a], n), filled, n) for a, n in enumerate(NUM_VALUES)]
     places = (filled << torch.arange(NUM_CELLS, device=cells.device)).sum(-1)
     return torch.stack([*values, filled.sum(-1), places], -1)
+
+
+def _within(values: Tensor, num: int) -> Tensor:
+    """``values``, and ``num`` for those that are none of 0 .. num - 1."""
+    return values.where((values >= 0) & (values < num), num)
 
 
 def _union(bits: Tensor, filled: Tensor, num: int) -> Tensor:

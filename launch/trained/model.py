@@ -138,10 +138,15 @@ class TrainedModel:
             start: place of the first one. ``generate(8, start=8)`` gives the second half of ``generate(16)``.
 
         Raises:
-            InputError: no puzzle to make, an unknown rule, one that was not trained, or a network without labels.
+            InputError: no puzzle to make, an unknown rule, one that was not trained, a network without labels, or
+                guidance without rules.
         """
         if num < 1 or start < 0:
             raise InputError(f"expected num of 1 or more from a start of 0 or more, got {num} from {start}.")
+        scale = getattr(self.module.sampling, "guidance_scale", 1.0)
+        if rules is None and scale != 1:
+            raise InputError(f"expected rules with {setting('guidance_scale', scale)}, got none, which it would guide "
+                             f"to: give rules, or {setting('guidance_scale', 1.0)}.")  # fmt: skip
         ids = None if rules is None else labels_of(rules, self.module)
         labels = None if ids is None else ids[torch.arange(start, start + num) % len(ids)]
         parts = []
@@ -296,7 +301,7 @@ def load(
         precision: to compute in, such as ``32-true`` or ``bf16-mixed``; None for what the run was trained in.
         compiled: is the network compiled? None compiles on a GPU where the run was compiled.
         seed: of all that is drawn.
-        batch_size: puzzles at once; it changes no draw.
+        batch_size: puzzles at once; it changes no draw, but where masks differ (docs/decide.md, Draws).
         sampling: settings of the method to write with instead of the model's own, such as ``{"num_steps": 50}``.
         plugins: modules of your own to import, whose classes the run's config may name.
         training_set_gib: of a training set that may be made here, to tell in an evaluation what the model repeats.

@@ -53,3 +53,11 @@ def test_what_cannot_be_told_is_refused(
     assert main([command, str(run), *given, "--out", str(tmp_path / "out.npy"), *options]) == 2
     assert says in capsys.readouterr().err
     assert not (tmp_path / "out.npy").exists()
+
+
+def test_guidance_without_rules_is_refused(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = ["--model.network.num_labels", "40", "--trainer.max_steps", "1"]
+    assert main(fit(Path("run"), *labels, family="diffusion")) == 0
+    assert main(["sample", "run", "--num", "2", "--guidance-scale", "3"]) == 2
+    assert "expected rules with --guidance-scale 3.0, got none, which it would guide to" in capsys.readouterr().err
+    assert main(["sample", "run", "--num", "2", "--guidance-scale", "3", "--rules", "shape.constant"]) == 0

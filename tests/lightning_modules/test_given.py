@@ -14,7 +14,8 @@ from genraven.networks.dit import DiT
 from genraven.networks.transformer import Transformer
 from genraven.puzzles.generate import generate
 from genraven.puzzles.masks import last_panel_mask
-from lightning_modules import AutoregressiveModule, DiffusionModule
+from genraven.puzzles.spec import EMPTY
+from lightning_modules import AutoregressiveModule, DiffusionModule, PuzzleModule
 
 SMALL = {"width": 24, "depth": 1, "num_heads": 2}
 NUM = 2
@@ -47,6 +48,36 @@ def test_what_is_no_puzzle_is_refused_in_one_line(model: AutoregressiveModule, p
     with pytest.raises(InputError, match=says) as caught:
         model.complete(puzzles, last_panel_mask(NUM))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("number", [True, False])
+def test_a_given_cell_with_any_empty_channel_is_read_as_empty(number: bool, model: AutoregressiveModule) -> None:
+    """And comes back as it was given."""
+    if number:
+        one: PuzzleModule = DiffusionModule(
+            DiT(**SMALL), GaussianDiffusion(Flow(), sampling=GaussianSampling(num_steps=2))
+        )
+    else:
+        one = model
+    puzzles, mask = generate(0, 0, NUM), last_panel_mask(NUM)
+    others = puzzles.clone()
+    others[:, 1:] = others[:, 1:].masked_fill(puzzles[:, :1] == EMPTY, 5)
+    assert not torch.equal(puzzles, others)
+    done = [one.eval().complete(each, mask, torch.Generator().manual_seed(0)) for each in (puzzles, others)]
+    open_cells = mask.unsqueeze(1).expand_as(puzzles)
+    assert torch.equal(done[0][open_cells], done[1][open_cells])
+    assert torch.equal(done[1][~open_cells], others[~open_cells])
+
+
+def test_the_log_probability_is_that_of_a_puzzle_whose_empty_cells_are_marked_otherwise(
+    model: AutoregressiveModule,
+) -> None:
+    puzzles, mask = generate(0, 0, NUM), last_panel_mask(NUM)
+    given = (puzzles[:, :1] == EMPTY) & ~mask.unsqueeze(1)
+    others = torch.cat([puzzles[:, :1], puzzles[:, 1:].masked_fill(given, 5)], 1)
+    assert not torch.equal(puzzles, others)
+    one, other = (model.eval().log_probability(each, mask) for each in (puzzles, others))
+    assert torch.equal(one.cells, other.cells)
 
 
 def test_a_mask_that_is_no_tensor_is_refused(model: AutoregressiveModule) -> None:

@@ -178,8 +178,6 @@ def test_a_new_order_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (model.generate(2) != -2).all()
     with pytest.raises(InputError, match="margin, outwards, got outward: did you mean outwards?"):
         model.sample_by({"order": "outward"})
-    with pytest.raises(InputError, match="above 0 to generate in outwards order"):
-        model.sample_by({"order": "outwards", "temperature": 0.0})
 
 
 # The method -----------------------------------------------------------------------------------------------------
@@ -356,7 +354,8 @@ def test_labels_are_strengthened_by_the_guidance_scale() -> None:
             {"order": "sorted"},
             "order to be one of random, left_to_right, panels, confidence, entropy, margin, got sorted",
         ),
-        ({"temperature": 0.0}, "temperature above 0 to generate in random order"),
+        ({"temperature": 0.0}, "temperature above 0 to generate, got 0"),
+        ({"temperature": 0.0, "order": "margin"}, "temperature above 0 to generate, got 0"),
         ({"remasking": 1.0}, "remasking to be below 1"),
         ({"temperature": math.nan}, "temperature to be 0 or more"),
         ({"temperature": math.inf}, "temperature to be a finite number, got inf"),
@@ -368,9 +367,10 @@ def test_settings_that_make_no_sense(settings: dict[str, Any], says: str) -> Non
         module(MaskedSampling(**settings))
 
 
-def test_the_likeliest_state_is_for_completion_and_for_sure_orders() -> None:
-    for settings in ({"completion_temperature": 0.0}, {"temperature": 0.0, "order": "margin"}):
-        model = module(MaskedSampling(num_steps=2, completion_steps=3, **settings)).eval()  # type: ignore[arg-type]
+def test_the_likeliest_state_is_for_completion() -> None:
+    for order in ("random", "margin"):
+        sampling = MaskedSampling(num_steps=2, completion_steps=3, order=order, completion_temperature=0.0)
+        model = module(sampling).eval()
         done = [model.complete(generate(0, 0, 2), last_panel_mask(2), torch.Generator().manual_seed(0)) for _ in "ab"]
         assert torch.equal(*done)
 

@@ -19,7 +19,7 @@ from genraven.methods.masked import MaskedDiffusion, MaskedSampling
 from genraven.networks.any_order import AnyOrderTransformer
 from genraven.networks.axial import AxialTransformer
 from genraven.networks.bidirectional import BidirectionalTransformer
-from genraven.networks.compiling import compile_blocks
+from genraven.networks.compiling import compile_blocks, is_compiled
 from genraven.networks.dit import DiT
 from genraven.networks.mamba import Mamba
 from genraven.networks.relational_ar import RelationalAR
@@ -161,12 +161,20 @@ def test_a_copy_of_a_compiled_network_trains_its_own_weights() -> None:
 def test_cells_of_a_relational_network_are_written_without_compiling() -> None:
     """Each panel's first cell takes more work than the others, so that no graph serves all."""
     network, quick, counter = compiled("relational", steps=True)
+    assert not is_compiled(quick)
     uniform = torch.rand(2, 81, 1, generator=torch.Generator().manual_seed(2))
     blank, everywhere = torch.full((2, 81, 3), -1, dtype=torch.int8), torch.ones(2, 81, dtype=torch.bool)
     with torch.no_grad():
         slow, fast = (decoding.decode(part, blank, everywhere, uniform) for part in (network, quick))  # type: ignore[arg-type]
     assert torch.equal(slow, fast)
     assert counter.graphs == 0
+
+
+def test_a_network_is_compiled_where_its_steps_of_sampling_are() -> None:
+    network = RelationalMasked(**SMALL)
+    assert not is_compiled(network)
+    compile_blocks(network, steps=True, backend="eager")
+    assert is_compiled(network)
 
 
 @pytest.mark.parametrize("name", ["gpt2", "mamba"])

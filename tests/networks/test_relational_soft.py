@@ -8,8 +8,11 @@ from switched import SIZE, SWITCHES, awake, labels_of, puzzle_cells
 from torch import Tensor
 
 from genraven.errors import InputError
+from genraven.methods.gaussian import GaussianDiffusion
+from genraven.methods.gaussian.edm import Edm
 from genraven.networks.relational_soft import RelationalSoft
 from genraven.puzzles import layout
+from lightning_modules import DiffusionModule
 
 torch.set_num_threads(1)
 SYMBOLS = (8, 11, 11)
@@ -92,6 +95,11 @@ def test_unknown_cells_say_nothing() -> None:
     assert torch.equal(network(x, TIMES, unknown=unknown), network(others, TIMES, unknown=unknown))
     assert torch.equal(network(x, TIMES, unknown=torch.zeros_like(unknown)), network(x, TIMES))
     assert not torch.allclose(network(x, TIMES), network(others, TIMES))
+
+
+def test_a_process_whose_noise_it_cannot_read_is_refused() -> None:
+    with pytest.raises(InputError, match="expected a process whose times are from 0 to 1 for RelationalSoft, got Edm"):
+        DiffusionModule(RelationalSoft(**SIZE), GaussianDiffusion(Edm(), "onehot", masked_share=0.5))
 
 
 def test_labels_change_the_logits_of_a_network_with_labels() -> None:

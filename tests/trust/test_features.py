@@ -32,6 +32,14 @@ def test_a_cell_with_any_empty_channel_is_empty() -> None:
     assert panel_features(puzzle)[0, -1].tolist() == [2, 4, 8, 1, 1]
 
 
+def test_a_value_out_of_range_is_none_of_those_within() -> None:
+    puzzles = generate(0, 0, 1).repeat(3, 1, 1, 1)
+    puzzles[:, :, 0, 0] = torch.tensor([[4, 0, 4], [4, -2, 4], [4, 99, 4]])
+    of_first = panel_features(puzzles)[:, 0]
+    assert not torch.equal(of_first[0], of_first[1])
+    assert torch.equal(of_first[1], of_first[2])
+
+
 def test_agreement_counts_the_other_candidates() -> None:
     a, b, c = panel((0, 1, 2, 3)), panel((4, 1, 2, 5)), panel((4, 1, 2, 3), (5, 2, 2, 3))
     found = agreement(torch.stack([a, b, c], 1), last_panel_mask(1))[0]

@@ -36,6 +36,7 @@ class Edm(Process):
     """
 
     default_sampler = "heun"
+    times_within_one = False  # but a logarithm of sigma
 
     def __init__(
         self,
