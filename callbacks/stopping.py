@@ -16,6 +16,13 @@ def is_cut(trainer: L.Trainer) -> bool:
     return any((timer.time_remaining() or 0) < 0 for timer in trainer.callbacks if isinstance(timer, Timer))  # type: ignore[attr-defined]
 
 
+def forget_time(checkpoint: dict[str, Any]) -> None:
+    """Lets the time of a start that goes on from ``checkpoint`` begin with it, not with the run."""
+    of_timers = {Timer.__qualname__, *(name for name in checkpoint["callbacks"] if name.startswith(Timer.__qualname__))}
+    for name in of_timers:
+        checkpoint["callbacks"].pop(name, None)
+
+
 def stopped_for_good(trainer: L.Trainer) -> str | None:
     """The decision that ended the training of ``trainer`` before its time; None where none did."""
     if trainer.should_stop:

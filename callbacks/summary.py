@@ -15,7 +15,7 @@ import lightning as L
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
 
 from callbacks.facts import device_name, hosts, plain_numbers
-from callbacks.stopping import is_cut, is_released, stopped_for_good
+from callbacks.stopping import forget_time, is_cut, is_released, stopped_for_good
 from genraven.errors import InputError
 from genraven.escaping import plain
 from genraven.files import appears_whole
@@ -110,6 +110,10 @@ class RunSummary(L.Callback):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Notes how long the run is to be, also where nothing is left to train."""
         self._max_steps = trainer.max_steps
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Another start has ``trainer.max_time`` of its own."""
+        forget_time(checkpoint)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Notes the last step, and what ended the training before its time; what comes after is no training."""

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from genraven.bounded import read_json
 from genraven.errors import InputError
-from genraven.files import appears_whole
+from genraven.files import appears_whole, remove_unfinished
 from genraven.locks import locked
 from genraven.metrics.memorization import INDEXED, TrainingIndex, whole
 from genraven.ownership import is_mine, private_folder
@@ -125,8 +125,11 @@ def open_set(
         missing = [(rule, path) for rule, path in each if not _is_whole(path, verify=verify)]
     if missing:
         _check_size(source, [rule for rule, _ in missing], most_bytes)
-        with _locked(folder / f"v{FORMAT}-{source.name}.lock"):
-            _make_files(source, [(rule, path) for rule, path in missing if not _is_whole(path, verify=True)])
+        with _locked(folder / f"v{FORMAT}-{source.name}.lock") as is_held:
+            jobs = [(rule, path) for rule, path in missing if not _is_whole(path, verify=True)]
+            for _, path in jobs if is_held else ():  # of a process that was killed
+                remove_unfinished(folder, path.name)
+            _make_files(source, jobs)
     return [np.load(path, mmap_mode="c", allow_pickle=False) for path in paths]
 
 
@@ -153,10 +156,13 @@ def _check_folder(folder: Path) -> None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(path: Path) -> Iterator[bool]:
     """Holds the lock ``path``, in whose folder files are made within the block; says so when another process has it.
 
     Where the file system has no locks several may make the same: files appear by renaming.
+
+    Yields:
+        Is it held? Not where there are no locks.
 
     Raises:
         InputError: the folder cannot be made or written.
@@ -173,8 +179,8 @@ def _locked(path: Path) -> Iterator[None]:
         return math.inf
 
     try:
-        with locked(path, wait):
-            yield
+        with locked(path, wait) as is_held:
+            yield is_held
     except OSError as error:
         raise InputError(f"expected a cache folder with room that can be written, got {path.parent} ({error}): set "
                          f"{SETTINGS}.") from error  # fmt: skip
@@ -245,14 +251,13 @@ def data_progress(what: str, total: int, *, shown: bool = True) -> Progress:
 def _make_file(source: PuzzleSource, rule: int, path: Path, advance: Callable[[int], Any]) -> None:
     shape = (source.num(rule), *(layout.SHAPE_WITH_MISSING if source.has_missing else layout.PUZZLE_SHAPE))
     with appears_whole(path, mine=True) as temporary:
-        data = np.lib.format.open_memmap(temporary, "w+", np.int8, shape)
-        for start in range(0, len(data), BLOCK):
-            count = min(BLOCK, len(data) - start)
-            leave_if_asked()
-            data[start : start + count] = source.make(rule, start, count).numpy()
-            advance(count)
-        data.flush()
-        del data
+        with temporary.open("wb") as file:  # not memory-mapped: there a full disk is a signal that nobody catches
+            np.lib.format.write_array_header_1_0(file, {"descr": "|i1", "fortran_order": False, "shape": shape})
+            for start in range(0, shape[0], BLOCK):
+                count = min(BLOCK, shape[0] - start)
+                leave_if_asked()
+                file.write(source.make(rule, start, count).to(torch.int8).numpy().tobytes())
+                advance(count)
         checksum = _checksum(temporary)
     _note(path, checksum)
 

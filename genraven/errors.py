@@ -46,6 +46,12 @@ def at_least(least: int, **settings: int) -> None:
             raise InputError(f"expected {setting(name)} to be {least} or more, got {value}.")
 
 
+def reason_of(error: OSError) -> str:
+    """Why the system refused, in its words; of several files that ``shutil`` copies, why the first one."""
+    first = error.args[0][0] if error.args and isinstance(error.args[0], list) else None
+    return error.strerror or (str(first[2]) if first else str(error))
+
+
 def shown(value: object) -> str:
     """``value`` as an error of one line shows it: cut where it is long, or nested."""
     text = repr(value[:MAX_SHOWN]) if isinstance(value, str) else reprlib.repr(value)

@@ -1,5 +1,6 @@
 """Writing files that a user names: nothing half written."""
 
+import glob
 import os
 import secrets
 import shutil
@@ -120,9 +121,14 @@ def check_new_folder(folder: Path, option: str) -> None:
         raise InputError(f"expected a folder that is not there yet, got {folder}: set {option}, or remove it.")
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Removes the temporary files and folders that were left in ``folder`` when their process was killed."""
-    for path in folder.glob(f".*{UNFINISHED}*"):
+def remove_unfinished(folder: Path, of: str = "") -> None:
+    """Removes the temporary files and folders that were left in ``folder`` when their process was killed.
+
+    Args:
+        folder: where nobody else is at work on these.
+        of: name of the file that they were for; empty for all.
+    """
+    for path in folder.glob(f".{glob.escape(of) or '*'}{UNFINISHED}*"):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:

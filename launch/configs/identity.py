@@ -90,7 +90,9 @@ def _with_notes(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     if isinstance(data, dict) and isinstance(data.get("source"), str) and not data.get("source_sha256"):
         source = str(user_path(data["source"]).absolute())
         same = {"source_sha256": given.get("source_sha256")} if source == given.get("source") else {}
-        noted["data"] = data | {"source": source} | same
+        noted["data"] = data = data | {"source": source} | same
+    if isinstance(data, dict) and isinstance(data.get("eval_source"), str):
+        noted["data"] = data | {"eval_source": str(user_path(data["eval_source"]).absolute())}
     return noted
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from genraven.errors import InputError
+from genraven.errors import InputError, reason_of
 from genraven.escaping import plain
 from genraven.files import UNFINISHED
 from genraven.installation import CODE as ROOT
@@ -80,7 +80,7 @@ def replaced(folder: Path) -> Iterator[Path]:
                 before.rename(folder)
         if isinstance(error, OSError):
             raise InputError(
-                f"expected a folder that can be written, got {folder} ({error.strerror}): choose another."
+                f"expected a folder that can be written, got {folder} ({reason_of(error)}): choose another."
             ) from None
         raise
     with suppress(OSError):  # what the block did stands: it may have submitted a job
@@ -105,14 +105,18 @@ def exclusive(wanted: Path) -> Iterator[Path]:
     """A new folder ``wanted``, or ``wanted-2`` and so on where there is one; removed when the block fails.
 
     Raises:
-        InputError: it cannot be made.
+        InputError: it cannot be made or written.
     """
     made = [parent for parent in wanted.parents if not parent.exists()]
     folder = new_folder(wanted)
     try:
         yield folder
-    except BaseException:
+    except BaseException as error:
         _take_back(folder, made)
+        if isinstance(error, OSError):
+            raise InputError(
+                f"expected a folder that can be written, got {folder} ({reason_of(error)}): choose another."
+            ) from None
         raise
 
 

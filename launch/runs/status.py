@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 DEPTH = 4  # of folders within folders
 SILENT_AFTER_S = 900
+STARTING_S = 300
+"""Within which a process of another machine has taken its run folder, after all imports."""
 IN_QUEUE = {"pending": "queued", "configuring": "queued", "completing": "ending"}
 
 
@@ -77,7 +79,7 @@ def _read_status(run: Path, jobs: Jobs | None) -> RunStatus:
         return RunStatus(state, summary, f"job {job}" + (f": {queued.reason}" if queued.reason else ""))
     if (held := holder(RunFiles(run).lock)) is not None:
         return RunStatus("running", summary, "" if state == "running" else f"started by {plain(who(held))}")
-    if is_alive(note) and summary.get("process") != {name: note.get(name) for name in ("host", "pid", "began")}:
+    if summary.get("process") != {name: note.get(name) for name in ("host", "pid", "began")} and _may_start(run, note):
         return RunStatus("running", summary) if state == "running" else RunStatus("starting", summary)
     if refusal := _refusal(run):
         return RunStatus(state if state == "finished" else "failed", summary, refusal)
@@ -90,6 +92,14 @@ def _read_status(run: Path, jobs: Jobs | None) -> RunStatus:
     if not state and not note:
         return RunStatus("new", summary)
     return RunStatus(state, summary, message) if state else RunStatus("gone", summary, f"see {_last_log(run)}")
+
+
+def _may_start(run: Path, note: dict[str, Any]) -> bool:
+    """Is the process of ``note`` alive, or of another machine and so new that it may not have come to its folder?"""
+    alive = is_alive(note)
+    if alive is not None or "pid" not in note:
+        return bool(alive)
+    return time.time() - RunFiles(run).job.note.stat().st_mtime < STARTING_S
 
 
 def _running(run: Path, summary: dict[str, Any], note: dict[str, Any]) -> RunStatus:

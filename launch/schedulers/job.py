@@ -124,6 +124,9 @@ class JobSpec:
         for path in filter(None, (self.folder, self.run_dir, self.python)):
             if not str(path).isprintable():
                 raise InputError(f"expected a path of letters for a job, got {str(path)!r}: rename the folder.")
+        if ":" in str(self.folder):  # else Python would import other code than the job's
+            raise InputError(f"expected a folder without a colon for a job, got {self.folder}: PYTHONPATH ends there. "
+                             "Choose another.")  # fmt: skip
 
 
 def seconds(limit: str) -> int:

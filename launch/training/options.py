@@ -24,7 +24,7 @@ from lightning_modules.lightning_internals import starts_copies, writes_folders
 PATHS = ("run_dir", "init_from", "ckpt_path", "data.source", "data.eval_source", "data.cache_dir")
 READS_UNKNOWN = "model.init_args.network.init_args.reads_unknown"
 INPUT_MASKING = "model.init_args.method.init_args.input_masking"
-OF_IDENTITY = ("init_from", "ckpt_path", "data.source")
+OF_IDENTITY = ("init_from", "ckpt_path", "data.source", "data.eval_source")
 """Those that have to mean the same from another folder."""
 FINDERS = {
     LearningRateFinder: "--model.optimizer.lr",

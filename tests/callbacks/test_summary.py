@@ -8,6 +8,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.callbacks import Timer
 
 from callbacks import RunSummary
 from callbacks.summary import UNKNOWN_END, Origin, _state_of, check_same_rules
@@ -198,3 +199,17 @@ def test_a_run_that_is_cut_is_not_finished(tmp_path: Path) -> None:
     assert trainer.global_step == found["step"] < 5
     assert (found["state"], found["reason"]) == ("stopped", f"trainer.max_time is over: step {found['step']} of 5")
     assert start(tmp_path)["restarts"][0]["reason"] == found["reason"]
+
+
+def test_the_next_start_of_a_run_that_was_cut_has_time_of_its_own(tmp_path: Path) -> None:
+    summary, path = RunSummary(tmp_path, Origin("0123456789ab", "c0ffee")), tmp_path / "cut.ckpt"
+    trainer = L.Trainer(max_steps=5, max_time={"seconds": 1}, callbacks=[Slow(), summary], **SETTINGS)
+    trainer.fit(Line())
+    trainer.save_checkpoint(path)
+    summary = RunSummary(tmp_path, Origin("0123456789ab", "c0ffee"))
+    trainer = L.Trainer(max_steps=5, max_time={"seconds": 60}, callbacks=[summary], **SETTINGS)
+    with summary.closing():
+        trainer.fit(Line(), ckpt_path=path, weights_only=False)
+    assert (read(tmp_path)["state"], read(tmp_path)["step"]) == ("finished", 5)
+    again = next(one for one in trainer.callbacks if isinstance(one, Timer))  # type: ignore[attr-defined]
+    assert again.time_elapsed() < 1

@@ -22,6 +22,7 @@ from datamodules import GenRAVENDataModule, store
 from datamodules.batches import SharedBlocks, StreamPool
 from datamodules.store import generated_source, open_index, open_set
 from genraven.errors import InputError
+from genraven.files import UNFINISHED
 from genraven.locks import NO_LOCKS, locked
 from genraven.metrics.memorization import fingerprints
 from genraven.puzzles.corrupt import Corruption, CorruptionContext, corruption
@@ -145,6 +146,17 @@ def test_a_file_without_its_note_is_made_again(tmp_path: Path) -> None:
     path.write_bytes(b"half")
     maps = open_generated(tmp_path, verify=False)
     assert [len(puzzles) for puzzles in maps] == [12, 12]
+
+
+def test_what_a_killed_process_left_of_a_file_is_removed(tmp_path: Path) -> None:
+    open_generated(tmp_path)
+    path = next(tmp_path.glob("*.npy"))
+    path.unlink()
+    mine, other = (tmp_path / f".{name}{UNFINISHED}abc.npy" for name in (path.name, "v9-other.npy"))
+    mine.write_bytes(b"half")
+    other.write_bytes(b"of a process that may be at work")
+    open_generated(tmp_path)
+    assert path.exists() and other.exists() and not mine.exists()
 
 
 def test_leftover_temporary_files_are_not_taken(tmp_path: Path) -> None:

@@ -169,6 +169,16 @@ def test_a_full_disk_ends_the_run_with_a_usable_checkpoint(
     assert_same_run(run, whole)
 
 
+def test_a_disk_that_is_too_small_for_the_training_set_is_said(
+    small_disk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = small_disk / "cache"
+    data = ["--data.samples_per_rule", "20000", "--data.cache_dir", str(cache)]
+    assert main(fit(tmp_path / "run", *data)) == BAD_INPUT
+    assert "expected a cache folder with room that can be written" in one_error(capsys)
+    assert not [*cache.glob("*.npy"), *cache.glob(".*npy")]
+
+
 @pytest.mark.parametrize("name", ["tensorboard", "checkpoints"])
 def test_a_folder_that_cannot_be_written(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"

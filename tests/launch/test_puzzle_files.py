@@ -206,5 +206,6 @@ def test_a_run_learns_and_is_scored_from_files_that_state_no_rules(
     assert "16 of its 24 puzzles are trained on by the rules found" in caplog.text
     assert main(["evaluate", "r", "--puzzles-per-rule", "4"]) == 0
     (result,) = json.loads(Path("r/evaluation.json").read_text())["results"]
+    assert Path(yaml.safe_load(Path("r/config.yaml").read_text())["data"]["eval_source"]) == Path("test.npy").absolute()
     assert result["metrics"]["completion"]["count"] == 4  # all puzzles of the test half, by the rules of their rows
     assert "completion_trained" not in result["metrics"]

@@ -67,6 +67,12 @@ def test_a_path_that_is_more_than_a_line_is_refused(name: str) -> None:
             replace(SPECS["one_gpu"], **part)  # type: ignore[arg-type]
 
 
+def test_a_folder_in_which_python_would_end_its_path_is_refused() -> None:
+    """Else the job would run what is installed instead of the code beside it."""
+    with pytest.raises(InputError, match="expected a folder without a colon for a job, got /data/12:30:00"):
+        replace(SPECS["one_gpu"], folder=Path("/data/12:30:00"))
+
+
 def test_a_name_is_no_line_of_the_script(tmp_path: Path) -> None:
     folder = tmp_path / "a 'b' \"c\" #d $(touch bad) `touch bad` \\e"
     spec = replace(SPECS["one_gpu"], name="a\ntouch bad\x1b", folder=folder, run_dir=folder)

@@ -22,7 +22,7 @@ from genraven.process import process_note
 from genraven.run_folder import RunFiles
 from launch.cli import main
 from launch.runs.folder import RunFolder
-from launch.runs.status import columns, named_runs, read_status
+from launch.runs.status import STARTING_S, columns, named_runs, read_status
 from launch.schedulers.scheduler import QueuedJob
 
 ROOT = Path(__file__).parents[2]
@@ -137,6 +137,16 @@ def test_a_copy_of_a_run_of_another_machine_is_as_old_as_it_says(tmp_path: Path)
         run = make_run(tmp_path / name, {"state": "running", "process": elsewhere, "updated": updated})
         assert read_status(run, {}).state == state
     assert read_status(run, {}).message.startswith("silent for 2h 05m")
+
+
+def test_a_run_that_another_machine_was_just_told_to_train_is_starting(tmp_path: Path) -> None:
+    note = RunFiles(tmp_path).job.note
+    note.parent.mkdir()
+    RunFiles(tmp_path).job.config.write_text("{}")
+    note.write_text(json.dumps({"host": "node7", "pid": 12, "began": "3 boot"}))
+    assert (read_status(tmp_path, {}).state, read_status(tmp_path, {}).is_busy) == ("starting", True)
+    os.utime(note, (0, time.time() - STARTING_S))
+    assert read_status(tmp_path, {}).state == "gone"
 
 
 def test_a_run_that_is_silent_for_long_is_gone(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -198,6 +199,19 @@ def test_a_refusing_sbatch_leaves_nothing(grid: Path, fake_slurm: Fake, capsys: 
     fake_slurm(sbatch=("sbatch: error: too many jobs", 1))
     assert main(["sweep", str(grid)]) == 2
     assert "too many jobs" in capsys.readouterr().err
+    assert list(grid.parent.iterdir()) == [grid]
+
+
+@pytest.mark.usefixtures("no_slurm")
+def test_a_disk_without_room_for_the_code_is_said(
+    grid: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(source: str, place: str, *args: Any, **settings: Any) -> None:
+        raise shutil.Error([(source, place, "[Errno 28] No space left on device")])
+
+    monkeypatch.setattr(shutil, "copytree", full)
+    assert main(["sweep", str(grid), "--local", "1"]) == 2
+    assert "([Errno 28] No space left on device): choose another." in capsys.readouterr().err
     assert list(grid.parent.iterdir()) == [grid]
 
 

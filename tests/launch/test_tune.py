@@ -1,6 +1,8 @@
 """A search that is killed, or that several processes work on, ends as one that ran through. Its runs train nothing."""
 
+import errno
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +23,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from launch.jobs.tune import worker
 from launch.jobs.tune.result import write_result
-from launch.jobs.tune.storage import Memory
+from launch.jobs.tune.storage import JOURNAL, Memory
 from launch.jobs.tune.trials import check_ranges
 from launch.jobs.tune.worker import Worker
 
@@ -270,6 +272,30 @@ def test_the_memory_of_another_search(search: Search, tmp_path: Path) -> None:
     (tmp_path / "torn" / "optuna.journal").write_text("[1]\n")
     with pytest.raises(InputError, match="expected the journal of a search"):
         Memory(tmp_path / "torn", search)
+
+
+def test_a_search_goes_on_after_its_disk_was_full(
+    search: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory, family = Memory(tmp_path, search), search.families[0]
+    memory.suggest(family)
+    journal = tmp_path / JOURNAL
+    whole = journal.read_bytes()
+
+    def full(self: JournalFileBackend, logs: list[dict[str, Any]]) -> None:
+        with journal.open("ab") as file:
+            file.write(b'{"op_code": 4, "worker')
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JournalFileBackend, "append_logs", full)
+        with pytest.raises(InputError, match="No space left on device.: make room, then the same command goes on"):
+            memory.suggest(family)
+    assert journal.read_bytes() != whole
+    again = Memory(tmp_path, search)
+    again.suggest(family)
+    assert journal.read_bytes().startswith(whole)
+    assert len(again.trials(family)) == 2
 
 
 def test_a_place_that_is_no_folder(search: Search, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ It needs Optuna, which is optional: this module is imported by those who have it
 """
 
 import json
+import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -39,13 +40,31 @@ class Lock:
         self._journal, self._stack = journal, ExitStack()
 
     def acquire(self) -> bool:
-        """Waits for it."""
+        """Waits for it. Half a line at the end is of a process that was killed, or had no room: nobody has read it."""
         self._stack.enter_context(adding_to(self._journal))
+        with suppress(FileNotFoundError), self._journal.open("rb+") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(size - 1, 0))
+            if file.read(1) not in (b"", b"\n"):
+                file.seek(0)
+                file.truncate(file.read().rfind(b"\n") + 1)
         return True
 
     def release(self) -> None:
         """Gives it back."""
         self._stack.pop_all().close()
+
+
+class Journal(JournalFileBackend):
+    """Optuna's, which says in one line that there is no room."""
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Adds to it."""
+        try:
+            super().append_logs(logs)
+        except OSError as error:
+            raise InputError(f"expected a search's journal that can be written, got {self._file_path} "
+                             f"({error.strerror}): make room, then the same command goes on.") from None  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -76,7 +95,7 @@ class Memory:
         self._place, self._search = writable_folder(folder, "another --out") / JOURNAL, search
         try:
             lock: Any = Lock(self._place)
-            self._storage = JournalStorage(JournalFileBackend(str(self._place), lock_obj=lock))
+            self._storage = JournalStorage(Journal(str(self._place), lock_obj=lock))
             with self.alone():
                 self._studies = {family.name: self._study(family) for family in search.families}
         except InputError:
