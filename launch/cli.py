@@ -162,7 +162,8 @@ def _add_advise_command(command: AddCommand) -> None:
                      "names, attributes, a split, study or all; default: any number of any")  # fmt: skip
     sub.add_argument("--prior", choices=["general", "structured"], help="of the networks; default: either")
     sub.add_argument("--budget", type=float, help="device-hours that a training may take")
-    sub.add_argument("--evidence", type=path, metavar="FOLDER", help="runs of your own, or a study, to be added")
+    sub.add_argument("--evidence", type=path, nargs="+", default=[], metavar="FOLDER", help="runs of your own, or "
+                     "studies, to be added")  # fmt: skip
     sub.add_argument("--check", type=path, metavar="FOLDER", help="runs of your own to be set beside the studies, "
                      "as no evidence; without --examples the question is theirs")  # fmt: skip
     sub.add_argument("--out", type=path, help="page to write, the Markdown beside it; default: none")
@@ -185,8 +186,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settle_console()
     keep_freed_memory()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments[:1] and arguments[0] in (*TRAINING_COMMANDS, "evaluate"):
-        settle_starter()
     try:
         with nothing_left(), as_options():
             status, is_all = _run(arguments)
@@ -206,6 +205,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> tuple[int, bool]:
     """The status of a command, and whether all its work was to print."""
     command = plugins.split_plugins(arguments)[0][:1]
+    if command and command[0] in (*TRAINING_COMMANDS, "evaluate"):
+        settle_starter()
     with noted_signals() if command == ["fit"] else nullcontext():  # plugins may take long to import
         arguments = plugins.take_plugins(arguments)
         if command and command[0] in TRAINING_COMMANDS:

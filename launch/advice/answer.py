@@ -73,10 +73,10 @@ def advise(
     rules: RulesAsked | None = None,
     prior: Prior | None = None,
     budget: float | None = None,
-    evidence: Path | str | None = None,
+    evidence: Path | str | Sequence[Path | str] = (),
     check: Path | str | None = None,
 ) -> Answer:
-    """What the committed studies, and the runs in the folder ``evidence``, say: which family, how sure, what next.
+    """What the committed studies, and your runs in ``evidence``, say: which family, how sure, what next.
 
     Args:
         goal: as ``genraven report`` has it: completion or generation.
@@ -86,7 +86,7 @@ def advise(
         rules: how many there are to learn, or which, as ``data.rules`` names them; None where that does not matter.
         prior: general or structured networks; None for either.
         budget: device-hours that a training may take.
-        evidence: a folder of your own runs, or of a study.
+        evidence: a folder of your own runs, or of a study, or several such folders.
         check: a folder of your own runs that do not count as evidence: they are set beside it.
 
     Raises:
@@ -94,11 +94,13 @@ def advise(
     """
     if examples is None and check is None:
         raise InputError("expected --examples, how many you have of each rule, got none: add it, such as 400.")
-    asked = Asked(goal, 1 if examples is None else examples, growth, held_out, rules, prior, budget)
+    folders = tuple(dict.fromkeys(map(Path, [evidence] if isinstance(evidence, str | Path) else evidence)))
+    asked = Asked(goal, 1 if examples is None else examples, growth, held_out, rules, prior, budget,
+                  tuple(map(str, folders)))  # fmt: skip
     bodies, own = [*shipped()], list[Run]()
-    if evidence is not None:
-        own = not_shipped(own_runs(Path(evidence)))
-        bodies = with_own(bodies, own, Path(evidence).name)
+    for folder in folders:
+        found = not_shipped(own_runs(folder))
+        bodies, own = with_own(bodies, found, folder.name), [*own, *found]
     if check is not None:
         return _checked(bodies, asked, own, check_runs(Path(check)), is_asked=examples is not None)
     return answer([body.put(asked.question) for body in bodies], asked, own)
@@ -136,19 +138,20 @@ def answer(found: Sequence[Put], asked: Asked, own: Sequence[Run] = ()) -> Answe
     assert size is not None  # or it would not cover the question
     leaders = chosen.evidence.fields[size]
     choices = {advice.family: leaders[advice.family]} if advice.family else dict(leaders)
+    following = _commands(chosen, choices, asked, advice)
     return Answer(
         advice.verdict,
         advice.headline,
         words.hint(chosen.evidence, around) if advice.family is None else "",
         advice.family,
         advice.later,
-        tuple(words.rests_on(chosen, asked, around)),
+        (*words.rests_on(chosen, asked, around), *([] if following else [words.said("no_command")])),
         tuple(_left_out(found, chosen, asked, () if advice.family else tuple(choices.values()))),
         tuple(finding.text for finding in advice.sure),
         tuple(finding.text for finding in advice.switching),
         (*(finding.text for finding in advice.cost), *words.here(choices, own)),
         tuple(nearest(found, asked)),
-        tuple(_commands(chosen, choices, asked, advice)),
+        tuple(following),
         advice,
         asked,
     )
@@ -158,7 +161,7 @@ def _commands(chosen: Put, choices: Mapping[str, Choice], asked: Asked, advice: 
     """Where a family wins, its training on as many examples as were asked for; else one more repeat of each family."""
     if advice.family:
         return commands.train(chosen.body, choices[advice.family], asked.examples)
-    return commands.more_repeats(chosen.body, list(choices.values()), asked.command)
+    return commands.more_repeats(chosen.body, list(choices.values()), asked)
 
 
 def _left_out(found: Sequence[Put], chosen: Put, asked: Asked, repeated: Sequence[Choice]) -> list[str]:

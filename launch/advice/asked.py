@@ -38,6 +38,8 @@ class Asked:
     """The prior of the networks; None for either."""
     budget: float | None = None
     """Device-hours that a training may take."""
+    evidence: tuple[str, ...] = ()
+    """Folders of the user's runs and studies, which are asked beside those that ship."""
 
     def __post_init__(self) -> None:
         if self.held_out and self.goal != "completion":
@@ -77,7 +79,8 @@ class Asked:
         words += ["--held-out"] if self.held_out else []
         words += [] if self.rules is None else ["--rules", *map(str, _words_of(self.rules))]
         words += [] if self.prior is None else ["--prior", self.prior]
-        return shlex.join(words if self.budget is None else [*words, "--budget", f"{self.budget:g}"])
+        words += [] if self.budget is None else ["--budget", f"{self.budget:g}"]
+        return shlex.join([*words, "--evidence", *self.evidence] if self.evidence else words)
 
 
 def _words_of(rules: RulesAsked) -> Sequence[int | str]:

@@ -2,13 +2,15 @@
 
 import functools
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from genraven.report.contest import Choice
 from genraven.report.runs import Run
 from genraven.run_folder import RunFiles
-from launch.advice.studies import Body
+from launch.advice.asked import Asked
+from launch.advice.studies import Body, shipped
 from launch.configs.shipped import CONFIGS, find_config
 from launch.jobs.sweep import SEEDS, Point, read_grid
 
@@ -23,7 +25,7 @@ GRIDS = {"general": ("example", ""), "structured": ("whole", " --tier first")}
 def train(body: Body, choice: Choice, examples: int) -> list[str]:
     """The chosen recipe on so many examples of each rule, for as long as the choice was trained.
 
-    A grid of both families where its recipe is not shipped.
+    A grid of both families where its recipe is not shipped; nothing where it is the user's, and no run folder has it.
     """
     words = recipe(body, choice.point.first)
     if words is None:
@@ -35,8 +37,8 @@ def train(body: Body, choice: Choice, examples: int) -> list[str]:
     return [command, f"genraven evaluate {FOLDER}"]
 
 
-def more_repeats(body: Body, choices: Sequence[Choice], ask: str) -> list[str]:
-    """One more repeat of each choice, with other seeds than all that were measured, and the command ``ask`` again.
+def more_repeats(body: Body, choices: Sequence[Choice], asked: Asked) -> list[str]:
+    """One more repeat of each choice, with other seeds than all that were measured, and the question again.
 
     Of a checkpoint it is the whole training: a shorter one is of another recipe, and no repeat of the study's.
     """
@@ -49,16 +51,19 @@ def more_repeats(body: Body, choices: Sequence[Choice], ask: str) -> list[str]:
         seed = max(seeds, default=0) + 1
         place = f"{FOLDER}/{_name(run)}-{choice.point.samples}-r{seed}"
         found.append(_command(words, {**dict.fromkeys(SEEDS["repeat"], seed), "run_dir": place}))
-    return [*found, f"genraven evaluate {FOLDER}", f"{ask} --evidence {FOLDER}"]
+    evidence = tuple(dict.fromkeys([*asked.evidence, FOLDER]))
+    return [*found, f"genraven evaluate {FOLDER}", replace(asked, evidence=evidence).command]
 
 
 def recipe(body: Body, run: Run) -> list[str] | None:
     """Words of the command that trained ``run``: of the grid that it is of, or its own config; None where neither is.
 
-    A run of a study is named as a grid names it, and of such a grid as many steps are asked as it took.
+    A run of a study that ships is named as a grid names it, and of such a grid as many steps are asked as it took.
     """
     if run.path is not None:
         return ["genraven", "fit", "-c", str(RunFiles(run.path).config)]
+    if _content(run) not in _shipped_contents():  # a user's grid may name its runs alike
+        return None
     name, own = run.name.removeprefix(f"{body.study}/"), f"sweep/{body.study}.yaml"
     grids = sorted((path.relative_to(CONFIGS).as_posix() for path in CONFIGS.glob("sweep/*.yaml")),
                    key=lambda grid: (grid != own, not grid.startswith(own.removesuffix(".yaml")), grid))  # fmt: skip
@@ -67,6 +72,17 @@ def recipe(body: Body, run: Run) -> list[str] | None:
         if point and _option(point, "--trainer.max_steps") == str(run.max_steps):
             return _with(["genraven", *point.arguments], _carried(run, point))
     return None
+
+
+@functools.cache
+def _shipped_contents() -> frozenset[Hashable]:
+    return frozenset(_content(run) for body in shipped() for run in body.runs)
+
+
+def _content(run: Run) -> Hashable:
+    """What tells a run of a study from others, but for the settings that ``_carried`` asks for."""
+    settings = {name: value for name, value in run.settings.items() if name not in CARRIED}
+    return run.name.rpartition("/")[2], frozenset(run.dataset.items()), frozenset(settings.items())
 
 
 def _carried(run: Run, point: Point) -> dict[str, str]:
@@ -108,6 +124,9 @@ def _option(point: Point, name: str) -> str | None:
 
 
 def _grid(body: Body) -> list[str]:
+    """None where the body is the user's: no shipped grid is known to train its rules."""
+    if body.study not in {one.study for one in shipped()}:
+        return []
     name, part = GRIDS[body.prior]
     place = f"runs/{name}"
     return [

@@ -210,16 +210,43 @@ def test_runs_of_ones_own(sweep: Path) -> None:
     assert Path(words[words.index("-c") + 1]).is_relative_to(sweep)
 
 
+def little_data(folder: Path, *names: str, seed: int | None = None, relation: str = "constant") -> Path:
+    """A study of some runs of little_data, of another seed and other rules."""
+    folder.mkdir(exist_ok=True)
+    for name in ("runs.jsonl", "outcomes.jsonl", "curves.csv"):
+        header, *lines = (SHIPPED / "little_data" / name).read_text().replace(".constant", f".{relation}").splitlines()
+        lines = [line for line in [header, *lines] if line.startswith(("run,", *(f"{one}," for one in names)))
+                 or any(f'"run": "{one}"' in line for one in names)]  # fmt: skip
+        if name == "runs.jsonl" and seed is not None:
+            rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
+            for row in rows:
+                config = row["config"]
+                config["seed_everything"] = config["data"]["seed"] = config["model"]["init_args"]["seed"] = seed
+            lines = [json.dumps(row) for row in rows]
+        (folder / name).write_text("\n".join([*lines, ""]))
+    return folder
+
+
+def test_no_command_trains_other_rules_than_a_study_of_ones_own(tmp_path: Path) -> None:
+    """Whose grid may be a shipped one with other rules, and so name its runs alike."""
+    names = [f"1600-r{repeat}-{model}" for repeat in range(2) for model in ("gpt2", "mdm")]
+    mine = little_data(tmp_path / "mine", *names, relation="xor")
+    found = advise(examples=1600, rules=["shape.xor", "size.xor", "color.xor"], evidence=mine)
+    assert found.rests_on[0].startswith("4 trainings of mine")
+    assert found.commands == ()
+    assert found.rests_on[-1].startswith("Tables alone do not tell which command trained these runs.")
+
+
+def test_the_question_is_asked_again_with_all_evidence(tmp_path: Path) -> None:
+    one, other = (little_data(tmp_path / model, f"1600-r0-{model}", seed=9) for model in ("gpt2", "mdm"))
+    found = advise(examples=6400, rules=3, evidence=[one, other, one])
+    assert found.rests_on[0].startswith("60 trainings of little_data and 2 of your own, on 3 rules")
+    assert shlex.split(found.commands[-1])[-4:] == ["--evidence", str(one), str(other), "runs/advised"]
+
+
 def test_repeats_of_ones_own_join_a_study(tmp_path: Path) -> None:
     """A run of the data of little_data counts beside it."""
-    lines = (SHIPPED / "little_data" / "runs.jsonl").read_text().splitlines()
-    row: dict[str, Any] = next(row for row in map(json.loads, lines) if row["run"] == "1600-r0-gpt2")
-    for name in ("outcomes.jsonl", "curves.csv"):
-        text = (SHIPPED / "little_data" / name).read_text().splitlines(keepends=True)
-        tmp_path.joinpath(name).write_text("".join(x for x in text if "1600-r0-gpt2" in x or x.startswith("run,")))
-    row["config"]["seed_everything"] = row["config"]["data"]["seed"] = row["config"]["model"]["init_args"]["seed"] = 9
-    tmp_path.joinpath("runs.jsonl").write_text(f"{json.dumps(row)}\n")
-    found = advise(examples=1600, rules=3, evidence=tmp_path)
+    found = advise(examples=1600, rules=3, evidence=little_data(tmp_path / "mine", "1600-r0-gpt2", seed=9))
     assert found.rests_on[0].startswith("60 trainings of little_data and 1 of your own, on 3 rules")
 
 

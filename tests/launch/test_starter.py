@@ -5,6 +5,7 @@ import os
 import pytest
 
 from genraven.errors import InputError
+from launch.cli import main
 from launch.processes.process_group import ProcessGroup
 from launch.processes.started_by import by_scheduler, check_nodes, check_size, is_alone, settle_starter, tasks
 from launch.schedulers.scheduler import RANKS
@@ -61,6 +62,14 @@ def test_only_what_is_whole_is_believed(
     assert left.isdisjoint(TASKS if not by_scheduler() else RANKS)
     assert not (is_alone() and left)
     assert os.environ.get("SLURM_JOB_ID") == environment.get("SLURM_JOB_ID")
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_it_is_settled_wherever_a_plugin_is_named(before: bool, settled: pytest.MonkeyPatch) -> None:
+    settled.setenv("SLURM_NTASKS", "2")
+    words, plugin = ["fit", "--no_such_option"], ["--plugin", "colorsys"]
+    assert main([*plugin, *words] if before else [*words, *plugin]) == 2
+    assert "SLURM_NTASKS" not in os.environ
 
 
 def test_what_is_ignored_is_said(settled: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
