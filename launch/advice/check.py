@@ -98,7 +98,7 @@ def check_runs(folder: Path) -> Body:
     Raises:
         InputError: they are of several, or of none.
     """
-    bodies = bodies_of(folder.name, own_runs(folder))
+    bodies = bodies_of(folder.name, own_runs(folder, "--check"))
     if len(bodies) != 1:
         raise InputError(f"expected --check to hold runs of one data set and prior, got {len(bodies)} in {folder}: "
                          "name a folder that holds one.")  # fmt: skip

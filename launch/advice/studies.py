@@ -93,8 +93,12 @@ def _named(runs: Iterable[Run], study: str) -> list[Run]:
     return [replace(run, name=f"{study}/{run.name}") for run in runs]
 
 
-def own_runs(folder: Path) -> list[Run]:
+def own_runs(folder: Path, option: str = "--evidence") -> list[Run]:
     """The runs of a user's folder, which holds run folders, studies or both.
+
+    Args:
+        folder: as it was given.
+        option: by which.
 
     Raises:
         InputError: it holds no finished run with scores, or a table that is broken or of another version.
@@ -102,7 +106,7 @@ def own_runs(folder: Path) -> list[Run]:
     folders, kept = runs_and_studies(folder)
     runs = [run for run in _named(read_runs(folders, kept)[0], folder.name) if run.is_evidence]
     if not runs:
-        raise InputError(f"expected --evidence to hold finished runs with scores, got none in {folder}: run `genraven "
+        raise InputError(f"expected {option} to hold finished runs with scores, got none in {folder}: run `genraven "
                          f"evaluate {folder}` first.")  # fmt: skip
     return runs
 

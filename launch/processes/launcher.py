@@ -40,6 +40,9 @@ def launch(options: argparse.Namespace) -> int:
     if options.devices < 1 or options.max_restarts < 0:
         raise InputError(f"expected --devices of 1 or more and --max-restarts of 0 or more, got {options.devices} and "
                          f"{options.max_restarts}.")  # fmt: skip
+    if options.max_restarts and arguments[0] != "fit":
+        raise InputError(f"expected --max-restarts with fit, got it with {arguments[0]}, which goes on from no "
+                         "checkpoint: leave it out.")  # fmt: skip
     if options.max_restarts and run_dir is None:
         raise InputError("expected --run_dir with --max-restarts, got none: name the folder that a restart goes on in.")
     for restarts in range(options.max_restarts + 1):

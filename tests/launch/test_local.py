@@ -53,6 +53,7 @@ def test_the_run_folder_and_its_newest_checkpoint(tmp_path: Path) -> None:
         (["--devices", "2", "--", "train"], "expected fit or evaluate after --, got train"),
         (["--devices", "0", "--", "fit"], "--devices of 1 or more"),
         (["--devices", "2", "--max-restarts", "1", "--", "fit"], "expected --run_dir with --max-restarts"),
+        (["--devices", "2", "--max-restarts", "1", "--", "evaluate"], "expected --max-restarts with fit, got it with"),
     ],
 )
 def test_bad_options(options: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
