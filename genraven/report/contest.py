@@ -214,6 +214,11 @@ def winner(field: Field, names: Sequence[str], metric: str) -> str | None:
                                                for other in names if other != name)), None)  # fmt: skip
 
 
+def are_opposed(fields: Sequence[Field], metric: str) -> bool:
+    """Is one family surely ahead in one of the ``fields``, and another in another?"""
+    return len({name for field in fields if (name := winner(field, list(field), metric))}) > 1
+
+
 def ahead(field: Field, metric: str) -> list[str]:
     """The families by their means, best first."""
     return sorted(field, key=lambda name: -field[name].point.merit(metric))
@@ -242,14 +247,19 @@ def _lead_here(a: Choice, b: Choice, metric: str, confidence: float) -> int:
 
 
 def duels(fields: Mapping[float, Field] | Mapping[int, Field], metric: str) -> list[Duel]:
-    """All pairs of families; a crossing is claimed falsely in at most 5% of the trials, over all points together."""
+    """All pairs of families; a crossing is claimed falsely in at most 5% of the trials, over all points together.
+
+    So is a lead where no crossing is: of it either family may be accused, so that each point is asked more.
+    """
     names = sorted({name for field in fields.values() for name in field})
     found = []
     for first, second in combinations(names, 2):
         shared = {value: (field[first], field[second]) for value, field in sorted(fields.items())
                   if first in field and second in field and can_decide(field[first], field[second])}  # fmt: skip
-        confidence = per_point(max(len(shared), 1))
-        signs = [_lead_here(a, b, metric, confidence) for a, b in shared.values()]
-        values = tuple(map(float, shared))
-        found.append(Duel(first, second, values, crossing(values, signs)))
+        values, num = tuple(map(float, shared)), max(len(shared), 1)
+        for confidence in (per_point(num), 1 - (1 - CONFIDENCE) / num):
+            it = crossing(values, [_lead_here(a, b, metric, confidence) for a, b in shared.values()])
+            if it.is_sure:
+                break
+        found.append(Duel(first, second, values, it))
     return found

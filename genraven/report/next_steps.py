@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from genraven.metrics.table import direction
-from genraven.report.contest import Choice, Field, ahead, can_decide, lead
+from genraven.report.contest import Choice, Field, ahead, are_opposed, can_decide, lead
 from genraven.report.english import hours, sentence
 from genraven.report.page import Item
 from genraven.report.points import Point
@@ -33,6 +33,9 @@ def next_steps(evidence: Evidence, fields: Sequence[Field], ends: Mapping[str, E
         found += [_more_repeats(choice) for choice in few]
         if not few:
             found += _until_sure(one, question)
+    if are_opposed(fields, question.metric):
+        low, high = (f"{next(iter(one.values())).point.samples:,}" for one in fields)
+        found.append(Item(sentence("between", low=low, high=high)))
     ended = {trend: [name for name, end in ends.items() if end.trend == trend] for trend in ("gains", "unknown")}
     if ended["gains"]:
         found.append(Item(sentence("train_longer", names=ended["gains"], is_up=direction(question.metric) > 0)))

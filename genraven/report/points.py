@@ -5,7 +5,7 @@ A *variant* is all that was set but seeds and the number of examples; a *point* 
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -15,7 +15,7 @@ from genraven.metrics.table import COMPLETED, SCORES, direction
 from genraven.report.dataset import flat
 from genraven.report.english import sentence, span
 from genraven.report.forecast import Forecast, forecast
-from genraven.report.runs import PRIOR, Result, Run
+from genraven.report.runs import INIT, PRIOR, Result, Run
 from genraven.report.statistics import Repeats, difference, mean_of_all
 
 SAME_BUDGET = 1.1
@@ -65,7 +65,7 @@ class Point:
             return Repeats(means, 1, None, are_shared=False, is_fraction=False, is_bound=is_bound)
         fractions = [result.scores[metric] for result in point.results]
         counts = {fraction.count for fraction in fractions}
-        are_shared = SCORES[metric].counted_over == COMPLETED and _same_puzzles(point.results)
+        are_shared = SCORES[metric].counted_over == COMPLETED and _share_puzzles(point.results)
         if len(counts) == 1 and all(fraction.outcomes is not None for fraction in fractions):
             return Repeats.of([fraction.outcomes for fraction in fractions], are_shared=are_shared)
         weight = min(fraction.weight for fraction in fractions)
@@ -112,7 +112,12 @@ def best_checkpoints(point: Point, metric: str) -> Point | None:
 
 def _same_puzzles(results: Sequence[Result]) -> bool:
     """Also where it is not known, which widens intervals."""
-    return len({result.puzzles for result in results}) == 1
+    return len({(result.puzzles, result.puzzles_per_rule) for result in results}) == 1
+
+
+def _share_puzzles(results: Sequence[Result]) -> bool:
+    """Are they of the same puzzles, or some of those of others? Also where it is not known, which widens intervals."""
+    return len({result.puzzles for result in results if result.puzzles is not None}) <= 1
 
 
 def compare(
@@ -122,20 +127,29 @@ def compare(
 
     ``recipes`` are those that each is the best of, as in ``difference``.
     """
-    first, second = a.having(metric), b.having(metric)
-    if first is None or second is None:
+    sides = compared(a, b, metric)
+    if sides is None:
         return None
-    pairs = _pairs(first, second)
-    if pairs:
-        of_first, of_second = zip(*pairs, strict=True)
-        first, second = first.only(of_first), second.only(of_second)
+    first, second, are_paired = sides
     of_a, of_b = first.repeats(metric), second.repeats(metric)
     assert of_a is not None and of_b is not None
     are_known = None not in (first.results[0].puzzles, second.results[0].puzzles)
     crossed = are_known and of_a.are_shared and of_b.are_shared and _same_puzzles([*first.results, *second.results])
     if not crossed and of_a.outcomes is not None and of_b.outcomes is not None:  # each with puzzles of its own
         of_a, of_b = _uncrossed(of_a), _uncrossed(of_b)
-    return difference(of_a, of_b, are_paired=bool(pairs), confidence=confidence, recipes=recipes)
+    return difference(of_a, of_b, are_paired=are_paired, confidence=confidence, recipes=recipes)
+
+
+def compared(a: Point, b: Point, metric: str) -> tuple[Point, Point, bool] | None:
+    """The runs of both that ``compare`` is of, and whether they are pairs; None where one has none with the score."""
+    first, second = a.having(metric), b.having(metric)
+    if first is None or second is None:
+        return None
+    pairs = _pairs(first, second)
+    if not pairs:
+        return first, second, False
+    of_first, of_second = zip(*pairs, strict=True)
+    return first.only(of_first), second.only(of_second), True
 
 
 def _uncrossed(x: Repeats) -> Repeats:
@@ -176,6 +190,12 @@ class Variant:
     def recipe(self) -> str:
         """What was set: the same where the same is learned from other data, though unknown cells take parameters."""
         return f"{_key(self.first, of_size=False)} {_cut(self.runs)}"
+
+    def is_from_nothing_as(self, begun: "Variant") -> bool:
+        """Is it of the recipe of ``begun``, but for the trained weights that that one began with?"""
+        settings = {name: value for name, value in begun.first.settings.items() if name != INIT}
+        fresh = _key(replace(begun.first, settings=settings))
+        return INIT not in self.first.settings and _key(self.first) == fresh and _cut(self.runs) == _cut(begun.runs)
 
     def is_cut_short_of(self, other: "Variant") -> bool:
         """Was it stopped before its time, and ``other`` not, which is of the same recipe?"""

@@ -16,7 +16,10 @@ from genraven.report.page import Block, Facts, Item, Panel, Picture, Table, Text
 from genraven.report.points import Point, Variant, compare, forecast_from
 from genraven.report.published import SOURCE, Published, beside, published
 from genraven.report.question import Question
-from genraven.report.runs import Result
+from genraven.report.runs import INIT, Result
+
+FURTHEST = 4
+"""Times the most examples that a family was measured with: no further does the table of forecasts look."""
 
 DIFFERENT = GOALS["generation"].score
 
@@ -142,26 +145,24 @@ def forecasts(variants: Sequence[Variant], question: Question, prefix: str) -> l
         if one.is_shown and one.line:
             lines.append(Line(name, _ahead(one), look[name], "band"))
         did = one.refusal or sentence("forecast_shown")
-        rows.append([name, *(_forecast_at(one, n) for n in _future(one)), did])
+        rows.append((name, one, did))
         texts.append(f"{name}: {did}")
     if not rows or not any(line.kind == "band" for line in lines):
         return [Text(sentence("forecasts_not_shown", texts=texts))] if texts else []
     svg = figures.chart(lines, xlabel, label(metric))
     assert svg is not None
     alt = sentence("chart", score=label(metric), axis=xlabel, texts=texts, is_forecast=True)
-    last = max(max(line.points) for line in lines if line.kind == "line")
-    columns = [sentence("forecast_at", examples=f"{n:,.0f}") for n in (2 * last, 4 * last)]
+    last = max(max(one.scores) for _, one, _ in rows)
+    future = 2 * last, FURTHEST * last
+    columns = [sentence("forecast_at", examples=f"{n:,.0f}") for n in future]
+    of_families = [[name, *(_forecast_at(one, n) for n in future), did] for name, one, did in rows]
     panel = Panel(f"{prefix}forecast", svg, alt)
-    return [Picture([panel], sentence("forecasts"), Table(headings("forecasts", columns), rows))]
-
-
-def _future(one: Forecast) -> tuple[float, float]:
-    last = max(one.scores)
-    return 2 * last, 4 * last
+    return [Picture([panel], sentence("forecasts"), Table(headings("forecasts", columns), of_families))]
 
 
 def _forecast_at(one: Forecast, examples: float) -> str:
-    at = one.line.at(examples) if one.line and one.is_shown else None
+    """A dash further from what was measured than the table looks."""
+    at = one.line.at(examples) if one.line and one.is_shown and examples <= FURTHEST * max(one.scores) else None
     return DASH if at is None else f"{at.value:.2f} [{at.low:.2f}, {at.high:.2f}]"
 
 
@@ -261,11 +262,9 @@ def transfer(variants: Sequence[Variant]) -> list[Block]:
     """Completion from a trained model's weights beside that from nothing, by examples."""
     rows = []
     for begun in variants:
-        if "init_from" not in begun.first.settings:
+        if INIT not in begun.first.settings:
             continue
-        fresh = next((one for one in variants if "init_from" not in one.first.settings and
-                      (one.first.architecture, one.first.parameters)
-                      == (begun.first.architecture, begun.first.parameters)), None)  # fmt: skip
+        fresh = next((one for one in variants if one.is_from_nothing_as(begun)), None)
         for n, point in begun.points.items():
             other = fresh.points.get(n) if fresh else None
             gap = compare(point, other, "completion") if other else None

@@ -14,7 +14,7 @@ from genraven.report.dataset import asks, dataset_of, examples_per_rule, flat, i
 from genraven.report.english import sentence
 from genraven.report.evaluation import unpack_hits
 from genraven.report.record import Record, read_record
-from genraven.report.runs import EVIDENCE, PRIOR, Json, Number, Proportion, Result, Run, Seeds
+from genraven.report.runs import EVIDENCE, INIT, PRIOR, Json, Number, Proportion, Result, Run, Seeds
 from genraven.report.trust import Trust, read_trust
 from genraven.run_folder import SUMMARY_KINDS, Kind, RunFiles, is_number, of_kinds
 
@@ -36,7 +36,7 @@ LATER: Mapping[str, Mapping[str, Any]] = {
 that does the same are of one recipe."""
 SECONDS_PER_HOUR = 3600
 TUNED = ("trials", "puzzles")
-INIT, NETWORK = "init_from", "model.init_args.network.class_path"
+NETWORK = "model.init_args.network.class_path"
 RESULT_KINDS: Mapping[str, Kind] = {
     **dict.fromkeys(("split", "checkpoint", "weights", "eval_source", "calibration"), "text"),
     **dict.fromkeys(("sampling", "numerics", "metrics", "certainty"), "object"),
@@ -205,7 +205,7 @@ def _name_of_puzzles(found: Json, facts: Json, options: Json) -> str | None:
     seed = facts.get("data_seed") if seed is None else seed  # the evaluation's own, before it had one
     given = found.get("eval_source")
     origin = f"file {given}" if given else None if seed is None or options.get("data.eval_source") else str(seed)
-    return origin and f"{found['split']} {origin} {found['puzzles_per_rule']} {rules}"
+    return origin and f"{found['split']} {origin} {rules}"
 
 
 def _is_fraction(cell: Any) -> bool:

@@ -167,6 +167,9 @@ def _later(evidence: Evidence, future: int) -> list[Item]:
         return _standings(evidence, future)
     found, forecasts = [], {name: evidence.forecast(name) for name in evidence.names}
     for name, one in forecasts.items():
+        if own := evidence.fields.get(future, {}).get(name):
+            found.append(sentences.standing(name, own, question))
+            continue
         if one.is_shown and one.line:
             at = one.line.at(future)
             text = sentence("forecast", future=f"{future:,}", name=name, **at.written(".2f"))
@@ -192,12 +195,13 @@ def _smaller(evidence: Evidence, family: str, choice: Choice) -> list[Item]:
     if len(sizes) < 2:
         return [Item(sentence("only_size"))]
     metric, own = evidence.question.metric, choice.point.first.parameters or math.inf
-    for label, point in sorted(peers, key=lambda peer: peer[1].first.parameters or math.inf):
-        is_smaller = (point.first.parameters or math.inf) < own
-        gap = compare(choice.point, point, metric, recipes=(choice.num_recipes, 1)) if is_smaller else None
+    smaller = [peer for peer in peers if (peer[1].first.parameters or math.inf) < own and peer[1].having(metric)]
+    for label, point in sorted(smaller, key=lambda peer: peer[1].first.parameters or math.inf):
+        gap = compare(choice.point, point, metric, recipes=(choice.num_recipes, 1))
         if gap and direction(metric) * gap.sign <= 0:
             return [Item(sentence("smaller_will_do", model=label, gap=gap), names(point))]
-    return [Item(sentence("smaller_is_worse", num=len(sizes), model=choice.label))]
+    num = len({point.first.parameters for _, point in smaller})
+    return [Item(sentence("smaller_is_worse", num=num, num_sizes=len(sizes), model=choice.label))]
 
 
 def budget_notes(evidence: Evidence) -> list[Item]:

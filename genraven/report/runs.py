@@ -15,6 +15,8 @@ from genraven.report.trust import Trust
 from genraven.run_folder import BEST
 
 PRIOR = "prior"
+INIT = "init_from"
+"""The setting of runs that began with trained weights."""
 EVIDENCE = ("finished", "stopped")
 """States whose scores count: ``stopped`` before its last step, at the step that was reached."""
 Json = Mapping[str, Any]
@@ -79,7 +81,8 @@ class Result:
     given_corruption: float = 0.0
     """Fraction of the cells given for completion that were wrong: of such a result only completion is used."""
     puzzles: str | None = None
-    """Names the evaluation puzzles: results with one name can be compared puzzle by puzzle."""
+    """Names what the evaluation puzzles are the first of: results with one name share puzzles. Where they have as many
+    of each rule, too, they can be compared puzzle by puzzle."""
     puzzles_per_rule: int = 0
     per_rule: Mapping[str, tuple[Proportion, Proportion]] = field(default_factory=dict)
     """C3 and completion of each rule that was completed."""

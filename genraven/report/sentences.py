@@ -4,10 +4,10 @@ import math
 from collections.abc import Mapping, Sequence
 
 from genraven.metrics.table import direction, label
-from genraven.report.contest import Choice, Duel, Field, ahead, can_decide, lead
+from genraven.report.contest import Choice, Duel, Field, ahead, are_opposed, can_decide, lead
 from genraven.report.english import first_upper, hours, sentence, short, span
 from genraven.report.page import Item
-from genraven.report.points import Point
+from genraven.report.points import Point, compared
 from genraven.report.progress import End
 from genraven.report.question import Evidence, Question
 from genraven.report.statistics import MIN_REPEATS
@@ -75,16 +75,17 @@ def span_of(numbers: Sequence[float]) -> str:
 
 def how_sure(fields: Sequence[Field], family: str | None, question: Question) -> Item:
     """What the answer rests on: the differences at the numbers of examples that bear on it."""
-    texts, runs = [], []
+    texts, runs, leaders = [], list[Point](), set[str]()
     for one in fields:
-        first, second, *_ = ahead(one, question.metric)
-        values = [f"{one[name].point.value(question.metric):.2f}" for name in (first, second)]
+        sides = _sides(one, question.metric)
+        (first, of_first), (second, of_second) = sides
+        values = [f"{point.value(question.metric):.2f}" for _, point in sides]
         samples = f"{one[first].point.samples:,}" if len(fields) > 1 else None
         texts.append(sentence("against", first=first, first_value=values[0], second=second, second_value=values[1],
                              samples=samples, gap=lead(one[first], one[second], question.metric)))  # fmt: skip
-        runs += [one[first].point, one[second].point]
+        runs += [of_first, of_second]
+        leaders.add(first)
     numbers = sorted({len(point.runs) for point in runs})
-    leaders = {ahead(one, question.metric)[0] for one in fields}
     text = sentence(
         "how_sure",
         score=first_upper(label(question.metric)),
@@ -92,11 +93,21 @@ def how_sure(fields: Sequence[Field], family: str | None, question: Question) ->
         over=sentence("over", span=span_of(numbers), is_one_seed=max(numbers) == 1),
         recipes=_of_recipes(fields),
         is_sure=family is not None,
+        are_opposed=are_opposed(fields, question.metric),
         can_decide=all(can_decide(*one.values()) for one in fields),
         leader=leaders.pop() if len(leaders) == 1 else None,
         min_repeats=MIN_REPEATS,
     )
     return Item(text, names(*runs))
+
+
+def _sides(field: Field, metric: str) -> list[tuple[str, Point]]:
+    """The two best families with the runs of each that are compared, the better first."""
+    first, second, *_ = ahead(field, metric)
+    found = compared(field[first].point, field[second].point, metric)
+    assert found is not None
+    sides = [(first, found[0]), (second, found[1])]
+    return sorted(sides, key=lambda side: -side[1].merit(metric))
 
 
 def tuning(fields: Sequence[Field]) -> list[Item]:

@@ -99,8 +99,10 @@ def advise(
                   tuple(map(str, folders)))  # fmt: skip
     bodies, own = [*shipped()], list[Run]()
     for folder in folders:
-        found = not_shipped(own_runs(folder))
-        bodies, own = with_own(bodies, found, folder.name), [*own, *found]
+        is_taken = folder.name in {body.study for body in bodies} | {run.name.partition("/")[0] for run in own}
+        name = str(folder) if is_taken else folder.name
+        found = not_shipped(own_runs(folder, name=name))
+        bodies, own = with_own(bodies, found, name), [*own, *found]
     if check is not None:
         return _checked(bodies, asked, own, check_runs(Path(check)), is_asked=examples is not None)
     return answer([body.put(asked.question) for body in bodies], asked, own)

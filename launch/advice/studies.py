@@ -10,8 +10,7 @@ from genraven.errors import InputError
 from genraven.networks.prior import Prior
 from genraven.report.dataset import CLEAN, CORRUPTION, HELD_OUT, TRAINED_ON, rules_of
 from genraven.report.question import Evidence, Question, gather
-from genraven.report.reading import INIT
-from genraven.report.runs import Run
+from genraven.report.runs import INIT, Run
 from genraven.report.study import SHIPPED, read_study
 from launch.runs.reading import read_runs
 from launch.runs.status import find_studies, runs_and_studies
@@ -93,18 +92,19 @@ def _named(runs: Iterable[Run], study: str) -> list[Run]:
     return [replace(run, name=f"{study}/{run.name}") for run in runs]
 
 
-def own_runs(folder: Path, option: str = "--evidence") -> list[Run]:
+def own_runs(folder: Path, option: str = "--evidence", name: str = "") -> list[Run]:
     """The runs of a user's folder, which holds run folders, studies or both.
 
     Args:
         folder: as it was given.
         option: by which.
+        name: of what they are, by which all runs of an answer are told apart; that of the folder where none is given.
 
     Raises:
         InputError: it holds no finished run with scores, or a table that is broken or of another version.
     """
     folders, kept = runs_and_studies(folder)
-    runs = [run for run in _named(read_runs(folders, kept)[0], folder.name) if run.is_evidence]
+    runs = [run for run in _named(read_runs(folders, kept)[0], name or folder.name) if run.is_evidence]
     if not runs:
         raise InputError(f"expected {option} to hold finished runs with scores, got none in {folder}: run `genraven "
                          f"evaluate {folder}` first.")  # fmt: skip
