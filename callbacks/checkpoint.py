@@ -82,9 +82,9 @@ class BestCheckpoint(ModelCheckpoint):
                          save_on_train_epoch_end=False)  # fmt: skip
 
     @property
-    def state_key(self) -> str:
-        """That of Lightning's own, whose score is read, too."""
-        return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__)
+    def _former_key(self) -> str:
+        """That of Lightning's own, under which the score stood once: a user's, of the same score, has the same."""
+        return self.state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__)
 
     @property
     def _path(self) -> Path:
@@ -115,7 +115,8 @@ class BestCheckpoint(ModelCheckpoint):
             best = torch.load(self._path, map_location="cpu", weights_only=True, mmap=True)
         except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError):  # torn
             return True, None
-        score = best["callbacks"].get(self.state_key, {}).get("best_model_score")
+        states = (best["callbacks"].get(key, {}) for key in (self.state_key, self._former_key))
+        score = next((state["best_model_score"] for state in states if "best_model_score" in state), None)
         if score is None:
             score = read_curve(RunFiles(home(self._path)).curve).get(best["global_step"], {}).get(str(self.monitor))
         return True, float(score) if score not in (None, "") else None
@@ -124,6 +125,11 @@ class BestCheckpoint(ModelCheckpoint):
         """Keeps the checkpoint if it is the best."""
         if self.monitor in trainer.callback_metrics:
             super().on_validation_end(trainer, pl_module)
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Takes away what an older version left under a user's key."""
+        if checkpoint["callbacks"].get(self._former_key, {}).keys() == {"best_model_score"}:
+            del checkpoint["callbacks"][self._former_key]
 
     def state_dict(self) -> dict[str, Any]:
         """The best score."""
@@ -176,7 +182,7 @@ class StepCheckpoint(Checkpoint):
             self._save(trainer)
 
     def save_now(self, trainer: L.Trainer, pl_module: L.LightningModule, loss: torch.Tensor) -> None:
-        """Saves the step just done, unless it is."""
+        """Saves the step just done, of this ``loss``, unless it is saved."""
         if trainer.global_step != self._saved_step:
             self._check(trainer, pl_module, loss)
             self._save(trainer)
@@ -191,8 +197,13 @@ class StepCheckpoint(Checkpoint):
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Says what other callbacks could not write: all processes hear of it before they part."""
+        """Saves an end that no batch foresaw, such as one within an accumulated step, while the weights are raw.
+
+        And says what other callbacks could not write: all processes hear of it before they part.
+        """
         self._raise_together(trainer)
+        if is_last_step(trainer, after_epoch=True):
+            self.save_now(trainer, pl_module, torch.zeros(()))
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """As at the end of an epoch."""

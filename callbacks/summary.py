@@ -73,7 +73,7 @@ class RunSummary(L.Callback):
         self._facts: dict[str, Any] = {}
         self._started = self._written = time.monotonic()
         self._first_step = 0
-        self._puzzles = 0
+        self._puzzles = self._of_step = 0
         self._trained_s = 0.0
         self._training_since: float | None = None
         self._reporters: list[Reporter] = []
@@ -249,7 +249,9 @@ class RunSummary(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Counts the puzzles of the batch and the seconds since the last one."""
-        self._puzzles += len(batch.puzzles) * trainer.world_size
+        self._of_step += len(batch.puzzles) * trainer.world_size
+        if (batch_idx + 1) % trainer.accumulate_grad_batches == 0:  # else another start sees them again
+            self._puzzles, self._of_step = self._puzzles + self._of_step, 0
         if time.monotonic() - self._written > WRITE_EVERY_S or trainer.global_step == trainer.max_steps:
             self._write(step=trainer.global_step)
 

@@ -294,6 +294,8 @@ class TrainLoader:
         num_steps: optimizer steps of one iteration over this loader; its length is that times ``shard.accumulate``.
         first_step: called when an iteration begins: the step to begin with.
         device: where batches are wanted. Some hundred go to a GPU at once, so that no step waits for its own.
+        is_limited: does the trainer take fewer steps of an iteration? Then one may begin anywhere in the data, and
+            gives as many as it is asked for.
     """
 
     def __init__(
@@ -303,8 +305,11 @@ class TrainLoader:
         num_steps: int,
         first_step: Callable[[], int],
         device: torch.device | str = "cpu",
+        *,
+        is_limited: bool = False,
     ) -> None:
         self.order, self.shard, self.num_steps, self.first_step = order, shard, num_steps, first_step
+        self.is_limited = is_limited
         self.device = torch.device(device)
 
     def _moved(self, tensor: Tensor) -> Tensor:
@@ -322,7 +327,7 @@ class TrainLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         shard, first = self.shard, self.first_step()
-        last = (first // self.num_steps + 1) * self.num_steps
+        last = first + self.num_steps if self.is_limited else (first // self.num_steps + 1) * self.num_steps
         of_parts = [shard.start(part) for part in range(shard.accumulate)]
         starts_of_steps = ((step, start) for step in range(first, last) for start in of_parts)
         ahead = 1

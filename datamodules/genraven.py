@@ -340,17 +340,19 @@ class GenRAVENDataModule(L.LightningDataModule):
                              "data.samples_per_rule.")  # fmt: skip
 
     def train_dataloader(self) -> TrainLoader:
-        """Batches from the trainer's current step on: those of the whole run, or the data once without max_steps."""
+        """Batches from the trainer's current step on: those of the whole run, or the data once where epochs count."""
         self.check_end()
         if self._pool is None:
             self._pool = self._open_pool()
-        max_steps = self.trainer.max_steps if self.trainer is not None else -1
-        num_steps = max_steps if max_steps > 0 else -(-self._pool.size // self.global_batch_size)
         order, trainer = GlobalOrder(self._pool, self.seed, self.augment), self.trainer
+        by_epochs = not self.is_stream and (trainer is None or trainer.max_steps <= 0 or (trainer.max_epochs or 0) > 0)
+        a_pass = -(-self._pool.size // self.global_batch_size) if by_epochs else 0
+        num_steps = a_pass or trainer.max_steps  # type: ignore[union-attr]
         if trainer is None:
             return TrainLoader(order, self.shard(), num_steps, lambda: 0)
-        device = trainer.strategy.root_device
-        return TrainLoader(order, self.shard(), num_steps, lambda: trainer.global_step, device)
+        device, limit = trainer.strategy.root_device, trainer.limit_train_batches
+        is_limited = isinstance(limit, int) or limit < 1  # 1 is one batch, and 1.0 is all
+        return TrainLoader(order, self.shard(), num_steps, lambda: trainer.global_step, device, is_limited=is_limited)
 
     def _evaluation_loader(self, split: str) -> EvaluationLoader:
         puzzles, rules = self.evaluation_puzzles(split)

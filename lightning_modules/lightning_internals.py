@@ -98,13 +98,17 @@ def ends_step(trainer: L.Trainer, batch_idx: int, every: int) -> bool:
     return bool(every) and is_whole and trainer.global_step % every == 0
 
 
-def is_last_step(trainer: L.Trainer) -> bool:
+def is_last_step(trainer: L.Trainer, *, after_epoch: bool = False) -> bool:
     """Does the training end with the step that has just been done: by its steps or epochs, or stopped early?
 
     What stops it before ``min_steps`` or ``min_epochs`` ends it only then.
+
+    Args:
+        trainer: of the training.
+        after_epoch: is the epoch known to have ended, wherever its last batch was?
     """
     step, most = trainer.global_step, trainer.max_epochs
-    epochs = trainer.current_epoch + trainer.is_last_batch
+    epochs = trainer.current_epoch + (after_epoch or trainer.is_last_batch)
     by_epochs = most is not None and 0 <= most <= epochs
     stopped = trainer.should_stop and epochs >= (trainer.min_epochs or 0) and step >= (trainer.min_steps or 0)
     return step == trainer.max_steps or by_epochs or stopped
@@ -250,8 +254,8 @@ def _whole_numbers_first() -> AbstractContextManager[None]:
     """
     rank: Callable[[Any], Any] = jsonargparse._typehints.union_subtype_sort_key
 
-    def rank_with_floats_last(subtype: Any) -> tuple[Any, bool]:
-        return rank(subtype), subtype is float
+    def rank_with_floats_last(subtype: Any) -> tuple[Any, int]:
+        return rank(subtype), {float: 1, str: 2, Path: 3}.get(subtype, 0)  # numbers are texts, and texts are paths
 
     return _replaced(jsonargparse._typehints, "union_subtype_sort_key", rank_with_floats_last)
 

@@ -21,24 +21,30 @@ MOST = 1 << 16
 """Of any number in a config out of a file, but for those that are none of an amount."""
 MOST_OF = {"num_particles": 256}
 """Of what multiplies the memory of a batch."""
-NO_AMOUNTS = {"seed", "eval_seed", "samples_per_rule"}
-"""The last is bounded where a training set is made."""
+NO_AMOUNTS = {"seed", "eval_seed", "samples_per_rule", "warmup_steps"}
+"""Examples are bounded where a training set is made."""
 PLACES = ("cache_dir",)  # of data
 SPARE_VALUES, SPARE_TENSORS = 1 << 24, 100
 """More than its weights that a model may have while it is built: constants, and what is replaced."""
 
 
-def check_numbers(tree: Any, place: str) -> None:
-    """Raises InputError on a number in nested settings that no model of genraven has."""
+def check_numbers(tree: Any, place: str, of: str = "a checkpoint, which is not loaded") -> None:
+    """Raises InputError on a number in nested settings that no model of genraven has.
+
+    Args:
+        tree: the settings.
+        place: what they are of, for the error.
+        of: where they stand, for the error.
+    """
     if isinstance(tree, Mapping):
         for name, value in tree.items():
             if name not in NO_AMOUNTS:
-                check_numbers(value, f"{place}.{name}")
+                check_numbers(value, f"{place}.{name}", of)
     elif isinstance(tree, list | tuple):
         for value in tree:
-            check_numbers(value, place)
+            check_numbers(value, place, of)
     elif isinstance(tree, int | float) and abs(tree) > (most := MOST_OF.get(place.rpartition(".")[2], MOST)):
-        raise InputError(f"expected {place} of at most {most} in a checkpoint, got {tree:g}: it is not loaded.")
+        raise InputError(f"expected {place} of at most {most} in {of}, got {tree:g}.")
 
 
 def without_places(data: Mapping[str, Any]) -> dict[str, Any]:

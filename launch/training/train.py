@@ -29,6 +29,7 @@ from callbacks import (
 from callbacks.loggers import noted_ids
 from callbacks.summary import Origin
 from genraven.errors import InputError, shown, suggestion
+from launch.configs.amounts import check_numbers
 from launch.configs.changes import changed_options
 from launch.configs.identity import config_hash, identity
 from launch.errors import explained_exits, unwrapped_errors
@@ -87,6 +88,9 @@ def train(resolved: Resolved, built: Built) -> None:
 def _check(resolved: Resolved, built: Built) -> None:
     """Raises InputError on what can be refused before there is a run folder."""
     built.data.check_end()
+    _check_trainer(built.trainer, resolved)
+    for part in ("model", "data"):
+        check_numbers(resolved.config[part], part, "a run")
     check_missing(built.model, built.data)
     built.model.check_labels()
     check_best_by(resolved.options.best_by, built.data)
@@ -94,6 +98,16 @@ def _check(resolved: Resolved, built: Built) -> None:
     check_strategy(built.trainer)
     with unwrapped_errors(ValueError, TypeError):
         built.model.configure_optimizers()
+
+
+def _check_trainer(trainer: L.Trainer, resolved: Resolved) -> None:
+    """Raises InputError on what Lightning would do otherwise than a run does."""
+    if trainer.overfit_batches:  # type: ignore[attr-defined]
+        raise InputError(f"expected trainer.overfit_batches 0, got {trainer.overfit_batches}: each step has puzzles of "  # type: ignore[attr-defined]
+                         "its own. To see a model memorise a few, set data.samples_per_rule.")  # fmt: skip
+    if resolved.is_real_fit and resolved.options.trainer.enable_checkpointing is False:
+        raise InputError("expected trainer.enable_checkpointing true for a run, whose folder holds its checkpoints, "
+                         "got false: leave it out.")  # fmt: skip
 
 
 def _divide_batch(resolved: Resolved, built: Built) -> str:
@@ -108,7 +122,11 @@ def _divide_batch(resolved: Resolved, built: Built) -> str:
     if isinstance(trainer.val_check_interval, int):  # Lightning counts batches; a config says steps
         trainer.val_check_interval *= trainer.accumulate_grad_batches
         trainer.check_val_every_n_epoch = None  # of the run, however many make an epoch
-    shard, steps = data.shard(), trainer.max_steps
+    shard, steps, most = data.shard(), trainer.max_steps, trainer.limit_train_batches
+    if isinstance(most, int) and most % shard.accumulate:
+        whole = -(-most // shard.accumulate) * shard.accumulate
+        raise InputError(f"expected trainer.limit_train_batches of whole steps, each of {shard.accumulate} batches, "
+                         f"got {most}: give {whole}.")  # fmt: skip
     return (
         f"global batch {shard.global_batch_size} = {shard.world_size} device(s) x {shard.accumulate} accumulated x "
         f"{shard.size} puzzles; {steps if steps > 0 else 'unlimited'} steps; {trainer.precision} on "

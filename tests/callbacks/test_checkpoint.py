@@ -213,7 +213,7 @@ def test_a_best_that_is_newer_than_the_checkpoint_gone_on_from_keeps_its_score(t
     (tmp_path / "step-00000010.ckpt").unlink()
     fit_scored(tmp_path, BestCheckpoint(tmp_path, "loss"), 15, 0.3, 0.2)  # from step 5, whose best was 0.5
     best = torch.load(tmp_path / "best.ckpt", weights_only=True)
-    (score,) = (state["best_model_score"] for name, state in best["callbacks"].items() if "ModelCheckpoint" in name)
+    (score,) = (state["best_model_score"] for name, state in best["callbacks"].items() if "BestCheckpoint" in name)
     assert (best["global_step"], score.item()) == (10, pytest.approx(0.1))
 
 
