@@ -212,7 +212,7 @@ def test_runs_of_ones_own(sweep: Path) -> None:
 
 def little_data(folder: Path, *names: str, seed: int | None = None, relation: str = "constant") -> Path:
     """A study of some runs of little_data, of another seed and other rules."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for name in ("runs.jsonl", "outcomes.jsonl", "curves.csv"):
         header, *lines = (SHIPPED / "little_data" / name).read_text().replace(".constant", f".{relation}").splitlines()
         lines = [line for line in [header, *lines] if line.startswith(("run,", *(f"{one}," for one in names)))
@@ -242,6 +242,17 @@ def test_the_question_is_asked_again_with_all_evidence(tmp_path: Path) -> None:
     found = advise(examples=6400, rules=3, evidence=[one, other, one])
     assert found.rests_on[0].startswith("60 trainings of little_data and 2 of your own, on 3 rules")
     assert shlex.split(found.commands[-1])[-4:] == ["--evidence", str(one), str(other), "runs/advised"]
+
+
+def test_folders_of_one_name_are_kept_apart(tmp_path: Path) -> None:
+    days = [little_data(tmp_path / day / "runs", "1600-r0-gpt2", seed=seed) for seed, day in enumerate(("a", "b"), 9)]
+    found = advise(examples=1600, rules=3, evidence=days)
+    assert found.rests_on[0].startswith("60 trainings of little_data and 2 of your own, on 3 rules")
+    names = {run for item in found.advice.sure for run in item.runs}
+    assert {"runs/1600-r0-gpt2", f"{days[1]}/1600-r0-gpt2"} <= names
+    named_alike = little_data(tmp_path / "little_data", "1600-r0-gpt2", seed=9)
+    found = advise(examples=1600, rules=3, evidence=named_alike)
+    assert found.rests_on[0].startswith("60 trainings of little_data and 1 of your own, on 3 rules")
 
 
 def test_repeats_of_ones_own_join_a_study(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from genraven.report.contest import Candidate, by_budget, by_examples, choose, d
 from genraven.report.page import Picture
 from genraven.report.points import Point, best_checkpoints, compare, differences, distinct, variants
 from genraven.report.progress import best_and_last, end_of, reach
-from genraven.report.quality import by_rule
-from genraven.report.runs import Proportion, Result, Seeds
+from genraven.report.quality import by_rule, transfer
+from genraven.report.runs import INIT, Proportion, Result, Seeds
 from genraven.report.sentences import crossing_sentence
 
 
@@ -180,6 +180,28 @@ def test_shared_puzzles_widen_a_mean_and_narrow_a_difference() -> None:
     assert gap is not None
     assert unpaired is not None
     assert gap.high - gap.low < unpaired.high - unpaired.low
+
+
+def test_puzzles_are_shared_also_where_a_run_was_scored_on_more_of_them() -> None:
+    point = with_outcomes(range(3), 0.5, "test 7")
+    more = replace(point.results[0], puzzles_per_rule=2 * point.results[0].puzzles_per_rule + 1)
+    other = replace(point.results[0], puzzles="test 8")
+    for result_of_one, is_shared in ((more, True), (other, False)):
+        found = Point(point.runs, (result_of_one, *point.results[1:])).repeats("completion")
+        assert found is not None
+        assert found.are_shared == is_shared
+
+
+def test_trained_weights_are_set_beside_the_same_recipe_from_nothing() -> None:
+    rate = "model.init_args.optimizer.init_args.lr"
+    runs = [
+        *repeats("diffusion", 400, 0.3, settings={rate: "0.0001"}),
+        *repeats("diffusion", 400, 0.7, settings={rate: "0.001"}),
+        *repeats("diffusion", 400, 0.6, settings={rate: "0.001", INIT: "trained weights"}),
+    ]
+    (table_of_all,) = transfer(variants(runs))
+    (row,) = table_of_all.rows  # type: ignore[union-attr]
+    assert row[2].startswith("0.600") and row[3].startswith("0.700") and row[4].startswith("-0.100")
 
 
 def test_the_choice_is_never_by_the_test_score() -> None:

@@ -61,6 +61,19 @@ def test_between_two_measured_sizes_both_must_agree() -> None:
     assert recommend(CROSSING, Question("completion", 1265)).family == "autoregressive"
     advice = recommend(CROSSING, Question("completion", 12650))  # led by one on the left, by the other on the right
     assert (advice.verdict, advice.family) == ("not enough evidence", None)
+    assert "No verdict: one family is surely ahead with fewer examples, and another with more." in advice.sure[0].text
+    assert [step.text for step in advice.next_steps if step.text.startswith("Measure")] == [
+        "Measure between 4,000 and 40,000 examples, where the lead changes."
+    ]
+
+
+def test_the_means_beside_a_difference_are_of_the_runs_that_it_is_of() -> None:
+    """Here of the three repeats that learned from the same puzzles, not of two more of one family."""
+    runs = [run("autoregressive", 400, value, seed=seed) for seed, value in enumerate((0.6, 0.61, 0.59, 0.7, 0.71))]
+    runs += [run("diffusion", 400, value, seed=seed) for seed, value in enumerate((0.63, 0.64, 0.62))]
+    advice = recommend(runs, Question("completion", 400))
+    assert advice.family == "diffusion"
+    assert "diffusion 0.63 against autoregressive 0.60: a difference of 0.030" in advice.sure[0].text
 
 
 def test_between_two_measured_sizes_the_nearer_one_gives_the_model_and_the_cost() -> None:
@@ -231,6 +244,13 @@ def test_a_smaller_model_that_is_not_surely_worse_is_named() -> None:
     assert advice.choice is not None
     assert advice.choice.point.first.parameters == 100_000_000
     assert "Size: the smaller SiT, 10 M parameters is not surely worse" in text_of(advice)
+
+
+def test_where_the_smallest_model_is_chosen_none_is_called_worse() -> None:
+    sizes = {1_000_000: 0.8, 10_000_000: 0.5}
+    runs = [one for n, value in sizes.items() for one in validated(repeats("diffusion", 400, value, n), value)]
+    text = text_of(recommend([*runs, *table({400: 0.1}, {})], Question("completion", 400)))
+    assert "Size: 2 sizes were measured. No smaller model than SiT, 1 M parameters has this score." in text
 
 
 def test_the_data_target_is_where_nothing_is_gained() -> None:
