@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from genraven.errors import InputError
-from genraven.metrics.table import label
+from genraven.metrics.table import SCORES, label
 from genraven.report.contest import Field, by_examples, groups, winner
 from genraven.report.english import sentence
 from genraven.report.forecast import Forecast
@@ -85,11 +85,16 @@ class Question:
             "does", score=self.metric, value=value, label=label(self.metric))  # fmt: skip
 
     def of(self, runs: Iterable[Run]) -> "Question":
-        """The same, put to ``runs``: by a score that all of them have which have the goal's or its stand-in."""
-        other = self.asked.stand_in
+        """The same, put to ``runs``: by a score that all of them have which have the goal's or its stand-in.
+
+        How many of some puzzles are different depends on how many there are: of other numbers it is the stand-in, too.
+        """
+        other, score = self.asked.stand_in, self.asked.score
         results = [run.final for run in runs if run.is_evidence and run.final]
-        missing = other and any(one.measured(other.score) and not one.measured(self.asked.score) for one in results)
-        return replace(self, by_stand_in=bool(missing))
+        missing = other and any(one.measured(other.score) and not one.measured(score) for one in results)
+        counts = {one.scores[score].count for one in results if score in one.scores}
+        is_uneven = other and SCORES[score].by == "variety" and len(counts) > 1
+        return replace(self, by_stand_in=bool(missing or is_uneven))
 
     def affords(self, point: Point) -> bool | None:
         """Is the training within the budget? None where its cost is not known."""

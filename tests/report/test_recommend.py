@@ -12,7 +12,7 @@ from genraven.errors import InputError
 from genraven.metrics.intervals import Interval
 from genraven.report.question import Prices, Question
 from genraven.report.recommend import Advice, recommend
-from genraven.report.runs import Run
+from genraven.report.runs import Proportion, Run
 from genraven.report.trust import Trust
 
 
@@ -182,6 +182,21 @@ def test_a_model_that_writes_one_puzzle_again_and_again_does_not_win_generation(
     assert advice.family == "diffusion"
     assert "counts a puzzle that is written again as new" in text_of(advice)
     assert "written again" not in text_of(recommend([*copier, *counted], Question("completion", 400)))
+
+
+def test_different_puzzles_of_other_numbers_are_not_compared() -> None:
+    """Of more puzzles, fewer are different: the same model would seem to be two."""
+
+    def wrote(count: int, different: float) -> Any:
+        found = result(0.9)
+        score = Proportion(round(different * count), count)
+        return (replace(found, scores={**found.scores, "different_novel_c3": score}),)
+
+    runs = [*repeats("autoregressive", 400, 0.9, results=wrote(4000, 0.43)),
+            *repeats("diffusion", 400, 0.9, results=wrote(400, 0.91))]  # fmt: skip
+    advice = recommend(runs, Question("generation", 400))
+    assert advice.family is None
+    assert "of as many puzzles. Novel C3 counts a puzzle that is written again as new." in text_of(advice)
 
 
 def test_a_tie_is_not_enough_evidence() -> None:
