@@ -3,7 +3,7 @@
 N puzzles; scores (N,), the higher the surer; correct (N,) bool; probabilities (N,) of being correct.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -28,6 +28,42 @@ class Measured(Interval):
         return {"value": self.value, "count": self.count, "interval95": [self.low, self.high]}
 
 
+@dataclass(frozen=True)
+class CalibrationError:
+    """How far stated probabilities are from fractions, which is above 0 by chance alone."""
+
+    value: float
+    count: int
+    """Puzzles."""
+    by_chance: tuple[float, float]
+    """The mean error of probabilities that are true, on as many puzzles, and what 95% of their errors stay within."""
+
+    @property
+    def in_words(self) -> str:
+        """The error, beside what chance gives."""
+        mean, most = self.by_chance
+        return f"{self.value:.4f}; true probabilities have {mean:.4f} on as many, and in 95% at most {most:.4f}"
+
+    @classmethod
+    def of(cls, probabilities: ArrayLike, correct: ArrayLike, *, seed: int = 0) -> "CalibrationError":
+        """As measured, and of outcomes drawn as probable as they are stated to be (Bröcker and Smith 2007)."""
+        p, y = np.asarray(probabilities, np.float64), np.asarray(correct, bool)
+        rng = np.random.default_rng(seed)
+        drawn = np.concatenate(
+            [_calibration_errors(p, rng.random((100, len(p))) < p) for _ in range(NUM_RESAMPLES // 100)]
+        )
+        return cls(calibration_error(p, y), len(y), (float(np.mean(drawn)), float(np.quantile(drawn, 0.95))))
+
+    @classmethod
+    def read(cls, found: Mapping[str, Any]) -> "CalibrationError | None":
+        """Of ``as_json``; None of an older one, which had an interval that did not hold the truth."""
+        return cls(found["value"], found["count"], tuple(found["by_chance"])) if "by_chance" in found else None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"value": self.value, "count": self.count, "by_chance": list(self.by_chance)}
+
+
 def risk_coverage(scores: ArrayLike, correct: ArrayLike) -> tuple[Floats, Floats]:
     """((N,), (N,)): fractions of the puzzles, surest first, and the fraction of wrong ones among them.
 
@@ -47,10 +83,15 @@ def area(scores: ArrayLike, correct: ArrayLike) -> float:
 
 def calibration_error(probabilities: ArrayLike, correct: ArrayLike, num_bins: int = NUM_BINS) -> float:
     """Mean distance of stated from actual fractions, over bins of as many puzzles each (Naeini et al. 2015)."""
-    p, y = np.asarray(probabilities, np.float64), np.asarray(correct, np.float64)
+    return float(_calibration_errors(np.asarray(probabilities, np.float64), np.asarray(correct)[None], num_bins)[0])
+
+
+def _calibration_errors(p: Floats, correct: NDArray[Any], num_bins: int = NUM_BINS) -> Floats:
+    """(R,) errors of outcomes (R, N)."""
     order = np.argsort(p, kind="stable")
-    bins = np.array_split(order, min(num_bins, len(order)))
-    return float(sum(abs(p[b].mean() - y[b].mean()) * len(b) for b in bins) / len(order))
+    starts = [bin_of[0] for bin_of in np.array_split(np.arange(len(p)), min(num_bins, len(p)))]
+    apart = np.add.reduceat(p[order] - correct[:, order], starts, axis=1)  # summed within each bin
+    return np.abs(apart).sum(1) / len(p)
 
 
 def measured(
@@ -83,7 +124,7 @@ class Trustworthiness:
     """That of scores that say nothing: the fraction of wrong completions."""
     best_area: float
     """The area of scores that separate wrong completions from right ones."""
-    calibration_error: Measured | None
+    calibration_error: CalibrationError | None
 
     def as_json(self) -> dict[str, Any]:
         """Areas and calibration error as plain values for JSON."""
@@ -96,5 +137,5 @@ class Trustworthiness:
 def trustworthiness(scores: ArrayLike, correct: ArrayLike, probabilities: ArrayLike | None = None) -> Trustworthiness:
     """Area, what it lies between, and the error of ``probabilities`` where there are some."""
     y = np.asarray(correct, bool)
-    error = None if probabilities is None else measured(calibration_error, probabilities, y)
+    error = None if probabilities is None else CalibrationError.of(probabilities, y)
     return Trustworthiness(measured(area, scores, y), float((~y).mean()), area(y, y), error)

@@ -25,7 +25,7 @@ from genraven.trust.decision import how_completed
 from genraven.trust.familiarity import knows_familiarity
 from genraven.trust.fitting import Labelled, calibrated, with_trust
 from genraven.trust.power import ALIKE, NEVER_TRAINED, NOT_CHECKED, NUM_FILES, POOL, Sight, measured_power
-from genraven.trust.risk import risk_coverage
+from genraven.trust.risk import CalibrationError, risk_coverage
 from launch.runs.folder import find_checkpoint
 from launch.trained.calibration_set import calibration_set
 from launch.trained.checkers import Checker, find_checker
@@ -150,14 +150,14 @@ def label(
 def summary(found: Calibration) -> list[str]:
     """What the confidences are worth, as lines of text."""
     right, total = (sum(pair[i] for pair in found.rules.values()) for i in (0, 1))
-    error = found.trust["calibration_error"]
     lines = [f"{right} of {total} completions are right; area under risk against coverage on puzzles to choose on:"]
     lines += [f"  {name:16} {area:.4f}{'  used' * (name == found.score)}" for name, area in found.areas.items()]
-    for what, item in (("area", found.trust["area"]), ("calibration error", error)):
-        low, high = item["interval95"]
-        lines.append(f"{what} on the {total} calibration puzzles: {item['value']:.4f} [{low:.4f}, {high:.4f}]")
+    (low, high), value = found.trust["area"]["interval95"], found.trust["area"]["value"]
     ends = found.trust["random_area"], found.trust["best_area"]
-    lines[-2] += "; a confidence that says nothing has {:.4f}, one that knows {:.4f}".format(*ends)
+    lines.append(f"area on the {total} calibration puzzles: {value:.4f} [{low:.4f}, {high:.4f}]; a confidence that "
+                 "says nothing has {:.4f}, one that knows {:.4f}".format(*ends))  # fmt: skip
+    if error := CalibrationError.read(found.trust["calibration_error"]):
+        lines.append(f"calibration error on them: {error.in_words}")
     return lines
 
 

@@ -15,7 +15,7 @@ from genraven.trust.decision import check_as_calibrated
 from genraven.trust.familiarity import are_unlike
 from genraven.trust.independence import first_of_copies, given_cells
 from genraven.trust.power import held_against
-from genraven.trust.risk import trustworthiness
+from genraven.trust.risk import CalibrationError, trustworthiness
 from launch.trained.calibrate import label
 from launch.trained.checkers import find_checker
 from launch.trained.load import calibration_of
@@ -82,9 +82,10 @@ class Calibrated:
 def said(found: dict[str, Any]) -> str:
     """What ``measure`` found, as lines of text."""
     lines = [f"by {found['score']}, of {found['count']} completions, the best of several candidates each:"]
-    for name in ("area", "calibration_error"):
-        low, high = found[name]["interval95"]
-        lines.append(f"  {name:20}{found[name]['value']:8.4f}  [{low:.4f}, {high:.4f}]")
+    (low, high), value = found["area"]["interval95"], found["area"]["value"]
+    lines.append(f"  {'area':18}{value:8.4f}  [{low:.4f}, {high:.4f}]")
+    if error := CalibrationError.read(found["calibration_error"]):
+        lines.append(f"  {'calibration error':18}{error.in_words}")
     for max_error, kept in found["accepted"].items():
         lines.append(f"  at {float(max_error):.0%} error {kept['accepted']} accepted, {kept['wrong']} of them wrong")
     if are_unlike(found["unlike_p_value"]):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from genraven.trust.risk import area, calibration_error, measured, risk_coverage, trustworthiness
+from genraven.trust.risk import CalibrationError, area, calibration_error, measured, risk_coverage, trustworthiness
 
 
 def test_risk_is_that_of_the_surest() -> None:
@@ -37,3 +37,20 @@ def test_areas_lie_between_knowing_and_saying_nothing() -> None:
     assert found.best_area < found.area.value < found.random_area == pytest.approx(1 - correct.mean())
     assert found.calibration_error is not None
     assert found.as_json()["area"]["count"] == 500
+
+
+def test_the_error_of_true_probabilities_is_what_chance_gives() -> None:
+    rng = np.random.default_rng(2)
+    within, values, means = 0, [], []
+    for seed in range(40):
+        p = rng.uniform(0.3, 1.0, 300)
+        found = CalibrationError.of(p, rng.random(300) < p, seed=seed)
+        within += found.value <= found.by_chance[1]
+        values.append(found.value)
+        means.append(found.by_chance[0])
+    assert within >= 35
+    assert np.mean(values) == pytest.approx(np.mean(means), rel=0.1)
+    wrong = CalibrationError.of(np.full(300, 0.95), rng.random(300) < 0.6)
+    assert wrong.value > 3 * wrong.by_chance[1]
+    assert CalibrationError.read(wrong.as_json()) == wrong
+    assert CalibrationError.read({"value": 0.1, "count": 9, "interval95": [0.0, 0.2]}) is None
