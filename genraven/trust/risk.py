@@ -34,7 +34,7 @@ class CalibrationError:
 
     value: float
     count: int
-    """Puzzles."""
+    """Number of puzzles."""
     by_chance: tuple[float, float]
     """The mean error of probabilities that are true, on as many puzzles, and what 95% of their errors stay within."""
 
@@ -60,7 +60,7 @@ class CalibrationError:
         return cls(found["value"], found["count"], tuple(found["by_chance"])) if "by_chance" in found else None
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """What is written to files: value, count, by_chance."""
         return {"value": self.value, "count": self.count, "by_chance": list(self.by_chance)}
 
 

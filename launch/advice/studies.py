@@ -98,7 +98,7 @@ def own_runs(folder: Path, option: str = "--evidence", name: str = "") -> list[R
     Args:
         folder: as it was given.
         option: by which.
-        name: of what they are, by which all runs of an answer are told apart; that of the folder where none is given.
+        name: of what they are, other than that of all other evidence; that of the folder where none is given.
 
     Raises:
         InputError: it holds no finished run with scores, or a table that is broken or of another version.
