@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from tiny import assert_same_run, fit, steps
 
 from launch.cli import main
@@ -80,6 +81,12 @@ def test_a_checkpoint_of_ones_own_by_the_same_score(in_tmp_path: Path) -> None:
         assert main(fit(Path("run"), "--trainer.max_steps", last, *mine)) == 0
     assert steps(Path("run"))[-1] == 16
     assert [*Path("mine").iterdir()]
+
+
+def test_a_time_with_days_stays_what_was_written(in_tmp_path: Path) -> None:
+    assert main(fit(Path("run"), "--trainer.max_steps", "1", *NO_VALIDATION, "--trainer.max_time", "00:00:04:00")) == 0
+    config = yaml.safe_load((Path("run") / "config.yaml").read_text())
+    assert config["trainer"]["max_time"] == "00:00:04:00"
 
 
 def test_a_long_warm_up_is_no_amount_of_memory(in_tmp_path: Path) -> None:
