@@ -18,9 +18,7 @@ def is_cut(trainer: L.Trainer) -> bool:
 
 def forget_time(checkpoint: dict[str, Any]) -> None:
     """Lets the time of a start that goes on from ``checkpoint`` begin with it, not with the run."""
-    of_timers = {Timer.__qualname__, *(name for name in checkpoint["callbacks"] if name.startswith(Timer.__qualname__))}
-    for name in of_timers:
-        checkpoint["callbacks"].pop(name, None)
+    checkpoint["callbacks"].pop(Timer.__qualname__, None)
 
 
 def stopped_for_good(trainer: L.Trainer) -> str | None:

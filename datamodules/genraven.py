@@ -345,14 +345,17 @@ class GenRAVENDataModule(L.LightningDataModule):
         if self._pool is None:
             self._pool = self._open_pool()
         order, trainer = GlobalOrder(self._pool, self.seed, self.augment), self.trainer
-        by_epochs = not self.is_stream and (trainer is None or trainer.max_steps <= 0 or (trainer.max_epochs or 0) > 0)
-        a_pass = -(-self._pool.size // self.global_batch_size) if by_epochs else 0
-        num_steps = a_pass or trainer.max_steps  # type: ignore[union-attr]
         if trainer is None:
-            return TrainLoader(order, self.shard(), num_steps, lambda: 0)
+            return TrainLoader(order, self.shard(), self._steps_of_a_pass(), lambda: 0)
+        by_epochs = not self.is_stream and (trainer.max_steps <= 0 or (trainer.max_epochs or 0) > 0)
+        num_steps = self._steps_of_a_pass() if by_epochs else trainer.max_steps
         device, limit = trainer.strategy.root_device, trainer.limit_train_batches
         is_limited = isinstance(limit, int) or limit < 1  # 1 is one batch, and 1.0 is all
         return TrainLoader(order, self.shard(), num_steps, lambda: trainer.global_step, device, is_limited=is_limited)
+
+    def _steps_of_a_pass(self) -> int:
+        assert self._pool is not None
+        return -(-self._pool.size // self.global_batch_size)
 
     def _evaluation_loader(self, split: str) -> EvaluationLoader:
         puzzles, rules = self.evaluation_puzzles(split)

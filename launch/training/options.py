@@ -106,6 +106,12 @@ def settle_options(options: Any) -> None:
     if interval is not None and interval <= 0:
         raise InputError(f"expected trainer.val_check_interval, in steps, to be 1 or more, got {interval}: "
                          "trainer.limit_val_batches 0 trains without validation.")  # fmt: skip
+    if options.trainer.overfit_batches:
+        raise InputError(f"expected trainer.overfit_batches 0, got {options.trainer.overfit_batches}: each step has "
+                         "puzzles of its own. To see a model memorise a few, set data.samples_per_rule.")  # fmt: skip
+    if options.trainer.enable_checkpointing is False and not options.trainer.fast_dev_run:
+        raise InputError("expected trainer.enable_checkpointing true for a run, whose folder holds its checkpoints, "
+                         "got false: leave it out.")  # fmt: skip
 
 
 def _check_dependences(options: Any) -> None:

@@ -88,7 +88,6 @@ def train(resolved: Resolved, built: Built) -> None:
 def _check(resolved: Resolved, built: Built) -> None:
     """Raises InputError on what can be refused before there is a run folder."""
     built.data.check_end()
-    _check_trainer(built.trainer, resolved)
     for part in ("model", "data"):
         check_numbers(resolved.config[part], part, "a run")
     check_missing(built.model, built.data)
@@ -98,16 +97,6 @@ def _check(resolved: Resolved, built: Built) -> None:
     check_strategy(built.trainer)
     with unwrapped_errors(ValueError, TypeError):
         built.model.configure_optimizers()
-
-
-def _check_trainer(trainer: L.Trainer, resolved: Resolved) -> None:
-    """Raises InputError on what Lightning would do otherwise than a run does."""
-    if trainer.overfit_batches:  # type: ignore[attr-defined]
-        raise InputError(f"expected trainer.overfit_batches 0, got {trainer.overfit_batches}: each step has puzzles of "  # type: ignore[attr-defined]
-                         "its own. To see a model memorise a few, set data.samples_per_rule.")  # fmt: skip
-    if resolved.is_real_fit and resolved.options.trainer.enable_checkpointing is False:
-        raise InputError("expected trainer.enable_checkpointing true for a run, whose folder holds its checkpoints, "
-                         "got false: leave it out.")  # fmt: skip
 
 
 def _divide_batch(resolved: Resolved, built: Built) -> str:
