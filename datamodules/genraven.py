@@ -46,7 +46,7 @@ class GenRAVENDataModule(L.LightningDataModule):
     """Training batches of GenRAVEN puzzles, and validation puzzles that no model has seen.
 
     Args:
-        samples_per_rule: size of the training set (the study: 400, 4 000, 40 000, 400 000); null for an endless stream,
+        samples_per_rule: size of the training set (the study: 400, 4,000, 40,000, 400,000); null for an endless stream,
             or for all that ``source`` holds.
         source: a file, or a folder of one for each rule, to train on instead of generated puzzles: .npy, .npz or .pt
             of puzzles (B, 3, 9, 9), or rows in the published layouts; `genraven describe` says what it holds.

@@ -1,6 +1,7 @@
 """What mkdocs does before and while it builds the site.
 
-It makes the pages of our studies, each by `genraven report`, and lets every page be read on a narrow screen.
+It makes the pages of our studies, each by `genraven report`, turns links into the repository to the site, and lets
+every page be read on a narrow screen.
 """
 
 import re
@@ -27,6 +28,12 @@ def on_pre_build(config: Any) -> None:
             continue
         if main(["report", str(runs.parent)]):
             raise SystemExit(f"no page of {runs.parent}")
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """``markdown`` whose links into RESULTS.md, which are right in a clone, lead to the site's page of it."""
+    up = "../" * page.file.src_uri.count("/")
+    return markdown.replace(f"]({up}../RESULTS.md", f"]({up}results.md")
 
 
 def on_page_content(html: str, **_: Any) -> str:

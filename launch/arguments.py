@@ -1,4 +1,4 @@
-"""What the command's parsers share: options that are looked up late, and paths."""
+"""What the command's parsers share: what training commands do, options that are looked up late, and paths."""
 
 import argparse
 import re
@@ -9,6 +9,14 @@ from typing import Any, NoReturn
 
 from genraven.errors import InputError, suggestion
 from genraven.paths import user_path
+
+TRAINING_COMMANDS = {
+    "fit": "train a model: genraven fit -c model/sit_s.yaml -c data/4k.yaml -c trainer/gpu.yaml",
+    "validate": "score a model on the validation puzzles, with fit's options",
+    "test": "score a model on the test puzzles, with fit's options",
+    "predict": "complete the test puzzles, with fit's options",
+}
+"""What each does. Their parsers are Lightning's."""
 
 
 @dataclass(frozen=True)

@@ -15,19 +15,13 @@ from genraven.memory import keep_freed_memory
 from genraven.progress import nothing_left
 from genraven.report.goals import GOALS
 from genraven.signals import REQUEUE, Preempted, noted_signals
-from launch.arguments import AddCommand, DefaultsFormatter, LateParser, add_overwrite, path
+from launch.arguments import TRAINING_COMMANDS, AddCommand, DefaultsFormatter, LateParser, add_overwrite, path
 from launch.configs import plugins
 from launch.processes.leaving import Leaving
 from launch.processes.started_by import settle_starter
 from launch.schedulers.cluster_options import add_cluster_arguments
 from launch.trained.arguments import add_model_commands
 
-TRAINING_COMMANDS = {
-    "fit": "train a model: genraven fit -c model/sit_s.yaml -c data/4k.yaml -c trainer/gpu.yaml",
-    "validate": "score a model on the validation puzzles, with fit's options",
-    "test": "score a model on the test puzzles, with fit's options",
-    "predict": "complete the test puzzles, with fit's options",
-}
 PRINTING = ("rules", "configs", "describe", "status", "advise")
 """Commands whose work is what they print."""
 LAYOUTS = ["puzzles", "npz", "published", "folder", "split"]
@@ -98,8 +92,8 @@ def _add_file_commands(command: AddCommand) -> None:
     sub.add_argument("--picture", type=path, help="picture of some puzzles, with the rules that their rows share")
     add_overwrite(sub)
 
-    sub = command("import", "data.files:import_puzzles", "turn a file of puzzles into ours, and say what was read, "
-                  "dropped and could not be mapped")  # fmt: skip
+    sub = command("import", "data.files:import_puzzles", "convert a file of puzzles to genraven's .npz format, and say "
+                  "what was read, dropped and could not be mapped")  # fmt: skip
     _add_puzzle_file_arguments(sub)
     sub.add_argument("--out", type=path, required=True, help=".npz to write: puzzles (B, 3, 9, 9) int8, rules (B,), "
                      "-1 where none is stated, and known (B, 9, 9) where cells are missing")  # fmt: skip
@@ -156,7 +150,7 @@ def _add_advise_command(command: AddCommand) -> None:
                   "what the committed studies say about your number of examples")  # fmt: skip
     sub.add_argument("--goal", default="completion", help=f"what the model is for: {' or '.join(GOALS)}")
     sub.add_argument("--examples", type=int, help="examples you have of each rule")
-    sub.add_argument("--growth", type=float, default=1.0, help="times as many examples in a year; 1: as many as now")
+    sub.add_argument("--growth", type=float, default=1.0, help="factor by which your examples will grow in a year; 1: no growth")
     sub.add_argument("--held-out", action="store_true", help="complete puzzles of rules that were not trained")
     sub.add_argument("--rules", nargs="+", help="how many rules there are to learn (3), or which: several ids (3 5), "
                      "names, attributes, a split, study or all; default: any number of any")  # fmt: skip
@@ -164,8 +158,8 @@ def _add_advise_command(command: AddCommand) -> None:
     sub.add_argument("--budget", type=float, help="device-hours that a training may take")
     sub.add_argument("--evidence", type=path, nargs="+", default=[], metavar="FOLDER", help="runs of your own, or "
                      "studies, to be added")  # fmt: skip
-    sub.add_argument("--check", type=path, metavar="FOLDER", help="runs of your own to be set beside the studies, "
-                     "as no evidence; without --examples the question is theirs")  # fmt: skip
+    sub.add_argument("--check", type=path, metavar="FOLDER", help="runs of your own to compare with a study; the "
+                     "answer stays the study's. Without --examples, theirs are taken")  # fmt: skip
     sub.add_argument("--out", type=path, help="page to write, the Markdown beside it; default: none")
     add_overwrite(sub)
 

@@ -8,14 +8,15 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from urllib.parse import unquote
 
 import pytest
 import yaml
 
 from genraven.report import figures
-from launch.cli import TRAINING_COMMANDS, build_parser, main
+from launch.arguments import TRAINING_COMMANDS
+from launch.cli import build_parser, main
 from launch.configs.plugins import take_plugins
 from launch.configs.shipped import CONFIGS, find_config
 from launch.training.resolve import Resolver
@@ -59,6 +60,13 @@ def hooks_of_the_site() -> ModuleType:
 )
 def test_a_page_can_be_read_on_a_narrow_screen(html: str, wanted: str) -> None:
     assert hooks_of_the_site().on_page_content(html, page=None) == wanted
+
+
+@pytest.mark.parametrize(("page", "up"), [("train.md", ""), ("lab/gpu.md", "../")])
+def test_links_into_the_results_stay_within_the_site(page: str, up: str) -> None:
+    read_from = SimpleNamespace(file=SimpleNamespace(src_uri=page))
+    found = hooks_of_the_site().on_page_markdown(f"[a]({up}../RESULTS.md#b)", page=read_from)
+    assert found == f"[a]({up}results.md#b)"
 
 
 def test_the_pages_of_studies_are_made_with_the_site(

@@ -1,7 +1,7 @@
 """Random numbers that are the same whatever a model computes in, and whatever a batch holds besides.
 
 torch draws in its default dtype, which is bf16 or float16 while a model trains or samples in ``bf16-true`` or
-``16-true``. A uniform draw has 256 values then, or 2 048: of 700 equally likely objects most would never be drawn.
+``16-true``. A uniform draw has 256 values then, or 2,048: of 700 equally likely objects most would never be drawn.
 """
 
 from collections.abc import Callable, Sequence

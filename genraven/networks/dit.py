@@ -61,7 +61,7 @@ class DiT(nn.Module):
         in_channels, out_channels: C before and after; twice as many after for a learned variance.
         side: S.
         num_labels: classes of the optional label; 0 makes an unconditional network.
-        time_scale: times are multiplied by it before their sines are taken (periods 2 pi to 20 000 pi).
+        time_scale: times are multiplied by it before their sines are taken (periods 2 pi to 20,000 pi).
         reads_unknown: does it read which cells are unknown? Null is no; `genraven fit` makes it yes where the data can
             have missing cells.
     """

@@ -25,7 +25,7 @@ def _group_norm(channels: int) -> nn.GroupNorm:
 
 
 def _sines(values: Tensor, width: int) -> Tensor:
-    """(B, width): sines and cosines of ``values`` (B,) at frequencies from 1 down to 1 / 10 000, both included."""
+    """(B, width): sines and cosines of ``values`` (B,) at frequencies from 1 down to 1 / 10,000, both included."""
     exponents = torch.arange(width // 2, device=values.device, dtype=torch.float32) / (width // 2 - 1)
     angles = values.float().unsqueeze(1) * 10_000.0**-exponents
     return torch.cat([angles.sin(), angles.cos()], 1)
@@ -89,7 +89,7 @@ class UNet(nn.Module):
         in_channels, out_channels: of the field before and after.
         side: S.
         num_labels: classes of the optional label; 0 makes an unconditional network.
-        time_scale: times are multiplied by it before their sines are taken (periods 2 pi to 20 000 pi).
+        time_scale: times are multiplied by it before their sines are taken (periods 2 pi to 20,000 pi).
         reads_unknown: does it read which cells are unknown? Null is no; `genraven fit` makes it yes where the data can
             have missing cells.
     """

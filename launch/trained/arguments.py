@@ -145,7 +145,7 @@ def _add_trust_commands(command: AddCommand) -> None:
     _add_score_arguments(sub, sub)
     sub.excludes(["--rules"], beside=["--source"])
 
-    sub = command("score", "trained.score:score", "find broken records: how likely a model finds each puzzle and cell")
+    sub = command("score", "trained.score:score", "log-likelihood of each puzzle and cell, to find faulty data")
     _add_run_arguments(sub, "of orders in which cells are read")
     sub.add_argument("puzzles", type=path, help="file of whole puzzles")
     sub.add_argument(
@@ -180,7 +180,7 @@ def _add_probe_and_export_commands(command: AddCommand) -> None:
 
 
 def _add_report_command(command: AddCommand) -> None:
-    sub = command("report", "trained.report:report", "say which family to invest in, from the runs of a folder: one "
+    sub = command("report", "trained.report:report", "say which family to train, from the runs of a folder: one "
                   "page of HTML, the same in Markdown")  # fmt: skip
     sub.add_argument("folder", type=path, help="folder of runs, best evaluated before: genraven evaluate FOLDER")
     sub.add_argument("--goal", default="completion", help=f"what the model is for: {' or '.join(GOALS)}")

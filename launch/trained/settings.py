@@ -33,8 +33,8 @@ class Opening:
                                      "trained in", type=str)  # fmt: skip
     seed: int = _setting(0, "of the sampling")
     batch_size: int = _setting(250, "puzzles at once")
-    training_set_gib: float = _setting(1.0, "most that a training set may take which is not here yet, and is made to "
-                                       "tell what the model repeats of it", metavar="GIB")  # fmt: skip
+    training_set_gib: float = _setting(1.0, "most memory for a training set that is not here and is generated again, "
+                                       "to count memorised rows", metavar="GIB")  # fmt: skip
     compiled: bool | None = None
     sampling: Mapping[str, Any] = field(default_factory=dict)
     """Settings of the method, other than the model's own."""

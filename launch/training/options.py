@@ -52,8 +52,8 @@ def add_options(parser: LightningArgumentParser) -> None:
                         " at once: as few batches as that allows are accumulated; null accumulates none. "
                         "trainer.accumulate_grad_batches above 1 sets them by hand.")  # fmt: skip
     parser.add_argument("--compile", type=bool | Compilation | None, default=None, help="What of a training is one "
-                        "compiled graph: each block, the whole network, or a step but for clipping and the optimizer "
-                        "(graph, a CUDA graph); true is blocks, false none; null is blocks on GPUs, where it soon "
+                        "compiled graph: each block, the whole network, or graph: forward, loss and backward as one "
+                        "CUDA graph; true is blocks, false none; null is blocks on GPUs, where it soon "
                         "pays, and none on CPUs.")  # fmt: skip
     parser.add_argument("--timeout_s", type=int, default=600, help="Seconds after which a process that does not "
                         "answer ends the others.")  # fmt: skip

@@ -15,6 +15,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from datamodules import GenRAVENDataModule
 from genraven.errors import InputError
 from genraven.networks.compiling import Compilation
+from launch.arguments import TRAINING_COMMANDS
 from launch.configs.registry import classes
 from launch.configs.shipped import expand_configs
 from launch.errors import refused_by_constructors, unwrapped_errors
@@ -29,6 +30,7 @@ from lightning_modules import PuzzleModule
 from lightning_modules.lightning_internals import CommandLine
 
 COMPLAINTS = (ValueError, TypeError)
+CONFIGS_ARE = "-c takes a file, or the name of a shipped config: `genraven configs` lists them."
 
 
 class TrainingParser(CommandLine):
@@ -49,6 +51,8 @@ class TrainingParser(CommandLine):
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
             args=expand_configs(arguments),
+            parser_kwargs={name: {"description": f"{text[0].upper()}{text[1:]}. {CONFIGS_ARE}"}
+                           for name, text in TRAINING_COMMANDS.items() if name in arguments[:1]},
         )
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:

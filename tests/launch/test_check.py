@@ -64,7 +64,7 @@ def test_a_check_is_no_evidence(study: Path, tmp_path: Path) -> None:
         ({100: (0.5, 0.1), 400: (0.5, 0.5)}, Outcome.OPEN, "It cannot tell: what it measured may be chance."),
         ({400: (0.3, 0.1), 4000: (0.3, 0.3)}, Outcome.AGREES, "in 2 of 4 comparisons and cannot tell in the others."),
         ({400: (0.3, 0.1), 4000: (0.1, 0.3)}, Outcome.DISAGREES, "in 2 of 4 comparisons."),
-        # At 8 000 there is nothing to compare with: the lead changes between 4 000 and 40 000.
+        # At 8,000 there is nothing to compare with: the lead changes between 4,000 and 40,000.
         ({8000: (0.1, 0.3), 400: (0.3, 0.1)}, Outcome.AGREES, "in all 2 comparisons."),
     ],
 )  # fmt: skip
