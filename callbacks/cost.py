@@ -69,30 +69,39 @@ class Cost(L.Callback):
         self._joules_then = self._joules_before = 0.0
         self._joules = math.nan
         self._bought: dict[str, dict[str, float]] = {}
+        self._num_batches = self._num_passes = self._num_of_batch = 0  # an optimizer may ask for several of a batch
         self._timer: SamplingTimer | None = None
 
     # What it says ------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         """What puzzles cost in the last validation, and the last speed; joules follow in ``on_save_checkpoint``."""
-        return {"bought": self._bought, "puzzles_per_s": self._speed}
+        return {"bought": self._bought, "puzzles_per_s": self._speed, "batches": self._num_batches,
+                "passes": self._num_passes}  # fmt: skip
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on from a checkpoint."""
         self._bought, self._speed = state_dict["bought"], state_dict["puzzles_per_s"]
+        self._num_batches, self._num_passes = state_dict.get("batches", 0), state_dict.get("passes", 0)
 
     def report(self) -> dict[str, Any]:
         """For the summary; null where not known."""
         totals = self.totals()
         return {
             "puzzles_per_s": self._speed,
-            "flops_per_puzzle": self._flops.training if self._flops else None,
-            "flops": self._flops.training * totals["puzzles"] if self._flops else None,
+            "flops_per_puzzle": self._training_flops(),
+            "flops": self._training_flops() * totals["puzzles"] if self._flops else None,
             "joules": None if math.isnan(self._joules) else self._joules,
             "price_per_device_hour": self.options.price_per_device_hour,
             "money": self._money(totals["device_seconds"]),
             **{f"cost_per_{name}": self._bought.get(name) for _, name in BOUGHT.values()},
         }
+
+    def _training_flops(self) -> Any:
+        """Of a puzzle in a training step, as often as its optimizer has it passed through the network."""
+        if self._flops is None or self._num_passes <= self._num_batches:
+            return self._flops and self._flops.training
+        return self._flops.training * self._num_passes / self._num_batches
 
     def _money(self, device_s: float) -> float | None:
         price = self.options.price_per_device_hour
@@ -115,10 +124,17 @@ class Cost(L.Callback):
         self._add_joules(trainer)
         self._window = (time.monotonic(), trainer.global_step)
 
+    def on_before_backward(self, *args: Any) -> None:
+        """Counts passes: LBFGS and SAM make several over one batch."""
+        self._num_of_batch += 1
+
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Logs the speed, and what follows from it, with the other training curves."""
+        self._num_batches, self._num_passes, self._num_of_batch = (
+            self._num_batches + 1, self._num_passes + self._num_of_batch, 0
+        )  # fmt: skip
         if not ends_step(trainer, batch_idx, trainer.log_every_n_steps):  # type: ignore[attr-defined]
             return
         now, step = time.monotonic(), trainer.global_step
@@ -127,7 +143,7 @@ class Cost(L.Callback):
         device_s = self.totals()["device_seconds"]
         values = {"train/puzzles_per_s": speed, "cost/device_hours": device_s / SECONDS_PER_HOUR}
         if self._flops is not None:
-            values["cost/flops_per_s"] = speed * self._flops.training
+            values["cost/flops_per_s"] = speed * self._training_flops()
             if self._peak is not None:
                 values["cost/share_of_peak"] = values["cost/flops_per_s"] / (self._peak * trainer.world_size)
         if (money := self._money(device_s)) is not None:

@@ -5,6 +5,7 @@ import reprlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import SupportsIndex
 
 MAX_SHOWN = 80
 _in_a_command = ContextVar("_in_a_command", default=False)
@@ -40,8 +41,10 @@ def setting(name: str, value: object = None) -> str:
 
 
 def at_least(least: int, **settings: int) -> None:
-    """Raises InputError at the first of the ``settings``, by their names, that is less than ``least``."""
+    """Raises InputError at the first of ``settings``, by their names, that is no whole number or below ``least``."""
     for name, value in settings.items():
+        if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+            raise InputError(f"expected {setting(name)} to be a whole number, got {value!r}.")
         if value < least:
             raise InputError(f"expected {setting(name)} to be {least} or more, got {value}.")
 

@@ -121,6 +121,12 @@ def is_run(folder: Path) -> bool:
     return files.summary.exists() or files.job.config.exists() or files.checkpoints.is_dir()
 
 
+def has_begun(folder: Path) -> bool:
+    """Does ``folder`` hold what a run writes once it trains or is scored, whether or not all of a run is there?"""
+    files = RunFiles(folder)
+    return any(path.exists() for path in (files.curve, files.evaluation)) or bool(step_checkpoints(files.checkpoints))
+
+
 def home(checkpoint: Path) -> Path:
     """The run folder of a checkpoint; where it stands in none, as exported weights do, its own folder."""
     folder = checkpoint.absolute().parent

@@ -150,7 +150,9 @@ def _add_advise_command(command: AddCommand) -> None:
                   "what the committed studies say about your number of examples")  # fmt: skip
     sub.add_argument("--goal", default="completion", help=f"what the model is for: {' or '.join(GOALS)}")
     sub.add_argument("--examples", type=int, help="examples you have of each rule")
-    sub.add_argument("--growth", type=float, default=1.0, help="factor by which your examples will grow in a year; 1: no growth")
+    sub.add_argument(
+        "--growth", type=float, default=1.0, help="factor by which your examples will grow in a year; 1: no growth"
+    )
     sub.add_argument("--held-out", action="store_true", help="complete puzzles of rules that were not trained")
     sub.add_argument("--rules", nargs="+", help="how many rules there are to learn (3), or which: several ids (3 5), "
                      "names, attributes, a split, study or all; default: any number of any")  # fmt: skip
@@ -204,6 +206,8 @@ def _run(arguments: list[str]) -> tuple[int, bool]:
     with noted_signals() if command == ["fit"] else nullcontext():  # plugins may take long to import
         arguments = plugins.take_plugins(arguments)
         if command and command[0] in TRAINING_COMMANDS:
+            if plugins.named_plugins():
+                _check_settings()
             from launch.training.command import run
 
             run(arguments)
@@ -216,6 +220,14 @@ def _run(arguments: list[str]) -> tuple[int, bool]:
     module, name = options.handler.split(":")
     status: int | None = getattr(importlib.import_module(module), name)(options)
     return status or 0, options.command in PRINTING or getattr(options, "dry_run", False)
+
+
+def _check_settings() -> None:
+    """Raises InputError where a plugin's method has a setting that could not be given to a command: before training."""
+    (commands,) = (action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction))
+    for command in commands.choices.values():
+        if command.later is not None:
+            command.later(command)
 
 
 def _delivered(status: int, *, is_all: bool) -> int:

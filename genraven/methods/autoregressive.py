@@ -43,10 +43,10 @@ class AutoregressiveSampling(Sampling):
         completion_temperature: of the softmax when completing; null is the temperature of generation. The study
             completes with 0, greedily.
         top_k: only so many likeliest symbols of a head are drawn; null for all.
-        num_particles: weighted samples of a puzzle (particles) when given cells come after open ones, each weighted by how
-            well these then fit; 1 does not look at what comes after. A network that predicts rows whatever the order of the
-            others reads those with fewer open cells first: where one row alone is open, only given cells of that row
-            can come after.
+        num_particles: weighted samples of a puzzle (particles) when given cells come after open ones, each weighted by
+            how well these then fit; 1 does not look at what comes after. A network that predicts rows whatever the
+            order of the others reads those with fewer open cells first: where one row alone is open, only given cells
+            of that row can come after.
     """
 
     temperature: float = setting(1.0, least=0)

@@ -7,12 +7,13 @@ method holds settings only: the network is handed in. A new one is a file in thi
 import importlib
 import inspect
 import math
+import numbers
 import pkgutil
 import types
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import Field, asdict, dataclass, field, fields
-from typing import Any, ClassVar, Literal, Protocol, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, Protocol, SupportsIndex, Union, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -89,6 +90,8 @@ class Sampling:
                     hint = suggestion(str(value), choices, "choose one of those.")
                     raise InputError(f"expected {item.name} to be one of {', '.join(choices)}, got {value}: {hint}")
                 continue
+            if wanted := _other_kind(value, hints[item.name]):
+                raise InputError(f"expected {item.name} to be {wanted}, got {value!r}.")
             if least is not None and not value >= least:  # nan is not
                 raise InputError(f"expected {item.name} to be {least} or more, got {value}.")
             if below is not None and not value < below:
@@ -102,6 +105,19 @@ class Sampling:
         was as by their defaults, are added.
         """
         return asdict(cls()) | dict(noted)
+
+
+def _other_kind(value: Any, hint: Any) -> str:
+    """What a setting of the type ``hint`` has to be, if ``value`` is of another; empty where it fits."""
+    kinds = set(get_args(hint)) or {hint}
+    is_number, is_whole = isinstance(value, numbers.Real), isinstance(value, SupportsIndex)
+    if bool in kinds:
+        return "" if isinstance(value, bool) else "true or false"
+    if float in kinds and (isinstance(value, bool) or not is_number):
+        return "a number"
+    if int in kinds and float not in kinds and (isinstance(value, bool) or not is_whole):
+        return "a whole number"
+    return ""
 
 
 def choices_of(item: "Field[Any]", hint: Any) -> tuple[str, ...]:

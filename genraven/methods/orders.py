@@ -12,6 +12,8 @@ from torch import Tensor
 
 from genraven.puzzles.spec import NUM_CELLS, TOKENS_PER_PUZZLE
 
+ASKED = 1000  # draws, by which an order is seen to be fixed
+
 
 @dataclass(frozen=True)
 class Order:
@@ -27,13 +29,16 @@ class Order:
 
     @cached_property
     def is_fixed(self) -> bool:
-        """Is it one order, whatever is drawn? It is asked for two sets of numbers."""
+        """Is it one order, whatever is drawn? Then the likelihood of a model that writes in it is exact. It is asked
+        for many draws, and for the ends of their range.
+        """
         if self.before is None:
             return False
         # On the CPU also where a model is made without memory for its weights; nothing is drawn of anybody's stream.
-        numbers = torch.arange(2 * TOKENS_PER_PUZZLE, device="cpu").view(2, -1)
-        one, other = self.before(numbers * 37 % 163 / 163).argsort(dim=1, stable=True)
-        return torch.equal(one, other)
+        generator = torch.Generator("cpu").manual_seed(0)
+        draws = torch.rand(ASKED, TOKENS_PER_PUZZLE, generator=generator, device="cpu")
+        draws[0], draws[1] = 0.0, 1 - torch.finfo(draws.dtype).eps
+        return len(self.before(draws).argsort(dim=1, stable=True).unique(dim=0)) == 1
 
 
 def _confidence(log_p: Tensor, drawn: Tensor) -> Tensor:
@@ -66,7 +71,7 @@ ORDERS: dict[str, Order] = {
     "margin": Order(after=_margin),
 }
 """Orders of unmasking by name. ``panels`` writes one panel after the other, the cells of each in random order. A new
-order is an entry, also of a plugin."""
+order is an entry, also of a plugin: it may score with -inf."""
 
 
 def known_before() -> tuple[str, ...]:
@@ -103,5 +108,6 @@ def first_positions(scores: Tensor, masked: Tensor, num: Tensor, at_once: int) -
         at_once: the most of any puzzle.
     """
     scores = scores if scores.is_floating_point() else scores.float()
+    scores = scores.clamp(min=torch.finfo(scores.dtype).min)  # so that no cell to choose from is like one that is not
     positions = scores.masked_fill(~masked, -torch.inf).topk(at_once, 1).indices
     return positions, torch.arange(at_once, device=num.device) < num.unsqueeze(1)

@@ -48,7 +48,7 @@ def outcomes(
 def _of_each(over: str, puzzles: Tensor) -> dict[str, Tensor]:
     """(B,) bool of each fraction that the table counts by a function of ``puzzles`` (B, 3, 9, 9)."""
     return {
-        name: score.of_each(puzzles)
+        name: score.of(puzzles)
         for name, score in SCORES.items()
         if score.of_each is not None and score.kind == "fraction" and score.counted_over == over
     }

@@ -167,7 +167,7 @@ class Scores:
         for name, metric in self._of_each.items():
             score = SCORES[name]
             if score.counted_over == over and score.of_each is not None:
-                metric.update(score.of_each(puzzles))
+                metric.update(score.of(puzzles))
 
     def compute(self) -> ScoreResults:
         """The scores so far. A collective: every process must call it."""

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from genraven.errors import InputError, suggestion
+
 Kind = Literal["fraction", "number"]
 Metric = Literal["consistency", "completion", "memorization", "variety", "loss", "likelihood"]
 GENERATED, ROWS, PANELS = "generated puzzles", "generated rows", "generated panels"
@@ -14,6 +16,8 @@ COMPLETED, HELD_BACK = "completed puzzles", "evaluation puzzles"
 OF_A_PUZZLE = {ROWS: 3, PANELS: 9}
 """How many of them a puzzle has: they are alike, and count for fewer."""
 TRAINING_SET = "a training set"
+OF_TRAINED, OF_HELD_OUT = "rules that are trained and scored", "rules that are held out and scored"
+A_LIKELIHOOD = "a method with a likelihood"
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,21 @@ class Score:
     of_each: Callable[[Any], Any] | None = None
     by: Metric | None = None
 
+    def of(self, puzzles: Any) -> Any:
+        """(B,) what ``of_each`` gives of ``puzzles`` (B, 3, 9, 9).
+
+        Raises:
+            InputError: it gives something else: another shape, or no bool for a fraction.
+        """
+        assert self.of_each is not None
+        found = self.of_each(puzzles)
+        shape, kind = tuple(getattr(found, "shape", ())), str(getattr(found, "dtype", type(found).__name__))
+        if shape != (len(puzzles),) or (self.kind == "fraction" and kind != "torch.bool"):
+            wanted = "bool" if self.kind == "fraction" else "numbers"
+            raise InputError(f"expected of_each of the score {self.name} to give a tensor of {wanted} of shape "
+                             f"({len(puzzles)},), one for each puzzle, got {kind} of shape {shape}.")  # fmt: skip
+        return found
+
     def __post_init__(self) -> None:
         assert (self.of_each is None) != (self.by is None), f"one thing counts {self.name}: of_each, or a metric"
         assert self.of_each is None or self.counted_over in (GENERATED, COMPLETED)
@@ -62,10 +81,10 @@ SCORES: dict[str, Score] = {
         Score("completion", "completion", "the rule of the puzzle holds in the completed row", COMPLETED, is_main=True,
               in_status=True, in_demo=True, by="completion"),
         Score("completion_trained", "completion, trained rules", "as completion, of puzzles whose rule was trained",
-              COMPLETED, needs="rules that are trained and scored", by="completion"),
+              COMPLETED, needs=OF_TRAINED, by="completion"),
         Score("completion_held_out", "completion, held-out rules",
               "as completion, of puzzles whose rule was never trained", COMPLETED,
-              needs="rules that are held out and scored", by="completion"),
+              needs=OF_HELD_OUT, by="completion"),
         Score("c3", "C3", "at least one rule holds in all three rows", GENERATED, is_main=True, in_status=True,
               in_demo=True, by="consistency"),
         Score("novel_c3", "novel C3", "as C3, and no row is in the training set", GENERATED, is_main=True,
@@ -88,7 +107,7 @@ SCORES: dict[str, Score] = {
               GENERATED, "number", "bits", needs="puzzles with C3", by="consistency"),
         Score("loss", "loss", "the method's own training loss", HELD_BACK, "number", higher_is_better=False, by="loss"),
         Score("nats_per_cell", "negative log-likelihood", "exact, or a bound from above", HELD_BACK, "number",
-              "nats per cell", higher_is_better=False, needs="a method with a likelihood", by="likelihood"),
+              "nats per cell", higher_is_better=False, needs=A_LIKELIHOOD, by="likelihood"),
     )
 }  # fmt: skip
 """In the order in which they are shown. A new one is an entry, also of a plugin: with ``of_each`` it is counted, kept,
@@ -117,7 +136,9 @@ def comparable() -> tuple[str, ...]:
 
 
 def direction(name: str) -> int:
-    """1, or -1 of a score of which less is better."""
+    """1, or -1 of a score of which less is better; raises InputError where there is no such score."""
+    if name not in SCORES:
+        raise InputError(f"expected a score of the table, got {name}: {suggestion(name, SCORES, 'see SCORES.')}")
     return -1 if SCORES[name].higher_is_better is False else 1
 
 

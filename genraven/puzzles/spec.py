@@ -4,9 +4,9 @@ Sizes: R = 3 rows, P = 3 panels a row, 9 cells a panel, 3 value attributes a cel
 Source of rules and splits: Wang, Shang & Sompolinsky 2024, arXiv 2411.07873.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from genraven.errors import InputError, shown, suggestion
 
@@ -115,32 +115,54 @@ def stream_of(rule: int) -> int:
     return rule if rule < NUM_STUDY_RULES else rule + 1
 
 
-def resolve_rules(rules: str | Iterable[int | str]) -> tuple[int, ...]:
+def resolve_rules(rules: str | Iterable[int | str], num_grouped: int = NUM_RULES) -> tuple[int, ...]:
     """Sorted rule ids named by ``rules``.
 
     Args:
         rules: a word or a list of them: ids, rule names (``position.xor``), attributes (``position``: all rules on it),
             splits (``split0``), ``study`` (its 40 rules), ``all`` or ``none``.
+        num_grouped: only rules with ids below this are in ``all`` and of an attribute.
 
     Raises:
         InputError: a name or id that is no rule.
     """
     named = [rules] if isinstance(rules, str) else list(rules)
-    return tuple(sorted({id for rule in named for id in _rules_named(rule)}))
+    return tuple(sorted({id for rule in named for id in _rules_named(rule, num_grouped)}))
 
 
-def _rules_named(rule: int | str) -> tuple[int, ...]:
+def rules_in_file(rules: str | Sequence[int | str], held_out: str | Sequence[int | str]) -> str | Sequence[int | str]:
+    """``rules`` as the files of a run have them, where ``all`` and attributes stand for the study's rules.
+
+    They are as they were, or where that would be other rules a list of names, without those of ``held_out``: a rule
+    that is added later is none of them.
+    """
+    return _in_other_words(rules, held_out, NUM_RULES, NUM_STUDY_RULES)
+
+
+def rules_of_file(rules: str | Sequence[int | str], held_out: str | Sequence[int | str]) -> str | Sequence[int | str]:
+    """What ``rules`` in the files of a run mean, in words of this version; ``held_out`` as in ``rules_in_file``."""
+    return _in_other_words(rules, held_out, NUM_STUDY_RULES, NUM_RULES)
+
+
+def _in_other_words(rules: Any, held_out: Any, known: int, others_know: int) -> Any:
+    ids = resolve_rules(rules, known)
+    if ids == resolve_rules(rules, others_know):
+        return rules
+    return [RULES[rule].name for rule in ids if rule not in resolve_rules(held_out, known)]
+
+
+def _rules_named(rule: int | str, num_grouped: int = NUM_RULES) -> tuple[int, ...]:
     """The rules meant by one word or number."""
     text = str(rule)
     groups = {
-        "all": tuple(range(NUM_RULES)), "study": tuple(range(NUM_STUDY_RULES)), "none": (), **HELD_OUT_SPLITS
+        "all": tuple(range(num_grouped)), "study": tuple(range(NUM_STUDY_RULES)), "none": (), **HELD_OUT_SPLITS
     }  # fmt: skip
     if text in groups:
         return groups[text]
     if text in RULE_ID:
         return (RULE_ID[text],)
     if text in RULE_IDS:
-        return tuple(r.id for r in RULES if r.attribute == text)
+        return tuple(r.id for r in RULES[:num_grouped] if r.attribute == text)
     if text.isdecimal() and int(text) < NUM_RULES:
         return (int(text),)
     hint = suggestion(repr(text), map(repr, [*RULE_ID, *RULE_IDS, *groups]), "`genraven rules` lists them.")

@@ -163,7 +163,8 @@ class Calibration:
 
     def write(self, path: Path) -> None:
         """Writes it whole, with a digest, which tells accidents and no forgery: it has no key."""
-        body = json.loads(json.dumps({"version": VERSION, **asdict(self)}))
+        assert self._is_sound(), "a calibration that cannot be read again"
+        body = json.loads(json.dumps({"version": VERSION, **asdict(self)}, allow_nan=False))
         with appears_whole(path) as temporary:
             temporary.write_text(json.dumps(body | {"digest": digest(body)}, indent=1) + "\n")
 

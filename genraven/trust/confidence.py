@@ -17,7 +17,7 @@ from genraven.trust.features import FEATURES, agreement, same_features
 
 REWRITES = 4  # of each candidate, for its stability
 LEVELS = (0.5, 1.0, 2.0, 4.0)  # of noise upon each candidate for its recovery, as sigma / alpha
-FLOOR = -1e6  # for what is impossible
+FLOOR = -1e6  # for what is impossible; what is certain has as much above 0
 DIGITS = 9  # after the point: equal fractions added in another order are equal
 
 
@@ -105,7 +105,7 @@ def confidence(name: str, model: Writer, candidates: Tensor, mask: Tensor, gener
         InputError: there is none of that name.
     """
     values = _named(name).of(model, candidates, mask, generator)
-    values = values.double().cpu().nan_to_num(nan=FLOOR, neginf=FLOOR).clamp(min=FLOOR)
+    values = values.double().cpu().nan_to_num(nan=FLOOR, posinf=-FLOOR, neginf=FLOOR).clamp(FLOOR, -FLOOR)
     return values.round(decimals=DIGITS)
 
 

@@ -17,6 +17,7 @@ from genraven.paths import user_path
 from launch.configs.amounts import check_numbers, no_more_than, without_places
 from launch.configs.changes import PLACES, fixed_trainer, flat, may_change
 from launch.configs.registry import check_config, classes, only_classes
+from launch.configs.rule_words import as_ids
 from launch.configs.upgrade import upgraded
 from launch.errors import input_error
 from lightning_modules import PuzzleModule
@@ -74,8 +75,9 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[tuple[str,
     with suppress(InputError):  # one that is not known today: then all is compared as it was written
         before, now = with_defaults(before), with_defaults(now)
     old, new = _distinguishing(before), _distinguishing(now)
-    names = sorted(old.keys() | new.keys())
-    return [(name, old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)]
+    same = as_ids(old), as_ids(new)
+    names = sorted(name for name in old.keys() | new.keys() if same[0].get(name) != same[1].get(name))
+    return [(name, old.get(name), new.get(name)) for name in names]
 
 
 def _with_notes(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 import copy
 from typing import Any
 
+from launch.configs.rule_words import of_file
+
 GAUSSIAN = "genraven.methods.gaussian.GaussianDiffusion"
 AUTOREGRESSIVE = "genraven.methods.autoregressive.Autoregressive"
 MOVED = {  # of DiffusionModule and AutoregressiveModule: the option's name within the method
@@ -56,7 +58,7 @@ def _module_name(config: dict[str, Any]) -> str:
 def upgraded(config: dict[str, Any]) -> dict[str, Any]:
     """``config`` in today's names, with the values that it meant; itself where it is of today."""
     moved = _with_moved_options(config)
-    return _with_old_sigma_data(moved, was_moved=moved is not config)
+    return of_file(_with_old_sigma_data(moved, was_moved=moved is not config))
 
 
 def _with_old_sigma_data(config: dict[str, Any], *, was_moved: bool) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from typing import Any
 import yaml
 
 from genraven.console import say
-from genraven.errors import InputError
-from genraven.run_folder import JobFiles, RunFiles, read_note, read_summary, step_checkpoints
+from genraven.errors import InputError, shown
+from genraven.run_folder import JOB_ID, JobFiles, RunFiles, read_note, read_summary, step_checkpoints
 from launch.configs.plugins import named_plugins, plugin_options
 from launch.runs.freeze import exclusive, freeze_code, no_interrupt, replaced
 from launch.runs.status import noted_jobs, read_status
@@ -107,6 +107,10 @@ def check_run(folder: Path, config: dict[str, Any], limit_s: int | None, jobs: J
 
 def write_note(files: JobFiles, job: str, cluster: Cluster, arguments: list[str]) -> None:
     """``spec.json``: which job this is, and what was asked for. The job is in the queue already: this never fails."""
+    if not JOB_ID.fullmatch(job):
+        say(f"genraven: expected the id of a job to be of letters, digits and _ . @ [ ] -, got {shown(job)}: it is in "
+            f"the queue, but `genraven status` cannot follow it, and another submission of {files.folder.parent} would "
+            "not be refused", error=True)  # fmt: skip
     note = {"job": job, "submitted": time.strftime("%FT%T%z"), "arguments": arguments, "cluster": asdict(cluster)}
     try:
         files.note.write_text(json.dumps(note, indent=2) + "\n")

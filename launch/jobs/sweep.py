@@ -21,6 +21,7 @@ from genraven.progress import Progress
 from genraven.run_folder import JobFiles, RunFiles, sweep_start
 from launch.configs.plugins import named_plugins, plugin_options
 from launch.configs.shipped import find_config
+from launch.jobs.option_words import configs_first, option_words
 from launch.jobs.submit import check_run, on_cluster, write_note
 from launch.runs.freeze import exclusive, freeze_code, no_interrupt, replaced
 from launch.runs.status import noted_jobs, read_status
@@ -127,26 +128,25 @@ def _points(base: str, axes: Axes, path: Path) -> list[Point]:
                              f"{values!r}: write name: --option value.")  # fmt: skip
         if not isinstance(values, list | dict) or not values:
             raise InputError(f"expected a list of values for {axis} in {path}, got {values!r}: write [{values}].")
-    return [_point(base, axes, chosen) for chosen in itertools.product(*axes.values())]
+    return [_point(base, axes, chosen, path) for chosen in itertools.product(*axes.values())]
 
 
-def _point(base: str, axes: Axes, chosen: tuple[Any, ...]) -> Point:
+def _point(base: str, axes: Axes, chosen: tuple[Any, ...], path: Path) -> Point:
     """The run with one value, or one name, of each axis."""
     configs, options, name = [], [], []
     for (axis, values), value in zip(axes.items(), chosen, strict=True):
         name.append(_label("" if isinstance(values, dict) else axis, value))
         if isinstance(values, dict):
-            words = shlex.split(values[value])
-            places = {i + more for i, word in enumerate(words) if word in ("-c", "--config") for more in (0, 1)}
-            configs += [word for i, word in enumerate(words) if i in places]
-            options += [word for i, word in enumerate(words) if i not in places]
+            own_configs, own_options = configs_first(option_words(values[value], f"{value} of {axis} in {path}"))
+            configs += own_configs
+            options += own_options
         elif axis in KINDS:
             configs += ["-c", str(value) if str(value).endswith(".yaml") else f"{axis}/{value}.yaml"]
         else:
             text = value if isinstance(value, str) else yaml.safe_dump(value, default_flow_style=True).split("\n...")[0]
             options += [f"--{key}={text.strip()}" for key in SEEDS.get(axis, (axis,))]
     # The base comes after the configs, whose settings it overrides, and before the options, which override it.
-    return Point("-".join(name), ("fit", *configs, *shlex.split(base), *options))
+    return Point("-".join(name), ("fit", *configs, *option_words(base, f"base in {path}"), *options))
 
 
 def _label(axis: str, value: Any) -> str:

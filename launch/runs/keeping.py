@@ -8,6 +8,7 @@ from genraven.errors import InputError
 from genraven.report.english import counted
 from genraven.report.record import Record, read_record
 from genraven.report.study import add_to_study
+from genraven.run_folder import RunFiles
 from launch.runs.status import named_runs, noted_jobs, read_status
 from launch.schedulers.known import queue_if_up
 from launch.schedulers.scheduler import Jobs
@@ -35,6 +36,9 @@ def _finished(name: str, run: Path, jobs: Jobs | None) -> Record:
     if not status.is_done:
         raise InputError(f"expected runs that are finished, got {name}, which is {status.state}: finish it first, or "
                          "name only the others.")  # fmt: skip
+    if not files.config:
+        raise InputError(f"expected runs with their settings, got {name} without {RunFiles(run).config.name}: copy it "
+                         "from where it was trained.")  # fmt: skip
     if not files.results:
         raise InputError(f"expected runs with scores, got {name} without scores: run `genraven evaluate {run}` first.")
     return files

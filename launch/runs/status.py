@@ -18,7 +18,16 @@ from genraven.locks import holder, is_free, who
 from genraven.metrics.table import label, names_of
 from genraven.networks.prior import prior_by_name
 from genraven.process import is_alive
-from genraven.run_folder import STUDY_TABLES, SUMMARY_KINDS, RunFiles, is_run, of_kinds, read_note, read_summary
+from genraven.run_folder import (
+    STUDY_TABLES,
+    SUMMARY_KINDS,
+    RunFiles,
+    has_begun,
+    is_run,
+    of_kinds,
+    read_note,
+    read_summary,
+)
 from launch.schedulers.known import queue_if_up
 from launch.schedulers.scheduler import Jobs
 
@@ -89,6 +98,9 @@ def _read_status(run: Path, jobs: Jobs | None) -> RunStatus:
         is_closed = not os.access(RunFiles(run).summary, os.R_OK)
         wrong = "may not be read by you" if is_closed else "is broken: the command that trained the run goes on"
         return RunStatus("gone", summary, f"{RunFiles(run).summary.name} {wrong}")
+    if not summary and has_begun(run):
+        return RunStatus("gone", summary, f"{RunFiles(run).summary.name} is missing: the command that trained the run "
+                         "writes it anew")  # fmt: skip
     if not state and not note:
         return RunStatus("new", summary)
     return RunStatus(state, summary, message) if state else RunStatus("gone", summary, f"see {_last_log(run)}")
@@ -140,9 +152,14 @@ def _last_log(run: Path) -> str:
 
 
 def find_runs(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
-    """Run folders at and below ``folder``, sorted. What cannot be read is named and passed over."""
+    """Run folders at and below ``folder``, sorted. What cannot be read, or lacks what makes it a run, is named and
+    passed over.
+    """
     try:
         found = is_run(folder)
+        if not found and has_begun(folder):
+            say(f"genraven: {folder} passed over: it has files of a run, but no {RunFiles(folder).summary.name} and no "
+                f"{RunFiles(folder).checkpoints.name}", error=True)  # fmt: skip
         inner = [] if found or not depth else sorted(path for path in folder.iterdir() if path.is_dir())
     except OSError as error:
         say(f"genraven: {folder} passed over: {error.strerror}", error=True)

@@ -100,7 +100,7 @@ class Scheduler(Protocol):
 
     def submit(self, script: Path) -> str:
         """Submits ``script``, in ``own_environment``; the job's id, to which ``_0``, ``_1`` and so on is added for the
-        tasks of an array.
+        tasks of an array. An id is of ASCII letters, digits and ``_ . @ [ ] -``, 99 at most.
         """
 
     def queue(self, ids: Iterable[str]) -> Jobs | None:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from datamodules import GenRAVENDataModule
-from genraven.errors import InputError
+from genraven.errors import InputError, flag
 from genraven.files import writable_folder
 from genraven.metrics.table import counted_of_each
 from genraven.progress import part
@@ -58,19 +58,24 @@ def evaluate(options: argparse.Namespace) -> int:
         scorings=[read_settings(options, Scoring, given_corruption=part) for part in options.given_corruption],
         sampling=given_sampling(options), protocol=options.protocol, trust=options.trust,
     )  # fmt: skip
-    passed_over, rows = 0, []
+    passed_over, rows, unused = 0, [], set(request.sampling)
     with joined_processes() as group:
         runs = group.agreed(lambda: _find_runs(options.run, options.out))
         for number, (name, run) in enumerate(runs.items(), 1):
             try:
                 with part(number, len(runs)):
-                    results = evaluate_run(run, request, group, out=options.out, alone=len(runs) == 1)
+                    spared = set[str]() if len(runs) > 1 else None
+                    results = evaluate_run(run, request, group, out=options.out, spared=spared)
             except InputError as error:
                 if len(runs) == 1:
                     raise
                 group.say(f"{name}: passed over: {error}")
                 passed_over += 1
                 continue
+            unused &= spared or set()
+            if spared:
+                left_out = ", ".join(map(flag, sorted(spared)))
+                group.say(f"{name}: scored without {left_out}, which its method does not have")
             rows += [(name, result) for result in results]
         if len(rows) == 1:
             group.say(table(rows[0][1]["metrics"]))
@@ -79,6 +84,9 @@ def evaluate(options: argparse.Namespace) -> int:
         for name, result in rows:
             if "certainty" in result and request.trust:
                 group.say(f"{name}: {said(result['certainty'])}")
+    if unused and rows:
+        raise InputError(f"expected {', '.join(map(flag, sorted(unused)))} of a method of a run in {options.run}, got "
+                         "runs whose methods do not have it: all were scored without it.")  # fmt: skip
     return int(passed_over > 0)
 
 
@@ -93,7 +101,7 @@ def _find_runs(place: Path, out: Path | None) -> dict[str, Path]:
 
 
 def evaluate_run(
-    run: Path, request: Request, group: ProcessGroup, *, out: Path | None = None, alone: bool = True
+    run: Path, request: Request, group: ProcessGroup, *, out: Path | None = None, spared: set[str] | None = None
 ) -> list[dict[str, Any]]:
     """The results of ``run`` for all ways of sampling; those that its file has are taken from there.
 
@@ -102,7 +110,7 @@ def evaluate_run(
         request: what is asked.
         group: the processes at work.
         out: the file that has, or gets, the results; default: evaluation.json of the run folder.
-        alone: no other run is evaluated: an option that this one cannot use is an error, else it is left out.
+        spared: gets the options that this one cannot use, where other runs are evaluated; None makes them an error.
 
     Raises:
         InputError: nothing to evaluate, options that make no sense, or a file that belongs to another run.
@@ -116,7 +124,7 @@ def evaluate_run(
         facts = run_facts(model.module, model.data)
         file.check_owner(facts)
         calibrated = Calibrated.of(path) if request.trust else None
-        models = [model.sampling_by(**way) for way in _ways(request, model.module, alone=alone)]
+        models = [model.sampling_by(**way) for way in _ways(request, model.module, spared)]
         if calibrated:
             for each in models:  # all are checked before any is scored
                 calibrated.check(each)
@@ -152,9 +160,11 @@ def _wanted(model: TrainedModel, scoring: Scoring, calibrated: Calibrated | None
     return Wanted(key, model.sampling.as_noted, counted_of_each())
 
 
-def _ways(request: Request, model: PuzzleModule, *, alone: bool) -> list[dict[str, Any]]:
-    """Each value of each setting with each of the others; beside other runs, one is spared what its method has not."""
-    axes = {name: values for name, values in request.sampling.items() if alone or name in asdict(model.method.sampling)}
+def _ways(request: Request, model: PuzzleModule, spared: set[str] | None) -> list[dict[str, Any]]:
+    """Each value of each setting with each of the others; one is ``spared`` what its method has not."""
+    if spared is not None:
+        spared |= request.sampling.keys() - asdict(model.method.sampling).keys()
+    axes = {name: values for name, values in request.sampling.items() if name not in (spared or ())}
     protocol = dict(model.method.study_protocol) if request.protocol == "study" else {}
     return [protocol | dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
 

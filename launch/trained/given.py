@@ -107,13 +107,13 @@ def rule_ids(rules: Rules, num: int | None = None) -> tuple[int, ...]:
 
 
 def _tensor(value: Any) -> Tensor | None:
-    """On the CPU; None of what is neither a tensor nor an array of numbers."""
+    """On the CPU; None of what is neither a tensor nor an array of whole numbers or bool."""
     if isinstance(value, Tensor):
         return value.detach().cpu()
-    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
-        return torch.from_numpy(
-            value.astype(np.int64 if value.dtype.kind in "iu" else value.dtype)
-        )  # a copy of its own
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biu":
+        if value.dtype.kind == "u":  # the largest number that is taken is still refused as a cell
+            value = value.clip(max=np.iinfo(np.int64).max)
+        return torch.from_numpy(value.astype(np.bool_ if value.dtype.kind == "b" else np.int64))  # a copy of its own
     return None
 
 

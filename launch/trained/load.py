@@ -28,7 +28,8 @@ def load_run(run: Path | str, device: str = "auto") -> tuple[PuzzleModule, GenRA
         raise InputError(
             f"expected a checkpoint that `genraven fit` wrote, got {path}, without weights: train it anew."
         )
-    model, data = build(checkpoint["genraven_config"], weights)
+    with torch.random.fork_rng(devices=[]):  # the weights that it begins with are drawn, and replaced
+        model, data = build(checkpoint["genraven_config"], weights)
     model.check_checkpoint(checkpoint)
     model.load_state_dict(checkpoint["state_dict"])
     model.trained = data.trained

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from datamodules import GenRAVENDataModule
-from genraven.errors import InputError, setting
+from genraven.errors import InputError, at_least, setting
 from genraven.methods.draws import PlacedGenerator
 from genraven.methods.method import Sampling
 from genraven.metrics.outcomes import Flags
@@ -141,8 +141,8 @@ class TrainedModel:
             InputError: no puzzle to make, an unknown rule, one that was not trained, a network without labels, or
                 guidance without rules.
         """
-        if num < 1 or start < 0:
-            raise InputError(f"expected num of 1 or more from a start of 0 or more, got {num} from {start}.")
+        at_least(1, num=num)
+        at_least(0, start=start)
         scale = getattr(self.module.sampling, "guidance_scale", 1.0)
         if rules is None and scale != 1:
             raise InputError(f"expected rules with {setting('guidance_scale', scale)}, got none, which it would guide "
@@ -172,6 +172,7 @@ class TrainedModel:
             InputError: another shape or type, a given cell that holds no value, a mask that leaves nothing to write or
                 all, or a rule that the model cannot read.
         """
+        at_least(0, start=start)
         given, open_cells = puzzles_and_mask(puzzles, mask, self.module)
         labels = None if rules is None else labels_of(rules, self.module, len(given))
         self.warn_of_unread(open_cells)
@@ -303,7 +304,7 @@ def load(
         seed: of all that is drawn.
         batch_size: puzzles at once; it changes no draw, but where masks differ (docs/decide.md, Draws).
         sampling: settings of the method to write with instead of the model's own, such as ``{"num_steps": 50}``.
-        plugins: modules of your own to import, whose classes the run's config may name.
+        plugins: names of modules of your own to import, whose classes the run's config may name.
         training_set_gib: of a training set that may be made here, to tell in an evaluation what the model repeats.
         progress: says on the standard error how far it is while it computes.
 
@@ -311,7 +312,7 @@ def load(
         InputError: no checkpoint of genraven, one whose config and weights do not belong together, no such device or
             precision, or a setting that the method does not have.
     """
-    import_plugins(plugins)
+    import_plugins([plugins] if isinstance(plugins, str) else plugins)
     return TrainedModel.opened(run, Opening(
         device=device, precision=precision, compiled=compiled, seed=seed, batch_size=batch_size,
         sampling=sampling or {}, training_set_gib=training_set_gib, progress=progress,

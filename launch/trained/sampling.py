@@ -9,7 +9,7 @@ from typing import Any, get_args, get_type_hints
 
 from docstring_parser import parse
 
-from genraven.errors import flag, suggestion
+from genraven.errors import InputError, flag, suggestion
 from genraven.methods.method import all_methods, choices_of
 from launch.trained.model import TrainedModel
 from launch.trained.settings import Opening, read_settings
@@ -23,6 +23,8 @@ class Option:
     kind: Callable[[str], Any]
     choices: tuple[str, ...]
     help: str
+    of: str
+    """The first class of settings that has it."""
 
 
 def sampling_options() -> dict[str, Option]:
@@ -43,7 +45,8 @@ def sampling_options() -> dict[str, Option]:
                 text = f"{before.help} {text}"
             elif before is not None:
                 kind, choices = str, ()  # methods mean different things by it: each checks its own
-            found[item.name] = Option(item.name, kind, choices, text)
+            of = before.of if before is not None else method.settings.__name__
+            found[item.name] = Option(item.name, kind, choices, text, of)
     return found
 
 
@@ -57,6 +60,9 @@ def add_sampling_arguments(parser: argparse.ArgumentParser, *, many: bool = Fals
     several = "; of values separated by commas each is tried, with each of the other settings'" * many
     group = parser.add_argument_group("sampling", "what is not given is the model's own" + several)
     for option in sampling_options().values():
+        if flag(option.name) in parser._option_string_actions:
+            raise InputError(f"expected settings of sampling with names of their own, got {option.name} in "
+                             f"{option.of}, while the command has its own {flag(option.name)}: rename it.")  # fmt: skip
         group.add_argument(
             flag(option.name),
             dest=option.name,

@@ -43,6 +43,7 @@ class Opening:
     def __post_init__(self) -> None:
         """Refuses what no model can be opened with."""
         at_least(1, batch_size=self.batch_size)
+        at_least(0, seed=self.seed)
         if not 0 <= self.training_set_gib < math.inf:
             raise InputError(f"expected {setting('training_set_gib')} of 0 or more, got {self.training_set_gib:g}.")
 

@@ -11,7 +11,7 @@ from datamodules import GenRAVENDataModule
 from datamodules.sources import can_have_missing, content_digest
 from genraven.errors import InputError, shown, suggestion
 from genraven.formats.read import open_puzzles
-from genraven.metrics.table import SCORES, TRAINING_SET, comparable
+from genraven.metrics.table import A_LIKELIHOOD, OF_HELD_OUT, OF_TRAINED, SCORES, TRAINING_SET, comparable
 from genraven.networks.compiling import Compilation
 from genraven.networks.prior import Prior
 from genraven.paths import user_path
@@ -153,6 +153,20 @@ def check_best_by(score: str, data: GenRAVENDataModule) -> None:
         raise InputError(f"expected --best_by {', '.join(others[:-1])} or {others[-1]} with an endless stream, got "
                          f"{score}, which needs a training set: choose one of those, or set "
                          "data.samples_per_rule.")  # fmt: skip
+
+
+def check_has_score(score: str, model: PuzzleModule, data: GenRAVENDataModule) -> None:
+    """Raises InputError where no validation of ``model`` on ``data`` has a ``score``."""
+    scored = set(data.eval_rules)
+    there = {
+        TRAINING_SET: not data.is_stream,
+        OF_TRAINED: bool(scored & set(data.trained)),
+        OF_HELD_OUT: bool(scored - set(data.trained)),
+        A_LIKELIHOOD: model.likelihood is not None,
+    }
+    if not there.get(SCORES[score].needs, True):
+        raise InputError(f"expected a score that validations of {model.architecture} have, got {score}, which needs "
+                         f"{SCORES[score].needs}: choose another score, or other data.")  # fmt: skip
 
 
 def check_callbacks(trainer: L.Trainer) -> None:

@@ -16,7 +16,9 @@ from datamodules import GenRAVENDataModule
 from genraven.errors import InputError
 from genraven.networks.compiling import Compilation
 from launch.arguments import TRAINING_COMMANDS
+from launch.configs.amounts import check_numbers
 from launch.configs.registry import classes
+from launch.configs.rule_words import in_file
 from launch.configs.shipped import expand_configs
 from launch.errors import refused_by_constructors, unwrapped_errors
 from launch.runs.folder import RunFolder, given_checkpoint
@@ -25,7 +27,7 @@ from launch.trained.precision import TRAINED_IN_FLOAT32, default_precision, slow
 from launch.training.compiling import compilation_of
 from launch.training.complaints import one_line
 from launch.training.loggers import Specs, take_specs
-from launch.training.options import add_options, check_missing, note_prior, settle_options
+from launch.training.options import add_options, check_has_score, check_missing, note_prior, settle_options
 from lightning_modules import PuzzleModule
 from lightning_modules.lightning_internals import CommandLine
 
@@ -51,8 +53,11 @@ class TrainingParser(CommandLine):
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
             args=expand_configs(arguments),
-            parser_kwargs={name: {"description": f"{text[0].upper()}{text[1:]}. {CONFIGS_ARE}"}
-                           for name, text in TRAINING_COMMANDS.items() if name in arguments[:1]},
+            parser_kwargs={
+                name: {"description": f"{text[0].upper()}{text[1:]}. {CONFIGS_ARE}"}
+                for name, text in TRAINING_COMMANDS.items()
+                if name in arguments[:1]
+            },
         )
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
@@ -116,7 +121,7 @@ def resolve(arguments: list[str]) -> Resolved:
     asked = options.compile
     numerics = Numerics.of_training(options.trainer, None if asked is None else bool(asked))
     compilation = compilation_of(asked, is_compiled=numerics.compiled)
-    config = parser.plain(parser.config)
+    config = in_file(parser.plain(parser.config))
     return Resolved(parser, command, options, take_specs(options.trainer), config, numerics, compilation)
 
 
@@ -150,11 +155,15 @@ class Resolver:
         with unwrapped_errors(*COMPLAINTS):
             self._parser = TrainingParser(arguments)
 
-    def resolve(self, arguments: list[str]) -> dict[str, Any]:
+    def resolve(self, arguments: list[str], score: str | None = None) -> dict[str, Any]:
         """The config of ``arguments``; model and data are built, without memory for weights, to hear their complaints.
 
+        Args:
+            arguments: of ``fit``.
+            score: that validations are to have; None for any.
+
         Raises:
-            InputError: what ``fit`` would refuse.
+            InputError: what ``fit`` would refuse, or a ``score`` that no validation of it has.
         """
         command_line = self._parser
         with unwrapped_errors(*COMPLAINTS):
@@ -166,9 +175,13 @@ class Resolver:
             with torch.device("meta"), refused_by_constructors():
                 found = command_line.made(parsed).fit
                 note_prior(config, found.model)
+                for part in ("model", "data"):
+                    check_numbers(config[part], part, "a run")
                 check_missing(found.model, found.data)
                 found.model.check_labels()
-        return config
+                if score is not None:
+                    check_has_score(score, found.model, found.data)
+        return in_file(config)
 
 
 def quiet_lightning() -> None:

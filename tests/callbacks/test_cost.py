@@ -35,10 +35,12 @@ class Sure(AutoregressiveModule):
         return completed
 
 
-def start(folder: Path, options: CostOptions, max_steps: int = 6, ckpt: Path | None = None) -> dict[str, Any]:
+def start(
+    folder: Path, options: CostOptions, max_steps: int = 6, ckpt: Path | None = None, **model_options: Any
+) -> dict[str, Any]:
     """The summary of a tiny run; its checkpoint is ``folder / "end.ckpt"``."""
     torch.manual_seed(0)
-    model = Sure(Transformer(width=24, depth=1, num_heads=2))
+    model = Sure(Transformer(width=24, depth=1, num_heads=2), **model_options)
     data = GenRAVENDataModule(
         samples_per_rule=20, rules=RULE, held_out="none", eval_rules=RULE, global_batch_size=4,
         eval_puzzles_per_rule=8, eval_batch_size=8,
@@ -73,6 +75,25 @@ def test_operations_money_and_the_price_of_a_right_answer(tmp_path: Path) -> Non
     metrics = summary["metrics"]
     assert metrics["cost/flops_per_s"] == pytest.approx(metrics["train/puzzles_per_s"] * flops.training)
     assert metrics["cost/share_of_peak"] == pytest.approx(metrics["cost/flops_per_s"] / 2e12)
+
+
+class Twice(torch.optim.SGD):
+    """Asks for two passes over each batch, as SAM does."""
+
+    def step(self, closure: Any = None) -> Any:
+        closure()
+        return super().step(closure)
+
+
+def test_each_pass_over_a_batch_is_counted(tmp_path: Path) -> None:
+    twice = {"optimizer": lambda parameters: Twice(parameters, lr=1e-3)}
+    summary = start(tmp_path, CostOptions(), **twice)
+    flops = count_flops(Transformer(width=24, depth=1, num_heads=2))
+    assert flops is not None
+    assert summary["flops_per_puzzle"] == 2 * flops.training
+    assert summary["flops"] == 2 * flops.training * 24
+    again = start(tmp_path, CostOptions(), max_steps=12, ckpt=tmp_path / "end.ckpt", **twice)
+    assert again["flops"] == 2 * flops.training * 48
 
 
 def test_what_is_not_known_is_absent(tmp_path: Path) -> None:

@@ -96,6 +96,16 @@ def test_a_run_is_submitted(
         assert "expected settings of moab, got --srun, which is of slurm alone" in capsys.readouterr().err
 
 
+def test_an_id_that_cannot_be_followed_is_said(
+    moab: Moab, in_tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moab, "submit", lambda script: "gpu/train-40")
+    assert main(["submit", "--nodes", "2", "--gpus-per-node", "0", "--", *FIT, "--run_dir", "runs/a"]) == 0
+    printed = capsys.readouterr()
+    assert "job gpu/train-40: run folder" in printed.out
+    assert "got 'gpu/train-40': it is in the queue, but `genraven status` cannot follow it" in printed.err
+
+
 def test_a_sweep_is_submitted(moab: Moab, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = [Planned(Point(name, ("fit",)), tmp_path / name, {}) for name in "ab"]
     _start_array(runs, tmp_path, Cluster(nodes=2), None)

@@ -212,6 +212,15 @@ def test_a_run_that_cannot_be_scored_is_passed_over(runs: Path, capsys: pytest.C
     assert not (runs / "diffusion" / "evaluation.json").exists()
 
 
+def test_an_option_that_no_run_can_use_is_said(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One that some can use is said for the others."""
+    assert main(["evaluate", str(runs), *OPTIONS, "--steps", "1"]) == 0
+    assert "autoregressive: scored without --steps, which its method does not have" in capsys.readouterr().out
+    assert main(["evaluate", str(runs), *OPTIONS, "--remasking", "0.5"]) == 2
+    assert "expected --remasking of a method of a run in" in capsys.readouterr().err
+    assert len(results(runs / "autoregressive")) == 1
+
+
 def test_a_new_score_is_counted_where_results_are_there_already(
     runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

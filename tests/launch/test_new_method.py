@@ -1,6 +1,7 @@
 """A method that stands in no file of the product is trained, sampled, evaluated and reported all the same."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -52,3 +53,24 @@ def test_from_training_to_the_report(
     assert not Path("missing").exists()
     assert main(["sample", "runs/copy", "--overwrite"]) == 2
     assert "expected classes of genraven in a checkpoint, got 'copying.Memory'" in capsys.readouterr().err
+
+
+def test_a_setting_whose_option_a_command_has_already_is_refused_before_training(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    source = (
+        (Path(HERE) / "copying.py").read_text().replace("num_tries", "num_candidates").replace("Copying", "Clashing")
+    )
+    Path("clashing.py").write_text(source)
+    Path("copy.yaml").write_text(CONFIG.replace("copying.Copying", "clashing.Clashing"))
+    try:
+        assert main(["fit", "-c", "copy.yaml", *DATA, "--run_dir", "runs/copy", "--plugin", "clashing"]) == 2
+        assert "got num_candidates in " in (said := capsys.readouterr().err)
+        assert "while the command has its own --candidates: rename it" in said
+        assert not Path("runs").exists()
+    finally:  # no later test finds its class
+        method = sys.modules.pop("clashing").Clashing
+        monkeypatch.setattr("genraven.methods.method.Method.__subclasses__", lambda: [])
+        del method

@@ -49,6 +49,21 @@ def test_the_loss_of_the_last_validation_comes_back_in_its_own_precision_alone(r
         assert 1e-6 < abs(loss(other) / validated - 1) < 1e-2
 
 
+def test_a_model_is_opened_without_a_draw_of_the_callers(run: Path) -> None:
+    before = torch.get_rng_state()
+    load(run, device="cpu").generate(1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_arrays_of_any_whole_numbers(run: Path) -> None:
+    model, puzzles = load(run, device="cpu"), generate(3, 0, 2)
+    wanted = model.complete(puzzles)
+    assert torch.equal(model.complete(puzzles.numpy().astype(">i4")), wanted)
+    for wrong, said in ((np.uint64, "to 9223372036854775807"), (">f4", "got >f4"), (np.longdouble, "got float128")):
+        with pytest.raises(InputError, match=said):
+            model.complete(puzzles.numpy().astype(wrong))
+
+
 def test_evaluations_say_what_they_were_computed_in_and_are_told_apart_by_it(run: Path, in_tmp_path: Path) -> None:
     command = ["evaluate", str(run), "--puzzles-per-rule", "2", "--out", "found.json"]
     for options in ([], [], ["--precision", "32-true"]):
@@ -143,7 +158,7 @@ def test_what_a_model_cannot_use_is_refused_in_one_line(run: Path, tmp_path: Pat
     high[1, 0, 0, 0] = 100
     every: dict[str, Any] = {"mask": np.ones((9, 9), bool)}
     for does, says in (
-        (lambda: model.generate(0), "num of 1 or more from a start of 0 or more, got 0 from 0"),
+        (lambda: model.generate(0), "expected num= to be 1 or more, got 0"),
         (lambda: model.generate(2, "position.xor"), "expected no rules for a network without labels"),
         (lambda: model.generate(2, "position.xorr"), "did you mean 'position.xor'?"),
         (lambda: model.generate(2, "none"), "got an empty selection"),

@@ -3,10 +3,12 @@
 import inspect
 from dataclasses import fields
 
+import numpy as np
 import pytest
 
 import genraven
 from genraven.errors import InputError, as_options, setting
+from genraven.methods.masked import MaskedSampling
 from launch.cli import build_parser, main
 from launch.trained.load import find_device
 from launch.trained.model import TrainedModel
@@ -48,6 +50,19 @@ def test_errors_call_a_setting_as_its_user_does(capsys: pytest.CaptureFixture[st
             does()  # type: ignore[no-untyped-call]
         with as_options(), pytest.raises(InputError, match=f"expected --{name.replace('_', '-')} .*, got {value}"):
             does()  # type: ignore[no-untyped-call]
+    for does, said in (
+        (lambda: genraven.load("nowhere", seed=1.0), "seed= to be a whole number, got 1.0"),
+        (lambda: genraven.load("nowhere", seed=True), "seed= to be a whole number, got True"),
+        (lambda: genraven.load("nowhere", seed=-1), "seed= to be 0 or more, got -1"),
+        (lambda: genraven.load("nowhere", batch_size=1.5), "batch_size= to be a whole number, got 1.5"),
+        (lambda: Scoring(puzzles_per_rule=2.0), "puzzles_per_rule= to be a whole number, got 2.0"),
+        (lambda: genraven.load("nowhere", plugins="no_such_module"), "to name a module .*, got no_such_module"),
+        (lambda: MaskedSampling(num_steps=2.5), "expected num_steps to be a whole number, got 2.5"),
+        (lambda: MaskedSampling(temperature="1"), "expected temperature to be a number, got '1'"),
+    ):
+        with pytest.raises(InputError, match=said):
+            does()  # type: ignore[no-untyped-call]
+    assert Opening(seed=np.int64(1)) == Opening(seed=1)
     assert main(["evaluate", "nowhere", "--given-corruption", "0,2"]) == 2
     assert "error: expected --given-corruption to be a fraction from 0 to 1, got 2" in capsys.readouterr().err
     assert setting("num_steps", 5) == "num_steps=5"

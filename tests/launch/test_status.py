@@ -238,6 +238,24 @@ def test_folders_without_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().err.count("genraven: error: expected") == 2
 
 
+def test_a_run_that_was_copied_without_its_summary_is_not_new(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that lacks its checkpoints as well is no run, and is named."""
+    run = make_run(tmp_path / "a", None)
+    assert read_status(run, {}).state == "new"
+    (run / "curve.csv").touch()
+    status = read_status(run, {})
+    assert (status.state, status.message) == (
+        "gone", "summary.json is missing: the command that trained the run writes it anew"
+    )  # fmt: skip
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "evaluation.json").touch()
+    assert list(named_runs(tmp_path)) == ["a"]
+    said = capsys.readouterr().err
+    assert f"{tmp_path / 'b'} passed over: it has files of a run, but no summary.json and no checkpoints" in said
+
+
 def test_a_hundred_runs_without_a_heavy_import(tmp_path: Path) -> None:
     for i in range(100):
         make_run(tmp_path / f"run{i}", {"state": "finished", "step": i, "max_steps": 100}, {"job": str(i)})

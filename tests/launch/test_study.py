@@ -171,6 +171,10 @@ def unscored(runs: Path) -> None:
     make_run(runs / "z", "diffusion", 400)
 
 
+def without_config(runs: Path) -> None:
+    (make_run(runs / "z", "diffusion", 400, 0.5) / "config.yaml").unlink()
+
+
 def of_another_version(runs: Path) -> None:
     run = make_run(runs / "z", "diffusion", 400, 0.5)
     (run / "evaluation.json").write_text(json.dumps({"version": 7, "run": {}, "results": []}))
@@ -195,6 +199,7 @@ def cut(runs: Path) -> None:
         (other_content, "a run of that name with other content"),
         (unfinished, "expected runs that are finished, got z, which is interrupted"),
         (unscored, "expected runs with scores, got z without scores: run `genraven evaluate"),
+        (without_config, "expected runs with their settings, got z without config.yaml: copy it from"),
         (of_another_version, "expected an evaluation of version 1"),
         (broken, "curve.csv is broken"),
         (too_long, "curve.csv is broken"),

@@ -24,7 +24,7 @@ from optuna.storages.journal import JournalFileBackend
 from launch.jobs.tune import worker
 from launch.jobs.tune.result import write_result
 from launch.jobs.tune.storage import JOURNAL, Memory
-from launch.jobs.tune.trials import check_ranges
+from launch.jobs.tune.trials import arguments, check_ranges
 from launch.jobs.tune.worker import Worker
 
 SEARCH = """
@@ -215,6 +215,67 @@ def test_importance_is_drawn_of_ten_trials(search: Search, tmp_path: Path) -> No
     assert str(tmp_path / "diffusion-importance.png") in said
 
 
+def test_what_was_searched_is_in_the_best_config(
+    search: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever in a config it stands."""
+    ranges = {**search.families[0].ranges, "data.corruption.cells": Range((0.1, 0.2)), "every": Range((None, 2))}
+    one_family = replace(search, families=(replace(search.families[0], ranges=ranges),))
+    one = begin(one_family, tmp_path)
+    one.work()
+    resolve = Resolver.resolve
+
+    def nested(self: Resolver, words: list[str]) -> dict[str, Any]:
+        given = dict(word.removeprefix("--").split("=") for word in words if word.startswith("--"))
+        data = {"global_batch_size": 8, "corruption": {"cells": given["data.corruption.cells"]}}
+        return {**resolve(self, words), "data": data, "every": given["every"]}
+
+    monkeypatch.setattr(Resolver, "resolve", nested)
+    write_result(begin(one_family, tmp_path), lambda line: None)
+    best = yaml.safe_load((tmp_path / "best-autoregressive.yaml").read_text())
+    assert best["data"]["corruption"]["cells"] in ("0.1", "0.2")
+    assert best["every"] in ("null", "2")
+
+
+def test_a_trial_whose_curve_lacks_the_score(search: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not trained again, and the reason is named."""
+    trained: list[str] = []
+
+    def without(folder: Path) -> None:
+        train(folder)
+        trained.append(folder.name)
+        curve = RunFiles(folder).curve
+        curve.write_text(curve.read_text().replace("val/completion", "val/c3"))
+
+    _trains(monkeypatch, without)
+    one = begin(search, tmp_path)
+    one.work()
+    assert sorted(trained) == sorted(set(trained))
+    with pytest.raises(InputError, match=r"got none of 6 \(failed: its curve has no val/completion\)"):
+        write_result(one, lambda line: None)
+
+
+@pytest.mark.parametrize("score", ["completion_held_out", "nats_per_cell"])
+def test_a_score_that_no_validation_has_is_refused(
+    score: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Demo data hold out no rule, and SiT has no likelihood."""
+    families = {"diffusion": {"base": "-c model/sit_tiny.yaml", "ranges": {"model.optimizer.lr": [1e-3, 1e-2]}}}
+    path = tmp_path / "search.yaml"
+    path.write_text(json.dumps({**TINY, "score": score, "families": families}))
+    assert main(["tune", str(path), "--out", str(tmp_path / "out")]) == 2
+    assert f"expected a score that validations of SiT have, got {score}, which needs " in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_config_that_changed_is_another_search(search: Search, tmp_path: Path) -> None:
+    began = {"diffusion": {"model": {"width": 24, "head": None}}}
+    Memory(tmp_path, search, began)
+    Memory(tmp_path, search, {"diffusion": {"model": {"width": 24, "head": None, "new_in_this_version": 1}}})
+    with pytest.raises(InputError, match="got another model.width, 48 instead of 24: restore them, or choose"):
+        Memory(tmp_path, search, {"diffusion": {"model": {"width": 48, "head": None}}})
+
+
 def test_a_family_without_a_trial_that_ends(search: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(folder: Path) -> None:
         RunFiles(folder).summary.write_text(json.dumps({"state": "failed", "reason": "the loss is not finite"}))
@@ -250,6 +311,68 @@ def test_a_wrong_option_is_refused_before_anything_is_written(
         assert "expected ranges of diffusion with options and values of fit, got others: " in error
         assert said in error
         assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"base": "--x 'abc"}, "expected options of fit for base in .*, got an open quote"),
+        ({"ranges": {"data.seed": [11, 12]}}, "without data.seed, which seeds of the search sets: leave it out"),
+        ({"ranges": {"trainer.max_steps": [5, 12]}}, "without trainer.max_steps, which budget of the search sets"),
+        ({"ranges": {"data.global_batch_size": {"low": 8, "high": 32}}}, "a list of values for data.global_batch_size"),
+        ({"ranges": {"model.lr": {"low": 2.0, "high": 1.0}}}, "low below high for model.lr of .*, got 2.0 and 1.0"),
+        ({"ranges": {"model.lr": {"low": 0, "high": 1, "log": True}}}, "low above 0 for model.lr"),
+        ({"ranges": {"model.lr": {"low": "1e-4", "high": "1e-3"}}}, "got '1e-4' and '1e-3': a number like 1e-3 needs"),
+        ({"ranges": {"model.lr": [1.0]}}, "two different values or more for model.lr"),
+        ({"ranges": {"model.lr": [{}, 1.0]}}, "truth values, null or lists as values for model.lr"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_search_is_named(changes: Mapping[str, Any], said: str, tmp_path: Path) -> None:
+    whole = yaml.safe_load(SEARCH)
+    if "ranges" in changes:
+        whole["families"]["diffusion"]["ranges"] = changes["ranges"]
+    else:
+        whole |= changes
+    path = tmp_path / "search.yaml"
+    path.write_text(yaml.safe_dump(whole))
+    with pytest.raises(InputError, match=said):
+        read_search(path)
+
+
+def test_a_range_of_lists_and_of_null(tmp_path: Path) -> None:
+    whole = yaml.safe_load(SEARCH)
+    betas, clip = [[0.9, 0.95], [0.9, 0.999]], [None, 1.0]
+    whole["families"] = {"one": {"ranges": {"model.optimizer.betas": betas, "trainer.gradient_clip_val": clip}}}
+    path = tmp_path / "search.yaml"
+    path.write_text(yaml.safe_dump(whole))
+    found = read_search(path)
+    (family,) = found.families
+    values = Memory(tmp_path / "out", found).suggest(family).params
+    words = arguments(found, family, values, tmp_path)
+    assert any(
+        word in words for word in ("--model.optimizer.betas=[0.9, 0.95]", "--model.optimizer.betas=[0.9, 0.999]")
+    )
+    assert any(word in words for word in ("--trainer.gradient_clip_val=null", "--trainer.gradient_clip_val=1.0"))
+
+
+def test_a_familys_own_options_override_those_of_all(tmp_path: Path) -> None:
+    whole = yaml.safe_load(SEARCH)
+    whole["base"] = "-c data/demo.yaml --model.width 24"
+    whole["families"]["diffusion"]["base"] = "-c model/mdm_tiny.yaml --model.width 48"
+    path = tmp_path / "search.yaml"
+    path.write_text(yaml.safe_dump(whole))
+    assert read_search(path).families[1].arguments == (
+        "fit", "-c", "model/mdm_tiny.yaml", "-c", "data/demo.yaml", "--model.width", "24", "--model.width", "48",
+    )  # fmt: skip
+
+
+def test_trials_see_as_many_puzzles_whatever_their_batch(search: Search) -> None:
+    Budget(16, 8, 3, 400_000).check_batches({256})
+    Budget(16, 8, 3, 409_600).check_batches({64, 256})
+    with pytest.raises(InputError, match="a multiple of 1,024, .* batches of 64 and 256 .* got 400,000: take 399,360"):
+        Budget(16, 8, 3, 400_000).check_batches({64, 256})
+    chosen = replace(search.families[0], ranges={"data.global_batch_size": Range((8, 32))})
+    assert (chosen.batches(64), search.families[0].batches(64)) == ({8, 32}, {64})
 
 
 def test_what_only_some_values_refuse_is_no_mistake(search: Search, tmp_path: Path) -> None:

@@ -196,6 +196,11 @@ def test_panels_come_one_after_the_other_in_the_order_of_panels() -> None:
     assert torch.equal(order // 9, torch.arange(81).div(9, rounding_mode="floor").expand(5, -1))
     assert len(order.unique(dim=0)) == 5
     assert [name for name, entry in ORDERS.items() if entry.is_fixed] == ["left_to_right"]
+    places = torch.arange(81).expand(1, -1)
+    one_of_two = Order(before=lambda uniform: torch.where(uniform[:, :1] < 0.5, -places, places))
+    seldom_other = Order(before=lambda uniform: torch.where(uniform[:, :1] < 0.99, -places, places))
+    assert not one_of_two.is_fixed
+    assert not seldom_other.is_fixed
 
 
 def spied(monkeypatch: pytest.MonkeyPatch, **sampling: Any) -> tuple[AutoregressiveModule, list[Tensor]]:

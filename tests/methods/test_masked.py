@@ -13,7 +13,7 @@ from torch import Tensor
 from datamodules.batches import Batch
 from genraven.errors import InputError
 from genraven.methods.masked import MaskedDiffusion, MaskedSampling
-from genraven.methods.orders import ORDERS, Order
+from genraven.methods.orders import ORDERS, Order, first_positions
 from genraven.methods.unmasking import Writing, write_masked
 from genraven.networks.bidirectional import BidirectionalTransformer
 from genraven.networks.dit import DiT
@@ -178,6 +178,17 @@ def test_a_new_order_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (model.generate(2) != -2).all()
     with pytest.raises(InputError, match="margin, outwards, got outward: did you mean outwards?"):
         model.sample_by({"order": "outward"})
+
+
+def test_an_order_may_score_with_infinity() -> None:
+    """A cell that it likes least is written all the same, and none that is given."""
+    least = {"inf": Order(before=lambda uniform: torch.where(uniform < 0.5, -torch.inf, 0.0)), "nan": Order(
+        before=lambda uniform: torch.where(uniform < 0.5, torch.nan, 0.0))}  # fmt: skip
+    for order in least.values():
+        scores = order.before(torch.rand(64, 20, generator=torch.Generator().manual_seed(0)))  # type: ignore[misc]
+        masked = torch.arange(20).expand(64, -1) >= 11
+        positions, _ = first_positions(scores, masked, torch.full((64,), 9), 9)
+        assert torch.equal(positions.sort(1).values, torch.arange(11, 20).expand(64, -1))
 
 
 # The method -----------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from genraven.metrics.likelihood import Likelihood
 from genraven.metrics.memorization import Memorization, TrainingIndex
 from genraven.metrics.outcomes import in_order, outcomes
 from genraven.metrics.scores import Scores
-from genraven.metrics.table import COMPLETED, GENERATED, SCORES, Score, main_names
+from genraven.metrics.table import COMPLETED, GENERATED, SCORES, Score, direction, main_names
 from genraven.metrics.variety import Variety
 from genraven.puzzles.generate import generate
 from genraven.report.evaluation import pack_hits
@@ -69,6 +69,28 @@ def test_it_is_counted_and_kept() -> None:
     assert (card["full"]["hits"], card["full"]["count"]) == (int(full.sum()), card["completion"]["count"])
     assert len(hits["full"]) == card["full"]["count"]
     assert card["objects"] == num_objects(generated).double().mean().item()
+
+
+@pytest.mark.parametrize(
+    ("of_each", "said"),
+    [
+        (
+            lambda puzzles: puzzles[:, 0, :, 0] >= 0,
+            r"tensor of bool of shape \(8,\), .* got torch.bool of shape \(8, 9\)",
+        ),
+        (lambda puzzles: (puzzles[:, 0, 0, 0] >= 0).float(), r"tensor of bool .* got torch.float32 of shape \(8,\)"),
+        (lambda puzzles: True, r"tensor of bool .* got bool of shape \(\)"),
+    ],
+)
+def test_what_is_not_one_answer_a_puzzle_is_refused(of_each: Any, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SCORES, "crowded", Score("crowded", "crowded", "?", GENERATED, of_each=of_each))
+    with pytest.raises(InputError, match=f"of_each of the score crowded to give a {said}"):
+        scored()
+
+
+def test_a_score_that_is_not_in_the_table_has_no_direction() -> None:
+    with pytest.raises(InputError, match="expected a score of the table, got objets: did you mean objects?"):
+        direction("objets")
 
 
 def test_a_score_that_nothing_counts_is_none() -> None:

@@ -70,6 +70,20 @@ def test_ids_splits_and_groups_stay(added: Any) -> None:
     assert new.resolve_rules(["shape.second", "number.progression+3"]) == (SECOND_ALONE, BY_3)
 
 
+def test_words_in_the_files_of_runs_keep_their_rules(added: Any) -> None:
+    """``all`` of a run from before means the study's rules; a run that learns more names them."""
+    new = added("genraven.puzzles.spec")
+    for rules in ("all", "color", ["color", "shape.second"]):
+        before = spec.split_rules(rules if isinstance(rules, str) else "color", "split0")[0]
+        extra = (SECOND_ALONE,) if isinstance(rules, list) else ()
+        assert new.split_rules(new.rules_of_file(rules, "split0"), "split0")[0] == (*before, *extra)
+        written = new.rules_in_file(rules, "split0")
+        assert new.split_rules(written, "split0") == new.split_rules(rules, "split0")
+        assert new.rules_of_file(written, "split0") == written == new.rules_in_file(written, "split0")
+    assert new.rules_in_file("study", "none") == new.rules_of_file("study", "none") == "study"
+    assert spec.rules_in_file("all", "none") == spec.rules_of_file("all", "none") == "all"
+
+
 def test_no_puzzle_changes_not_even_where_it_is_corrupted(added: Any) -> None:
     rule, corruption = spec.RULE_ID["color.xor"], Corruption(cells=0.1, exceptions=0.3, missing=0.1)
     puzzles = generate(rule, BLOCK - 4, 64)

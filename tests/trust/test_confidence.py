@@ -48,6 +48,15 @@ def test_the_candidate_that_most_agree_with_is_liked_best() -> None:
     assert feature_agreement(candidates[:, :1], mask) == [[{}]]
 
 
+def test_what_is_certain_or_impossible_has_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As log-odds are infinite: a calibration is of finite numbers."""
+    values = torch.tensor([[torch.inf, -torch.inf, torch.nan, 1.0]])
+    monkeypatch.setitem(CONFIDENCES, "odds", Confidence(lambda *args: values))
+    puzzles, mask = generate(3, 0, 1), last_panel_mask(1)
+    found = confidence("odds", Copier(), puzzles[:, None].expand(1, 4, 3, 9, 9), mask, None)
+    assert found.tolist() == [[1e6, -1e6, -1e6, 1.0]]
+
+
 def test_what_can_be_used() -> None:
     assert usable(NAMES, 8) == NAMES
     assert usable(NAMES, 1) == ("log_probability", "stability", "recovery")

@@ -31,13 +31,15 @@ def tune(options: argparse.Namespace) -> None:
     from launch.training.resolve import Resolver
 
     resolver = Resolver(list(search.families[0].arguments))
-    configs = [resolver.resolve(list(family.arguments)) for family in search.families]
-    for family, config in zip(search.families, configs, strict=True):  # refused before anything is written
-        search.budget.steps(int(config["data"]["global_batch_size"]))
+    configs = {family.name: resolver.resolve(list(family.arguments), search.score) for family in search.families}
+    batches = {family.name: int(configs[family.name]["data"]["global_batch_size"]) for family in search.families}
+    for family in search.families:  # refused before anything is written
+        search.budget.steps(batches[family.name])
         check_ranges(resolver, search, family, out)
-    for line in slow_precisions(configs, path):
+    search.budget.check_batches(set[int]().union(*(one.batches(batches[one.name]) for one in search.families)))
+    for line in slow_precisions(list(configs.values()), path):
         say(line, error=True)
-    worker = Worker(search, out, Memory(out, search), resolver, options.local)
+    worker = Worker(search, out, Memory(out, search, configs), resolver, options.local)
     worker.work()
     write_result(worker, say)
 

@@ -15,8 +15,8 @@ from launch.jobs.tune.storage import draw, reason
 from launch.jobs.tune.trials import Plan, trial_folder
 from launch.jobs.tune.worker import Worker
 
-KEPT = {"data": ("global_batch_size",), "trainer": ("gradient_clip_val",)}
-"""Of the best config, beside its model and what was searched."""
+KEPT = ("data.global_batch_size", "trainer.gradient_clip_val")
+"""What the best config has, beside its model and what was searched."""
 TABLE = "tuning.md"
 
 
@@ -92,11 +92,14 @@ def _write(path: Path, text: str) -> None:
 def _best(worker: Worker, family: Family, one: Tried, plan: Plan, seen: int) -> str:
     """A config of the model, and of what else was searched; what it was tuned with goes along."""
     found: dict[str, Any] = {"model": plan.config["model"]}
-    names = [name.partition(".") for name in one.values]
-    for part, kept in KEPT.items():
-        options = [*kept, *(rest for first, _, rest in names if first == part)]
-        known = {name: plan.config[part][name] for name in options if plan.config[part].get(name) is not None}
-        found |= {part: known} if known else {}
+    for name in (*KEPT, *(name for name in one.values if not name.startswith("model."))):
+        *parts, last = name.split(".")
+        place, value = found, plan.config
+        for part in parts:
+            place, value = place.setdefault(part, {}), value.get(part) or {}
+        if name in one.values or value.get(last) is not None:
+            place[last] = value.get(last)
+    found = {part: tree for part, tree in found.items() if tree != {}}
     found["tuned"] = {"trials": worker.search.budget.trials, "puzzles": seen}
     values = ", ".join(f"{name} {value}" for name, value in one.values.items())
     return (f"# {family.name}, tuned: {worker.search.score} {one.scores[-1]:.3f} on validation puzzles; {values}\n"
@@ -111,7 +114,7 @@ def _row(family: Family, one: Tried) -> list[str]:
 
 
 def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return f"{value:.3g}" if isinstance(value, float) else "null" if value is None else str(value)
 
 
 def _table(rows: Sequence[Sequence[str]], worker: Worker) -> str:

@@ -6,9 +6,9 @@ halving (Jamieson and Talwalkar 2016) in step: who goes on does not depend on wh
 number of processes, killed at any time, search the same.
 """
 
+import json
 import math
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -17,10 +17,18 @@ from genraven.bounded import read_yaml
 from genraven.errors import InputError, shown, suggestion
 from genraven.metrics.table import SCORES, direction
 from genraven.run_folder import is_number
+from launch.jobs.option_words import configs_first, option_words
 
 SEEDS = {"data": 7001, "evaluation": 7002}
 """Of the puzzles to train on and to be scored by, unless the file has others: of no study."""
 PARTS = ("base", "score", "budget", "seeds", "families")
+SET_BY = {
+    **dict.fromkeys(("data.seed", "data.eval_seed"), "seeds"),
+    **dict.fromkeys(("trainer.max_steps", "trainer.val_check_interval", "trainer.check_val_every_n_epoch"), "budget"),
+    "run_dir": "--out",
+}
+"""Options that no range can have, and what of a search sets them."""
+BATCH = "data.global_batch_size"
 FACTOR = 2
 """Of the puzzles from rung to rung; one of so many trials goes on."""
 
@@ -77,6 +85,15 @@ class Budget:
                              f"has a step of {batch}, got {self.puzzles:,}: raise it, or lower rungs.")  # fmt: skip
         return [whole * FACTOR**rung for rung in range(self.rungs)]
 
+    def check_batches(self, batches: Collection[int]) -> None:
+        """Raises InputError where trials with these ``batches`` would not see as many puzzles as each other."""
+        if len({self.steps(batch)[-1] * batch for batch in batches}) < 2:
+            return
+        unit = math.lcm(*batches) * FACTOR ** (self.rungs - 1)
+        raise InputError(f"expected budget.puzzles to be a multiple of {unit:,}, so that trials with batches of "
+                         f"{' and '.join(map(str, sorted(batches)))} see as many puzzles, got {self.puzzles:,}: take "
+                         f"{max(self.puzzles // unit, 1) * unit:,}.")  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Family:
@@ -84,9 +101,14 @@ class Family:
 
     name: str
     arguments: tuple[str, ...]
-    """Of ``fit``, that word first: the search's and the family's base."""
+    """Of ``fit``, that word first: the configs of the family, the search's base, and the family's options, which
+    override it."""
     ranges: Mapping[str, Range]
     """The range of each option that is tuned."""
+
+    def batches(self, own: int) -> set[int]:
+        """Those of its trials: its ``own``, or the choices of their range."""
+        return set(self.ranges[BATCH].choices) if BATCH in self.ranges else {own}
 
 
 @dataclass(frozen=True)
@@ -157,20 +179,41 @@ def _family(name: str, found: Any, base: str, path: Path) -> Family:
                          f"{place}: mend it.")  # fmt: skip
     if not isinstance(ranges, dict) or not ranges:
         raise InputError(f"expected ranges of {place}, one for each option, got {shown(ranges)}: add some.")
+    if taken := next((option for option in ranges if option in SET_BY), None):
+        raise InputError(f"expected ranges of {place} without {taken}, which {SET_BY[taken]} of the search sets: leave "
+                         "it out.")  # fmt: skip
+    if BATCH in ranges and not isinstance(ranges[BATCH], list):
+        raise InputError(f"expected a list of values for {BATCH} of {place}, by which budget.puzzles can be divided, "
+                         f"got {shown(ranges[BATCH])}: name some.")  # fmt: skip
     read = {str(option): _range(values, f"{option} of {place}") for option, values in ranges.items()}
-    return Family(name, ("fit", *shlex.split(own), *shlex.split(base)), read)
+    configs, options = configs_first(option_words(own, place))
+    return Family(name, ("fit", *configs, *option_words(base, f"base in {path}"), *options), read)
 
 
 def _range(found: Any, place: str) -> Range:
-    """A list of values, or ``low``, ``high`` and ``log``."""
-    if isinstance(found, list) and len(found) > 1 and all(isinstance(x, str | bool | int | float) for x in found):
-        return Range(tuple(found))
-    if isinstance(found, dict) and found.keys() <= {"low", "high", "log"}:
-        low, high, log = found.get("low"), found.get("high"), found.get("log", False)
-        if _is_number(low) and _is_number(high) and isinstance(log, bool) and low < high and (low > 0 or not log):
-            return Range(low=low, high=high, log=log)
-    raise InputError(f"expected a range for {place}, {{low: 1.0e-4, high: 1.0e-2, log: true}} or a list of two values "
-                     f"or more, got {shown(found)}: mend it.")  # fmt: skip
+    """A list of values, or ``low``, ``high`` and ``log``. A value that is a list itself is kept as JSON."""
+    if isinstance(found, list):
+        if wrong := [x for x in found if not isinstance(x, str | bool | int | float | list | None)]:
+            raise InputError(f"expected texts, numbers, truth values, null or lists as values for {place}, got "
+                             f"{shown(wrong[0])}.")  # fmt: skip
+        choices = tuple(json.dumps(x) if isinstance(x, list) else x for x in found)
+        if len(set(map(repr, choices))) < max(len(choices), 2):
+            raise InputError(f"expected two different values or more for {place}, got {shown(found)}.")
+        return Range(choices)
+    if not isinstance(found, dict) or found.keys() - {"low", "high", "log"}:
+        raise InputError(f"expected a range for {place}, {{low: 1.0e-4, high: 1.0e-2, log: true}} or a list of values, "
+                         f"got {shown(found)}.")  # fmt: skip
+    low, high, log = found.get("low"), found.get("high"), found.get("log", False)
+    if not _is_number(low) or not _is_number(high):
+        raise InputError(f"expected numbers as low and high of {place}, got {shown(low)} and {shown(high)}: a number "
+                         "like 1e-3 needs a point, 1.0e-3.")  # fmt: skip
+    if not isinstance(log, bool):
+        raise InputError(f"expected true or false as log of {place}, got {shown(log)}.")
+    if low >= high:
+        raise InputError(f"expected low below high for {place}, got {low} and {high}.")
+    if log and low <= 0:
+        raise InputError(f"expected low above 0 for {place}, whose logarithm is searched, got {low}.")
+    return Range(low=low, high=high, log=log)
 
 
 def _is_number(value: Any) -> TypeGuard[float]:

@@ -18,13 +18,14 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from genraven.errors import InputError
+from genraven.errors import InputError, shown
 from genraven.files import writable_folder
 from genraven.locks import adding_to
+from launch.configs.changes import flat
 from launch.jobs.tune.search import Family, Range, Search
 
 JOURNAL = "optuna.journal"
-CONTENT, REASON = "search", "reason"
+CONTENT, CONFIG, REASON = "search", "config", "reason"
 COMPARED = 10
 """Finished trials at least that the picture of importance is drawn of: it compares their best tenth with all."""
 
@@ -84,15 +85,16 @@ class Memory:
     Args:
         folder: of the search, made where it is missing.
         search: whose memory it is.
+        configs: of each family by its name, resolved, without what is searched.
 
     Raises:
         InputError: another search's stands there, or nothing can be written there.
     """
 
-    def __init__(self, folder: Path, search: Search) -> None:
+    def __init__(self, folder: Path, search: Search, configs: Mapping[str, Mapping[str, Any]] = {}) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-        self._place, self._search = writable_folder(folder, "another --out") / JOURNAL, search
+        self._place, self._search, self._configs = writable_folder(folder, "another --out") / JOURNAL, search, configs
         try:
             lock: Any = Lock(self._place)
             self._storage = JournalStorage(Journal(str(self._place), lock_obj=lock))
@@ -112,6 +114,12 @@ class Memory:
             raise InputError(f"expected {self._place} to be of this search, got one of other ranges or another budget: "
                              "choose another --out, or the file that it was begun with.")  # fmt: skip
         study.set_user_attr(CONTENT, content)
+        if (config := self._configs.get(family.name)) is not None:
+            before, now = study.user_attrs.get(CONFIG, config), json.loads(json.dumps(config))
+            if changed := _first_change(before, now):
+                raise InputError(f"expected the configs of {family.name} as they were when the search in {self._place} "
+                                 f"began, got {changed}: restore them, or choose another --out.")  # fmt: skip
+            study.set_user_attr(CONFIG, now)
         return study
 
     @contextmanager
@@ -171,6 +179,17 @@ class Memory:
             Picture("importance", COMPARED,
                     lambda: plot_param_importances(study, evaluator=PedAnovaImportanceEvaluator())),
         )  # fmt: skip
+
+
+def _first_change(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """The first option that two configs have with different values; empty where there is none.
+
+    Options that one of them lacks are those of another version of genraven or of Lightning.
+    """
+    old, new = ({name: value for part, tree in config.items() for name, value in flat(tree, part).items()}
+                for config in (before, now))  # fmt: skip
+    names = (name for name in old if name in new and old[name] != new[name])
+    return next((f"another {name}, {shown(new[name])} instead of {shown(old[name])}" for name in names), "")
 
 
 def reason(trial: FrozenTrial) -> str:

@@ -35,7 +35,7 @@ def arguments(search: Search, family: Family, values: Mapping[str, Any], folder:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value) if isinstance(value, bool) else str(value)
+    return value if isinstance(value, str) else json.dumps(value) if isinstance(value, bool | None) else str(value)
 
 
 @dataclass(frozen=True)

@@ -112,9 +112,13 @@ class Worker:
                 continue
             found[number] = scores(folder, self.search.metric, steps)
             self.memory.note(family, trial, dict(zip(steps, found[number], strict=False)))
-            if self._starts[folder, len(found[number])] >= MAX_STARTS:
+            if num_starts := self._starts[folder, len(found[number])]:
                 status = read_status(folder, {})
-                failed |= {} if status.is_busy else {number: status.message or status.state}
+                has_passed = status.summary.get("step", 0) >= steps[min(len(found[number]), len(steps) - 1)]
+                if has_passed and len(found[number]) < len(steps) and not status.is_busy:
+                    failed[number] = f"its curve has no {self.search.metric}"
+                elif num_starts >= MAX_STARTS and not status.is_busy:
+                    failed[number] = status.message or status.state
         for number, why in failed.items():
             self.memory.end(family, number, None, is_whole=False, reason=why)
         stands = standing(list(together), self.search.budget.rung_sizes(), found, set(failed), is_up=self.search.is_up)
