@@ -87,7 +87,7 @@ class Sampling:
                 continue
             if choices := choices_of(item, hints[item.name]):
                 if value not in choices:
-                    hint = suggestion(str(value), choices, "choose one of those.")
+                    hint = suggestion(str(value), choices, "choose one of those, or name the --plugin that has it.")
                     raise InputError(f"expected {item.name} to be one of {', '.join(choices)}, got {value}: {hint}")
                 continue
             if wanted := _other_kind(value, hints[item.name]):

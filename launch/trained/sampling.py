@@ -77,7 +77,7 @@ def _one_of(option: Option) -> Callable[[str], Any]:
     def read(word: str) -> Any:
         value = option.kind(word)
         if option.choices and value not in option.choices:
-            hint = suggestion(word, option.choices, "choose one of those.")
+            hint = suggestion(word, option.choices, "choose one of those, or name the --plugin that has it.")
             raise argparse.ArgumentTypeError(f"expected one of {', '.join(option.choices)}, got {word!r}: {hint}")
         return value
 
