@@ -82,6 +82,8 @@ class LateParser(argparse.ArgumentParser):
         self.dependences: list[Dependence] = []
         self.other_commands: tuple[str, ...] = ()
         """Those that another parser reads, but that somebody may have meant."""
+        self.commands: list[LateParser] = []
+        """The parsers of its own commands."""
 
     def needs(self, options: Iterable[str], *, one_of: Iterable[str]) -> None:
         """Has each of ``options`` refused without one of those."""
@@ -91,11 +93,15 @@ class LateParser(argparse.ArgumentParser):
         """Has each of ``options`` refused beside one of those."""
         self.dependences += [Dependence(option, tuple(beside), is_needed=False) for option in options]
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Adds what is late before anything is parsed or explained; raises InputError on an option without effect."""
+    def add_late(self) -> None:
+        """Adds what is looked up late, once."""
         if self.later is not None:
             self.later(self)
             self.later = None
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Adds what is late before anything is parsed or explained; raises InputError on an option without effect."""
+        self.add_late()
         options = [action for action in self._actions if action.option_strings and action.default != argparse.SUPPRESS]
         namespace = argparse.Namespace() if namespace is None else namespace
         absent, actions = _Absent(), {action.dest: action for action in options}

@@ -30,7 +30,7 @@ EPILOG = """training commands (`genraven fit --help` lists their options; config
 EPILOG += f"\nwith every command:\n  {plugins.OPTION} MODULE  {plugins.HELP}\n"
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> LateParser:
     """The parser of all commands but those of training."""
     parser = LateParser(
         prog="genraven",
@@ -43,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     def command(name: str, handler: str, text: str) -> LateParser:
         sub: LateParser = commands.add_parser(name, help=text, description=text, formatter_class=DefaultsFormatter)
+        parser.commands.append(sub)
         sub.set_defaults(handler=f"launch.{handler}")
         sub.add_argument(plugins.OPTION, action="append", metavar="MODULE", help=plugins.HELP)  # taken out before
         return sub
@@ -224,10 +225,8 @@ def _run(arguments: list[str]) -> tuple[int, bool]:
 
 def _check_settings() -> None:
     """Raises InputError where a plugin's method has a setting that could not be given to a command: before training."""
-    (commands,) = (action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction))
-    for command in commands.choices.values():
-        if command.later is not None:
-            command.later(command)
+    for command in build_parser().commands:
+        command.add_late()
 
 
 def _delivered(status: int, *, is_all: bool) -> int:

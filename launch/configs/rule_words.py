@@ -10,7 +10,7 @@ from genraven.puzzles.spec import NUM_STUDY_RULES, resolve_rules, rules_in_file,
 
 HELD_OUT = "held_out"
 OPTIONS = ("rules", HELD_OUT, "eval_rules")
-"""Of data."""
+"""The options of data that name rules."""
 
 
 def in_file(config: dict[str, Any]) -> dict[str, Any]:

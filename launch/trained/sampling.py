@@ -60,17 +60,19 @@ def add_sampling_arguments(parser: argparse.ArgumentParser, *, many: bool = Fals
     several = "; of values separated by commas each is tried, with each of the other settings'" * many
     group = parser.add_argument_group("sampling", "what is not given is the model's own" + several)
     for option in sampling_options().values():
-        if flag(option.name) in parser._option_string_actions:
+        try:
+            group.add_argument(
+                flag(option.name),
+                dest=option.name,
+                type=_list_of(option) if many else _one_of(option),
+                default=argparse.SUPPRESS,
+                metavar="|".join(option.choices) if option.choices else option.kind.__name__.upper(),
+                help=option.help.replace("%", "%%"),
+            )
+        except argparse.ArgumentError:
             raise InputError(f"expected settings of sampling with names of their own, got {option.name} in "
-                             f"{option.of}, while the command has its own {flag(option.name)}: rename it.")  # fmt: skip
-        group.add_argument(
-            flag(option.name),
-            dest=option.name,
-            type=_list_of(option) if many else _one_of(option),
-            default=argparse.SUPPRESS,
-            metavar="|".join(option.choices) if option.choices else option.kind.__name__.upper(),
-            help=option.help.replace("%", "%%"),
-        )
+                             f"{option.of}, while the command has its own {flag(option.name)}: rename it."
+                             ) from None  # fmt: skip
 
 
 def _one_of(option: Option) -> Callable[[str], Any]:
