@@ -205,11 +205,16 @@ def better(a: Choice, b: Choice, metric: str, confidence: float = CONFIDENCE) ->
     return direction(metric) * int(lead(a, b, metric, confidence).sign)
 
 
+def of_one_pair(num_families: int) -> float:
+    """The confidence of each comparison of the best of so many families with the others."""
+    return 1 - (1 - CONFIDENCE) / max(num_families - 1, 1)
+
+
 def winner(field: Field, names: Sequence[str], metric: str) -> str | None:
     """The one of at least two families that is surely ahead of all others, by three repeats or more of each."""
     if len(names) < 2 or any(name not in field for name in names) or not can_decide(*field.values()):
         return None
-    confidence = 1 - (1 - CONFIDENCE) / (len(names) - 1)
+    confidence = of_one_pair(len(names))
     return next((name for name in names if all(better(field[name], field[other], metric, confidence) > 0
                                                for other in names if other != name)), None)  # fmt: skip
 
@@ -222,6 +227,13 @@ def are_opposed(fields: Sequence[Field], metric: str) -> bool:
 def ahead(field: Field, metric: str) -> list[str]:
     """The families by their means, best first."""
     return sorted(field, key=lambda name: -field[name].point.merit(metric))
+
+
+def leader(field: Field, metric: str) -> str | None:
+    """The family that is ahead by its mean; None where two are level."""
+    first, *others = ahead(field, metric)
+    is_level = any(field[name].point.merit(metric) == field[first].point.merit(metric) for name in others)
+    return None if is_level else first
 
 
 @dataclass(frozen=True)

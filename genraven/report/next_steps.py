@@ -1,16 +1,12 @@
 """What to measure next: the cheapest that would change the answer first."""
 
-import math
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-from scipy.special import stdtrit
-
 from genraven.metrics.table import direction
-from genraven.report.contest import Choice, Field, ahead, are_opposed, can_decide, lead
+from genraven.report.contest import Choice, Field, ahead, are_opposed, can_decide, lead, of_one_pair
 from genraven.report.english import hours, sentence
 from genraven.report.page import Item
-from genraven.report.points import Point
+from genraven.report.points import repeats_until_sure
 from genraven.report.progress import End
 from genraven.report.question import Evidence, Question
 from genraven.report.sentences import names
@@ -65,31 +61,14 @@ def _more_repeats(choice: Choice) -> Item:
 def _until_sure(field: Field, question: Question) -> list[Item]:
     """Repeats that would decide, if the means and their spread stay as they are."""
     first, second, *_ = ahead(field, question.metric)
-    gap = lead(field[first], field[second], question.metric)
+    gap = lead(field[first], field[second], question.metric, of_one_pair(len(field)))
     if gap.sign or not can_decide(field[first], field[second]):
         return []
-    spread = math.sqrt(sum(_variance(field[name].point, question.metric) for name in (first, second)))
-    num_recipes = field[first].num_recipes
-    enough, alone = (_enough(spread, gap.value, num) for num in (num_recipes, 1))
-    have = min(len(field[name].point.runs) for name in (first, second))
-    text = sentence("until_sure", first=first, second=second, samples=f"{field[first].point.samples:,}",
-                    repeats=None if enough and enough <= have else _about(enough),
-                    alone=None if num_recipes == 1 else _about(alone))  # fmt: skip
-    return [Item(text, names(field[first].point, field[second].point))]
-
-
-def _enough(spread: float, gap: float, num_recipes: int) -> int | None:
-    """Repeats that tell a difference from chance; None where it takes too many."""
-    numbers = range(MIN_REPEATS, MAX_REPEATS + 1)
-    return next(
-        (n for n in numbers if stdtrit(n - 1, 1 - 0.025 / num_recipes) * spread / math.sqrt(n) < abs(gap)), None
-    )
-
-
-def _about(repeats: int | None) -> str:
-    return sentence("about", num=repeats, most=MAX_REPEATS)
-
-
-def _variance(point: Point, metric: str) -> float:
-    repeats = point.repeats(metric)
-    return float(np.var(repeats.means, ddof=1)) if repeats else 0.0
+    a, b = field[first], field[second]
+    both, alone = ((a.num_recipes * (len(field) - 1), b.num_recipes * (len(field) - 1)), (1, 1))
+    enough, of_two = (repeats_until_sure(a.point, b.point, question.metric, num, MAX_REPEATS) for num in (both, alone))
+    have = min(len(a.point.runs), len(b.point.runs))
+    text = sentence("until_sure", first=first, second=second, samples=f"{a.point.samples:,}",
+                    repeats=enough if enough and enough > have else None,
+                    alone=None if both == alone else of_two, most=MAX_REPEATS)  # fmt: skip
+    return [Item(text, names(a.point, b.point))]

@@ -16,7 +16,7 @@ from genraven.report.dataset import flat
 from genraven.report.english import sentence, span
 from genraven.report.forecast import Forecast, forecast
 from genraven.report.runs import INIT, PRIOR, Result, Run
-from genraven.report.statistics import Repeats, difference, mean_of_all
+from genraven.report.statistics import Repeats, difference, enough_runs, mean_of_all
 
 SAME_BUDGET = 1.1
 """Budgets, and lengths of trainings that a limit ended, that differ by less are one."""
@@ -127,6 +127,23 @@ def compare(
 
     ``recipes`` are those that each is the best of, as in ``difference``.
     """
+    found = _prepared(a, b, metric)
+    if found is None:
+        return None
+    of_a, of_b, are_paired = found
+    return difference(of_a, of_b, are_paired=are_paired, confidence=confidence, recipes=recipes)
+
+
+def repeats_until_sure(a: Point, b: Point, metric: str, recipes: tuple[int, int], most: int) -> int | None:
+    """As ``enough_runs``, of two points that both have several runs with the score."""
+    found = _prepared(a, b, metric)
+    assert found is not None
+    of_a, of_b, are_paired = found
+    return enough_runs(of_a, of_b, are_paired=are_paired, recipes=recipes, most=most)
+
+
+def _prepared(a: Point, b: Point, metric: str) -> tuple[Repeats, Repeats, bool] | None:
+    """The scores of both, and whether their runs are pairs; None where one has none."""
     sides = compared(a, b, metric)
     if sides is None:
         return None
@@ -137,7 +154,7 @@ def compare(
     crossed = are_known and of_a.are_shared and of_b.are_shared and _same_puzzles([*first.results, *second.results])
     if not crossed and of_a.outcomes is not None and of_b.outcomes is not None:  # each with puzzles of its own
         of_a, of_b = _uncrossed(of_a), _uncrossed(of_b)
-    return difference(of_a, of_b, are_paired=are_paired, confidence=confidence, recipes=recipes)
+    return of_a, of_b, are_paired
 
 
 def compared(a: Point, b: Point, metric: str) -> tuple[Point, Point, bool] | None:

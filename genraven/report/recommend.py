@@ -12,7 +12,7 @@ from typing import Literal
 
 from genraven.metrics.table import direction
 from genraven.report import sentences
-from genraven.report.contest import Choice, Duel, Field, ahead, better, duels
+from genraven.report.contest import Choice, Duel, Field, ahead, better, can_decide, duels
 from genraven.report.english import sentence
 from genraven.report.forecast import overtaking
 from genraven.report.next_steps import next_steps
@@ -23,6 +23,7 @@ from genraven.report.question import Evidence, Question, gather
 from genraven.report.runs import Run
 from genraven.report.sentences import names
 from genraven.report.spending import bill, to_pay
+from genraven.report.statistics import MIN_REPEATS
 
 Verdict = Literal["train", "train, then switch", "not enough evidence"]
 HORIZON = 100
@@ -82,7 +83,9 @@ def recommend(runs: Sequence[Run], question: Question) -> Advice:
                       tuple(findings), later=later, duels=found)  # fmt: skip
     choice = nearest[family]
     target, rises = _data_target(evidence, family)
-    findings += [sentences.data_finding(family, evidence.measured(family), target, rises, question)]
+    sizes = evidence.measured(family)
+    is_decided = sum(can_decide(evidence.fields[size][family]) for size in sizes) > 1
+    findings += [sentences.data_finding(family, sizes, target, rises, is_decided=is_decided)]
     findings += [*_smaller(evidence, family, choice), _scope(evidence)]
     switches = later not in (None, family)
     text = sentences.headline(family, choice, later, _where(found, family, later), future, question)
@@ -180,11 +183,16 @@ def _later(evidence: Evidence, future: int) -> list[Item]:
 
 
 def _data_target(evidence: Evidence, family: str) -> tuple[int, bool]:
-    """The fewest examples at which the family is not surely worse than with the most; is it with the most only?"""
-    *fewer, most = evidence.measured(family)
-    last, metric = evidence.fields[most][family], evidence.question.metric
-    enough = [size for size in fewer if better(last, evidence.fields[size][family], metric) <= 0]
-    return min([*enough, most]), not enough
+    """The fewest examples at which the family is not surely worse than with any more; is it with the most only?"""
+    sizes, metric = evidence.measured(family), evidence.question.metric
+    own = {size: evidence.fields[size][family] for size in sizes}
+
+    def is_enough(size: int) -> bool:
+        more = [own[other] for other in sizes if other > size]
+        return not any(can_decide(one, own[size]) and better(one, own[size], metric) > 0 for one in more)
+
+    enough = min(filter(is_enough, sizes))
+    return enough, enough == max(sizes)
 
 
 def _smaller(evidence: Evidence, family: str, choice: Choice) -> list[Item]:
@@ -198,7 +206,8 @@ def _smaller(evidence: Evidence, family: str, choice: Choice) -> list[Item]:
     smaller = [peer for peer in peers if (peer[1].first.parameters or math.inf) < own and peer[1].having(metric)]
     for label, point in sorted(smaller, key=lambda peer: peer[1].first.parameters or math.inf):
         gap = compare(choice.point, point, metric, recipes=(choice.num_recipes, 1))
-        if gap and direction(metric) * gap.sign <= 0:
+        is_few = min(len(choice.point.runs), len(point.runs)) < MIN_REPEATS
+        if gap and (is_few or direction(metric) * gap.sign <= 0):
             return [Item(sentence("smaller_will_do", model=label, gap=gap), names(point))]
     num = len({point.first.parameters for _, point in smaller})
     return [Item(sentence("smaller_is_worse", num=num, num_sizes=len(sizes), model=choice.label))]

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from genraven.metrics.table import direction, label
-from genraven.report.contest import Choice, Duel, Field, ahead, are_opposed, can_decide, lead
+from genraven.report.contest import Choice, Duel, Field, ahead, are_opposed, can_decide, lead, leader, of_one_pair
 from genraven.report.english import first_upper, hours, sentence, short, span
 from genraven.report.page import Item
 from genraven.report.points import Point, compared
@@ -75,22 +75,23 @@ def span_of(numbers: Sequence[float]) -> str:
 
 def how_sure(fields: Sequence[Field], family: str | None, question: Question) -> Item:
     """What the answer rests on: the differences at the numbers of examples that bear on it."""
-    texts, runs, leaders = [], list[Point](), set[str]()
+    texts, runs, leaders = [], list[Point](), set[str | None]()
     for one in fields:
         sides = _sides(one, question.metric)
         (first, of_first), (second, of_second) = sides
         values = [f"{point.value(question.metric):.2f}" for _, point in sides]
         samples = f"{one[first].point.samples:,}" if len(fields) > 1 else None
         texts.append(sentence("against", first=first, first_value=values[0], second=second, second_value=values[1],
-                             samples=samples, gap=lead(one[first], one[second], question.metric)))  # fmt: skip
+                             samples=samples,
+                             gap=lead(one[first], one[second], question.metric, of_one_pair(len(one)))))  # fmt: skip
         runs += [of_first, of_second]
-        leaders.add(first)
+        leaders.add(leader(one, question.metric))
     numbers = sorted({len(point.runs) for point in runs})
     text = sentence(
         "how_sure",
         score=first_upper(label(question.metric)),
         texts=texts,
-        over=sentence("over", span=span_of(numbers), is_one_seed=max(numbers) == 1),
+        over=sentence("over", span=span_of(numbers), least=min(numbers), most=max(numbers)),
         recipes=_of_recipes(fields),
         is_sure=family is not None,
         are_opposed=are_opposed(fields, question.metric),
@@ -132,9 +133,11 @@ def caution(question: Question) -> list[Item]:
 
 
 def _of_recipes(fields: Sequence[Field]) -> str:
-    """For what choice the differences are corrected; empty where nothing was chosen."""
+    """For what the differences are corrected; empty where one recipe each of two families was compared."""
     most = {name: max(one[name].num_recipes for one in fields if name in one) for one in fields for name in one}
-    return "" if max(most.values()) == 1 else sentence("of_recipes", numbers=most)
+    of_recipes = "" if max(most.values()) == 1 else sentence("of_recipes", numbers=most)
+    num = max(map(len, fields))
+    return of_recipes if num < 3 else of_recipes + sentence("of_families", num=num)
 
 
 def trained(ends: Mapping[str, End], choices: Field, metric: str) -> Item:
@@ -155,10 +158,12 @@ def trained(ends: Mapping[str, End], choices: Field, metric: str) -> Item:
     return Item(text, names(*(choices[name].point for name in ends)))
 
 
-def data_finding(family: str, sizes: Sequence[int], enough: int, rises: bool, question: Question) -> Item:
+def data_finding(family: str, sizes: Sequence[int], enough: int, rises: bool, *, is_decided: bool) -> Item:
     """How many examples are worth having."""
     if len(sizes) == 1:
         return Item(sentence("target_unknown", enough=f"{enough:,}"))
+    if not is_decided:
+        return Item(sentence("target_undecided", min_repeats=MIN_REPEATS))
     if rises:
         return Item(sentence("target_beyond", name=family, enough=f"{enough:,}"))
     return Item(sentence("target", name=family, enough=f"{enough:,}", most=f"{max(sizes):,}"))
@@ -174,17 +179,14 @@ def crossing_sentence(duel: Duel, axis: str) -> str:
         return sentence("overtakes", ahead=duel.name(it.after), behind=duel.name(it.before), low=_amount(it.low),
                         high=_amount(it.high), axis=axis)  # fmt: skip
     if not it.before or it.low is None:
-        return sentence("no_lead", first=duel.first, second=duel.second, measured=measured, axis=axis)
-    leader, last, first = duel.name(it.before), _amount(it.low), it.since or duel.values[0]
-    below = _amount(first) if first > duel.values[0] else None
-    where = sentence("if_they_cross", first=below, last=last, axis=axis)
+        return sentence("no_lead", first=duel.first, second=duel.second, measured=measured, axis=axis,
+                        num_points=len(duel.values))  # fmt: skip
+    front, last, first = duel.name(it.before), _amount(it.low), _amount(it.since or duel.values[0])
+    where = sentence("if_they_cross", first=first, last=last, near=list(map(_amount, it.unsure)), axis=axis)
+    words = {"measured": measured, "axis": axis, "leader": front, "num_points": len(duel.values), "where": where}
     if it.low >= duel.values[-1]:
-        return sentence("always_ahead", measured=measured, axis=axis, leader=leader, where=where)
-    since = last if first == it.low else _amount(first)
-    return sentence(
-        "ahead_between", measured=measured, axis=axis, leader=leader, first=since, last=last,
-        num_points=len(duel.values), where=where,
-    )  # fmt: skip
+        return sentence("always_ahead", **words)
+    return sentence("ahead_between", first=first, last=last, **words)
 
 
 def _amount(value: float) -> str:

@@ -18,7 +18,7 @@ interval is narrower than Wilson's of all answers pooled (differences: Newcombe'
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -140,6 +140,28 @@ def _ends(a: Repeats, b: Repeats, are_paired: bool, confidence: float) -> tuple[
     return low, high
 
 
+def enough_runs(a: Repeats, b: Repeats, *, are_paired: bool, recipes: tuple[int, int], most: int) -> int | None:
+    """The fewest runs of each, up to ``most``, by which ``difference`` would be sure, if means and spreads stay.
+
+    More runs tell more of how runs differ, and nothing more of the puzzles that they share: so None may mean more
+    puzzles.
+    """
+    value = float(a.means.mean(-1) - b.means.mean(-1))
+    confidence = 1 - (1 - CONFIDENCE) / recipes[0 if value > 0 else 1]
+    of_runs = (a.means - b.means).var(-1, ddof=1) if are_paired else a.means.var(-1, ddof=1) + b.means.var(-1, ddof=1)
+    of_puzzles = _variance_of_pairs(a, b) if are_paired else _puzzle_variance(a) + _puzzle_variance(b)
+    for num in range(MIN_REPEATS, most + 1):
+        t, z = stdtrit(num - 1, 0.5 + confidence / 2), ndtri(0.5 + confidence / 2)
+        half = np.sqrt(t**2 * of_runs / num + z**2 * of_puzzles)
+        pooled = (0.0, 0.0)
+        if a.is_fraction:
+            of_a, of_b = (replace(x, num_puzzles=x.num_puzzles * num / x.num_runs) for x in (a, b))
+            pooled = _newcombe(of_a, of_b, confidence)
+        if half < abs(value) and pooled[0] * pooled[1] >= 0:
+            return num
+    return None
+
+
 def _half(means: Floats, puzzle_variance: Any, confidence: float) -> Any:
     """Of the joined interval: ``puzzle_variance`` is that of the mean of all puzzles."""
     num_runs = means.shape[-1]
@@ -169,11 +191,15 @@ def _between_puzzles(outcomes: Floats) -> Any:
 
 
 def _paired_half(a: Repeats, b: Repeats, confidence: float) -> Any:
+    return _half(a.means - b.means, _variance_of_pairs(a, b), confidence)
+
+
+def _variance_of_pairs(a: Repeats, b: Repeats) -> Any:
+    """Of the mean of paired differences, for the puzzles that all runs share."""
     if a.outcomes is not None and b.outcomes is not None and a.outcomes.shape == b.outcomes.shape:
-        variance = _between_puzzles(a.outcomes - b.outcomes) if a.are_shared and b.are_shared else 0.0
-    else:  # shared puzzles that are hard for one are hard for the other: as if they were not is the wider interval
-        variance = _puzzle_variance(a) + _puzzle_variance(b)
-    return _half(a.means - b.means, variance, confidence)
+        return _between_puzzles(a.outcomes - b.outcomes) if a.are_shared and b.are_shared else 0.0
+    # Shared puzzles that are hard for one are hard for the other: as if they were not is the wider interval.
+    return _puzzle_variance(a) + _puzzle_variance(b)
 
 
 def _apart_half(a: Repeats, b: Repeats, confidence: float) -> Any:
@@ -212,6 +238,8 @@ class Crossing:
     """The smallest above it at which the other is."""
     since: float | None = None
     """The smallest at which anybody surely is ahead, where it is always the same."""
+    unsure: tuple[float, ...] = ()
+    """Those from there to ``low`` at which nobody surely is."""
 
     @property
     def is_sure(self) -> bool:
@@ -237,5 +265,6 @@ def crossing(values: Sequence[float], signs: Sequence[int]) -> Crossing:
     for (low, before), (high, after) in zip(sure, sure[1:], strict=False):
         if before != after:
             return Crossing(before, after, low, high)
-    sign = sure[0][1]
-    return Crossing(sign, sign, sure[-1][0], None, since=sure[0][0])
+    sign, since, last = sure[0][1], sure[0][0], sure[-1][0]
+    unsure = tuple(value for value, one in zip(values, signs, strict=True) if not one and since < value < last)
+    return Crossing(sign, sign, last, None, since=since, unsure=unsure)

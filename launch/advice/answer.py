@@ -1,7 +1,8 @@
 """A question put to the evidence that is there: which body of it answers, and what it says."""
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -98,14 +99,22 @@ def advise(
     asked = Asked(goal, 1 if examples is None else examples, growth, held_out, rules, prior, budget,
                   tuple(map(str, folders)))  # fmt: skip
     bodies, own = [*shipped()], list[Run]()
+    taken = {body.study for body in bodies}
     for folder in folders:
-        is_taken = folder.name in {body.study for body in bodies} | {run.name.partition("/")[0] for run in own}
-        name = str(folder) if is_taken else folder.name
+        name = _free_name(folder, taken)
+        taken.add(name)
         found = not_shipped(own_runs(folder, name=name))
         bodies, own = with_own(bodies, found, name), [*own, *found]
     if check is not None:
         return _checked(bodies, asked, own, check_runs(Path(check)), is_asked=examples is not None)
     return answer([body.put(asked.question) for body in bodies], asked, own)
+
+
+def _free_name(folder: Path, taken: Collection[str]) -> str:
+    """What to call the evidence in ``folder``: its name, more of its path, or its name with a number."""
+    own = folder.absolute().name
+    numbered = (f"{own} ({number})" for number in itertools.count(2))
+    return next(name for name in itertools.chain([own, str(folder)], numbered) if name not in taken)
 
 
 def _checked(bodies: Sequence[Body], asked: Asked, own: Sequence[Run], check: Body, *, is_asked: bool) -> Answer:

@@ -54,7 +54,7 @@ class Compared:
         """What the check says to the study."""
         if self.study is None:
             return Outcome.ALONE
-        if not self.check.is_sure:
+        if not self.check.is_sure or self.study.values[0] == self.study.values[1]:  # a tie has no leader
             return Outcome.OPEN
         return Outcome.AGREES if self.check.ahead == self.study.ahead else Outcome.DISAGREES
 

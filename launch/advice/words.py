@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from genraven.report.contest import Choice, ahead
+from genraven.report.contest import Choice, leader
 from genraven.report.english import filled, hours, short, span
 from genraven.report.points import Point
 from genraven.report.question import Evidence
@@ -107,8 +107,8 @@ def _speed(runs: Iterable[Run]) -> float | None:
 def hint(evidence: Evidence, around: Sequence[int]) -> str:
     """Which family is ahead by its mean at all of ``around``, and why that is no verdict; empty where none is."""
     question, fields = evidence.question, [evidence.fields[size] for size in around]
-    leaders = {ahead(field, question.metric)[0] for field in fields}
-    if len(leaders) > 1:
+    leaders = {leader(field, question.metric) for field in fields}
+    if len(leaders) > 1 or None in leaders:
         return ""
     repeats = min(len(choice.point.runs) for field in fields for choice in field.values())
     return said("hint", name=leaders.pop(), goal=question.goal, examples=f"{question.examples:,}", repeats=repeats,
@@ -150,13 +150,25 @@ def no_study_of(check: Body) -> str:
     return said("no_study", num_rules=check.num_rules, prior=check.prior)
 
 
+def _joined(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Those that overlap as one; from the lowest on."""
+    found: list[tuple[int, int]] = []
+    for low, high in sorted(spans):
+        if found and low <= found[-1][1]:
+            found[-1] = found[-1][0], max(high, found[-1][1])
+        else:
+            found.append((low, high))
+    return found
+
+
 def beyond(found: Sequence[Put], asked: Asked) -> str:
     """Why the question is refused, and what the evidence covers."""
-    ranges: dict[tuple[int, str], set[int]] = {}
+    ranges: dict[tuple[int, str], list[tuple[int, int]]] = {}
     for put in found:
         if put.sizes and put.body.num_rules:
-            ranges.setdefault((put.body.num_rules, put.body.prior), set()).update(put.sizes)
-    covered = [said("range", num_rules=rules, prior=prior, span=span_of(sorted(sizes)))
-               for (rules, prior), sizes in sorted(ranges.items())]  # fmt: skip
+            ends = min(put.sizes), max(put.sizes)
+            ranges.setdefault((put.body.num_rules, put.body.prior), []).append(ends)
+    covered = [said("range", num_rules=rules, prior=prior, span=span_of(ends))
+               for (rules, prior), spans in sorted(ranges.items()) for ends in _joined(spans)]  # fmt: skip
     return said("beyond", goal=asked.question.goal, examples=f"{asked.examples:,}", rules=asked.num_rules,
                 prior=asked.prior, covered=covered, most_times=MAX_TIMES_RULES)  # fmt: skip

@@ -255,6 +255,21 @@ def test_folders_of_one_name_are_kept_apart(tmp_path: Path) -> None:
     assert found.rests_on[0].startswith("60 trainings of little_data and 1 of your own, on 3 rules")
 
 
+def test_a_folder_here_that_is_named_as_a_study_is_kept_apart(in_tmp_path: Path) -> None:
+    """Its path is its name."""
+    little_data(in_tmp_path / "little_data", "1600-r0-gpt2", seed=9)
+    found = advise(examples=1600, rules=3, evidence="little_data")
+    assert found.rests_on[0].startswith("60 trainings of little_data and 1 of your own, on 3 rules")
+    names = {run for item in found.advice.sure for run in item.runs}
+    assert {"little_data/1600-r0-gpt2", "little_data (2)/1600-r0-gpt2"} <= names
+
+
+def test_a_range_is_of_evidence_that_is_joined() -> None:
+    """A question between two studies that cannot be joined is within neither."""
+    assert words._joined([(10_000, 10_000), (100, 100)]) == [(100, 100), (10_000, 10_000)]
+    assert words._joined([(400, 4000), (100, 400), (100, 100)]) == [(100, 4000)]
+
+
 def test_repeats_of_ones_own_join_a_study(tmp_path: Path) -> None:
     """A run of the data of little_data counts beside it."""
     found = advise(examples=1600, rules=3, evidence=little_data(tmp_path / "mine", "1600-r0-gpt2", seed=9))

@@ -130,3 +130,14 @@ def test_what_is_refused(study: Path, tmp_path: Path) -> None:
         advise(evidence=study, check=two)
     with pytest.raises(InputError, match="expected --examples, how many you have of each rule, got none"):
         advise()
+
+
+def test_a_study_whose_families_are_level_says_nothing_to_a_check(tmp_path: Path) -> None:
+    """No hint either: a tie has no leader."""
+    for family in ("autoregressive", "diffusion"):
+        for seed in range(3):
+            make_run(tmp_path / "level" / f"{family}-{seed}", family, 400, 1.0, seed=seed)
+    check = make_check(tmp_path / "check", {400: (0.5, 0.9)})
+    found = advise(examples=400, rules=4, evidence=tmp_path / "level", check=check)
+    assert found.hint == ""
+    assert completions(found) == {400: Outcome.OPEN}

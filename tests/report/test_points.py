@@ -286,6 +286,14 @@ def test_a_decayed_training_counts_at_its_end() -> None:
     assert list(fields) == [pytest.approx(8.0)]  # 6 400 puzzles of 2 x 400
 
 
+def test_a_number_that_is_not_sure_between_two_that_are_may_hide_two_crossings() -> None:
+    curves = table({400: 0.6, 4000: 0.5, 40000: 0.8}, {400: 0.3, 4000: 0.5, 40000: 0.3})
+    (duel,) = duels(by_examples(variants(curves), "completion"), "completion")
+    told = crossing_sentence(duel, "examples")
+    assert "wherever one family is surely ahead, if all 3 points are tested together, it is the autoregressive" in told
+    assert told.endswith("below 400 or above 40,000 examples per rule, or near 4,000, where no lead is sure.")
+
+
 def test_none_in_the_range_measured_is_an_answer() -> None:
     curves = table({400: 0.6, 4000: 0.7, 40000: 0.8}, {400: 0.1, 4000: 0.2, 40000: 0.3})
     (duel,) = duels(by_examples(variants(curves), "completion"), "completion")
@@ -293,7 +301,7 @@ def test_none_in_the_range_measured_is_an_answer() -> None:
     told = crossing_sentence(duel, "examples")
     assert told.startswith("No crossing where both families have enough repeats (400 to 40,000 examples per rule)")
     assert told.endswith(
-        "If one overtakes the other, it does so above 40,000 examples per rule, where no lead is sure."
+        "If one overtakes the other, it does so below 400 or above 40,000 examples per rule, where no lead is sure."
     )
     few = [one for one in curves if one.seeds.data != 2]
     (duel,) = duels(by_examples(variants(few), "completion"), "completion")

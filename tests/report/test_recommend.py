@@ -203,7 +203,57 @@ def test_a_tie_is_not_enough_evidence() -> None:
     runs = [run("diffusion", 400, value, seed=seed) for seed, value in enumerate((0.40, 0.44, 0.42))]
     advice = recommend([*table({400: 0.40}, {}), *runs], Question("completion", 400))
     assert (advice.verdict, advice.family, advice.choice) == ("not enough evidence", None, None)
-    assert "you need about 7 repeats of each" in text_of(advice)
+    assert "you need about 6 repeats of each" in text_of(advice)
+
+
+def test_repeats_do_not_separate_what_the_puzzles_cannot() -> None:
+    """All runs share their thousand puzzles: what these leave open, no number of repeats tells."""
+    shared = (0.500, 0.504, 0.496), (0.512, 0.516, 0.508)
+    runs = [run(family, 400, value, seed=seed, results=(result(value, puzzles="one file"),))
+            for family, values in zip(("autoregressive", "diffusion"), shared, strict=True)
+            for seed, value in enumerate(values)]  # fmt: skip
+    told = text_of(recommend(runs, Question("completion", 400)))
+    assert "you need more than 30 repeats of each, or more evaluation puzzles" in told
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+def test_of_two_that_are_level_none_is_ahead(value: float) -> None:
+    runs = [one for one in table({400: value}, {400: value}) if one.seeds.data != 2]
+    told = text_of(recommend(runs, Question("completion", 400)))
+    assert "a verdict needs at least 3 repeats" in told
+    assert "seems to be ahead" not in told
+
+
+def test_one_run_is_surely_better_than_nothing() -> None:
+    """Neither with more examples nor with more parameters."""
+    few = [run("autoregressive", 400, value, seed=seed) for seed, value in enumerate((0.5, 0.6, 0.7))]
+    runs = [*few, run("autoregressive", 4000, 0.9), *repeats("diffusion", 400, 0.1)]
+    told = text_of(recommend(runs, Question("completion", 400)))
+    assert "Enough examples: unknown, because fewer than two numbers of examples have 3 repeats of this" in told
+    small = run("autoregressive", 400, 0.4, parameters=1_000_000)
+    told = text_of(recommend([*few, small, *repeats("diffusion", 400, 0.1)], Question("completion", 400)))
+    assert "Size: the smaller GPT-2, 1 M parameters is not surely worse" in told
+
+
+def test_enough_examples_are_those_that_no_larger_number_surely_beats() -> None:
+    curve = {400: 0.5, 4000: 0.8, 40000: 0.5}
+    told = text_of(recommend(table(curve, dict.fromkeys(curve, 0.1)), Question("completion", 400)))
+    assert "Enough examples: about 4,000 examples per rule. With more, up to 40,000," in told
+
+
+def test_one_run_against_several_says_nothing_of_how_runs_differ() -> None:
+    runs = [run("autoregressive", 400, value, seed=seed) for seed, value in enumerate((0.2, 0.5, 0.8))]
+    told = text_of(recommend([*runs, run("diffusion", 400, 0.6)], Question("completion", 400)))
+    assert "(95% over the puzzles only, because a family has one run; 1 to 3 repeats each)" in told
+
+
+def test_the_best_of_three_families_is_shown_with_the_interval_that_decides() -> None:
+    third = repeats("copying", 400, 0.1)
+    told = text_of(recommend([*table({400: 0.5}, {400: 0.526}), *third], Question("completion", 400)))
+    assert "corrected for comparing 3 families" in told
+    low = re.search(r"a difference of 0\.026 \[(-?[\d.]+), ", told)
+    assert low is not None
+    assert ("The difference is beyond chance" in told) == (float(low[1]) > 0)
 
 
 def test_a_tie_now_and_a_winner_in_a_year() -> None:
