@@ -1,5 +1,6 @@
 """CollapseWatch: says when a model stops learning rules and begins to repeat its training set, or to lose rules."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -39,7 +40,7 @@ class CollapseLimits:
     def __post_init__(self) -> None:
         for name, most in (("novel_c3", 1.0), ("memorized_rows", 1.0), ("entropy_bits", None), ("loss_gap", None)):
             value = getattr(self, name)
-            if value is not None and (value <= 0 or (most is not None and value > most)):
+            if value is not None and not (value > 0 and (most is None or value <= most)):
                 wanted = "above 0" + ("" if most is None else ", at most 1")
                 raise InputError(f"expected --collapse.{name} {wanted}, got {value}: null switches it off.")
 
@@ -128,8 +129,9 @@ class CollapseWatch(L.Callback):
             best = self._keep("entropy_bits", entropy, is_better=entropy > self._best.get("entropy_bits", 0.0))
             threshold = best - limits.entropy_bits
             yield "entropy_bits", Reading(entropy, threshold, entropy < threshold)
-        if limits.loss_gap is not None and self._num_losses and "loss" in results.values:
-            yield "loss_gap", self._gap(results.values["loss"], limits.loss_gap)
+        loss = results.values.get("loss", math.nan)
+        if limits.loss_gap is not None and self._num_losses and math.isfinite(loss):
+            yield "loss_gap", self._gap(loss, limits.loss_gap)
 
     def _gap(self, loss: float, gap: float) -> Reading:
         training = float(self._loss_sum) / self._num_losses

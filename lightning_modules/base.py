@@ -145,7 +145,7 @@ class PuzzleModule(L.LightningModule, ABC):
     def _check_training(self) -> None:
         if self.warmup_steps < 0:
             raise InputError(f"expected warmup_steps to be 0 or more, got {self.warmup_steps}.")
-        check_fraction("label_dropout", self.label_dropout)
+        check_fraction("label_dropout", self.label_dropout, below=1)
         if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
             raise InputError(f"expected ema_decay from 0 to below 1, or null, got {self.ema_decay}.")
         make_optimizer(self.make_optimizer, self)

@@ -18,6 +18,9 @@ from genraven.progress import watched
 from genraven.puzzles import layout
 from genraven.puzzles.spec import EMPTY
 
+COLD = 1e-6
+"""Temperatures below this take the likeliest symbol: logits divided by less may be too large for float32."""
+
 
 class AtWork(NamedTuple):
     """What a step of decoding reads, and all but the draws changes in place."""
@@ -77,12 +80,12 @@ def pick(
         logits: (..., sum of head_sizes).
         head_sizes: symbols of each head.
         uniform: (..., number of heads) draws on [0, 1).
-        temperature: of the softmax; 0 takes the likeliest symbol.
+        temperature: of the softmax; 0, or less than ``COLD``, takes the likeliest symbol.
         top_k: only so many likeliest symbols of a head may be drawn; None for all.
     """
     symbols = []
     for part, u in zip(logits.split(head_sizes, -1), uniform.unbind(-1), strict=True):
-        if temperature == 0:
+        if temperature < COLD:
             symbols.append(part.argmax(-1))
         else:
             dtype = finest(part.device)

@@ -112,6 +112,10 @@ def _divide_batch(resolved: Resolved, built: Built) -> str:
         trainer.val_check_interval *= trainer.accumulate_grad_batches
         trainer.check_val_every_n_epoch = None  # of the run, however many make an epoch
     shard, steps, most = data.shard(), trainer.max_steps, trainer.limit_train_batches
+    if isinstance(most, float) and most != 1 and shard.accumulate > 1:  # it may end within a step
+        raise InputError(f"expected trainer.limit_train_batches as a number of batches, where each step has "
+                         f"{shard.accumulate}, got the fraction {most}: give a multiple of "
+                         f"{shard.accumulate}.")  # fmt: skip
     if isinstance(most, int) and most % shard.accumulate:
         whole = -(-most // shard.accumulate) * shard.accumulate
         raise InputError(f"expected trainer.limit_train_batches of whole steps, each of {shard.accumulate} batches, "

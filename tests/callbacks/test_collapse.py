@@ -1,5 +1,6 @@
 """What counts as collapse, on made-up validations."""
 
+import math
 import pickle
 import warnings
 from typing import Any
@@ -106,6 +107,11 @@ def test_the_gap_needs_a_training_loss_that_falls() -> None:
     assert watch(cards).crossings == {}  # no training loss was logged
 
 
+def test_a_loss_that_is_no_number_is_not_the_best() -> None:
+    cards = [results(loss=loss) for loss in (math.nan, 2.0, 1.0, 1.1, 1.3)]
+    assert watch(cards, training=[2.0, 2.0, 1.0, 0.9, 0.8]).crossings["loss_gap"]["step"] == 500
+
+
 def test_a_run_without_validation_keeps_no_more_the_longer_it_trains() -> None:
     watcher, sizes = CollapseWatch(CollapseLimits()), []
     for _ in range(2):
@@ -139,7 +145,9 @@ def test_signals_can_be_switched_off() -> None:
     assert len(watch(cards, CollapseLimits(), [1.0, 0.5]).crossings) == 4
 
 
-@pytest.mark.parametrize("limits", [{"novel_c3": 1.5}, {"memorized_rows": 0.0}, {"entropy_bits": -1.0}])
+@pytest.mark.parametrize(
+    "limits", [{"novel_c3": 1.5}, {"memorized_rows": 0.0}, {"entropy_bits": -1.0}, {"loss_gap": math.nan}]
+)
 def test_thresholds_that_cannot_be(limits: dict[str, float]) -> None:
     with pytest.raises(InputError, match="--collapse"):
         CollapseLimits(**limits)

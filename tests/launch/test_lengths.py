@@ -110,6 +110,11 @@ def test_validations_at_a_fraction_of_an_epoch(interval: str, in_tmp_path: Path)
             ["--trainer.accumulate_grad_batches", "2", "--trainer.limit_train_batches", "3"],
             "expected trainer.limit_train_batches of whole steps, each of 2 batches, got 3: give 4.",
         ),
+        (
+            ["--trainer.accumulate_grad_batches", "2", "--trainer.limit_train_batches", "0.5"],
+            "as a number of batches, where each step has 2, got the fraction 0.5: give a multiple of 2.",
+        ),
+        (["--model.label_dropout", "1.0"], "expected label_dropout from 0 to below 1, got 1.0"),
         (["--trainer.overfit_batches", "2"], "expected trainer.overfit_batches 0, got 2: each step has puzzles of its"),
         (["--trainer.enable_checkpointing", "false"], "expected trainer.enable_checkpointing true for a run, whose"),
         (["--data.global_batch_size", "100000"], "expected data.global_batch_size of at most 65536 in a run, got 1"),

@@ -160,6 +160,8 @@ def test_pick_draws_from_the_softmax() -> None:
 def test_temperature_zero_takes_the_likeliest() -> None:
     logits = torch.randn(100, 8 + 701, generator=torch.Generator().manual_seed(0))
     symbols = pick(logits, (8, 701), torch.rand(100, 2), 0)
+    for cold in (1e-8, 1e-40):  # by which float32 cannot divide
+        assert torch.equal(pick(logits, (8, 701), torch.rand(100, 2), cold), symbols)
     assert torch.equal(symbols, torch.stack([logits[:, :8].argmax(1), logits[:, 8:].argmax(1)], 1))
 
 

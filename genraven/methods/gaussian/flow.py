@@ -7,6 +7,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from genraven.errors import InputError
 from genraven.methods.gaussian.process import Prediction, Process, TimedNetwork, check_channels, per_puzzle
 from genraven.methods.gaussian.schedules import check_spacing, normal_quantiles, uniform_times
 
@@ -19,7 +20,7 @@ class Flow(Process):
         spacing: sampling times are u ** spacing for evenly spaced u: above 1, more of the steps are near the data.
 
     Raises:
-        InputError: a spacing that is not positive.
+        InputError: a spacing that is not positive, or so large that times fall together.
     """
 
     default_sampler = "euler"
@@ -36,7 +37,11 @@ class Flow(Process):
         return t
 
     def times(self, num_steps: int) -> Tensor:
-        return uniform_times(num_steps) ** self.spacing
+        times = uniform_times(num_steps) ** self.spacing
+        if not (times.diff() < 0).all():
+            raise InputError(f"expected process.spacing that tells the times of {num_steps} steps apart, got "
+                             f"{self.spacing}: choose a smaller one, or fewer steps.")  # fmt: skip
+        return times
 
     def training_times(self, uniform: Tensor) -> Tensor:
         return uniform if self.is_uniform else normal_quantiles(uniform).sigmoid()

@@ -1,5 +1,7 @@
 """Noise schedules: grids of times for sampling, betas for training; all on the host, which steps through them."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -13,8 +15,8 @@ def _check_steps(num_steps: int) -> None:
 
 
 def check_spacing(spacing: float) -> None:
-    """Refuses a power that is not positive."""
-    if not spacing > 0:
+    """Refuses a power that is not positive, or infinite."""
+    if not 0 < spacing < math.inf:
         raise InputError(f"expected process.spacing above 0, got {spacing}: 1 spaces times evenly.")
 
 

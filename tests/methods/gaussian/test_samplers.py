@@ -192,6 +192,11 @@ def test_times_gather_near_the_data_where_asked() -> None:
     for process in (Flow, Ddpm):
         with pytest.raises(InputError, match="expected process.spacing above 0, got 0"):
             process(spacing=0.0)
+        with pytest.raises(InputError, match="expected process.spacing above 0, got inf"):
+            process(spacing=math.inf)
+    with pytest.raises(InputError, match="that tells the times of 50 steps apart, got 30.0: choose a smaller one"):
+        Flow(spacing=30.0).times(50)
+    assert Flow(spacing=20.0).times(50)[-2] > 0
     for time in (0.0, 1.0):
         with pytest.raises(InputError, match="expected process.last_time between 0 and 1, got"):
             Ddpm(last_time=time)
