@@ -14,6 +14,8 @@ __all__ = ["Answer", "TrainedModel", "advise", "load"]
 
 
 def __getattr__(name: str) -> Any:
+    if name in __all__:
+        _check_own()
     if name in ("Answer", "advise"):
         from launch.advice import answer
 
@@ -23,3 +25,13 @@ def __getattr__(name: str) -> Any:
 
         return getattr(model, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _check_own() -> None:
+    """Raises InputError where Python would import something else by the name of a package of ours."""
+    from genraven.errors import InputError
+    from genraven.installation import others
+
+    if found := others():
+        raise InputError(f"expected genraven's own packages, got {found[0]}, which Python finds first by that name: "
+                         "rename it, or run Python from another folder.")  # fmt: skip
