@@ -5,6 +5,7 @@ B puzzles (B, 3, 9, 9) int8 of a file.
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -51,7 +52,7 @@ class EvaluationFile:
                              "rules of which it holds two different puzzles or more.")  # fmt: skip
         order = np.argsort(interleaved, kind="stable")
         chunk = read_whole(self.file, np.array(interleaved)[order])
-        _check_rules(chunk, self.file)
+        check_stated_rules(chunk, self.file.path)
         back = torch.from_numpy(order.argsort())
         return chunk.puzzles[back], chunk.rules[back]
 
@@ -96,8 +97,14 @@ def _first_of_copies(file: PuzzleFile) -> NDArray[np.bool_]:
     return once
 
 
-def _check_rules(chunk: Chunk, file: PuzzleFile) -> None:
-    """Warns of puzzles that do not follow the rule that is stated; refuses rules that most of theirs do not follow."""
+def check_stated_rules(chunk: Chunk, path: Path, what: str = "evaluation puzzles") -> None:
+    """Warns of puzzles that do not follow the rule that is stated; refuses rules that most of theirs do not follow.
+
+    Args:
+        chunk: of the file.
+        path: of the file.
+        what: the puzzles are for, in words.
+    """
     stated = chunk.rules != UNKNOWN_RULE
     broken = stated & ~(shared_rules(row_rules(chunk.puzzles)) >> chunk.rules.clamp(min=0) & 1).bool()
     if not broken.any():
@@ -106,7 +113,7 @@ def _check_rules(chunk: Chunk, file: PuzzleFile) -> None:
     counts = [f"{wrong[rule]} of {total[rule]} of {RULES[rule].name}" for rule in wrong.nonzero().flatten().tolist()]
     named = ", ".join(counts[:_MOST_NAMED]) + ", ..." * (len(counts) > _MOST_NAMED)
     if (2 * wrong > total).any():
-        raise InputError(f"expected puzzles that follow the rules stated in {file.path}, got others ({named}): mend "
+        raise InputError(f"expected puzzles that follow the rules stated in {path}, got others ({named}): mend "
                          "the stated rules, which `genraven describe` counts, or remove them, and each puzzle is "
                          "scored by the rules that it follows.")  # fmt: skip
-    rank_zero_warn(f"evaluation puzzles of {file.path} do not follow the rule stated: {named}.")
+    rank_zero_warn(f"{what} of {path} do not follow the rule stated: {named}.")

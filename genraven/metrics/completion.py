@@ -10,23 +10,37 @@ from torchmetrics import Metric
 from genraven.formats.puzzles import UNKNOWN_RULE
 from genraven.metrics.rates import Rate
 from genraven.puzzles.rules import row_rules
-from genraven.puzzles.spec import NUM_RULES
+from genraven.puzzles.spec import NUM_ROWS, NUM_RULES
 
 
-def rule_holds(puzzles: Tensor, rules: Tensor) -> Tensor:
-    """(B,) bool: does rule ``rules`` (B,) int64 hold in the last row of ``puzzles`` (B, 3, 9, 9)?
+def rule_holds(puzzles: Tensor, rules: Tensor, mask: Tensor | None = None) -> Tensor:
+    """(B,) bool: does rule ``rules`` (B,) int64 hold in each row of ``puzzles`` (B, 3, 9, 9) that was written in?
 
-    Where the rule is ``UNKNOWN_RULE``: does one that the first two rows share?
+    Where the rule is ``UNKNOWN_RULE``: does one that all rows share which were given whole?
+
+    Args:
+        puzzles: completed.
+        rules: of the puzzles.
+        mask: (B, 9, 9) or (9, 9) bool, true where cells were written; None for the last row.
     """
-    return asked_and_held(puzzles, rules)[1]
+    return asked_and_held(puzzles, rules, mask)[1]
 
 
-def asked_and_held(puzzles: Tensor, rules: Tensor) -> tuple[Tensor, Tensor]:
-    """(B,) bool each: is there a rule to ask for, and does the last row obey it?"""
+def asked_and_held(puzzles: Tensor, rules: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """(B,) bool each: is there a rule to ask for, and does each row obey it that was written in, as ``mask`` says?"""
     masks = row_rules(puzzles)
-    shared = masks[:, 0] & masks[:, 1]
+    if mask is None:
+        shared, held = masks[:, 0] & masks[:, 1], masks[:, -1]
+    else:
+        is_written = mask.expand(len(puzzles), -1, -1).unflatten(1, (NUM_ROWS, -1)).flatten(2).any(2).to(masks.device)
+        shared, held = (_in_all(masks.where(which, -1)) for which in (~is_written, is_written))
     asked = torch.where(rules == UNKNOWN_RULE, shared, 1 << rules.clamp(min=0))
-    return asked != 0, asked & masks[:, -1] != 0
+    return asked != 0, asked & held != 0
+
+
+def _in_all(masks: Tensor) -> Tensor:
+    """(B,): the rules that are in all of ``masks`` (B, rows)."""
+    return masks[:, 0] & masks[:, 1] & masks[:, 2]
 
 
 class PanelCompletion(Metric):

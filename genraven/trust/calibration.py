@@ -157,6 +157,9 @@ class Calibration:
                              f"{model[:12]}): run `genraven calibrate` again.")  # fmt: skip
         for name, then in sorted(self.completion.items()):
             if then != (now := completion.get(name)):
+                if isinstance(then, Mapping) and isinstance(now, Mapping):  # what differs alone
+                    key = next(key for key in {**then, **now} if then.get(key) != now.get(key))
+                    name, then, now = f"{name} {key}", then.get(key), now.get(key)
                 raise InputError(f"expected completions as they were calibrated, with {name} {shown(then)}, got "
                                  f"{shown(now)}: give the setting of the calibration, or run `genraven calibrate` "
                                  "again.")  # fmt: skip

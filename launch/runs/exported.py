@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from genraven.bounded import open_regular, read_json
 from genraven.errors import InputError, shown
 from genraven.files import folder_appears_whole
+from genraven.trust.digest import changed, digest
 from launch.configs.registry import is_plain
 
 FORMAT = 1
@@ -28,7 +29,7 @@ def is_export(path: Path) -> bool:
 
 
 def write_export(folder: Path, description: dict[str, Any], weights: dict[str, torch.Tensor]) -> None:
-    """Writes ``folder``, which must not be there, whole or not at all.
+    """Writes ``folder``, which must not be there, whole or not at all. Digests tell accidents and no forgery.
 
     Raises:
         InputError: it is there, or cannot be written.
@@ -36,6 +37,7 @@ def write_export(folder: Path, description: dict[str, Any], weights: dict[str, t
     with folder_appears_whole(folder, "--out") as temporary:
         save_file({name: value.contiguous() for name, value in weights.items()}, temporary / WEIGHTS)
         whole = {**description, "sha256": _digest(temporary / WEIGHTS)}
+        whole["digest"] = digest(json.loads(json.dumps(whole)))
         (temporary / DESCRIPTION).write_text(json.dumps(whole, indent=2) + "\n")
 
 
@@ -48,11 +50,11 @@ def read_export(folder: Path) -> dict[str, Any]:
     description = _read_description(folder / DESCRIPTION)
     path = folder / WEIGHTS
     try:
-        digest, weights = _digest(path), load_file(path)
+        found, weights = _digest(path), load_file(path)
     except (OSError, SafetensorError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is torn, or no safetensors"
         raise InputError(f"expected weights in {path}, got none ({reason}): export the run anew.") from None
-    if digest != description["sha256"]:
+    if found != description["sha256"]:
         raise InputError(
             f"expected the weights that {folder / DESCRIPTION} describes, got others in {path}: export the run anew."
         )
@@ -73,6 +75,9 @@ def _read_description(path: Path) -> dict[str, Any]:
         reason = error.strerror if isinstance(error, OSError) else "it is no JSON"
         raise InputError(f"expected a description in {path}, got none ({reason}): export the run anew.") from None
     found = description if isinstance(description, dict) else {}
+    noted = found.pop("digest", None)  # older ones have none
+    if noted is not None and noted != digest(found):
+        raise InputError(changed(str(path), "`genraven export`"))
     for name, kind in NEEDED.items():
         if not isinstance(found.get(name), kind):
             raise InputError(f"expected {name} in {path}, got {shown(found.get(name))}: export the run anew.")

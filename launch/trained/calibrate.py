@@ -138,7 +138,7 @@ def label(
             best = done.best(name)  # type: ignore[arg-type]
             scores[name].append(done.scores[name][every, best])
             whole = done.candidates[every, best].where(mask[done.part].unsqueeze(1), puzzles[done.part])
-            correct[name].append(checker.is_right(whole, rules[done.part]))
+            correct[name].append(checker.is_right(whole, rules[done.part], mask[done.part]))
     return Labelled(
         {name: torch.cat(parts).numpy() for name, parts in scores.items()},
         {name: torch.cat(parts).numpy() for name, parts in correct.items()},

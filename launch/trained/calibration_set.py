@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from datamodules import GenRAVENDataModule
+from datamodules.evaluation_file import check_stated_rules
 from genraven.errors import InputError
 from genraven.formats.read import open_puzzles
 from genraven.progress import Progress
@@ -62,7 +63,8 @@ def calibration_set(
     """
     total = options.puzzles_to_choose + options.puzzles
     if options.source is not None:
-        return _independent(_of_file(options.source, total, options.seed), total, mask, data, checkpoint)
+        supply = _of_file(options.source, total, options.seed, are_ours=options.rules_from is None)
+        return _independent(supply, total, mask, data, checkpoint)
     rules = resolve_rules(options.rules) if options.rules else data.trained
     if not rules:
         raise InputError("expected rules to draw puzzles of, got an empty selection: name some, or leave out --rules.")
@@ -77,12 +79,14 @@ def _generated(rules: tuple[int, ...], total: int, seed: int) -> _Supply:
                    {"split": SPLIT, "seed": seed})  # fmt: skip
 
 
-def _of_file(path: Path, total: int, seed: int) -> _Supply:
+def _of_file(path: Path, total: int, seed: int, *, are_ours: bool) -> _Supply:
     file = open_puzzles(path)
     if len(file) < total:
         raise InputError(f"expected {total} puzzles to choose on and to test on, got {len(file)} in {path}: lower "
                          "--puzzles and --puzzles-to-choose.")  # fmt: skip
     order = Draws(seed, "calibrat").permutation(len(file))
+    if are_ours:
+        check_stated_rules(file.read(order[:total]), path, "calibration puzzles")
 
     def read(num: int) -> tuple[Tensor, Tensor]:
         chunk = file.read(order[:num])

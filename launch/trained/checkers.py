@@ -22,8 +22,9 @@ class Checker:
     """Labels completed puzzles."""
 
     name: str
-    is_right: Callable[[Tensor, Tensor], Tensor]
-    """(N,) bool of completed puzzles (N, 3, 9, 9) and their rules (N,), -1 where unknown."""
+    is_right: Callable[[Tensor, Tensor, Tensor], Tensor]
+    """(N,) bool of completed puzzles (N, 3, 9, 9), their rules (N,), -1 where unknown, and the cells that were written
+    (N, 9, 9) bool."""
 
 
 def find_checker(named: str | None) -> Checker:
@@ -48,7 +49,7 @@ def find_checker(named: str | None) -> Checker:
         sys.path.remove(here)
     if not callable(function):
         raise InputError(f"expected --rules-from module:function, got {named}: name a function of the module.")
-    return Checker(named, lambda puzzles, rules: _asked(function, named, puzzles))
+    return Checker(named, lambda puzzles, rules, mask: _asked(function, named, puzzles))
 
 
 def _asked(function: Callable[[np.ndarray], object], named: str, puzzles: Tensor) -> Tensor:

@@ -14,8 +14,8 @@ from torch import Tensor
 from genraven.console import say
 from genraven.errors import at_least
 from genraven.formats.puzzles import UNKNOWN_RULE
+from genraven.metrics.completion import asked_and_held
 from genraven.puzzles import layout
-from genraven.puzzles.rules import row_rules
 from genraven.trust.audit import Candidate, Record, cells_of, strongest_first
 from genraven.trust.calibration import Calibration, Promise, check_rate
 from genraven.trust.confidence import feature_agreement, usable
@@ -155,7 +155,7 @@ def _records(
             knows_probability="log_probability" in model.method.confidences, batch_size=options.batch_size,
             generator=model.generator("reason", done.part.start),
         )  # fmt: skip
-    says = _says(decider.checker, completed)
+    says = _says(decider.checker, completed, mask)
     for b, index in enumerate(range(done.part.start, done.part.stop)):
         cells = [cells_of(candidate) for candidate in done.candidates[b]]
         written = _written_cells(mask[b])
@@ -206,13 +206,13 @@ def _written_cells(mask: Tensor) -> list[int]:
     return layout.mask_to_tokens(mask.unsqueeze(0))[0].nonzero().squeeze(1).tolist()
 
 
-def _says(checker: Checker, completed: Tensor) -> list[bool | None]:
-    """Of each puzzle; None where the first two rows share none of our rules to hold it against."""
-    says = checker.is_right(completed, torch.full((len(completed),), UNKNOWN_RULE)).tolist()
+def _says(checker: Checker, completed: Tensor, mask: Tensor) -> list[bool | None]:
+    """Of each puzzle; None where the given rows share none of our rules to hold it against."""
+    unknown = torch.full((len(completed),), UNKNOWN_RULE)
+    says = checker.is_right(completed, unknown, mask).tolist()
     if checker.name != OUR_RULES:
         return says
-    masks = row_rules(completed)
-    known = (masks[:, 0] & masks[:, 1] != 0).tolist()
+    known = asked_and_held(completed, unknown, mask)[0].tolist()
     return [right if asked else None for right, asked in zip(says, known, strict=True)]
 
 

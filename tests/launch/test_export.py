@@ -120,13 +120,26 @@ def test_a_full_disk_leaves_nothing(
     assert list(in_tmp_path.iterdir()) == []
 
 
+def without_digest(folder: Path) -> dict[str, Any]:
+    """A description as older versions, or somebody, wrote it."""
+    description: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text())
+    del description["digest"]
+    return description
+
+
+def edit(folder: Path) -> None:
+    """Leaves the digest as it was."""
+    text = (folder / DESCRIPTION).read_text()
+    (folder / DESCRIPTION).write_text(text.replace('"num_heads": 2', '"num_heads": 1'))
+
+
 def change(folder: Path, **settings: Any) -> None:
-    description = json.loads((folder / DESCRIPTION).read_text())
+    description = without_digest(folder)
     (folder / DESCRIPTION).write_text(json.dumps(description | settings))
 
 
 def set_model(folder: Path, **settings: Any) -> None:
-    description = json.loads((folder / DESCRIPTION).read_text())
+    description = without_digest(folder)
     description["config"]["model"]["init_args"] |= settings
     (folder / DESCRIPTION).write_text(json.dumps(description))
 
@@ -152,6 +165,7 @@ def tear(folder: Path) -> None:
         (lambda folder: change(folder, family="autoregressive"), "family"),
         (lambda folder: (folder / WEIGHTS).unlink(), "expected weights in model/model.safetensors, got none (No such"),
         (tear, "it is torn, or no safetensors"),
+        (edit, "expected model/card.json as it was written, got content that its digest does not fit"),
         (swap_weights, "expected the weights that model/card.json describes"),
         (lambda folder: set_model(folder, ema=0.9), "expected a config that this version of genraven can build"),
     ],

@@ -282,6 +282,30 @@ def test_what_the_check_could_see_is_measured_and_said(
     assert decided.accepted.all() and "can see nothing here" in str(decided.check)
 
 
+def test_a_completion_is_right_where_its_own_row_obeys(
+    runs: dict[str, Path], here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a first row: the last one, which was given, says nothing of it."""
+    mask = np.zeros((9, 9), bool)
+    mask[:3, 6:] = True
+    np.save("mask.npy", mask)
+    command = ["calibrate", str(runs["mdm"]), *FEW, "--mask", "mask.npy", "--out", "c.json"]
+    assert main(command) == 0
+    found = re.search(r"(\d+) of (\d+) completions are right", capsys.readouterr().out)
+    assert found is not None
+    assert int(found[1]) < int(found[2]) / 2  # by an untrained model
+
+
+def test_labels_that_their_puzzles_do_not_follow_are_refused(
+    runs: dict[str, Path], here: Path, unseen: np.ndarray, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A checker of one's own is another matter."""
+    np.savez("wrong.npz", puzzles=unseen.reshape(-1, 3, 9, 9), rules=np.repeat([10, 20, 0], 60))
+    command = ["calibrate", str(runs["gpt2"]), *FEW, "--source", "wrong.npz", "--out", "c.json"]
+    assert "expected puzzles that follow the rules stated in wrong.npz, got others" in error_of(command, capsys)
+    assert main([*command, "--rules-from", "checkers:right"]) == 0
+
+
 def test_what_the_checker_says_decides_nothing(runs: dict[str, Path], here: Path) -> None:
     """The same scores, candidates and decisions whatever it says in the field."""
     run = str(runs["gpt2"])
@@ -347,7 +371,7 @@ def test_what_cannot_be(runs: dict[str, Path], here: Path, capsys: pytest.Captur
     for words, says in (
         ([*complete, "1.5"], "--max-error to lie between 0 and 1, got 1.5"),
         ([*complete, "0.01"], "expected 230 calibration puzzles or more"),
-        ([*complete, "0.05", "--temperature", "0.5"], "calibrated, with sampling {"),
+        ([*complete, "0.05", "--temperature", "0.5"], "calibrated, with sampling temperature 1.0, got 0.5"),
         ([*complete, "0.05", "--candidates", "4"], "with candidates 3, got 4"),
         (["complete", other, *complete[2:], "0.05"], "of this model, got one of another"),
         (["calibrate", run, "--puzzles", "44"], "--puzzles to be 45 or more"),
@@ -400,7 +424,7 @@ def test_the_lines_of_a_page(page: str, runs: dict[str, Path], here: Path, capsy
     """As they are written, with a run and puzzles where a page says that they are."""
     (block,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / page).read_text(), re.M | re.S)
     assert main(["calibrate", str(runs["gpt2"]), *FEW, "--rules-from", "checkers:right", "--out", "c.json"]) == 0
-    for name in ("X", "gpt2"):
+    for name in ("X", "gpt2_tiny"):
         shutil.copytree(runs["gpt2"], f"runs/{name}")
         shutil.copy("c.json", f"runs/{name}/calibration.json")
     np.save("puzzles.npy", generate(3, 0, 4).numpy())
@@ -449,7 +473,9 @@ def test_decisions_in_python_are_computed_as_calibrated_or_refused(
 
     for other in ("32-true", "bf16-mixed"):  # both have weights of float32
         if other != precision:
-            with pytest.raises(InputError, match="of this model" if precision == "bf16-true" else "with numerics {"):
+            with pytest.raises(
+                InputError, match="of this model" if precision == "bf16-true" else "with numerics precision"
+            ):
                 decided(numerics[other].at_work(model.device))
     numerics[precision].prepare(model, model.seed)
     at_work = numerics[precision].at_work(model.device)

@@ -49,6 +49,27 @@ def test_groups_that_nothing_counted_for_are_absent(trained: range, counted: lis
     assert set(metric.compute()["rates"]) == names
 
 
+@pytest.mark.parametrize("rows", [(0,), (1,), (2,), (0, 2), (1, 2), (0, 1, 2)])
+@pytest.mark.parametrize("is_known", [True, False])
+def test_each_row_that_was_written_in_has_to_obey(
+    rows: tuple[int, ...],
+    is_known: bool,
+    mixed: tuple[Tensor, Tensor],
+    row_rule_sets: Callable[[Tensor], list[set[int]]],
+) -> None:
+    """One open cell makes a row a written one. An unknown rule is one of those that all given rows share."""
+    puzzles, rules = mixed
+    mask = torch.zeros(9, 9, dtype=torch.bool)
+    mask[[3 * row + 1 for row in rows], 4] = True
+    found = rule_holds(puzzles, rules if is_known else torch.full_like(rules, UNKNOWN_RULE), mask)
+    for puzzle, rule, right in zip(puzzles, rules.tolist(), found.tolist(), strict=True):
+        sets = row_rule_sets(puzzle)
+        asked = {rule} if is_known else set(range(40)).intersection(*(sets[r] for r in range(3) if r not in rows))
+        assert right == bool(asked.intersection(*(sets[r] for r in rows)))
+    if rows == (2,):
+        assert torch.equal(found, rule_holds(puzzles, rules if is_known else torch.full_like(rules, UNKNOWN_RULE)))
+
+
 def test_a_puzzle_whose_rule_is_unknown_is_asked_for_what_its_first_rows_share(
     mixed: tuple[Tensor, Tensor], row_rule_sets: Callable[[Tensor], list[set[int]]]
 ) -> None:

@@ -1,6 +1,7 @@
 """The promise held against simulated models of which the true risk is known."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,10 @@ def test_another_model_and_another_completion_are_refused() -> None:
         calibration.check_use("n", {"candidates": 8})
     with pytest.raises(InputError, match="calibrated, with candidates 8, got 4"):
         calibration.check_use("m", {"candidates": 4})
+    many = {"completion_order": None, "completion_temperature": None, "order": "random", "temperature": 1.0}
+    sampled = replace(calibration, completion={"candidates": 8, "sampling": many})
+    with pytest.raises(InputError, match="calibrated, with sampling temperature 1.0, got 0.5: give the setting"):
+        sampled.check_use("m", {"candidates": 8, "sampling": many | {"temperature": 0.5}})
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0, -1.0, float("nan"), 5.0])
