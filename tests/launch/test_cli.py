@@ -345,7 +345,7 @@ FIT = ["fit", "-c", "model/gpt2_tiny.yaml", *TINY, *QUICK, "--run_dir", "r"]
         ([*FIT, "--model.optimizer.betas", "[3, 4]"], "cannot be one (Invalid beta parameter at index 0: 3.0)"),
         ([*FIT, "--model.warmup_steps", "-1"], "expected warmup_steps to be 0 or more, got -1"),
         ([*FIT, "--model.network.num_labels", "40", "--model.label_dropout", "0"], "expected label_dropout above 0"),
-        ([*FIT, "--model.label_dropout", "2"], "expected label_dropout between 0 and 1, got 2.0"),
+        ([*FIT, "--model.label_dropout", "2"], "expected label_dropout from 0 to below 1, got 2.0"),
         (
             [*FIT, "--trainer.val_check_interval", "00:00:00:09"],
             "in steps, got the time 00:00:00:09",

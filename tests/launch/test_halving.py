@@ -83,9 +83,9 @@ def test_the_shipped_search_gives_both_families_the_same() -> None:
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [
-        ("low: 1.0e-4, high: 1.0e-2", "low: 1.0e-2, high: 1.0e-4", "expected a range for model.optimizer.lr of"),
-        ("low: 1.0e-4", "low: 0", "expected a range"),
-        ("{low: 1.0e-4, high: 1.0e-2, log: true}", "[0.1]", "or a list of two values or more, got [0.1]"),
+        ("low: 1.0e-4, high: 1.0e-2", "low: 1.0e-2, high: 1.0e-4", "expected low below high for model.optimizer.lr of"),
+        ("low: 1.0e-4", "low: 0", "expected low above 0 for model.optimizer.lr"),
+        ("{low: 1.0e-4, high: 1.0e-2, log: true}", "[0.1]", "expected two different values or more"),
         ("{low: 1.0e-4, high: 1.0e-2, log: true}", "a lot", "got 'a lot'"),
         ("trials: 4", "trials: 3", "to be a multiple of at_once, got 3 and 2"),
         ("rungs: 2", "rungs: 3", "expected at most 2 rungs for 2 trials at once"),
