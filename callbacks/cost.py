@@ -132,9 +132,9 @@ class Cost(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Logs the speed, and what follows from it, with the other training curves."""
-        self._num_batches, self._num_passes, self._num_of_batch = (
-            self._num_batches + 1, self._num_passes + self._num_of_batch, 0
-        )  # fmt: skip
+        self._num_batches += 1
+        self._num_passes += self._num_of_batch
+        self._num_of_batch = 0
         if not ends_step(trainer, batch_idx, trainer.log_every_n_steps):  # type: ignore[attr-defined]
             return
         now, step = time.monotonic(), trainer.global_step

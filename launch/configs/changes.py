@@ -55,6 +55,11 @@ def flat(tree: Any, prefix: str) -> dict[str, Any]:
     return {name: value for key, sub in tree.items() for name, value in flat(sub, f"{prefix}.{key}").items()}
 
 
+def whole_names(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The options in ``config`` by their whole names."""
+    return {name: value for part, tree in config.items() for name, value in flat(tree, part).items()}
+
+
 def fixed_trainer(trainer: Mapping[str, Any]) -> dict[str, Any]:
     """The options in ``trainer`` that may not change; of the callbacks those that may have a hand in the weights."""
     fixed = {name: value for name, value in trainer.items() if not may_change(f"trainer.{name}")}
@@ -69,8 +74,7 @@ def changed_options(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[s
     """Of two configs of a run the options that may change and have, each with its value before and now."""
     if not before:
         return {}
-    old, new = ({name: value for part, tree in config.items() for name, value in flat(tree, part).items()}
-                for config in (before, now))  # fmt: skip
+    old, new = whole_names(before), whole_names(now)
     names = sorted(name for name in old.keys() | new.keys() if may_change(name) or name == CALLBACKS)
     values = {name: [old.get(name), new.get(name)] for name in names if not name.startswith((*STARTS, *DERIVED))}
     return {name: both for name, both in values.items() if both[0] != both[1]}

@@ -15,7 +15,7 @@ from datamodules import GenRAVENDataModule
 from genraven.errors import InputError, shown
 from genraven.paths import user_path
 from launch.configs.amounts import check_numbers, no_more_than, without_places
-from launch.configs.changes import PLACES, fixed_trainer, flat, may_change
+from launch.configs.changes import PLACES, fixed_trainer, may_change, whole_names
 from launch.configs.registry import check_config, classes, only_classes
 from launch.configs.rule_words import as_ids
 from launch.configs.upgrade import upgraded
@@ -40,7 +40,7 @@ def identity(config: dict[str, Any]) -> dict[str, Any]:
 
 def _distinguishing(config: dict[str, Any]) -> dict[str, Any]:
     """The options that tell a run from others, by their whole names."""
-    options = {name: value for part, tree in identity(config).items() for name, value in flat(tree, part).items()}
+    options = whole_names(identity(config))
     places = (*PLACES, SOURCE) if options.get(DIGEST) else PLACES  # what a file holds, not where it lies
     kept = {name: value for name, value in options.items() if name not in places}
     return {name: value for name, value in kept.items() if value is not None or not name.startswith("trainer.")}

@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from genraven.errors import InputError, shown
 from genraven.files import writable_folder
 from genraven.locks import adding_to
-from launch.configs.changes import flat
+from launch.configs.changes import whole_names
 from launch.jobs.tune.search import Family, Range, Search
 
 JOURNAL = "optuna.journal"
@@ -186,8 +186,7 @@ def _first_change(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
     Options that one of them lacks are those of another version of genraven or of Lightning.
     """
-    old, new = ({name: value for part, tree in config.items() for name, value in flat(tree, part).items()}
-                for config in (before, now))  # fmt: skip
+    old, new = whole_names(before), whole_names(now)
     names = (name for name in old if name in new and old[name] != new[name])
     return next((f"another {name}, {shown(new[name])} instead of {shown(old[name])}" for name in names), "")
 
