@@ -6,6 +6,7 @@ import pytest
 
 from genraven.report import reading
 from launch.configs import identity
+from launch.configs.changes import flat
 from launch.jobs import sweep
 from launch.training import initial_weights, options
 from launch.training.monitoring import HYPERPARAMETERS, hyperparameters, short_names
@@ -32,7 +33,7 @@ def test_the_table_of_hyperparameters_names_settings_that_exist(configs: list[di
 
 
 def test_lists_of_options_name_those_that_exist(configs: list[dict[str, Any]]) -> None:
-    known = {name for config in configs for part, tree in config.items() for name in identity.flat(tree, part)}
+    known = {name for config in configs for part, tree in config.items() for name in flat(tree, part)}
     known |= {name.replace(".init_args", "") for name in known}  # as a sweep may name them
     wholes = [
         *options.PATHS, options.READS_UNKNOWN, *options.OF_IDENTITY, *options.FROM_1, identity.SEED, identity.SOURCE,
