@@ -151,8 +151,7 @@ def enough_runs(a: Repeats, b: Repeats, *, are_paired: bool, recipes: tuple[int,
     of_runs = (a.means - b.means).var(-1, ddof=1) if are_paired else a.means.var(-1, ddof=1) + b.means.var(-1, ddof=1)
     of_puzzles = _variance_of_pairs(a, b) if are_paired else _puzzle_variance(a) + _puzzle_variance(b)
     for num in range(MIN_REPEATS, most + 1):
-        t, z = stdtrit(num - 1, 0.5 + confidence / 2), ndtri(0.5 + confidence / 2)
-        half = np.sqrt(t**2 * of_runs / num + z**2 * of_puzzles)
+        half = _joined_half(of_runs / num, num - 1, of_puzzles, confidence)
         pooled = (0.0, 0.0)
         if a.is_fraction:
             of_a, of_b = (replace(x, num_puzzles=x.num_puzzles * num / x.num_runs) for x in (a, b))
@@ -165,8 +164,13 @@ def enough_runs(a: Repeats, b: Repeats, *, are_paired: bool, recipes: tuple[int,
 def _half(means: Floats, puzzle_variance: Any, confidence: float) -> Any:
     """Of the joined interval: ``puzzle_variance`` is that of the mean of all puzzles."""
     num_runs = means.shape[-1]
-    over_runs = stdtrit(num_runs - 1, 0.5 + confidence / 2) ** 2 * means.var(-1, ddof=1) / num_runs
-    return np.sqrt(over_runs + ndtri(0.5 + confidence / 2) ** 2 * puzzle_variance)
+    return _joined_half(means.var(-1, ddof=1) / num_runs, num_runs - 1, puzzle_variance, confidence)
+
+
+def _joined_half(run_variance: Any, freedom: Any, puzzle_variance: Any, confidence: float) -> Any:
+    """Of variances of the mean: over runs by Student's t with ``freedom`` degrees, over puzzles by the normal law."""
+    t, z = stdtrit(freedom, 0.5 + confidence / 2), ndtri(0.5 + confidence / 2)
+    return np.sqrt(t**2 * run_variance + z**2 * puzzle_variance)
 
 
 def _puzzle_variance(x: Repeats) -> Any:
@@ -208,8 +212,7 @@ def _apart_half(a: Repeats, b: Repeats, confidence: float) -> Any:
     of_all = np.maximum(of_a + of_b, np.finfo(float).tiny)
     freedom = of_all**2 / np.maximum(of_a**2 / (a.num_runs - 1) + of_b**2 / (b.num_runs - 1), np.finfo(float).tiny)
     freedom = np.clip(freedom, min(a.num_runs, b.num_runs) - 1, a.num_runs + b.num_runs - 2)
-    t, z = stdtrit(freedom, 0.5 + confidence / 2), ndtri(0.5 + confidence / 2)
-    return np.sqrt(t**2 * of_all + z**2 * (_puzzle_variance(a) + _puzzle_variance(b)))
+    return _joined_half(of_all, freedom, _puzzle_variance(a) + _puzzle_variance(b), confidence)
 
 
 def _newcombe(a: Repeats, b: Repeats, confidence: float) -> tuple[Any, Any]:
