@@ -49,6 +49,14 @@ def at_least(least: int, **settings: int) -> None:
             raise InputError(f"expected {setting(name)} to be {least} or more, got {value}.")
 
 
+def check_fraction(name: str, fraction: float, *, below: float | None = None) -> None:
+    """Raises InputError unless ``fraction``, of that ``name``, is one, and less than ``below`` where that is given."""
+    if below is not None and not 0 <= fraction < below:
+        raise InputError(f"expected {name} from 0 to below {below:g}, got {fraction}.")
+    if not 0 <= fraction <= 1:
+        raise InputError(f"expected {name} between 0 and 1, got {fraction}.")
+
+
 def reason_of(error: OSError) -> str:
     """Why the system refused, in its words; of several files that ``shutil`` copies, why the first one."""
     first = error.args[0][0] if error.args and isinstance(error.args[0], list) else None

@@ -21,7 +21,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from datamodules.batches import Batch
-from genraven.errors import InputError, setting
+from genraven.errors import InputError, check_fraction, setting
 from genraven.formats.puzzles import UNKNOWN_RULE
 from genraven.methods.again import SolvesAgain
 from genraven.methods.draws import PlacedGenerator
@@ -34,7 +34,6 @@ from genraven.methods.method import (
     Method,
     Sampling,
     Task,
-    check_fraction,
     num_labels,
 )
 from genraven.metrics.memorization import TrainingIndex

@@ -10,6 +10,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -36,7 +37,7 @@ _OLD_PT = b"\x80\x02\x8a\x0al\xfc"  # of the number that such files begin with, 
 
 @dataclass(frozen=True)
 class Entry:
-    """An array of a file, not read yet."""
+    """An array of a file, not read yet, or something else that stands there."""
 
     name: str
     """Key in an archive; empty for the only array of a file."""
@@ -46,6 +47,8 @@ class Entry:
     """The array, read-only; a memory map where it is not compressed."""
     unpacked: int = 0
     """Bytes of memory that it takes when it is loaded; none of a map."""
+    is_array: bool = True
+    """False of what else stands in a .pt file, which loads as nothing."""
 
 
 class Allowance:
@@ -232,7 +235,22 @@ def _load_tensors(path: Path, *, mmap: bool) -> list[Entry]:
     tensors = {"": content} if isinstance(content, Tensor) else content
     if not isinstance(tensors, dict) or not all(isinstance(name, str) for name in tensors):
         raise _refusal(path, f"a {type(content).__name__}, neither a tensor nor a dict of them")
-    return [_of_tensor(name, tensor, path) for name, tensor in tensors.items() if isinstance(tensor, Tensor)]
+    return [
+        _of_tensor(name, value, path) if isinstance(value, Tensor) else _of_value(name, value)
+        for name, value in tensors.items()
+    ]
+
+
+def _of_value(name: str, value: object) -> Entry:
+    """What stands beside tensors: an array where it is a list of numbers or names, else nothing that can be read."""
+    array = np.empty((), object)
+    if isinstance(value, list | tuple):
+        with suppress(ValueError, TypeError, OverflowError):  # ragged, or of several kinds
+            found = np.asarray(value)
+            array = found if found.dtype.kind in "biufU" else array
+    is_array = array.dtype.kind != "O"
+    kind = str(array.dtype) if is_array else type(value).__name__
+    return Entry(name, array.shape, kind, lambda: array, is_array=is_array)
 
 
 def _of_tensor(name: str, tensor: Tensor, path: Path) -> Entry:

@@ -21,7 +21,7 @@ from genraven.formats.containers import Allowance, Entry, read_entries
 from genraven.formats.names import check_rule, kept_rules, rule_in_name, split_of
 from genraven.formats.puzzles import UNKNOWN_RULE, Part, PuzzleFile
 from genraven.puzzles import layout
-from genraven.puzzles.spec import GRID, HELD_OUT_SPLITS, NUM_ROWS, NUM_RULES, NUM_STUDY_RULES, RULE_ID
+from genraven.puzzles.spec import GRID, HELD_OUT_SPLITS, NUM_ROWS, NUM_RULES, NUM_STUDY_RULES, RULE_ID, RULES
 from genraven.run_folder import is_run
 
 PUZZLES, RULE_IDS, KNOWN = "puzzles", "rules", "known"  # names of arrays
@@ -82,13 +82,39 @@ def read_puzzles(path: Path) -> Tensor:
     Raises:
         InputError: as ``open_puzzles``; a cell is out of its range, or unknown.
     """
+    return read_open_puzzles(path, lambda num: torch.zeros(num, GRID, GRID, dtype=torch.bool))[0]
+
+
+def read_open_puzzles(path: Path, mask_of: Callable[[int], Tensor]) -> tuple[Tensor, Tensor]:
+    """All puzzles (B, 3, 9, 9) int8 of a file, and which of their cells are to be written: these are 0, whatever
+    stands there.
+
+    Args:
+        path: of the file.
+        mask_of: makes (B, 9, 9) bool of a number of puzzles, true where a cell is to be written.
+
+    Raises:
+        InputError: as ``open_puzzles``; a cell that is not to be written is out of its range, or unknown.
+    """
     file = open_puzzles(path)
-    chunk = file.read(np.arange(len(file)))
-    if chunk.known is not None and not chunk.known.all():
-        puzzle = int((~chunk.known).flatten(1).any(1).nonzero()[0])
-        raise InputError(f"expected whole puzzles, got missing cells in puzzle {puzzle} of {path}: give whole ones, "
-                         "and say which cells to write by --mask where the command has it.")  # fmt: skip
-    return chunk.puzzles
+    mask, parts, start = mask_of(len(file)), list[Part](), 0
+    for part in file.parts:
+        given = ~mask[start : start + len(part)].numpy()
+        parts.append(replace(part, known=given if part.known is None else given & part.known))
+        start += len(part)
+    chunk = replace(file, parts=parts).read(np.arange(len(file)))
+    assert chunk.known is not None
+    if (missing := ~(chunk.known | mask).flatten(1).all(1)).any():
+        raise InputError(f"expected whole puzzles, got missing cells in puzzle {int(missing.nonzero()[0])} of {path}: "
+                         "give whole ones, and say which cells to write by --mask where the command has "
+                         "it.")  # fmt: skip
+    return chunk.puzzles, mask
+
+
+def side_files(path: Path) -> dict[str, Path]:
+    """Files beside ``path`` that hold arrays of it, by the names of these."""
+    beside = {name: path.with_name(f"{path.stem}.{name}.npy") for name in (RULE_IDS, KNOWN)}
+    return {name: file for name, file in beside.items() if file.is_file()}
 
 
 def read_mask(path: Path, num: int) -> Tensor:
@@ -133,9 +159,8 @@ def source_digest(path: Path, *, split: str | None = None) -> str:
 def _open_file(path: Path, split: str | None, allowance: Allowance) -> PuzzleFile:
     entries = {entry.name: entry for entry in read_entries(path)}
     files = [path]
-    for name in (RULE_IDS, KNOWN):
-        beside = path.with_name(f"{path.stem}.{name}.npy")
-        if name not in entries and beside.is_file():
+    for name, beside in side_files(path).items():
+        if name not in entries:
             entries[name] = _only_entry(beside, f"an array of {name}")
             files.append(beside)
     main = _main_entry(path, entries)
@@ -167,7 +192,7 @@ def _main_entry(path: Path, entries: dict[str, Entry]) -> Entry:
     if RAVEN & entries.keys() == RAVEN:
         raise InputError(f"expected puzzles as numbers, got pictures of RAVEN or I-RAVEN in {path}: what stands in its "
                          "panels is in the .xml beside it; write shapes, sizes and colors into an array.")  # fmt: skip
-    others = [entry for name, entry in entries.items() if name not in (RULE_IDS, KNOWN)]
+    others = [entry for name, entry in entries.items() if name not in (RULE_IDS, KNOWN) and entry.is_array]
     if len(others) != 1:
         raise InputError(f"expected one array of puzzles, or one that is named {PUZZLES}, got {len(others)} in {path} "
                          f"({', '.join(sorted(entries)) or 'no array'}): give the array of puzzles that "
@@ -176,7 +201,7 @@ def _main_entry(path: Path, entries: dict[str, Entry]) -> Entry:
 
 
 def _only_entry(path: Path, wanted: str) -> Entry:
-    entries = read_entries(path)
+    entries = [entry for entry in read_entries(path) if entry.is_array]
     if len(entries) != 1:
         raise InputError(f"expected {wanted}, got {len(entries)} arrays in {path}: save one with numpy.save.")
     return entries[0]
@@ -283,8 +308,12 @@ def _open_folder(path: Path) -> PuzzleFile:
 
 def _of_rule(rule: int, path: Path, content: PuzzleFile) -> Part:
     """The puzzles of the file of ``rule`` in a folder."""
-    if len(content.parts) != 1 or not isinstance(content.parts[0].rules, int):
+    if len(content.parts) != 1:
         raise InputError(f"expected the rows or puzzles of one rule, got {content.layout} in {path}: give the path of "
                          "this file instead of the folder's.")  # fmt: skip
+    if others := sorted({*content.rules.tolist()} - {rule, UNKNOWN_RULE}):
+        raise InputError(f"expected puzzles of {RULES[rule].name}, as the file's name says, got the rule "
+                         f"{RULES[others[0]].name} stated in {path}: mend its rules or its name, or give its own "
+                         "path.")  # fmt: skip
     check_rule(rule, content.parts[0])
     return replace(content.parts[0], rules=rule)

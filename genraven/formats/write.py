@@ -4,7 +4,7 @@ G rules, n puzzles of each.
 """
 
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +16,8 @@ from torch import Tensor
 from genraven.errors import InputError
 from genraven.files import folder_appears_whole
 from genraven.formats.names import kept_rules, rule_stem, split_named
-from genraven.formats.read import KNOWN, PUZZLES, RULE_IDS
+from genraven.formats.read import KNOWN, PUZZLES, RULE_IDS, side_files
+from genraven.outputs import Outputs
 from genraven.puzzles import layout
 from genraven.puzzles.spec import NUM_STUDY_RULES
 
@@ -34,6 +35,18 @@ class Writer(NamedTuple):
     """Does it also write puzzles with missing cells (G, n, 4, 9, 9)?"""
     makes_folder: bool = False
     """Or a file?"""
+
+
+def add_puzzles(outputs: Outputs, path: Path, option: str, suffixes: Sequence[str] = ()) -> None:
+    """Declares a file of puzzles, as ``Outputs.add``.
+
+    Raises:
+        InputError: it cannot be written, or a file beside it would be read as rules or known cells of its puzzles.
+    """
+    outputs.add(path, option, suffixes=suffixes)
+    for name, beside in side_files(path).items():
+        raise InputError(f"expected {option} without a file of {name} of other puzzles beside it, got {path} and "
+                         f"{beside}: move that away, or choose another name.")  # fmt: skip
 
 
 def save_array(path: Path, array: NDArray[Any]) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from genraven.errors import InputError
+from genraven.errors import InputError, check_fraction
 from genraven.methods import decoding
 from genraven.methods.draws import finest, uniform_draws
 from genraven.methods.method import (
@@ -23,7 +23,6 @@ from genraven.methods.method import (
     Method,
     Sampling,
     Task,
-    check_fraction,
     check_kind,
     device_of,
     mean_within,
@@ -54,9 +53,9 @@ class AnyOrderSampling(Sampling):
     """
 
     order: str = setting("random", among=ORDERS)
-    completion_order: str | None = setting(None, among=ORDERS, of="complete")
+    completion_order: str | None = setting(None, among=ORDERS, of="complete", instead_of="order")
     temperature: float = setting(1.0, least=0)
-    completion_temperature: float | None = setting(None, least=0, of="complete")
+    completion_temperature: float | None = setting(None, least=0, of="complete", instead_of="temperature")
     top_k: int | None = setting(None, least=1)
 
     @property
@@ -112,7 +111,7 @@ class AnyOrder(Method):
                    "autoregression in any order")  # fmt: skip
 
     def check_sampling(self, network: nn.Module, sampling: Sampling, given: Collection[str] = ()) -> None:
-        """Raises InputError on an order that waits for what the network says of all cells."""
+        """Raises InputError on an order that waits for what the network says of all cells, or was never trained."""
         super().check_sampling(network, sampling, given)
         usable = known_before()
         for name in ("order", "completion_order"):
@@ -120,6 +119,9 @@ class AnyOrder(Method):
                 raise InputError(f"expected {name} to be one of {', '.join(usable)} for autoregression, got {value}, "
                                  "which needs an output for every cell before one is written: choose one of "
                                  "those.")  # fmt: skip
+            if value not in (None, "left_to_right") and self.left_to_right == 1:
+                raise InputError(f"expected {name} to be left_to_right for a model that is trained in that order "
+                                 f"alone, got {value}: choose that, or a fraction left_to_right below 1.")  # fmt: skip
 
     def check_missing(self, network: nn.Module) -> None:
         """Raises nothing: unknown cells come last, where nothing reads them."""

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from genraven.errors import InputError
+from genraven.errors import InputError, check_fraction
 from genraven.methods import decoding
 from genraven.methods.draws import finest, uniform_draws
 from genraven.methods.method import (
@@ -19,7 +19,6 @@ from genraven.methods.method import (
     Method,
     Sampling,
     Task,
-    check_fraction,
     check_kind,
     check_reads_unknown,
     device_of,
@@ -50,7 +49,7 @@ class AutoregressiveSampling(Sampling):
     """
 
     temperature: float = setting(1.0, least=0)
-    completion_temperature: float | None = setting(None, least=0, of="complete")
+    completion_temperature: float | None = setting(None, least=0, of="complete", instead_of="temperature")
     top_k: int | None = setting(None, least=1)
     num_particles: int = setting(1, least=1, of="complete")
 
@@ -112,8 +111,9 @@ class Autoregressive(Method):
         """Raises InputError where particles would all be the same."""
         super().check_sampling(network, sampling, given)
         assert isinstance(sampling, AutoregressiveSampling)
-        if sampling.num_particles > 1 and sampling.when_completing == 0:
-            raise InputError("expected a completion_temperature above 0 with particles, got 0: nothing would be drawn.")
+        if sampling.num_particles > 1 and sampling.when_completing < decoding.COLD:
+            raise InputError(f"expected a completion_temperature above 0 with particles, got "
+                             f"{sampling.when_completing:g}: nothing would be drawn.")  # fmt: skip
 
     def check_missing(self, network: nn.Module) -> None:
         """Raises InputError unless it reads unknown cells."""

@@ -77,6 +77,9 @@ class BlockDiffusion(MaskedDiffusion):
         if block_size < 1 or TOKENS_PER_PUZZLE % block_size:
             raise InputError(f"expected block_size to divide the {TOKENS_PER_PUZZLE} cells of a puzzle, got "
                              f"{block_size}: take 1, 3, 9 (a panel), 27 (a row) or 81 (the puzzle).")  # fmt: skip
+        if block_size == 1 and training_spacing != 1:
+            raise InputError(f"expected training_spacing 1 for blocks of one cell, which is always masked, got "
+                             f"{training_spacing}: leave it out.")  # fmt: skip
         self.block_size, self.num_blocks = block_size, TOKENS_PER_PUZZLE // block_size
         if block_size == 1:
             self.likelihood = ("exact", 1)

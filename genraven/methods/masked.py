@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genraven.errors import InputError
+from genraven.errors import InputError, check_fraction
 from genraven.methods.draws import at_least_float32, uniform_draws
 from genraven.methods.method import (
     Draw,
@@ -25,7 +25,6 @@ from genraven.methods.method import (
     Method,
     Sampling,
     Task,
-    check_fraction,
     check_kind,
     device_of,
     mean_within,
@@ -76,8 +75,8 @@ class MaskedSampling(Sampling):
     order: str = setting("random", among=ORDERS)
     temperature: float = setting(1.0, least=0)
     completion_steps: int | None = setting(None, least=1, of="complete")
-    completion_order: str | None = setting(None, among=ORDERS, of="complete")
-    completion_temperature: float | None = setting(None, least=0, of="complete")
+    completion_order: str | None = setting(None, among=ORDERS, of="complete", instead_of="order")
+    completion_temperature: float | None = setting(None, least=0, of="complete", instead_of="temperature")
     remasking: float = setting(0.0, least=0, below=1)
     guidance_scale: float = setting(1.0, of="generate")
 
@@ -129,6 +128,9 @@ class MaskedDiffusion(Method):
         if sampling.temperature == 0:
             raise InputError("expected a temperature above 0 to generate, got 0, which would write nearly the same "
                              "puzzle each time: choose one, or set completion_temperature alone.")  # fmt: skip
+        if "remasking" in given and sampling.remasking and sampling.num_steps == 1 == (sampling.completion_steps or 1):
+            raise InputError(f"expected 2 network evaluations or more with remasking {sampling.remasking}, got 1: "
+                             "later evaluations write the cells that are masked again.")  # fmt: skip
 
     def check_missing(self, network: nn.Module) -> None:
         """Raises nothing: an unknown cell is one that is masked, always."""

@@ -63,11 +63,14 @@ def setting(
     below: float | None = None,
     among: Mapping[str, Any] | None = None,
     of: Task | None = None,
+    instead_of: str | None = None,
 ) -> Any:
     """A field of a ``Sampling`` with its range, or the table whose names it takes; null is allowed where it is the
-    default. ``of`` is the task that alone heeds it; None is both.
+    default. ``of`` is the task that alone heeds it, ``instead_of`` the setting that it then replaces there; None is
+    both tasks, and none.
     """
-    return field(default=default, metadata={"least": least, "below": below, "among": among, "of": of})
+    about = {"least": least, "below": below, "among": among, "of": of, "instead_of": instead_of}
+    return field(default=default, metadata=about)
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,17 @@ class Sampling:
             if isinstance(value, float) and not math.isfinite(value):
                 raise InputError(f"expected {item.name} to be a finite number, got {value}.")
 
+    def unheeded(self, task: Task) -> dict[str, str]:
+        """Settings without effect on ``task``, each with why."""
+        found = {}
+        for item in fields(self):
+            of, instead_of = item.metadata.get("of"), item.metadata.get("instead_of")
+            if of not in (None, task):
+                found[item.name] = f"matters to this model only to {of}"
+            elif of is not None and instead_of is not None and getattr(self, item.name) is not None:
+                found[instead_of] = f"does not matter to {of}, because {item.name} is {getattr(self, item.name)}"
+        return found
+
     @classmethod
     def as_noted(cls, noted: Mapping[str, Any]) -> dict[str, Any]:
         """Settings that a file ``noted``, as they would be noted today: those that were not there yet, with which all
@@ -113,6 +127,8 @@ def _other_kind(value: Any, hint: Any) -> str:
     is_number, is_whole = isinstance(value, numbers.Real), isinstance(value, SupportsIndex)
     if bool in kinds:
         return "" if isinstance(value, bool) else "true or false"
+    if str in kinds:
+        return "" if isinstance(value, str) else "a name"
     if float in kinds and (isinstance(value, bool) or not is_number):
         return "a number"
     if int in kinds and float not in kinds and (isinstance(value, bool) or not is_whole):
@@ -279,14 +295,6 @@ def check_kind(
     if not isinstance(network, kind):
         raise InputError(f"expected a network that {does}, such as genraven.networks.{example}, for {purpose}, got "
                          f"{type(network).__name__}: {instead}.")  # fmt: skip
-
-
-def check_fraction(name: str, fraction: float, *, below: float | None = None) -> None:
-    """Raises InputError unless ``fraction``, of that ``name``, is one, and less than ``below`` where that is given."""
-    if below is not None and not 0 <= fraction < below:
-        raise InputError(f"expected {name} from 0 to below {below:g}, got {fraction}.")
-    if not 0 <= fraction <= 1:
-        raise InputError(f"expected {name} between 0 and 1, got {fraction}.")
 
 
 def mean_within(values: Tensor, counted: Tensor) -> Tensor:

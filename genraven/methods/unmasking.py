@@ -84,7 +84,7 @@ def write_masked(
         static: copies tensors into static buffers for ``step``; None leaves them where they are.
         on_device: ``masked`` where the states are; None copies it.
     """
-    device, most = states.device, int(masked.cpu().sum(1).max())
+    device, most = states.device, most_open(masked)
     open_cells = masked.to(device) if on_device is None else on_device
     cells = Cells(states.masked_fill(open_cells, 0), open_cells.clone(), open_cells)
     if static is not None:
@@ -103,6 +103,11 @@ def write_masked(
         drawn = Drawn(again, first, uniform_draws((len(states), num_drawn, 1), device, generator, finest(device)))
         (step or write_some)(predict, cells, wanted, drawn, writing, at_once)
     return cells.states if static is None else cells.states.clone()
+
+
+def most_open(masked: Tensor) -> int:
+    """The most cells of a puzzle of ``masked`` (B, L) bool that are; 0 for no puzzle."""
+    return int(masked.cpu().sum(1).max()) if len(masked) else 0
 
 
 def write_some(predict: Predict, cells: Cells, wanted: Tensor, drawn: Drawn, writing: Writing, at_once: int) -> None:
@@ -149,7 +154,7 @@ def log_probability_in_order(
         generator: of the order.
     """
     cells, expected = (torch.zeros(states.shape, device=states.device, dtype=torch.float32) for _ in range(2))
-    most, masked = int(masked.cpu().sum(1).max()), masked.to(states.device)
+    most, masked = most_open(masked), masked.to(states.device)
     for _ in watched(range(most)):
         positions, real = first_positions(
             uniform_draws(masked.shape, states.device, generator), masked, masked.any(1).long(), 1

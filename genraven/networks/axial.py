@@ -20,6 +20,7 @@ from genraven.networks.attention import attend
 from genraven.networks.bidirectional import Encoder
 from genraven.networks.cells import Head
 from genraven.networks.dropout import dropout
+from genraven.networks.ranges import check_ranges
 from genraven.networks.transformer import Decoder, KeyValueCache
 
 NUM_GROUPS = 3
@@ -147,6 +148,7 @@ class AxialTransformer(Decoder):
         dropout: float = 0.0,
         reads_unknown: bool | None = None,
     ) -> None:
+        check_ranges(width=width, depth=depth, num_heads=num_heads, num_labels=num_labels, dropout=dropout)
         _check(width, num_heads, len(symbols))
         reads = seen_by_next(groups_of_cells(shape), reads_start=num_labels > 0)
         super().__init__(
@@ -179,6 +181,7 @@ class AxialMasked(Encoder):
         num_labels: int = 0,
         dropout: float = 0.0,
     ) -> None:
+        check_ranges(width=width, depth=depth, num_heads=num_heads, num_labels=num_labels, dropout=dropout)
         _check(width, num_heads, len(symbols))
         reads = groups_of_cells(shape)
         super().__init__(

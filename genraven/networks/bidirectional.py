@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from genraven.errors import InputError
 from genraven.networks.cells import Embedding, MaskedCellNetwork, SummedHead, embed_cells, make_embeddings, place_table
 from genraven.networks.dropout import dropout
+from genraven.networks.ranges import check_ranges
 from genraven.networks.transformer import RESIDUAL, Block
 
 
@@ -122,6 +123,7 @@ class BidirectionalTransformer(Encoder):
         num_labels: int = 0,
         dropout: float = 0.0,
     ) -> None:
+        check_ranges(width=width, depth=depth, num_heads=num_heads, num_labels=num_labels, dropout=dropout)
         if width % num_heads or (embedding == "separate" and width % len(symbols)):
             raise InputError(f"expected width divisible by num_heads, and by {len(symbols)} with separate embeddings, "
                              f"got width {width} and {num_heads} heads.")  # fmt: skip

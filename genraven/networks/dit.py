@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from genraven.errors import InputError
 from genraven.networks.attention import attend
 from genraven.networks.missing import with_channel
+from genraven.networks.ranges import check_ranges
 
 
 def _frequencies(num: int, max_period: float, device: torch.device) -> Tensor:
@@ -81,6 +82,8 @@ class DiT(nn.Module):
         reads_unknown: bool | None = None,
     ) -> None:
         super().__init__()
+        check_ranges(width=width, depth=depth, num_heads=num_heads, patch=patch, in_channels=in_channels,
+                     out_channels=out_channels, side=side, num_labels=num_labels)  # fmt: skip
         if width % num_heads or width % 4 or side % patch:
             raise InputError(f"expected width divisible by num_heads and 4, and a patch that divides {side}, "
                              f"got width {width}, {num_heads} heads, patch {patch}.")  # fmt: skip

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genraven.networks.cells import CellNetwork, Embedding, Head
+from genraven.networks.ranges import check_ranges
 from genraven.networks.selective_scan import scan_one, selective_scan
 
 
@@ -162,6 +163,7 @@ class Mamba(CellNetwork):
         num_labels: int = 0,
         reads_unknown: bool | None = None,
     ) -> None:
+        check_ranges(width=width, depth=depth, state_size=state_size, expand=expand, span=span, num_labels=num_labels)
         super().__init__(
             width=width,
             head=head,

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from genraven.errors import InputError
 from genraven.networks.cells import NextCellNetwork
+from genraven.networks.ranges import check_ranges
 from genraven.networks.relational import Context, Trunk, working_dtype
 from genraven.networks.relational_cache import PanelCache
 from genraven.networks.relational_codes import PANELS, check_sizes, running_codes, value_counts
@@ -78,6 +79,8 @@ class RelationalAR(NextCellNetwork):
     ) -> None:
         super().__init__()
         check_sizes(symbols, shape)
+        check_ranges(width=width, hidden=hidden, writer=writer, occupancy=occupancy, num_heads=num_heads, mixing=mixing,
+                     num_labels=num_labels)  # fmt: skip
         if width % num_heads:
             raise InputError(f"expected width divisible by num_heads, got width {width} and {num_heads} heads.")
         self.symbols, self.shape, self.num_labels = symbols, shape, num_labels

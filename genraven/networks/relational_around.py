@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from genraven.errors import InputError
+from genraven.networks.ranges import check_ranges
 from genraven.networks.relational import Context, Trunk
 from genraven.networks.relational_codes import PANELS, check_sizes, value_counts
 from genraven.networks.relational_writer import Writer
@@ -62,6 +63,8 @@ class Around(nn.Module):
     ) -> None:
         super().__init__()
         check_sizes(symbols, shape)
+        check_ranges(width=width, hidden=hidden, writer=writer, occupancy=occupancy, num_heads=num_heads, mixing=mixing,
+                     num_labels=num_labels)  # fmt: skip
         if width % num_heads:
             raise InputError(f"expected width divisible by num_heads, got width {width} and {num_heads} heads.")
         self.num_symbols, self.num_cells = len(symbols), shape[2]

@@ -3,8 +3,8 @@
 B puzzles, L cells, R rows of P = 3 panels of J cells, S attributes of an object, V values, C channels, a symbol each.
 
 What a cell's noisy code says of its symbols is Bayes' rule: the logits of the symbols are the code times 2 alpha /
-sigma^2. The panels' codes are then probabilities that a value is shown; what the network expects of a cell from all
-panels is added to what the cell says by itself.
+sigma^2, on a linear path, where alpha = 1 - t and sigma = t. The panels' codes are then probabilities that a value is
+shown; what the network expects of a cell from all panels is added to what the cell says by itself.
 """
 
 import math
@@ -60,7 +60,7 @@ class RelationalSoft(nn.Module):
     """
 
     prior = "structured"
-    needs_times_within_one = True
+    needs_linear_path = True
     without_decay = ("own", "usual", "recall")
 
     def __init__(

@@ -14,6 +14,7 @@ from genraven.errors import InputError
 from genraven.networks.attention import attend
 from genraven.networks.cells import CellNetwork, Embedding, Head
 from genraven.networks.dropout import dropout
+from genraven.networks.ranges import check_ranges
 
 RESIDUAL = ("attention_out", "mlp_out")
 """Layers of a block that feed the residual stream."""
@@ -266,6 +267,7 @@ class Transformer(Decoder):
         dropout: float = 0.0,
         reads_unknown: bool | None = None,
     ) -> None:
+        check_ranges(width=width, depth=depth, num_heads=num_heads, num_labels=num_labels, dropout=dropout)
         if width % num_heads or width % len(symbols):
             raise InputError(f"expected width divisible by num_heads and by {len(symbols)}, "
                              f"got width {width} and {num_heads} heads.")  # fmt: skip

@@ -14,6 +14,7 @@ from genraven.errors import InputError
 from genraven.networks.convolution import Convolution, of_resampled
 from genraven.networks.dropout import dropout
 from genraven.networks.missing import with_channel
+from genraven.networks.ranges import check_ranges
 
 _SKIP_SCALE = math.sqrt(0.5)
 
@@ -111,6 +112,8 @@ class UNet(nn.Module):
         reads_unknown: bool | None = None,
     ) -> None:
         super().__init__()
+        check_ranges(channels=channels, num_blocks=num_blocks, factor=factor, in_channels=in_channels,
+                     out_channels=out_channels, side=side, num_labels=num_labels, dropout=dropout)  # fmt: skip
         if channels % 4 or side % factor ** (len(multipliers) - 1):
             raise InputError(f"expected channels divisible by 4 and a side that {len(multipliers)} levels can divide "
                              f"by {factor}, got {channels} channels and side {side}.")  # fmt: skip

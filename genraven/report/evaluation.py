@@ -20,6 +20,8 @@ KEY = ("checkpoint", "step", "split", "seed", "puzzles_per_rule", "batch_size", 
        "given_corruption", "calibration", "weights", "eval_source")  # fmt: skip
 """What tells one result from another; all else is its outcome. Weights and evaluation file by digests of what they
 hold: a result that does not note them is none of those that are asked for."""
+CALIBRATION, CERTAINTY = "calibration", "certainty"
+"""Which calibration a result measured, and what it found: beside scores that do not depend on it."""
 COMPLETION = "completion_"  # begins the names of settings of completion that follow those of generation
 
 
@@ -44,10 +46,15 @@ class Wanted:
 
     def is_met_by(self, result: Mapping[str, Any]) -> bool:
         """Is ``result`` the one?"""
+        return result.get(CALIBRATION) == self.key.get(CALIBRATION) and self.has_scores_of(result)
+
+    def has_scores_of(self, result: Mapping[str, Any]) -> bool:
+        """Are the scores of ``result`` the ones, whatever calibration it measured beside them?"""
         found = {name: result.get(name) for name in KEY}
         if isinstance(found["sampling"], dict):
             found["sampling"] = self.as_noted(found["sampling"])
-        is_same, metrics = found == {name: self.key.get(name) for name in KEY}, result.get("metrics")
+        metrics = result.get("metrics")
+        is_same = all(found[name] == self.key.get(name) for name in KEY if name != CALIBRATION)
         return is_same and {*self.scores} <= {*(metrics if isinstance(metrics, dict) else ())}
 
 
@@ -80,6 +87,11 @@ class Evaluation:
     def find(self, wanted: Wanted) -> dict[str, Any] | None:
         """The result that is ``wanted``, where there is one."""
         return next(filter(wanted.is_met_by, self.results()), None)
+
+    def find_scores(self, wanted: Wanted) -> dict[str, Any] | None:
+        """The outcome that is ``wanted`` but for a calibration, where there is one: also of a result with another."""
+        found = next(filter(wanted.has_scores_of, self.results()), None)
+        return found and {name: value for name, value in found.items() if name != CERTAINTY}
 
     def add(self, run: dict[str, Any], wanted: Wanted, outcome: dict[str, Any]) -> dict[str, Any]:
         """Writes the ``outcome`` of what was ``wanted`` behind the others, one process at a time.

@@ -87,10 +87,13 @@ def calibration_error(probabilities: ArrayLike, correct: ArrayLike, num_bins: in
 
 
 def _calibration_errors(p: Floats, correct: NDArray[Any], num_bins: int = NUM_BINS) -> Floats:
-    """(R,) errors of outcomes (R, N)."""
-    order = np.argsort(p, kind="stable")
+    """(R,) errors of outcomes (R, N). Puzzles with one probability are in random order, in expectation."""
+    order = np.argsort(p)
+    p, right = p[order], correct[:, order].astype(np.float64)
+    _, first, count = np.unique(p, return_index=True, return_counts=True)
+    right = np.repeat(np.add.reduceat(right, first, axis=1) / count, count, axis=1)
     starts = [bin_of[0] for bin_of in np.array_split(np.arange(len(p)), min(num_bins, len(p)))]
-    apart = np.add.reduceat(p[order] - correct[:, order], starts, axis=1)  # summed within each bin
+    apart = np.add.reduceat(p - right, starts, axis=1)  # summed within each bin
     return np.abs(apart).sum(1) / len(p)
 
 

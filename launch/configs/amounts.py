@@ -43,7 +43,7 @@ def check_numbers(tree: Any, place: str, of: str = "a checkpoint, which is not l
     elif isinstance(tree, list | tuple):
         for value in tree:
             check_numbers(value, place, of)
-    elif isinstance(tree, int | float) and abs(tree) > (most := MOST_OF.get(place.rpartition(".")[2], MOST)):
+    elif isinstance(tree, int | float) and not abs(tree) <= (most := MOST_OF.get(place.rpartition(".")[2], MOST)):
         raise InputError(f"expected {place} of at most {most} in {of}, got {tree:g}.")
 
 

@@ -14,7 +14,7 @@ from genraven.console import say
 from genraven.errors import InputError
 from genraven.formats.puzzles import UNKNOWN_RULE, Chunk, PuzzleFile
 from genraven.formats.read import KNOWN, PUZZLES, RULE_IDS, open_puzzles
-from genraven.formats.write import save_archive
+from genraven.formats.write import add_puzzles, save_archive
 from genraven.metrics.census import Census, Copies, leaked, take_census
 from genraven.outputs import PICTURES, Outputs, save_picture
 from genraven.progress import Progress
@@ -56,6 +56,8 @@ def _facts(file: PuzzleFile, census: Census) -> Iterator[tuple[str, str]]:
         yield "bad", f"{census.num_bad:,} with {BAD_CELL}; not counted below"
     if file.num_left:
         yield "left over", f"{file.num_left} rows that make no puzzle"
+    if beside := _beside(file):
+        yield "beside", beside
     if file.not_mapped:
         yield "not read", ", ".join(file.not_mapped)
     yield "missing", _missing(census)
@@ -73,6 +75,11 @@ def _facts(file: PuzzleFile, census: Census) -> Iterator[tuple[str, str]]:
         f"the rule of {stated:,} puzzles, {broken:,} of which do not follow it, and of {census.num_unstated:,} none",
     )
     yield "copies", f"{census.copies} are copies of others"
+
+
+def _beside(file: PuzzleFile) -> str:
+    """Files that were read beside that of the puzzles."""
+    return "" if file.path.is_dir() else ", ".join(each.name for each in file.files if each != file.path)
 
 
 def _missing(census: Census) -> str:
@@ -141,9 +148,11 @@ def _draw(file: PuzzleFile, path: Path) -> int:
 def import_puzzles(options: argparse.Namespace) -> None:
     """Writes the puzzles of a file in the in-house form."""
     outputs = Outputs(overwrite=options.overwrite)
-    outputs.add(options.out, "--out", suffixes=[".npz"])
+    add_puzzles(outputs, options.out, "--out", suffixes=[".npz"])
     file = open_puzzles(options.file, split=options.source_split, whole=False)
     say(f"read        {len(file):,} puzzles of {file.path}: {file.layout}")
+    if beside := _beside(file):
+        say(f"beside      {beside}")
     with Progress("check", len(file), "puzzle") as bar:
         good = [~chunk.bad.numpy() for chunk in bar.over(file.chunks(), _num)]
     num = sum(int(of_chunk.sum()) for of_chunk in good)

@@ -38,7 +38,7 @@ def generate(options: argparse.Namespace) -> None:
     """Writes puzzles of rules."""
     import torch
 
-    from genraven.formats.write import FILES, WRITERS
+    from genraven.formats.write import FILES, WRITERS, add_puzzles
     from genraven.puzzles import layout
     from genraven.puzzles.render import render_sheet
     from genraven.report.english import counted
@@ -56,7 +56,7 @@ def generate(options: argparse.Namespace) -> None:
     if writer.makes_folder:
         check_new_folder(out, "--out")
     else:
-        outputs.add(out, "--out")
+        add_puzzles(outputs, out, "--out")
     if options.picture:
         outputs.add(options.picture, "--picture", suffixes=PICTURES)
     with Progress("generate", len(ids) * options.num, "puzzle") as bar:

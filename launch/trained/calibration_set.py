@@ -12,7 +12,9 @@ from torch import Tensor
 from datamodules import GenRAVENDataModule
 from datamodules.evaluation_file import check_stated_rules
 from genraven.errors import InputError
+from genraven.formats.puzzles import Chunk
 from genraven.formats.read import open_puzzles
+from genraven.metrics.completion import asked_and_held
 from genraven.progress import Progress
 from genraven.puzzles.generate import Draws
 from genraven.puzzles.spec import resolve_rules
@@ -50,7 +52,8 @@ class _Supply:
 def calibration_set(
     options: argparse.Namespace, data: GenRAVENDataModule, checkpoint: Mapping[str, Any], mask: Tensor
 ) -> CalibrationSet:
-    """Puzzles of ``--source``, or generated ones.
+    """Puzzles of ``--source``, or generated ones. Those without a stated rule whose rows share none are left out: no
+    completion of them is right by our rules.
 
     Args:
         options: of the command.
@@ -64,14 +67,14 @@ def calibration_set(
     total = options.puzzles_to_choose + options.puzzles
     if options.source is not None:
         supply = _of_file(options.source, total, options.seed, are_ours=options.rules_from is None)
-        return _independent(supply, total, mask, data, checkpoint)
+        return _independent(supply, total, mask, data, checkpoint, by_our_rules=options.rules_from is None)
     rules = resolve_rules(options.rules) if options.rules else data.trained
     if not rules:
         raise InputError("expected rules to draw puzzles of, got an empty selection: name some, or leave out --rules.")
     supply = _generated(rules, total, options.seed)
     if data.source is None:  # puzzles of another split are none of the training set, and no copies
         return CalibrationSet(*supply.read(total), supply.source)
-    return _independent(supply, total, mask, data, checkpoint)
+    return _independent(supply, total, mask, data, checkpoint, by_our_rules=options.rules_from is None)
 
 
 def _generated(rules: tuple[int, ...], total: int, seed: int) -> _Supply:
@@ -85,38 +88,57 @@ def _of_file(path: Path, total: int, seed: int, *, are_ours: bool) -> _Supply:
         raise InputError(f"expected {total} puzzles to choose on and to test on, got {len(file)} in {path}: lower "
                          "--puzzles and --puzzles-to-choose.")  # fmt: skip
     order = Draws(seed, "calibrat").permutation(len(file))
-    if are_ours:
-        check_stated_rules(file.read(order[:total]), path, "calibration puzzles")
 
-    def read(num: int) -> tuple[Tensor, Tensor]:
+    def whole(num: int) -> Chunk:
         chunk = file.read(order[:num])
         if chunk.known is not None and not chunk.known.all():
             raise InputError(f"expected whole puzzles, got missing cells in {path}: remove those puzzles.")
+        return chunk
+
+    def read(num: int) -> tuple[Tensor, Tensor]:
+        chunk = whole(num)
         return chunk.puzzles, chunk.rules
+
+    if are_ours:
+        check_stated_rules(whole(total), path, "calibration puzzles")
 
     return _Supply(read, len(file), str(path), {"file": path.name, "seed": seed})
 
 
 def _independent(
-    supply: _Supply, total: int, mask: Tensor, data: GenRAVENDataModule, checkpoint: Mapping[str, Any]
+    supply: _Supply,
+    total: int,
+    mask: Tensor,
+    data: GenRAVENDataModule,
+    checkpoint: Mapping[str, Any],
+    *,
+    by_our_rules: bool,
 ) -> CalibrationSet:
-    """The first ``total`` puzzles that are copies of none before them and were not trained on."""
+    """The first ``total`` puzzles that are copies of none before them and were not trained on; ``by_our_rules``, of
+    which completions can be right.
+    """
     num, training = min(2 * total, supply.num), _Training(data, checkpoint)
     while True:
         puzzles, rules = supply.read(num)
         trained = training.holds(puzzles, mask)
         copies = ~first_of_copies(puzzles, given_cells(puzzles, mask.expand(len(puzzles), -1, -1))) & ~trained
-        indices = (~trained & ~copies).nonzero().squeeze(1)
+        taken = ~trained & ~copies
+        without = taken & ~asked_and_held(puzzles, rules, mask)[0] if by_our_rules else torch.zeros_like(taken)
+        indices = (taken & ~without).nonzero().squeeze(1)
         if len(indices) >= total or num == supply.num:
             break
         num = min(2 * num, supply.num)
     if len(indices) < total:
+        why = [f"{int(trained.sum())} of {num} were trained on", f"{int(copies.sum())} are copies"]
+        why += [f"{int(without.sum())} have no rule to ask for"] if by_our_rules else []
         raise InputError(f"expected {total} different puzzles that the model was not trained on, got {len(indices)} in "
-                         f"{supply.name} ({int(trained.sum())} of {num} were trained on, {int(copies.sum())} are "
-                         "copies): lower --puzzles and --puzzles-to-choose, or give other puzzles.")  # fmt: skip
+                         f"{supply.name} ({', '.join(why)}): lower --puzzles and --puzzles-to-choose, or give other "
+                         "puzzles.")  # fmt: skip
     indices = indices[:total]
     looked_at = slice(0, int(indices[-1]) + 1)
     left_out = {"trained on": int(trained[looked_at].sum()), "copies": int(copies[looked_at].sum())}
+    if by_our_rules:
+        left_out["without a rule to ask for"] = int(without[looked_at].sum())
     notes = [f"left out of {supply.name}: " + ", ".join(f"{n} {name}" for name, n in left_out.items() if n)]
     source = supply.source | {"left_out": left_out, "not_known": training.not_known}
     return CalibrationSet(

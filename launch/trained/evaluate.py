@@ -15,10 +15,11 @@ import torch
 from datamodules import GenRAVENDataModule
 from genraven.errors import InputError, flag
 from genraven.files import writable_folder
+from genraven.methods.method import all_methods
 from genraven.metrics.table import counted_of_each
 from genraven.progress import part
 from genraven.puzzles.spec import NUM_CELLS, RULES
-from genraven.report.evaluation import Evaluation, Wanted, pack_hits
+from genraven.report.evaluation import CALIBRATION, CERTAINTY, Evaluation, Wanted, pack_hits
 from genraven.run_folder import RunFiles, home
 from genraven.timing import SamplingTimer
 from launch.errors import explained_exits
@@ -80,14 +81,20 @@ def evaluate(options: argparse.Namespace) -> int:
         if len(rows) == 1:
             group.say(table(rows[0][1]["metrics"]))
         elif rows:
-            group.say(overview(rows))
+            group.say(overview(rows, asked=_asked(request)))
         for name, result in rows:
-            if "certainty" in result and request.trust:
-                group.say(f"{name}: {said(result['certainty'])}")
+            if CERTAINTY in result and request.trust:
+                group.say(f"{name}: {said(result[CERTAINTY])}")
     if unused and rows:
         raise InputError(f"expected {', '.join(map(flag, sorted(unused)))} of a method of a run in {options.run}, got "
                          "runs whose methods do not have it: all were scored without it.")  # fmt: skip
     return int(passed_over > 0)
+
+
+def _asked(request: Request) -> set[str]:
+    """Settings whose values a table of results names, also where all have the same."""
+    of_study = {name for method in all_methods() for name in method.study_protocol}
+    return {*request.sampling, *(of_study if request.protocol == "study" else ())}
 
 
 def _find_runs(place: Path, out: Path | None) -> dict[str, Path]:
@@ -130,13 +137,13 @@ def evaluate_run(
                 calibrated.check(each)
     results = list[dict[str, Any]]()
     for each, scoring in itertools.product(models, request.scorings):
-        plain, wanted = _wanted(each, scoring), _wanted(each, scoring, calibrated)
+        wanted = _wanted(each, scoring, calibrated)
         result = group.agreed(partial(file.find, wanted))
         if result is None:
-            scored = group.agreed(partial(file.find, plain)) or _score(each, scoring, group)
+            scored = group.agreed(partial(file.find_scores, wanted)) or _score(each, scoring, group)
             if calibrated:
                 measure = partial(_selective_risk, calibrated, each, scoring)
-                scored = scored | {"certainty": group.agreed(measure)}
+                scored = scored | {CERTAINTY: group.agreed(measure)}
             result = group.agreed(partial(file.add, facts, wanted, scored))
         results.append(result)
     group.say(f"{file.path}")
@@ -153,7 +160,7 @@ def _wanted(model: TrainedModel, scoring: Scoring, calibrated: Calibrated | None
         "sampling": asdict(model.sampling),
         "numerics": asdict(model.numerics),
         **asdict(scoring),
-        "calibration": calibrated and calibrated.digest,
+        CALIBRATION: calibrated and calibrated.digest,
         "weights": model.digest,
         "eval_source": model.data.eval_source_sha256,
     }

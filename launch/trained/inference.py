@@ -2,13 +2,14 @@
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 
 from torch import Tensor
 
 from genraven.console import say
 from genraven.errors import InputError, at_least
-from genraven.formats.read import read_mask, read_puzzles
-from genraven.formats.write import ARRAYS, save_array
+from genraven.formats.read import read_mask, read_open_puzzles
+from genraven.formats.write import ARRAYS, add_puzzles, save_array
 from genraven.outputs import PICTURES, Outputs, save_picture, with_suffix
 from genraven.puzzles.masks import last_panel_mask
 from genraven.puzzles.render import render_sheet
@@ -38,7 +39,7 @@ def _rule_ids(named: Sequence[str] | None) -> tuple[int, ...] | None:
 def _outputs(options: argparse.Namespace) -> Outputs:
     """Array and picture, whose name is settled."""
     outputs = Outputs(overwrite=options.overwrite)
-    outputs.add(options.out, "--out", suffixes=ARRAYS)
+    add_puzzles(outputs, options.out, "--out", suffixes=ARRAYS)
     options.picture = options.picture or with_suffix(options.out, ".png", "--out")
     outputs.add(options.picture, "--picture", suffixes=PICTURES)
     return outputs
@@ -73,8 +74,8 @@ def sample(options: argparse.Namespace) -> None:
 
 def complete(options: argparse.Namespace) -> None:
     """Writes completed puzzles and a picture of them."""
-    puzzles = read_puzzles(options.puzzles)
-    mask = read_mask(options.mask, len(puzzles)) if options.mask else last_panel_mask(len(puzzles))
+    mask_of = partial(read_mask, options.mask) if options.mask else last_panel_mask
+    puzzles, mask = read_open_puzzles(options.puzzles, mask_of)
     PuzzleModule.check_mask(puzzles, mask)
     rule = _rule_ids(None if options.rule is None else [options.rule])
     if rule is not None and len(rule) > 1:

@@ -1,10 +1,13 @@
 """The scores of evaluations as text: of one result, of several, and one score alone."""
 
+from collections.abc import Collection
 from typing import Any
 
 from genraven.errors import flag
 from genraven.metrics.table import main_names
 from genraven.report.evaluation import written_out
+
+CORRUPTION = "given_corruption"
 
 
 def table(metrics: dict[str, Any]) -> str:
@@ -24,11 +27,16 @@ def table(metrics: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def overview(rows: list[tuple[str, dict[str, Any]]]) -> str:
-    """One line for each result: how it sampled, and its main scores with their intervals."""
+def overview(rows: list[tuple[str, dict[str, Any]]], asked: Collection[str] = ()) -> str:
+    """One line for each result: how it sampled, and its main scores with their intervals.
+
+    Args:
+        rows: names of runs, with a result of each.
+        asked: settings that are named also where all results have the same.
+    """
     width = max(len(name) for name, _ in rows)
-    sampled = [written_out(result["sampling"]) for _, result in rows]
-    ways = [_differences(sampled, way) for way in sampled]
+    all_ways = [written_out(result["sampling"]) | {CORRUPTION: result.get(CORRUPTION, 0.0)} for _, result in rows]
+    ways = [_differences(all_ways, way, asked) for way in all_ways]
     wide = max(map(len, [*ways, "sampling"]))
     titles = "".join(f"{name:>24}" for name in main_names())
     lines = [f"{'run':{width}}  {'step':>8}  {'sampling':{wide}}{titles}{'of':>7}{'seconds':>9}"]
@@ -41,10 +49,10 @@ def overview(rows: list[tuple[str, dict[str, Any]]]) -> str:
     return "\n".join(lines)
 
 
-def _differences(all_ways: list[dict[str, Any]], way: dict[str, Any]) -> str:
-    """What tells a way of sampling from the others, in words."""
-    telling = [name for name in way if any(other.get(name, way[name]) != way[name] for other in all_ways)]
-    return " ".join(f"{flag(name)} {way[name]}" for name in telling) or "as the model's"
+def _differences(all_ways: list[dict[str, Any]], way: dict[str, Any], asked: Collection[str]) -> str:
+    """What tells a way of sampling from the others, or was ``asked`` for, in words."""
+    telling = {name for name in way for other in all_ways if other.get(name, way[name]) != way[name]}
+    return " ".join(f"{flag(name)} {way[name]}" for name in way if name in {*telling, *asked}) or "as the model's"
 
 
 def in_words(cell: Any, *, with_hits: bool = False) -> str:

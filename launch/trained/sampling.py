@@ -108,9 +108,7 @@ def opened(options: argparse.Namespace, path: Path | None = None) -> TrainedMode
     opening = read_settings(options, Opening, sampling=given_sampling(options), progress=True)
     trained = TrainedModel.opened(path or options.run, opening)
     task = getattr(options, "task", None)  # of a command that has one alone
-    for item in fields(trained.sampling):
-        heeded_by = item.metadata.get("of")
-        if item.name in opening.sampling and task is not None and heeded_by not in (None, task):
-            warnings.warn(f"{flag(item.name)} matters to this model only to {heeded_by}: `genraven {options.command}` "
-                          "does not use it.", stacklevel=2)  # fmt: skip
+    for name, why in trained.sampling.unheeded(task).items() if task is not None else ():
+        if name in opening.sampling:
+            warnings.warn(f"{flag(name)} {why}: `genraven {options.command}` does not use it.", stacklevel=2)
     return trained

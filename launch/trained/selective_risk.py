@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from genraven.errors import InputError
+from genraven.metrics.completion import asked_and_held
 from genraven.puzzles.masks import last_panel_mask
 from genraven.report.trust import MAX_ERRORS, file_digest
 from genraven.trust.calibration import Calibration
@@ -47,6 +48,7 @@ class Calibrated:
     ) -> dict[str, Any]:
         """Area under risk against coverage, calibration error, and for each promise how many are accepted and wrong.
 
+        Puzzles whose rule nobody knows and whose first two rows share none are left out, as of completion.
         ``seconds`` is what the completions took, with all their candidates and confidences, on one device.
 
         Args:
@@ -57,6 +59,11 @@ class Calibrated:
             split: whose draws they are.
         """
         name, candidates = self.calibration.score, self.calibration.completion["candidates"]
+        asked, _ = asked_and_held(puzzles, rules)  # of others no completion is right
+        puzzles, rules, given = puzzles[asked], rules[asked], None if given is None else given[asked]
+        if not len(puzzles):
+            raise InputError("expected puzzles with a rule to ask for, got none whose first two rows share one: give "
+                             "others.")  # fmt: skip
         start, mask = time.perf_counter(), last_panel_mask(len(puzzles))
         with model.at_work():
             of = label(model.module, puzzles, rules, mask, find_checker(None), num=candidates,

@@ -24,7 +24,7 @@ DATA = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
 
 
 def arrays(path: Path) -> dict[str, NDArray[Any]]:
-    return {entry.name: entry.load() for entry in read_entries(path)}
+    return {entry.name: entry.load() for entry in read_entries(path) if entry.is_array}
 
 
 GOOD: dict[str, tuple[Callable[[Path], Any], str]] = {

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from genraven.errors import InputError
 from genraven.formats.puzzles import PuzzleFile
-from genraven.formats.read import open_puzzles, read_mask, read_puzzles, source_digest
+from genraven.formats.read import open_puzzles, read_mask, read_open_puzzles, read_puzzles, source_digest
 from genraven.puzzles.generate import generate
+from genraven.puzzles.masks import last_panel_mask
+from genraven.puzzles.spec import RULES as ALL_RULES
 
 NUM = 2
 SPLIT_3 = [rule for rule in range(40) if rule not in (3, 10, 29, 31, 37)]
@@ -49,6 +51,7 @@ def slabs(rules: list[int]) -> NDArray[Any]:
 PUZZLES = np.concatenate([puzzles_of(rule) for rule in range(40)])
 RULES = np.repeat(np.arange(40), NUM)
 PUBLISHED = slabs(list(range(40)))
+RULE_NAMES = [rule.name for rule in ALL_RULES]
 
 
 def tensor(array: NDArray[Any]) -> torch.Tensor:
@@ -64,6 +67,12 @@ def folder(path: Path) -> None:
     path.mkdir()
     for rule, stem in enumerate(STEMS):
         np.save(path / f"{stem}.npy", PUBLISHED[rule].astype(np.int64))
+
+
+def folder_of_archives(path: Path) -> None:
+    path.mkdir()
+    for rule, stem in enumerate(STEMS):
+        np.savez(path / f"{stem}.npz", puzzles=puzzles_of(rule), rules=[rule, -1])
 
 
 def folder_of_tensors(path: Path) -> None:
@@ -96,11 +105,22 @@ GOOD: dict[str, tuple[str, Callable[[Path], Any], list[int]]] = {
         lambda path: torch.save({"puzzles": tensor(PUZZLES), "rules": tensor(RULES)}, path),
         EVERY,
     ),
+    "puzzles as a tensor and ids in a list": (
+        "own.pt",
+        lambda path: torch.save({"puzzles": tensor(PUZZLES), "rules": RULES.tolist()}, path),
+        EVERY,
+    ),
+    "puzzles as a tensor and names in a list": (
+        "own.pt",
+        lambda path: torch.save({"x": tensor(PUZZLES), "rules": [RULE_NAMES[rule] for rule in RULES]}, path),
+        EVERY,
+    ),
     "puzzles with rules beside": ("own.npy", beside, EVERY),
     "puzzles without rules": ("own.npy", lambda path: np.save(path, PUZZLES), [-1] * 40),
     "rows with rules": ("own.npz", lambda path: np.savez(path, x=PUBLISHED.reshape(-1, 3, 9, 3), rules=RULES), EVERY),
     "folder": ("aR", folder, EVERY),
     "folder of tensors": ("aR", folder_of_tensors, EVERY),
+    "folder of archives with rules": ("aR", folder_of_archives, EVERY),
     "split in the name": ("train_inputs_new_split3.pt", lambda p: torch.save(tensor(slabs(SPLIT_3)), p), SPLIT_3),
     "split that the puzzles tell": ("train_inputs.npy", lambda path: np.save(path, slabs(SPLIT_3)), SPLIT_3),
 }
@@ -130,6 +150,50 @@ def test_a_file_gives_the_puzzles_and_rules_put_in(tmp_path: Path, kind: str) ->
         assert np.array_equal(file.read(some).puzzles.numpy(), expected[some])
         assert np.array_equal(file.look(some).puzzles.numpy(), expected[some])
         assert file.read(some).rules.tolist() == np.repeat(rules, NUM)[some].tolist()
+
+
+def test_what_is_no_array_of_a_tensor_file_is_named(tmp_path: Path) -> None:
+    torch.save({"x": tensor(PUZZLES), "note": "mine", "sizes": {"a": 1}, "ragged": [[1], [1, 2]]}, tmp_path / "own.pt")
+    assert open_puzzles(tmp_path / "own.pt").not_mapped == ["note", "ragged", "sizes"]
+    for name, said in (
+        ("rules", r"rules \(B,\) as ids or names, got dict"),
+        ("known", "known cells as bool .* got dict"),
+    ):
+        torch.save({"x": tensor(PUZZLES), name: {"a": 1}}, tmp_path / "own.pt")
+        with pytest.raises(InputError, match=said):
+            open_puzzles(tmp_path / "own.pt")
+
+
+def test_known_cells_may_be_a_list_of_a_tensor_file(tmp_path: Path) -> None:
+    known = np.ones((len(PUZZLES), 9, 9), bool)
+    known[3, 4, 5] = False
+    torch.save({"puzzles": tensor(PUZZLES), "known": known.tolist()}, tmp_path / "own.pt")
+    assert open_puzzles(tmp_path / "own.pt").has_missing
+
+
+def test_a_file_of_a_folder_that_states_another_rule_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "aR").mkdir()
+    np.savez(tmp_path / "aR" / "0_3.npz", puzzles=puzzles_of(3), rules=[3, 4])
+    with pytest.raises(
+        InputError, match=r"expected puzzles of \S+, as the file's name says, got the rule \S+ stated in"
+    ):
+        open_puzzles(tmp_path / "aR")
+
+
+def test_nothing_is_read_of_cells_that_are_to_be_written(tmp_path: Path) -> None:
+    """Neither what stands there nor whether it is known; elsewhere both are looked at."""
+    puzzles, known = PUZZLES.copy(), np.ones((len(PUZZLES), 9, 9), bool)
+    puzzles[:, :, 6:, 6:], known[0, 6:, 6:] = 99, False
+    np.savez(tmp_path / "own.npz", puzzles=puzzles, known=known)
+    read, mask = read_open_puzzles(tmp_path / "own.npz", last_panel_mask)
+    assert torch.equal(mask, last_panel_mask(len(PUZZLES)))
+    assert np.array_equal(read.numpy(), np.where(mask.unsqueeze(1), 0, PUZZLES))
+    with pytest.raises(InputError, match=r"got \[99, 99, 99\] at \[1, 6, 6\]"):  # of puzzle 0 they are unknown
+        read_puzzles(tmp_path / "own.npz")
+    known[2, 0, 0] = False
+    np.savez(tmp_path / "own.npz", puzzles=puzzles, known=known)
+    with pytest.raises(InputError, match=r"missing cells in puzzle 2 of .*own\.npz"):
+        read_open_puzzles(tmp_path / "own.npz", last_panel_mask)
 
 
 def test_names_of_rules_do_as_well(tmp_path: Path) -> None:

@@ -535,7 +535,7 @@ def test_a_sampler_that_the_process_cannot_use(in_tmp_path: Path, capsys: pytest
     fit = ["fit", "-c", "model/dit_s3.yaml", *small]
     message = error_of([*fit, "--model.method.sampling.sampler", "heun"], capsys)
     assert "expected a sampler that Ddpm can use, one of ddim, ancestral, dpmpp_2m, dpmpp_2m_sde, got heun" in message
-    assert "sigma_data, p_std and rho above 0" in error_of(
+    assert "expected process.rho to be a finite number above 0, got 0.0" in error_of(
         ["fit", "-c", "model/sit_tiny.yaml", *QUICK, *("--model.method.process=Edm", "--model.method.process.rho=0")],
         capsys,
     )

@@ -66,6 +66,26 @@ def test_describe_says_what_a_file_holds(capsys: pytest.CaptureFixture[str]) -> 
     assert Path("own.png").stat().st_size > 1000
 
 
+@pytest.mark.parametrize("what", ["rules", "known"])
+def test_a_file_is_not_written_beside_what_is_said_of_other_puzzles(
+    what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save("side.npy", generate(37, 0, 2).numpy())
+    np.save(f"side.{what}.npy", np.array([37, 0]) if what == "rules" else np.zeros((2, 9, 9), bool))
+    assert main(["describe", "side.npy"]) == 0
+    assert f"beside side.{what}.npy" in lines(capsys)
+    before = Path("side.npy").read_bytes()
+    own()
+    for command in (
+        ["generate", "--rules", "size.xor", "--num", "2", "--out", "side.npy", "--overwrite"],
+        ["import", "own.npz", "--out", "side.npz"],
+    ):
+        assert main(command) == 2
+        said = f"expected --out without a file of {what} of other puzzles beside it, got side.np"
+        assert said in capsys.readouterr().err
+    assert Path("side.npy").read_bytes() == before and not Path("side.npz").exists()
+
+
 def test_a_long_reading_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     own()
     for every_s, says in ((60.0, False), (0.0, True)):

@@ -16,6 +16,7 @@ from tiny import TINY, fit
 
 import genraven
 from genraven.errors import InputError
+from genraven.metrics.completion import asked_and_held
 from genraven.puzzles import layout
 from genraven.puzzles.generate import generate
 from genraven.puzzles.masks import last_panel_mask
@@ -28,6 +29,7 @@ from launch.runs.folder import find_checkpoint
 from launch.trained.completions import drawn_puzzles
 from launch.trained.load import load_run
 from launch.trained.numerics import Numerics
+from launch.trained.selective_risk import Calibrated
 
 torch.set_num_threads(1)
 ROOT = Path(__file__).parents[2]
@@ -137,6 +139,11 @@ def test_an_evaluation_says_how_far_a_model_knows(
     assert {"trust/area", "trust/calibration_error", "trust/accepted_at_0.05_error"} <= set(events.Tags()["scalars"])
     assert [point.value for point in events.Scalars("trust/risk_at_percent_accepted")] == [1.0] * 100
     assert "expected completions as they were" in error_of([*command, "--trust", "--temperature", "0.5"], capsys)
+    fewer = ["evaluate", str(run), "--puzzles-per-rule", "3", "--device", "cpu"]
+    assert main([*fewer, "--trust"]) == main(fewer) == 0
+    trusted, plain = json.loads((run / "evaluation.json").read_text())["results"][2:]
+    assert plain["seconds"] == trusted["seconds"]  # also when what is beside the scores came first
+    assert "certainty" not in plain and plain["calibration"] is None
 
 
 def test_puzzles_of_another_kind_are_not_accepted(
@@ -198,6 +205,29 @@ def test_a_source_of_several_parts_is_calibrated_on(runs: dict[str, Path], here:
         rules = json.loads(Path("c.json").read_text())["rules"]
         assert set(rules) == {"shape.constant", "size.constant", "color.constant"}
         assert sum(all_of_it for _, all_of_it in rules.values()) == 60
+
+
+def test_puzzles_without_a_rule_to_ask_for_are_not_counted(
+    runs: dict[str, Path], here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By our rules no completion of them is right; by a checker of one's own it may be."""
+    run = Path(shutil.copytree(runs["gpt2"], here / "gpt2"))
+    good, mixed = torch.cat([generate(rule, 500, 40) for rule in (3, 14, 25)]), generate(0, 900, 40)
+    mixed[:, :, 3:6] = generate(37, 900, 40)[:, :, 3:6]
+    np.savez("own.npz", puzzles=torch.cat([mixed, good]).numpy())
+    command = ["calibrate", str(run), *FEW, "--source", "own.npz"]
+    assert main(command) == 0
+    assert " without a rule to ask for" in capsys.readouterr().err
+    body = json.loads((run / "calibration.json").read_text())
+    assert 0 < body["source"]["left_out"]["without a rule to ask for"] <= 40
+    assert main([*command, "--rules-from", "checkers:right", "--out", "c.json"]) == 0
+    assert "without a rule to ask for" not in json.loads(Path("c.json").read_text())["source"]["left_out"]
+    trained, rules = genraven.load(str(run)), torch.full((160,), -1)
+    found = Calibrated.of(find_checkpoint(run)).measure(trained, torch.cat([mixed, good]), rules, None, split="test")
+    asked, _ = asked_and_held(torch.cat([mixed, good]), rules)
+    assert found["count"] == int(asked.sum()) < 160
+    np.savez("own.npz", puzzles=torch.cat([mixed[~asked[:40]], good]).numpy()[:95])
+    assert "have no rule to ask for): lower" in error_of(command, capsys)
 
 
 def test_copies_and_training_puzzles_are_not_counted(

@@ -170,6 +170,16 @@ def test_draws_do_not_depend_on_how_a_batch_is_split() -> None:
     [
         (lambda: AnyOrder(1.5), "expected left_to_right between 0 and 1, got 1.5"),
         (lambda: AnyOrder(masked_share=-1.0), "expected masked_share between 0 and 1, got -1.0"),
+        (
+            lambda: AutoregressiveModule(network(), AnyOrder(1.0)),
+            "expected order to be left_to_right for a model that is trained in that order alone, got random",
+        ),
+        (
+            lambda: AutoregressiveModule(
+                network(), AnyOrder(1.0, sampling=AnyOrderSampling("left_to_right", completion_order="panels"))
+            ),
+            "expected completion_order to be left_to_right for a model .* got panels",
+        ),
         (lambda: AnyOrderSampling("outwards"), "expected order to be one of random, left_to_right.*got outwards"),
         (
             lambda: AutoregressiveModule(network(), AnyOrder(sampling=AnyOrderSampling("entropy"))),

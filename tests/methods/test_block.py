@@ -206,6 +206,10 @@ def test_draws_do_not_depend_on_how_a_batch_is_split() -> None:
     [
         (lambda: BlockDiffusion(10), "expected block_size to divide the 81 cells of a puzzle, got 10: take 1, 3, 9"),
         (lambda: BlockDiffusion(0), "expected block_size to divide the 81 cells of a puzzle, got 0"),
+        (
+            lambda: BlockDiffusion(1, training_spacing=0.5),
+            "expected training_spacing 1 for blocks of one.*got 0.5",
+        ),
         (lambda: BlockDiffusion(9, masked_share=2.0), "expected masked_share between 0 and 1, got 2.0"),
         (lambda: BlockSampling(order="outwards"), "expected order to be one of random, left_to_right.*got outwards"),
         (

@@ -386,6 +386,18 @@ def test_the_likeliest_state_is_for_completion() -> None:
         assert torch.equal(*done)
 
 
+def test_cells_are_not_masked_again_for_an_evaluation_that_does_not_come() -> None:
+    model = module(MaskedSampling(num_steps=1))
+    with pytest.raises(InputError, match=r"expected 2 network evaluations or more with remasking 0.2, got 1"):
+        model.sample_by({"remasking": 0.2})
+    model.sample_by({"remasking": 0.2, "completion_steps": 2})
+
+
+def test_no_puzzle_is_written_and_completed() -> None:
+    model, none = module(MaskedSampling()), generate(0, 0, 1)[:0]
+    assert model.generate(0).shape == model.complete(none, last_panel_mask(0)).shape == (0, 3, 9, 9)
+
+
 @pytest.mark.parametrize("make", [lambda: Transformer(width=24, depth=1, num_heads=2), lambda: DiT(width=24, depth=1)])
 def test_networks_of_other_methods_are_refused(make: Callable[[], torch.nn.Module]) -> None:
     with pytest.raises(InputError, match="reads masked cells, such as .* got (Transformer|DiT)"):

@@ -380,3 +380,15 @@ def test_input_masking_needs_a_share_and_a_network_that_can() -> None:
         AutoregressiveModule(Transformer(width=24, depth=1, num_heads=2), method)
     with pytest.raises(InputError, match="input_masking 0 for a network with a training loss of its own.*RelationalAR"):
         AutoregressiveModule(RelationalAR(reads_unknown=True), method)
+
+
+def test_a_setting_that_a_setting_of_the_model_replaces_is_named() -> None:
+    sampling = MaskedSampling(completion_order="panels", num_steps=9)
+    assert sampling.unheeded("generate").keys() == {"completion_steps", "completion_order", "completion_temperature"}
+    assert sampling.unheeded("complete") == {
+        "num_steps": "matters to this model only to generate",
+        "guidance_scale": "matters to this model only to generate",
+        "order": "does not matter to complete, because completion_order is panels",
+    }
+    assert "sampler" in GaussianSampling(completion="tds").unheeded("complete")
+    assert "sampler" not in GaussianSampling(completion="tds").unheeded("generate")

@@ -9,7 +9,10 @@ from torch import Tensor
 
 from genraven.errors import InputError
 from genraven.methods.gaussian import GaussianDiffusion
+from genraven.methods.gaussian.ddpm import Ddpm
 from genraven.methods.gaussian.edm import Edm
+from genraven.methods.gaussian.flow import Flow
+from genraven.methods.gaussian.process import Process
 from genraven.networks.relational_soft import RelationalSoft
 from genraven.puzzles import layout
 from lightning_modules import DiffusionModule
@@ -97,9 +100,22 @@ def test_unknown_cells_say_nothing() -> None:
     assert not torch.allclose(network(x, TIMES), network(others, TIMES))
 
 
-def test_a_process_whose_noise_it_cannot_read_is_refused() -> None:
-    with pytest.raises(InputError, match="expected a process whose times are from 0 to 1 for RelationalSoft, got Edm"):
-        DiffusionModule(RelationalSoft(**SIZE), GaussianDiffusion(Edm(), "onehot", masked_share=0.5))
+@pytest.mark.parametrize("process", [Edm(), Ddpm(learned_variance=False)])
+def test_a_process_whose_noise_it_cannot_read_is_refused(process: Process) -> None:
+    """It takes the noise of a time to be that of a linear path."""
+    with pytest.raises(InputError, match="expected a process on a linear path for RelationalSoft, .*: choose Flow"):
+        DiffusionModule(RelationalSoft(**SIZE), GaussianDiffusion(process, "onehot", masked_share=0.5))
+
+
+@pytest.mark.parametrize("t", [0.3, 0.5, 0.9])
+def test_what_a_cell_says_is_bayes_rule(t: float) -> None:
+    """At first, before the gains are learned: the code times 2 alpha / sigma^2."""
+    network, times = RelationalSoft(**SIZE, in_channels=30), torch.full((2,), t)
+    torch.nn.init.zeros_(network.gain[-1].weight)
+    torch.nn.init.zeros_(network.gain[-1].bias)
+    x, flow = noisy_fields(2), Flow()
+    said = torch.cat(network._evidence(x, times, None), -1)
+    assert torch.allclose(said, network._cells(x) * (2 * flow.alpha(times) / flow.sigma(times) ** 2)[0], rtol=1e-5)
 
 
 def test_labels_change_the_logits_of_a_network_with_labels() -> None:

@@ -1,5 +1,8 @@
 """Orders of generation and of completion each by itself, in the report and in what an evaluation prints."""
 
+from collections.abc import Collection
+from typing import Any
+
 from tables import result, run
 
 from genraven.report.content import _decodings
@@ -27,6 +30,21 @@ def test_the_report_names_both_orders_of_every_way() -> None:
     assert [row[1] for row in table.rows] == [
         "order random, completion_order random", "order random, completion_order panels",
         "order panels, completion_order panels",
+    ]  # fmt: skip
+
+
+def test_an_evaluation_names_what_was_asked_for_and_what_was_given() -> None:
+    def row(**more: Any) -> tuple[str, dict[str, Any]]:
+        sampling = {"temperature": 0.5, "num_steps": 9}
+        return "a run", {"sampling": sampling, "metrics": {}, "step": 5, "seconds": {"all": 1.0}, **more}
+
+    def ways(asked: Collection[str], *rows: tuple[str, dict[str, Any]]) -> list[str]:
+        return [line.split("5  ", 1)[1].split("   ")[0] for line in overview([*rows], asked).splitlines()[1:]]
+
+    assert ways([], row(), row()) == ["as the model's"] * 2
+    assert ways(["temperature"], row(), row()) == ["--temperature 0.5"] * 2
+    assert ways(["temperature"], row(given_corruption=0.0), row(given_corruption=0.1)) == [
+        "--temperature 0.5 --given-corruption 0.0", "--temperature 0.5 --given-corruption 0.1"
     ]  # fmt: skip
 
 

@@ -20,6 +20,17 @@ def test_stated_shares_are_held_against_actual_ones() -> None:
     assert calibration_error([0.9] * 10 + [0.1] * 10, [True] * 5 + [False] * 5 + [False] * 10, 2) == pytest.approx(0.25)
 
 
+def test_puzzles_of_one_probability_have_no_order() -> None:
+    right = [True] * 800 + [False] * 200
+    assert calibration_error([0.8] * 1000, right) == pytest.approx(0)
+    found = CalibrationError.of([0.8] * 1000, right)
+    assert found.value <= found.by_chance[0]
+    rng = np.random.default_rng(0)
+    p, y = rng.integers(0, 9, 400) / 8, rng.random(400) < 0.5
+    again = rng.permutation(400)
+    assert calibration_error(p, y) == pytest.approx(calibration_error(p[again], y[again]))
+
+
 def test_intervals_hold_the_value_in_most_samples() -> None:
     rng, held = np.random.default_rng(0), 0
     for seed in range(40):

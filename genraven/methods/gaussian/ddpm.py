@@ -11,7 +11,7 @@ from torch import Tensor
 
 from genraven.errors import InputError
 from genraven.methods.gaussian.process import Prediction, Process, TimedNetwork, check_channels, per_puzzle
-from genraven.methods.gaussian.schedules import check_spacing, linear_betas, spaced_times
+from genraven.methods.gaussian.schedules import check_positive, linear_betas, spaced_times
 
 MIN_NOISE = 1e-12  # keeps 1 - abar away from 0 in logarithms only
 
@@ -64,11 +64,11 @@ class Ddpm(Process):
         if num_steps < 1 or not 0 < beta_first <= beta_last < 1:
             raise InputError(f"expected 1 step or more and 0 < beta_first <= beta_last < 1, got {num_steps} and "
                              f"{beta_first}, {beta_last}.")  # fmt: skip
-        check_spacing(spacing)
+        check_positive(spacing=spacing, training_spacing=training_spacing)
         if last_time is not None and not 0 < last_time < 1:
             raise InputError(f"expected process.last_time between 0 and 1, got {last_time}.")
-        if not 0 < training_spacing < math.inf:
-            raise InputError(f"expected process.training_spacing above 0, got {training_spacing}: 1 is even.")
+        if not 0 <= variational_weight < math.inf:
+            raise InputError(f"expected process.variational_weight of 0 or more, got {variational_weight}.")
         self.spacing, self.last_time, self.training_spacing = spacing, last_time, training_spacing
         self.num_steps, self.beta_first, self.beta_last = num_steps, beta_first, beta_last
         self.learned_variance, self.variational_weight = learned_variance, variational_weight

@@ -5,6 +5,7 @@ B batch; fields are (B, C, S, S). x_t = x0 + t noise: the time is sigma itself.
 
 import copy
 import itertools
+import math
 from typing import Literal
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from genraven.errors import InputError
 from genraven.methods.gaussian.process import Prediction, Process, TimedNetwork, check_channels, per_puzzle
-from genraven.methods.gaussian.schedules import karras_sigmas, normal_quantiles
+from genraven.methods.gaussian.schedules import check_positive, karras_sigmas, normal_quantiles
 from genraven.puzzles.layout import FIELDS_DEVIATION
 
 P_MEAN, P_STD = -1.2, 1.2  # of ln(sigma) in training (Karras et al. 2022, table 1)
@@ -33,10 +34,12 @@ class Edm(Process):
             straight lines in between:
             [[0, 0], [0.12, 0.06], [0.45, 0.94], [1, 1]] spends 55% of them on the loudest 6%; null
             draws evenly.
+
+    Raises:
+        InputError: settings out of range.
     """
 
     default_sampler = "heun"
-    times_within_one = False  # but a logarithm of sigma
 
     def __init__(
         self,
@@ -51,9 +54,10 @@ class Edm(Process):
     ) -> None:
         self.sigma_data_given = None if sigma_data == "data" else sigma_data
         self.sigma_data = FIELDS_DEVIATION if self.sigma_data_given is None else self.sigma_data_given
-        if not min(self.sigma_data, p_std, rho) > 0 or not 0 < sigma_min < sigma_max:
-            raise InputError(f"expected sigma_data, p_std and rho above 0 and sigma_min between 0 and sigma_max, got "
-                             f"{sigma_data}, {p_std}, {rho} and {sigma_min}, {sigma_max}.")  # fmt: skip
+        check_positive(sigma_data=self.sigma_data, p_std=p_std, rho=rho, sigma_min=sigma_min, sigma_max=sigma_max)
+        if not math.isfinite(p_mean) or sigma_min >= sigma_max:
+            raise InputError("expected a finite process.p_mean, and process.sigma_min below process.sigma_max, got "
+                             f"{p_mean}, and {sigma_min} and {sigma_max}.")  # fmt: skip
         self.p_mean, self.p_std = p_mean, p_std
         self.sigma_min, self.sigma_max, self.rho = sigma_min, sigma_max, rho
         self.training_draws = check_draws(training_draws) if training_draws else None

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from genraven.errors import InputError
 from genraven.methods.gaussian.process import Prediction, Process, TimedNetwork, check_channels, per_puzzle
-from genraven.methods.gaussian.schedules import check_spacing, normal_quantiles, uniform_times
+from genraven.methods.gaussian.schedules import check_positive, normal_quantiles, uniform_times
 
 
 class Flow(Process):
@@ -20,14 +20,16 @@ class Flow(Process):
         spacing: sampling times are u ** spacing for evenly spaced u: above 1, more of the steps are near the data.
 
     Raises:
-        InputError: a spacing that is not positive, or so large that times fall together.
+        InputError: settings out of range.
     """
 
     default_sampler = "euler"
     is_linear_path = True
 
     def __init__(self, *, training_times: Literal["uniform", "logit_normal"] = "uniform", spacing: float = 1.0) -> None:
-        check_spacing(spacing)
+        check_positive(spacing=spacing)
+        if training_times not in ("uniform", "logit_normal"):
+            raise InputError(f"expected process.training_times uniform or logit_normal, got {training_times}.")
         self.is_uniform, self.spacing = training_times == "uniform", spacing
 
     def alpha(self, t: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from genraven.errors import InputError
+from genraven.errors import InputError, check_fraction
 from genraven.methods.draws import normal_draws
 from genraven.methods.gaussian import inpainting
 from genraven.methods.gaussian.categorical import Categorical
@@ -30,7 +30,6 @@ from genraven.methods.method import (
     Method,
     Sampling,
     Task,
-    check_fraction,
     check_reads_unknown,
     device_of,
     dtype_of,
@@ -82,7 +81,7 @@ class GaussianDiffusion(Method):
         super().__init__(sampling)
         check_fraction("masked_share", masked_share)
         self.path_name, self.code_name, self.code = type(process).__name__, code, CODES[code]
-        self.reads_numbers, self._times_within_one = code == "numbers", process.times_within_one
+        self.reads_numbers, self._is_linear_path = code == "numbers", process.is_linear_path
         numbers = process.for_data(layout.FIELDS_DEVIATION)
         self.process = numbers if self.reads_numbers else Categorical(process, layout.SYMBOLS)
         self.masked_share, self.self_conditioning = masked_share, self_conditioning
@@ -94,9 +93,9 @@ class GaussianDiffusion(Method):
 
     def check_network(self, network: nn.Module) -> None:
         """Raises InputError unless it reads fields of this code and time."""
-        if getattr(network, "needs_times_within_one", False) and not self._times_within_one:
-            raise InputError(f"expected a process whose times are from 0 to 1 for {type(network).__name__}, got "
-                             f"{self.path_name}: choose Flow or Ddpm.")  # fmt: skip
+        if getattr(network, "needs_linear_path", False) and not self._is_linear_path:
+            raise InputError(f"expected a process on a linear path for {type(network).__name__}, which computes with "
+                             f"its noise, got {self.path_name}: choose Flow.")  # fmt: skip
         channels = getattr(network, "in_channels", 0 if hasattr(network, "symbols") else None)
         if channels == 0:
             raise InputError("expected a network of noisy fields, such as genraven.networks.dit.DiT, got "

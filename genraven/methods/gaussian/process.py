@@ -81,8 +81,6 @@ class Process(ABC):
     """Is the velocity known, so that ODE samplers can use it?"""
     is_linear_path: bool = False
     """Are alpha = 1 - t and sigma = t?"""
-    times_within_one: bool = True
-    """Does a network that is given ``network_input`` read times from 0, clean, to 1, noise?"""
     learned_variance: bool = False
     """Does the network say how wide a step back is, in as many channels again as the field has?"""
 

@@ -14,10 +14,11 @@ def _check_steps(num_steps: int) -> None:
         raise InputError(f"expected 1 sampling step or more, got {num_steps}.")
 
 
-def check_spacing(spacing: float) -> None:
-    """Refuses a power that is not positive, or infinite."""
-    if not 0 < spacing < math.inf:
-        raise InputError(f"expected process.spacing above 0, got {spacing}: 1 spaces times evenly.")
+def check_positive(**settings: float) -> None:
+    """Raises InputError at the first of ``settings`` of a process, by their names, that is not above 0, or infinite."""
+    for name, value in settings.items():
+        if not 0 < value < math.inf:
+            raise InputError(f"expected process.{name} to be a finite number above 0, got {value}.")
 
 
 def normal_quantiles(uniform: Tensor) -> Tensor:

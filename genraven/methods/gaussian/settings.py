@@ -10,7 +10,7 @@ from typing import Literal
 from torch import Tensor
 
 from genraven.errors import InputError
-from genraven.methods.method import Sampling, setting
+from genraven.methods.method import Sampling, Task, setting
 from genraven.puzzles import layout
 from genraven.puzzles.spec import NUM_ATTRIBUTES
 
@@ -62,6 +62,13 @@ class GaussianSampling(Sampling):
     num_resamples: int = setting(1, least=1, of="complete")
     num_particles: int = setting(8, least=1, of="complete")
     guidance_strength: float = setting(1.0, least=0, of="complete")
+
+    def unheeded(self, task: Task) -> dict[str, str]:
+        """Also the sampler, where completion brings steps of its own."""
+        found = super().unheeded(task)
+        if task == "complete" and self.completion == "tds":
+            found["sampler"] = "does not matter to complete, because completion is tds"
+        return found
 
     def completes_by(self, masked_share: float) -> Completion:
         """The completion of a model whose training masked that fraction of the puzzles."""

@@ -1,5 +1,7 @@
 """The EDM wrapper: unit variances at every noise level, and the loss written out."""
 
+import math
+
 import pytest
 import torch
 from exact import DOUBLE, normal
@@ -82,9 +84,16 @@ def test_training_sigmas_are_log_normal_and_never_zero() -> None:
     assert 0 < smallest.item() < 1e-3
 
 
-@pytest.mark.parametrize("settings", [{"sigma_data": 0.0}, {"sigma_min": 80.0, "sigma_max": 1.0}, {"rho": -1.0}])
-def test_senseless_settings(settings: dict[str, float]) -> None:
-    with pytest.raises(InputError, match="above 0 and sigma_min between 0 and sigma_max"):
+@pytest.mark.parametrize("value", [0.0, -1.0, math.inf, math.nan])
+@pytest.mark.parametrize("name", ["sigma_data", "p_std", "rho", "sigma_min", "sigma_max"])
+def test_senseless_settings(name: str, value: float) -> None:
+    with pytest.raises(InputError, match=f"expected process.{name} to be a finite number above 0, got"):
+        Edm(**{name: value})
+
+
+@pytest.mark.parametrize("settings", [{"p_mean": math.nan}, {"sigma_min": 80.0, "sigma_max": 1.0}])
+def test_settings_that_make_no_grid(settings: dict[str, float]) -> None:
+    with pytest.raises(InputError, match=r"expected a finite process.p_mean, and process.sigma_min below"):
         Edm(**settings)
 
 

@@ -190,9 +190,9 @@ def test_times_gather_near_the_data_where_asked() -> None:
     assert reaching.times(1).tolist() == [1, 0]
     assert len(set(reaching.times(1000).tolist())) == 1001
     for process in (Flow, Ddpm):
-        with pytest.raises(InputError, match="expected process.spacing above 0, got 0"):
+        with pytest.raises(InputError, match="expected process.spacing to be a finite number above 0, got 0"):
             process(spacing=0.0)
-        with pytest.raises(InputError, match="expected process.spacing above 0, got inf"):
+        with pytest.raises(InputError, match="expected process.spacing to be a finite number above 0, got inf"):
             process(spacing=math.inf)
     with pytest.raises(InputError, match="that tells the times of 50 steps apart, got 30.0: choose a smaller one"):
         Flow(spacing=30.0).times(50)
