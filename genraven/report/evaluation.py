@@ -20,7 +20,7 @@ KEY = ("checkpoint", "step", "split", "seed", "puzzles_per_rule", "batch_size", 
        "given_corruption", "calibration", "weights", "eval_source")  # fmt: skip
 """What tells one result from another; all else is its outcome. Weights and evaluation file by digests of what they
 hold: a result that does not note them is none of those that are asked for."""
-CALIBRATION, CERTAINTY = "calibration", "certainty"
+CALIBRATION, SELECTIVE = "calibration", "certainty"
 """Which calibration a result measured, and what it found: beside scores that do not depend on it."""
 COMPLETION = "completion_"  # begins the names of settings of completion that follow those of generation
 
@@ -91,7 +91,7 @@ class Evaluation:
     def find_scores(self, wanted: Wanted) -> dict[str, Any] | None:
         """The outcome that is ``wanted`` but for a calibration, where there is one: also of a result with another."""
         found = next(filter(wanted.has_scores_of, self.results()), None)
-        return found and {name: value for name, value in found.items() if name != CERTAINTY}
+        return found and {name: value for name, value in found.items() if name != SELECTIVE}
 
     def add(self, run: dict[str, Any], wanted: Wanted, outcome: dict[str, Any]) -> dict[str, Any]:
         """Writes the ``outcome`` of what was ``wanted`` behind the others, one process at a time.

@@ -19,7 +19,7 @@ from genraven.methods.method import all_methods
 from genraven.metrics.table import counted_of_each
 from genraven.progress import part
 from genraven.puzzles.spec import NUM_CELLS, RULES
-from genraven.report.evaluation import CALIBRATION, CERTAINTY, Evaluation, Wanted, pack_hits
+from genraven.report.evaluation import CALIBRATION, SELECTIVE, Evaluation, Wanted, pack_hits
 from genraven.run_folder import RunFiles, home
 from genraven.timing import SamplingTimer
 from launch.errors import explained_exits
@@ -83,8 +83,8 @@ def evaluate(options: argparse.Namespace) -> int:
         elif rows:
             group.say(overview(rows, asked=_asked(request)))
         for name, result in rows:
-            if CERTAINTY in result and request.trust:
-                group.say(f"{name}: {said(result[CERTAINTY])}")
+            if SELECTIVE in result and request.trust:
+                group.say(f"{name}: {said(result[SELECTIVE])}")
     if unused and rows:
         raise InputError(f"expected {', '.join(map(flag, sorted(unused)))} of a method of a run in {options.run}, got "
                          "runs whose methods do not have it: all were scored without it.")  # fmt: skip
@@ -143,7 +143,7 @@ def evaluate_run(
             scored = group.agreed(partial(file.find_scores, wanted)) or _score(each, scoring, group)
             if calibrated:
                 measure = partial(_selective_risk, calibrated, each, scoring)
-                scored = scored | {CERTAINTY: group.agreed(measure)}
+                scored = scored | {SELECTIVE: group.agreed(measure)}
             result = group.agreed(partial(file.add, facts, wanted, scored))
         results.append(result)
     group.say(f"{file.path}")
