@@ -93,7 +93,7 @@ def test_relational_networks_of_a_size_share_trunk_and_parameters_within_5_perce
     learning = [{key: model["init_args"][key] for key in ("optimizer", "warmup_steps", "schedule", "ema_decay")}
                 for model in settings]  # fmt: skip
     assert learning[0] == learning[1]
-    for each in learning:  # of SiT, which learns nothing at the rate that was found for the others
+    for each in learning:  # of SiT, which learns little at the rate that was found for the others
         del each["optimizer"]["init_args"]["lr"]
     assert learning[0] == learning[2]
 
