@@ -7,9 +7,9 @@ from genraven.errors import InputError, check_fraction
 
 def check_ranges(*, dropout: float = 0.0, num_labels: int = 0, mixing: int = 0, **sizes: int) -> None:
     """Raises InputError at the first of ``sizes``, by their names, that is no whole number or below 1; at a negative
-    number of labels or of mixing blocks; and at a dropout that is not from 0 to below 1.
+    number of labels or of blocks; and at a dropout that is not from 0 to below 1.
     """
-    least_of = {"num_labels": 0, "mixing": 0}
+    least_of = {"depth": 0, "num_labels": 0, "mixing": 0}
     for name, value in {**sizes, "num_labels": num_labels, "mixing": mixing}.items():
         least = least_of.get(name, 1)
         if isinstance(value, bool) or not isinstance(value, SupportsIndex):

@@ -38,8 +38,8 @@ DROPS = [*(make for make, sizes in MAKERS if sizes is SIZES), UNet]
 def test_sizes_below_one_are_refused(make: Callable[..., nn.Module], sizes: dict[str, Any]) -> None:
     make(**sizes)
     for name in sizes:
-        for value in (0, -4):
-            with pytest.raises(InputError, match=f"^expected {name} to be 1 or more, got {value}.$"):
+        for value in (-4,) if name == "depth" else (0, -4):
+            with pytest.raises(InputError, match=f"^expected {name} to be [01] or more, got {value}.$"):
                 make(**{**sizes, name: value})
         with pytest.raises(InputError, match=f"^expected {name} to be a whole number, got 2.5.$"):
             make(**{**sizes, name: 2.5})
