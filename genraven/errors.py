@@ -43,10 +43,15 @@ def setting(name: str, value: object = None) -> str:
 def at_least(least: int, **settings: int) -> None:
     """Raises InputError at the first of ``settings``, by their names, that is no whole number or below ``least``."""
     for name, value in settings.items():
-        if isinstance(value, bool) or not isinstance(value, SupportsIndex):
-            raise InputError(f"expected {setting(name)} to be a whole number, got {value!r}.")
-        if value < least:
-            raise InputError(f"expected {setting(name)} to be {least} or more, got {value}.")
+        check_whole(setting(name), value, least)
+
+
+def check_whole(name: str, value: int, least: int) -> None:
+    """Raises InputError unless ``value``, of that ``name``, is a whole number of ``least`` or more."""
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+        raise InputError(f"expected {name} to be a whole number, got {value!r}.")
+    if value < least:
+        raise InputError(f"expected {name} to be {least} or more, got {value}.")
 
 
 def check_fraction(name: str, fraction: float, *, below: float | None = None) -> None:

@@ -109,8 +109,8 @@ class Sampling:
             of, instead_of = item.metadata.get("of"), item.metadata.get("instead_of")
             if of not in (None, task):
                 found[item.name] = f"matters to this model only to {of}"
-            elif of is not None and instead_of is not None and getattr(self, item.name) is not None:
-                found[instead_of] = f"does not matter to {of}, because {item.name} is {getattr(self, item.name)}"
+            elif instead_of is not None and getattr(self, item.name) is not None:
+                found[instead_of] = f"does not matter to {task}, because {item.name} is {getattr(self, item.name)}"
         return found
 
     @classmethod

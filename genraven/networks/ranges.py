@@ -1,8 +1,6 @@
 """Ranges of what networks are built with."""
 
-from typing import SupportsIndex
-
-from genraven.errors import InputError, check_fraction
+from genraven.errors import check_fraction, check_whole
 
 
 def check_ranges(*, dropout: float = 0.0, num_labels: int = 0, mixing: int = 0, **sizes: int) -> None:
@@ -11,9 +9,5 @@ def check_ranges(*, dropout: float = 0.0, num_labels: int = 0, mixing: int = 0, 
     """
     least_of = {"depth": 0, "num_labels": 0, "mixing": 0}
     for name, value in {**sizes, "num_labels": num_labels, "mixing": mixing}.items():
-        least = least_of.get(name, 1)
-        if isinstance(value, bool) or not isinstance(value, SupportsIndex):
-            raise InputError(f"expected {name} to be a whole number, got {value!r}.")
-        if value < least:  # type: ignore[operator]
-            raise InputError(f"expected {name} to be {least} or more, got {value}.")
+        check_whole(name, value, least_of.get(name, 1))
     check_fraction("dropout", dropout, below=1)

@@ -64,17 +64,17 @@ def calibration_set(
     Raises:
         InputError: too few puzzles, or too few that are different and were not trained on.
     """
-    total = options.puzzles_to_choose + options.puzzles
+    total, ours = options.puzzles_to_choose + options.puzzles, options.rules_from is None
     if options.source is not None:
-        supply = _of_file(options.source, total, options.seed, are_ours=options.rules_from is None)
-        return _independent(supply, total, mask, data, checkpoint, by_our_rules=options.rules_from is None)
+        supply = _of_file(options.source, total, options.seed, by_our_rules=ours)
+        return _independent(supply, total, mask, data, checkpoint, by_our_rules=ours)
     rules = resolve_rules(options.rules) if options.rules else data.trained
     if not rules:
         raise InputError("expected rules to draw puzzles of, got an empty selection: name some, or leave out --rules.")
     supply = _generated(rules, total, options.seed)
     if data.source is None:  # puzzles of another split are none of the training set, and no copies
         return CalibrationSet(*supply.read(total), supply.source)
-    return _independent(supply, total, mask, data, checkpoint, by_our_rules=options.rules_from is None)
+    return _independent(supply, total, mask, data, checkpoint, by_our_rules=ours)
 
 
 def _generated(rules: tuple[int, ...], total: int, seed: int) -> _Supply:
@@ -82,7 +82,7 @@ def _generated(rules: tuple[int, ...], total: int, seed: int) -> _Supply:
                    {"split": SPLIT, "seed": seed})  # fmt: skip
 
 
-def _of_file(path: Path, total: int, seed: int, *, are_ours: bool) -> _Supply:
+def _of_file(path: Path, total: int, seed: int, *, by_our_rules: bool) -> _Supply:
     file = open_puzzles(path)
     if len(file) < total:
         raise InputError(f"expected {total} puzzles to choose on and to test on, got {len(file)} in {path}: lower "
@@ -99,7 +99,7 @@ def _of_file(path: Path, total: int, seed: int, *, are_ours: bool) -> _Supply:
         chunk = whole(num)
         return chunk.puzzles, chunk.rules
 
-    if are_ours:
+    if by_our_rules:
         check_stated_rules(whole(total), path, "calibration puzzles")
 
     return _Supply(read, len(file), str(path), {"file": path.name, "seed": seed})
