@@ -151,6 +151,7 @@ class Ranks:
             deadline = time.monotonic() + (LEAVE_GRACE_S if well else CRASH_GRACE_S)
             while any(process.poll() is None for process in self._processes) and time.monotonic() < deadline:
                 time.sleep(POLL_S)
+            failed = cause([process.poll() for process in self._processes], first)
         finally:
             for process in self._processes:
                 if process.poll() is None:
@@ -159,8 +160,8 @@ class Ranks:
             self._handling.close()
         codes = [process.returncode for process in self._processes]
         if not well and codes[0] not in (BAD_INPUT, INTERRUPTED):  # then the first has said all there is to say
-            self._tell(first)
-        return joint_status(codes, first)
+            self._tell(failed)
+        return joint_status(codes, failed)
 
     def _tell(self, rank: int) -> None:
         """Says which process failed first, with the end of its output where that was not shown."""
@@ -173,12 +174,22 @@ class Ranks:
             say("\n".join(f"[{rank}] {line}" for line in lines[-TAIL_LINES:]), error=True)
 
 
-def joint_status(codes: list[int], first: int) -> int:
-    """One exit status of processes that ended with ``codes``, number ``first`` before all others."""
+def cause(codes: list[int | None], first: int) -> int:
+    """Which process the others failed of: ``first``, seen to end before all others, unless a signal ended another.
+
+    The others fail within moments, so what is seen first is not always what came first. No process is killed because
+    others have failed, but by this launcher, whose ``codes`` here are None; a library may abort of it.
+    """
+    killed = [i for i, code in enumerate(codes) if code is not None and code < 0 and code != -signal.SIGABRT]
+    return first if first in killed else next(iter(killed), first)
+
+
+def joint_status(codes: list[int], failed: int) -> int:
+    """One exit status of processes that ended with ``codes``, of which number ``failed`` was the cause."""
     for status in (BAD_INPUT, INTERRUPTED):  # the others fail of it in one way or another
         if status in codes:
             return status
     if set(codes) <= {FINISHED, REQUEUE}:
         return max(codes)
-    code = next(codes[i] for i in (first, *range(len(codes))) if codes[i] not in (FINISHED, REQUEUE))
+    code = next(codes[i] for i in (failed, *range(len(codes))) if codes[i] not in (FINISHED, REQUEUE))
     return code if code > 0 else 128 - code

@@ -14,13 +14,13 @@ from tiny import fault, fit, leftovers, steps
 
 from genraven.signals import REQUEUE
 from launch.cli import main
-from launch.processes.launcher import joint_status, newest_checkpoint, option_value
+from launch.processes.launcher import cause, joint_status, newest_checkpoint, option_value
 
 HERE = Path(__file__).parent
 
 
 @pytest.mark.parametrize(
-    ("codes", "first", "status"),
+    ("codes", "failed", "status"),
     [
         ([0, 0], 1, 0),
         ([75, 75], 0, 75),
@@ -33,8 +33,24 @@ HERE = Path(__file__).parent
         ([-15, -9, 1], 0, 143),
     ],
 )
-def test_one_status_of_many(codes: list[int], first: int, status: int) -> None:
-    assert joint_status(codes, first) == status
+def test_one_status_of_many(codes: list[int], failed: int, status: int) -> None:
+    assert joint_status(codes, failed) == status
+
+
+@pytest.mark.parametrize(
+    ("codes", "first", "failed"),
+    [
+        ([1, -9], 0, 1),  # both had ended when they were looked at
+        ([1, None], 0, 0),  # the launcher kills the other one
+        ([1, -6], 0, 0),
+        ([-6, 1, -11], 0, 2),
+        ([-9, -15], 1, 1),
+        ([0, 75], 1, 1),
+    ],
+    ids=str,
+)
+def test_a_process_that_was_killed_is_the_cause(codes: list[int | None], first: int, failed: int) -> None:
+    assert cause(codes, first) == failed
 
 
 def test_the_run_folder_and_its_newest_checkpoint(tmp_path: Path) -> None:
@@ -101,6 +117,12 @@ class Launcher:
                 [*command, "--", *arguments], env=environment, stdout=output, stderr=subprocess.STDOUT
             )
 
+    def wait_for_processes(self, num: int) -> None:
+        """Until the launcher has started ``num`` processes: from then on it hands signals on."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        while self.process.poll() is None and len(children.read_text().split()) < num:
+            time.sleep(0.05)
+
     def signal_at_step(self, run: Path, step: int, *signals: signal.Signals) -> int:
         """The status after ``signals``, sent once there is a checkpoint of ``step``."""
         while step and self.process.poll() is None and (not steps(run) or steps(run)[-1] < step):
@@ -119,7 +141,7 @@ def summary(run: Path) -> dict[str, Any]:
 def test_a_signal_while_processes_load_is_handed_on(tmp_path: Path) -> None:
     run = tmp_path / "run"
     early = Launcher(tmp_path / "log", *fit(run, "--data.cache_dir", str(tmp_path / "nothing_made_yet")))
-    time.sleep(1)
+    early.wait_for_processes(2)
     assert early.signal_at_step(run, 0, signal.SIGUSR1) == REQUEUE
     assert not run.exists()  # they leave before the data is made, and take the new folder back
 
