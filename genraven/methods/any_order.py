@@ -56,7 +56,7 @@ class AnyOrderSampling(Sampling):
     completion_order: str | None = setting(None, among=ORDERS, of="complete", instead_of="order")
     temperature: float = setting(1.0, least=0)
     completion_temperature: float | None = setting(None, least=0, of="complete", instead_of="temperature")
-    top_k: int | None = setting(None, least=1)
+    top_k: int | None = setting(None, least=1, in_vain_at={"temperature": 0, "completion_temperature": 0})
 
     @property
     def when_completing(self) -> tuple[str, float]:

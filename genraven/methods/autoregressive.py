@@ -50,7 +50,7 @@ class AutoregressiveSampling(Sampling):
 
     temperature: float = setting(1.0, least=0)
     completion_temperature: float | None = setting(None, least=0, of="complete", instead_of="temperature")
-    top_k: int | None = setting(None, least=1)
+    top_k: int | None = setting(None, least=1, in_vain_at={"temperature": 0, "completion_temperature": 0})
     num_particles: int = setting(1, least=1, of="complete")
 
     @property

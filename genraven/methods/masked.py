@@ -72,10 +72,12 @@ class MaskedSampling(Sampling):
     """
 
     num_steps: int | None = setting(None, least=1, of="generate")
-    order: str = setting("random", among=ORDERS)
+    order: str = setting("random", among=ORDERS, in_vain_at={"num_steps": 1, "completion_steps": 1})
     temperature: float = setting(1.0, least=0)
     completion_steps: int | None = setting(None, least=1, of="complete")
-    completion_order: str | None = setting(None, among=ORDERS, of="complete", instead_of="order")
+    completion_order: str | None = setting(
+        None, among=ORDERS, of="complete", instead_of="order", in_vain_at={"completion_steps": 1}
+    )
     completion_temperature: float | None = setting(None, least=0, of="complete", instead_of="temperature")
     remasking: float = setting(0.0, least=0, below=1)
     guidance_scale: float = setting(1.0, of="generate")

@@ -64,12 +64,14 @@ def setting(
     among: Mapping[str, Any] | None = None,
     of: Task | None = None,
     instead_of: str | None = None,
+    in_vain_at: Mapping[str, Any] | None = None,
 ) -> Any:
     """A field of a ``Sampling`` with its range, or the table whose names it takes; null is allowed where it is the
     default. ``of`` is the task that alone heeds it, ``instead_of`` the setting that it then replaces there; None is
-    both tasks, and none.
+    both tasks, and none. ``in_vain_at`` names other settings, with the value of each at which this one has no effect.
     """
     about = {"least": least, "below": below, "among": among, "of": of, "instead_of": instead_of}
+    about["in_vain_at"] = in_vain_at or {}
     return field(default=default, metadata=about)
 
 
@@ -111,6 +113,10 @@ class Sampling:
                 found[item.name] = f"matters to this model only to {of}"
             elif instead_of is not None and getattr(self, item.name) is not None:
                 found[instead_of] = f"does not matter to {task}, because {item.name} is {getattr(self, item.name)}"
+        for item in [item for item in fields(self) if item.name not in found]:
+            for other, value in item.metadata.get("in_vain_at", {}).items():
+                if other not in found and getattr(self, other) == value:
+                    found[item.name] = f"does not matter to {task}, because {other} is {value}"
         return found
 
     @classmethod

@@ -80,7 +80,7 @@ class RelationalAR(NextCellNetwork):
         super().__init__()
         check_sizes(symbols, shape)
         check_ranges(width=width, hidden=hidden, writer=writer, occupancy=occupancy, num_heads=num_heads, mixing=mixing,
-                     num_labels=num_labels)  # fmt: skip
+                     num_labels=num_labels, set_weight=set_weight)  # fmt: skip
         if width % num_heads:
             raise InputError(f"expected width divisible by num_heads, got width {width} and {num_heads} heads.")
         self.symbols, self.shape, self.num_labels = symbols, shape, num_labels

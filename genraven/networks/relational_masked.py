@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genraven.networks.cells import MaskedCellNetwork
+from genraven.networks.ranges import check_ranges
 from genraven.networks.relational import working_dtype
 from genraven.networks.relational_around import Around, Marginals
 from genraven.networks.relational_codes import PANELS, running_codes, value_counts
@@ -59,6 +60,7 @@ class RelationalMasked(MaskedCellNetwork):
         num_labels: int = 0,
     ) -> None:
         super().__init__()
+        check_ranges(set_weight=set_weight)
         self.symbols, self.shape, self.num_labels, self.set_weight = symbols, shape, num_labels, set_weight
         self.around = Around(
             width=width, hidden=hidden, writer=writer, occupancy=occupancy, mixing=mixing, num_heads=num_heads,

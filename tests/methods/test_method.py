@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from genraven.errors import InputError
 from genraven.flops import count_flops
-from genraven.methods.any_order import AnyOrder
+from genraven.methods.any_order import AnyOrder, AnyOrderSampling
 from genraven.methods.autoregressive import Autoregressive, AutoregressiveSampling
 from genraven.methods.block import BlockDiffusion, BlockSampling
 from genraven.methods.gaussian import GaussianDiffusion, GaussianSampling
@@ -390,5 +390,13 @@ def test_a_setting_that_a_setting_of_the_model_replaces_is_named() -> None:
         "guidance_scale": "matters to this model only to generate",
         "order": "does not matter to complete, because completion_order is panels",
     }
+    one = MaskedSampling(num_steps=1, order="panels")
+    assert one.unheeded("generate")["order"] == "does not matter to generate, because num_steps is 1"
+    assert "order" not in one.unheeded("complete")
+    assert "completion_order" in MaskedSampling(completion_steps=1, completion_order="panels").unheeded("complete")
+    for surest in (AutoregressiveSampling, AnyOrderSampling):
+        assert surest(top_k=3, completion_temperature=0).unheeded("complete")["top_k"].endswith("temperature is 0")
+        assert "top_k" not in surest(top_k=3, completion_temperature=0).unheeded("generate")
+        assert "top_k" not in surest(top_k=3, temperature=0, completion_temperature=1).unheeded("complete")
     assert "sampler" in GaussianSampling(completion="tds").unheeded("complete")
     assert "sampler" not in GaussianSampling(completion="tds").unheeded("generate")

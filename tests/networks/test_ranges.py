@@ -53,6 +53,13 @@ def test_fewer_than_no_mixing_blocks_are_refused(make: Callable[..., nn.Module])
         make(mixing=-1)
 
 
+@pytest.mark.parametrize("value", [-1.0, float("inf"), float("nan")])
+@pytest.mark.parametrize("make", [RelationalAR, RelationalMasked])
+def test_a_second_target_of_a_weight_that_is_none_is_refused(make: Callable[..., nn.Module], value: float) -> None:
+    with pytest.raises(InputError, match=f"^expected set_weight of 0 or more, got {value}: 0 leaves"):
+        make(set_weight=value)
+
+
 @pytest.mark.parametrize("value", [-0.5, 1.0, 10.0, float("nan")])
 @pytest.mark.parametrize("make", DROPS)
 def test_a_dropout_that_is_none_is_refused(make: Callable[..., nn.Module], value: float) -> None:
