@@ -16,7 +16,8 @@ EVERY = 50
 class CollectBetweenSteps(L.Callback):
     """Lets the garbage collector run after steps that are logged and after validations, and never inside of a step.
 
-    What is there when training begins stays out of the search, so that one takes a moment. How the collector worked
+    What is there when training begins stays out of the search, so that one takes a moment, unless somebody else has
+    frozen things already. How the collector worked
     before comes back when ``closing`` ends, however it ends.
     """
 
@@ -37,8 +38,8 @@ class CollectBetweenSteps(L.Callback):
         if self._was_enabled is not None:
             return
         self._was_enabled, self._froze = gc.isenabled(), gc.get_freeze_count() == 0
-        gc.collect()
         if self._froze:
+            gc.collect()
             gc.freeze()
         gc.disable()
 

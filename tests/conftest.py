@@ -17,10 +17,12 @@ import yaml
 
 from genraven import progress
 from genraven.memory import keep_freed_memory
+from genraven.puzzles import generate
 from genraven.report.evaluation import VERSION
 from genraven.report.study import read_study
 
 sys.path.insert(0, str(Path(__file__).parent / "launch"))
+import blocks
 import warm
 
 keep_freed_memory()  # as the command does
@@ -45,9 +47,23 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """So does what the tests of a file have left, such as further modules and compiled networks."""
+    if nextitem is None or nextitem.path != item.path:
+        gc.collect()
+        gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GENRAVEN_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(autouse=True)
+def _blocks_made_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But where it is tested how they are made."""
+    if request.path.parent.name != "puzzles":
+        monkeypatch.setattr(generate, "_block", blocks.block)
 
 
 @pytest.fixture

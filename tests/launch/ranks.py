@@ -106,6 +106,9 @@ if __name__ == "__main__":
     import torch
 
     torch.set_num_threads(1)
+    import blocks
+
+    import genraven.puzzles.generate
     import launch.runs.folder
     import launch.training.resolve
     import launch.training.train
@@ -113,10 +116,14 @@ if __name__ == "__main__":
     from genraven.errors import InputError
     from genraven.puzzles.generate import generate
     from genraven.puzzles.render import render_sheet
-    from genraven.puzzles.spec import NUM_RULES
+    from genraven.puzzles.spec import NUM_RULES, RULE_ID
     from launch.cli import main
 
+    genraven.puzzles.generate._block = blocks.block
     render_sheet(torch.cat([generate(rule, 0, 8) for rule in range(NUM_RULES)]), 8)  # else each would make its tables
+    for name in ("shape.constant", "size.constant", "color.constant"):  # those of data/demo.yaml
+        for split in ("val", "test"):
+            generate(RULE_ID[name], 0, 1, split=split)
 
     gc.collect()
     gc.freeze()  # a collection in a forked process would copy all that it looks at
