@@ -13,6 +13,7 @@ import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ SHIPPED = CODE / "genraven" / "studies"
 VERSION = 1
 RUN, OWN = "run", ("run", "study_version", "evaluation_version", "evaluated", "config")
 """Columns of ``runs.jsonl`` that are not of summary.json."""
+CLOCKS = ("updated", "wall_seconds", "device_seconds", "money", "joules", "process", "time_left_s")
+"""What a summary says anew at each start, also of a run that is finished and trains no step."""
 
 
 def is_study(folder: Path) -> bool:
@@ -93,7 +96,7 @@ def add_to_study(folder: Path, runs: Mapping[str, Record]) -> tuple[list[str], l
             _check(name, files)
             if name not in known:
                 continue
-            before, now = _content(name, known[name]), _content(name, files)
+            before, now = (_content(name, _without_clocks(of_run)) for of_run in (known[name], files))
             if not _goes_on(before, now):
                 raise InputError(f"expected {name} as it is in the study {folder}, got a run of that name with other "
                                  "content: rename its folder, or remove the old run from the study.")  # fmt: skip
@@ -123,6 +126,12 @@ def _write(folder: Path, runs: Mapping[str, Record]) -> None:
         for name in tables:
             path = stack.enter_context(appears_whole(folder / name))  # the first takes its place last
             path.write_text(tables[name], encoding="utf-8")
+
+
+def _without_clocks(files: Record) -> Record:
+    """A run but for when and for how long: a finished one that is started again trains nothing, and says so."""
+    summary = {name: value for name, value in files.summary.items() if name not in CLOCKS}
+    return replace(files, summary=summary)
 
 
 def _content(name: str, files: Record) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Options of ``fit`` in one string of a YAML file, as words of a command line."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from genraven.errors import InputError, shown
 
@@ -17,9 +17,33 @@ def option_words(options: str, place: str) -> list[str]:
                          f"{shown(options)}: close it.") from None  # fmt: skip
 
 
-def configs_first(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The configs among ``words``, each with its -c, and all other words."""
-    places = {i + more for i, word in enumerate(words) if word in CONFIG for more in (0, 1)}
-    places |= {i for i, word in enumerate(words) if word.startswith("--config=")}
-    configs = [word for i, word in enumerate(words) if i in places]
-    return configs, [word for i, word in enumerate(words) if i not in places]
+def fit_words(base: Sequence[str], own: Sequence[str]) -> tuple[str, ...]:
+    """The command line of ``fit`` with the words of a ``base`` and a run's ``own``, which override the base's.
+
+    Configs come before options, so that an option of the base overrides a config of the run. Shipped recipes come after
+    all other configs: each adapts a model, wherever that is named.
+    """
+    configs, options = zip(*map(_configs_first, (base, own)), strict=True)
+    in_order = sorted((path for paths in configs for path in paths), key=lambda path: path.startswith("recipe/"))
+    return ("fit", *(word for path in in_order for word in ("-c", path)), *options[0], *options[1])
+
+
+def _configs_first(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The configs that ``words`` name, and all other words."""
+    configs, others, rest = [], [], iter(words)
+    for word in rest:
+        if word in CONFIG and (path := next(rest, None)) is not None:
+            configs.append(path)
+        elif word.startswith("--config="):
+            configs.append(word.partition("=")[2])
+        else:
+            others.append(word)
+    return configs, others
+
+
+def check_without(words: Sequence[str], set_by: Mapping[str, str], place: str) -> None:
+    """Raises InputError at an option among ``words``, which stand at ``place``, that is ``set_by`` something else."""
+    for word in words:
+        name = word.partition("=")[0].removeprefix("--")
+        if word.startswith("--") and name in set_by:
+            raise InputError(f"expected {place} without --{name}, which {set_by[name]} sets: leave it out.")

@@ -152,6 +152,7 @@ def submit(options: argparse.Namespace) -> None:
             again = [*given(options), *plugin_options(), "--", *arguments]
             again += [] if config["run_dir"] else ["--run_dir", str(folder)]
             say(f"job {job}: run folder {folder}")
-            say(f"watch   tail -F {files.log(scheduler.name, job)}\n        genraven status {folder}")
+            log = shlex.quote(str(files.log(scheduler.name, job)))
+            say(f"watch   tail -F {log}\n        genraven status {shlex.quote(str(folder))}")
             say(f"cancel  {scheduler.cancel(job)}")
             say(f"resume  genraven submit {shlex.join(again)}")

@@ -2,6 +2,7 @@
 
 import argparse
 import itertools
+import math
 import re
 import shlex
 import shutil
@@ -21,7 +22,7 @@ from genraven.progress import Progress
 from genraven.run_folder import JobFiles, RunFiles, sweep_start
 from launch.configs.plugins import named_plugins, plugin_options
 from launch.configs.shipped import find_config
-from launch.jobs.option_words import configs_first, option_words
+from launch.jobs.option_words import check_without, fit_words, option_words
 from launch.jobs.submit import check_run, on_cluster, write_note
 from launch.runs.freeze import exclusive, freeze_code, no_interrupt, replaced
 from launch.runs.status import noted_jobs, read_status
@@ -38,6 +39,8 @@ SEEDS = {
 """Axes that set several options: which of a run's seeds."""
 BARE = ("data.samples_per_rule",)  # numbers that need no word before them in a name
 MAX_RUNS = 1000
+MAX_NAME = 200
+"""Bytes of a run's name; a file system takes 255 of a folder's, and some of our files begin with it."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,9 @@ def read_grid(path: Path, tier: str | None = None) -> list[Point]:
     ``base`` is a command line of ``fit`` without that word. Each of ``axes`` has a list of values and is a kind of
     config (model, data, trainer: names), ``seed`` (of weights, noise and dropout), ``repeat`` (of these and of the
     training puzzles, while the evaluation puzzles stay), or any option of ``fit``. An axis that is no list but names
-    with options of ``fit`` each, configs among them, is of variants; what it is called is for the reader alone.
+    with options of ``fit`` each, configs among them, is of variants; what it is called is for the reader alone. What a
+    point names overrides the base: its configs the base's configs, its options all others. With no axis there is one
+    point, called base.
     Instead of axes a grid may have ``tiers``, by name, each with axes and perhaps a base that follows the grid's own:
     what is trained first comes first.
 
@@ -81,6 +86,9 @@ def read_grid(path: Path, tier: str | None = None) -> list[Point]:
         raise InputError(f"expected a YAML file of a grid, got {path}: {' '.join(str(error).split())}") from None
     points = [point for base, axes in _tiers(grid, path, tier) for point in _points(base, axes, path)]
     names = [point.name for point in points]
+    if long := next((name for name in names if len(name.encode()) > MAX_NAME), None):
+        raise InputError(f"expected values that make names of runs of {MAX_NAME} bytes at most, got "
+                         f"{len(long.encode())} in {path}, {long[:40]}...: use named variants.")  # fmt: skip
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise InputError(f"expected runs with different names in {path}, got two of {twice}: is a value there twice?")
     if len(points) > MAX_RUNS:
@@ -133,20 +141,20 @@ def _points(base: str, axes: Axes, path: Path) -> list[Point]:
 
 def _point(base: str, axes: Axes, chosen: tuple[Any, ...], path: Path) -> Point:
     """The run with one value, or one name, of each axis."""
-    configs, options, name = [], [], []
+    own, name = [], list[str]()
     for (axis, values), value in zip(axes.items(), chosen, strict=True):
         name.append(_label("" if isinstance(values, dict) else axis, value))
         if isinstance(values, dict):
-            own_configs, own_options = configs_first(option_words(values[value], f"{value} of {axis} in {path}"))
-            configs += own_configs
-            options += own_options
+            own += option_words(values[value], f"{value} of {axis} in {path}")
         elif axis in KINDS:
-            configs += ["-c", str(value) if str(value).endswith(".yaml") else f"{axis}/{value}.yaml"]
+            own += ["-c", str(value) if str(value).endswith(".yaml") else f"{axis}/{value}.yaml"]
         else:
-            text = value if isinstance(value, str) else yaml.safe_dump(value, default_flow_style=True).split("\n...")[0]
-            options += [f"--{key}={text.strip()}" for key in SEEDS.get(axis, (axis,))]
-    # The base comes after the configs, whose settings it overrides, and before the options, which override it.
-    return Point("-".join(name), ("fit", *configs, *option_words(base, f"base in {path}"), *options))
+            text = value if isinstance(value, str) else yaml.safe_dump(value, default_flow_style=True, width=math.inf)
+            text = text.split("\n...")[0]
+            own += [f"--{key}={text.strip()}" for key in SEEDS.get(axis, (axis,))]
+    arguments = fit_words(option_words(base, f"base in {path}"), own)
+    check_without(arguments, {"run_dir": "the name of each run, in the folder of --out,"}, str(path))
+    return Point("-".join(name) or "base", arguments)
 
 
 def _label(axis: str, value: Any) -> str:
@@ -264,7 +272,7 @@ def _start_array(planned: list[Planned], out: Path, cluster: Cluster, max_parall
                 write_note(RunFiles(run.folder).job, f"{job}_{i}", cluster, list(run.point.arguments))
             stack.pop_all().close()
             say(f"job {job}: {files.script}")
-            say(f"watch   genraven status {out}")
+            say(f"watch   genraven status {shlex.quote(str(out))}")
             say(f"cancel  {scheduler.cancel(job)}")
             say("resume  the same command: it starts what is missing or failed")
 

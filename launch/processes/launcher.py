@@ -29,6 +29,11 @@ LEAVE_GRACE_S = 60.0
 """The same after one has ended well, or has saved and left."""
 POLL_S = 0.1
 TAIL_LINES = 20
+HERE = {
+    "devices": "--devices of genraven launch to say how many processes there are",
+    "num_nodes": "one machine, which genraven launch is for",
+}
+"""What decides options of the trainer."""
 
 
 def launch(options: argparse.Namespace) -> int:
@@ -40,6 +45,9 @@ def launch(options: argparse.Namespace) -> int:
     if options.devices < 1 or options.max_restarts < 0:
         raise InputError(f"expected --devices of 1 or more and --max-restarts of 0 or more, got {options.devices} and "
                          f"{options.max_restarts}.")  # fmt: skip
+    for name, said in HERE.items():
+        if option_value(arguments, f"--trainer.{name}") is not None:
+            raise InputError(f"expected {said}, got --trainer.{name}: leave it out.")
     if options.max_restarts and arguments[0] != "fit":
         raise InputError(f"expected --max-restarts with fit, got it with {arguments[0]}, which goes on from no "
                          "checkpoint: leave it out.")  # fmt: skip

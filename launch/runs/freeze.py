@@ -59,7 +59,11 @@ def replaced(folder: Path) -> Iterator[Path]:
     Raises:
         InputError: it cannot be written.
     """
-    if folder.exists() and (others := _others(folder)):
+    try:
+        others = _others(folder) if folder.exists() else []
+    except OSError as error:  # such as of a name that is too long
+        raise _not_writable(folder, error) from None
+    if others:
         raise InputError(f"expected a folder with files of a job only, got {plain(others[0])} in {folder}: move it "
                          "away, or choose another run folder.")  # fmt: skip
     made, is_new = [parent for parent in folder.parents if not parent.exists()], not folder.exists()
@@ -79,14 +83,16 @@ def replaced(folder: Path) -> Iterator[Path]:
             if before.exists():
                 before.rename(folder)
         if isinstance(error, OSError):
-            raise InputError(
-                f"expected a folder that can be written, got {folder} ({reason_of(error)}): choose another."
-            ) from None
+            raise _not_writable(folder, error) from None
         raise
     with suppress(OSError):  # what the block did stands: it may have submitted a job
         if before.exists():
             _move_logs(before, folder)
             shutil.rmtree(before)
+
+
+def _not_writable(folder: Path, error: OSError) -> InputError:
+    return InputError(f"expected a folder that can be written, got {folder} ({reason_of(error)}): choose another.")
 
 
 def _move_logs(before: Path, folder: Path) -> None:
@@ -114,9 +120,7 @@ def exclusive(wanted: Path) -> Iterator[Path]:
     except BaseException as error:
         _take_back(folder, made)
         if isinstance(error, OSError):
-            raise InputError(
-                f"expected a folder that can be written, got {folder} ({reason_of(error)}): choose another."
-            ) from None
+            raise _not_writable(folder, error) from None
         raise
 
 

@@ -17,8 +17,7 @@ NAME = "slurm"
 
 def _header(spec: JobSpec) -> dict[str, Any]:
     cluster, array = spec.cluster, spec.run_dir is None
-    escaped = re.sub(r"([\\\s\"'#])", r"\\\1", str(spec.folder).replace("%", "%%"))
-    log = JobFiles(Path(escaped)).log(NAME, "%A_%a" if array else "%j")
+    log = JobFiles(Path(str(spec.folder).replace("%", "%%"))).log(NAME, "%A_%a" if array else "%j")
     return {
         "job-name": re.sub(r"[^\w.+-]", "_", f"genraven-{spec.name}"),
         "output": log,
@@ -38,6 +37,11 @@ def _header(spec: JobSpec) -> dict[str, Any]:
         "mail-type": cluster.mail and "END,FAIL,REQUEUE",
         "signal": f"USR2@{cluster.signal_lead_s}",
     }
+
+
+def _escaped(value: Any) -> str:
+    """As sbatch reads it whole: it splits lines at spaces, and heeds quotes, backslashes and comments."""
+    return re.sub(r"([\\\s\"'#])", r"\\\1", str(value))
 
 
 def _environment(spec: JobSpec) -> list[str]:
@@ -67,7 +71,7 @@ def render_sbatch(spec: JobSpec) -> str:
     """The job script, plain bash."""
     cluster, of_run = spec.cluster, _of_run()
     what = f"{cluster.nodes} node(s) with {cluster.processes_per_node} process(es) each"
-    lines = [f"#SBATCH --{name}={value}" for name, value in _header(spec).items() if value is not None]
+    lines = [f"#SBATCH --{name}={_escaped(value)}" for name, value in _header(spec).items() if value is not None]
     lines += ["#SBATCH --requeue", *(f"#SBATCH {line}" for line in cluster.sbatch)]
     return TEMPLATE.format(
         title=visible(f"{spec.name}: {what}"),

@@ -66,7 +66,7 @@ def test_a_search_is_read(tmp_path: Path) -> None:
     path.write_text(SEARCH)
     found = read_search(path)
     (family,) = found.families
-    assert family.arguments == ("fit", "-c", "model/gpt2_tiny.yaml", "-c", "data/demo.yaml")
+    assert family.arguments == ("fit", "-c", "data/demo.yaml", "-c", "model/gpt2_tiny.yaml")
     assert family.ranges == {"model.optimizer.lr": Range(low=1e-4, high=1e-2, log=True)}
     assert (found.score, found.seeds, found.budget) == ("completion", SEEDS, Budget(4, 2, 2, 160))
 

@@ -68,6 +68,8 @@ def test_the_run_folder_and_its_newest_checkpoint(tmp_path: Path) -> None:
     [
         (["--devices", "2", "--", "train"], "expected fit or evaluate after --, got train"),
         (["--devices", "0", "--", "fit"], "--devices of 1 or more"),
+        (["--devices", "2", "--", "fit", "--trainer.devices", "4"], "--devices of genraven launch to say how many"),
+        (["--devices", "2", "--", "fit", "--trainer.num_nodes=2"], "one machine, which genraven launch is for, got"),
         (["--devices", "2", "--max-restarts", "1", "--", "fit"], "expected --run_dir with --max-restarts"),
         (["--devices", "2", "--max-restarts", "1", "--", "evaluate"], "expected --max-restarts with fit, got it with"),
     ],

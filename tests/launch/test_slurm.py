@@ -86,6 +86,14 @@ def test_a_name_is_no_line_of_the_script(tmp_path: Path) -> None:
     assert not [*tmp_path.iterdir()]
 
 
+def test_settings_with_spaces_are_one_word_of_the_script() -> None:
+    spec = SPECS["one_gpu"]
+    cluster = replace(spec.cluster, constraint="a100 | h100", account="my 'proj' #1")
+    lines = [line for line in render_sbatch(replace(spec, cluster=cluster)).splitlines() if line.startswith("#SBATCH")]
+    for wanted in ("--constraint=a100 | h100", "--account=my 'proj' #1"):
+        assert [wanted] in [shlex.split(line.removeprefix("#SBATCH ")) for line in lines]
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [("90", 5400), ("1:30", 90), ("2:00:00", 7200), ("1-12", 129600), ("1-0:30", 88200), ("2-00:00:01", 172801)],

@@ -101,6 +101,19 @@ def test_runs_are_added_to_what_is_there(runs: Path, tmp_path: Path, capsys: pyt
     assert contents(tmp_path / "other") == contents(place)
 
 
+def test_a_run_that_was_started_again_and_trained_nothing_is_the_same(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place, summary = tmp_path / "study", runs / "a0" / "summary.json"
+    assert main(["study", "add", str(runs), str(place)]) == 0
+    before = contents(place)
+    again = {"updated": "2027-01-01T00:00:00+00:00", "wall_seconds": 9e9, "device_seconds": 9e9}
+    summary.write_text(json.dumps(json.loads(summary.read_text()) | again))
+    assert main(["study", "add", str(runs), str(place)]) == 0
+    assert "0 runs added, 4 already there" in capsys.readouterr().out
+    assert contents(place) == before
+
+
 def test_what_a_run_got_since_is_added(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An evaluation in another order, and its first calibration; what is lost since is refused."""
     place, file = tmp_path / "study", runs / "a0" / "evaluation.json"

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
+from genraven.puzzles.spec import RULE_ID
 from genraven.report.record import Record
 from genraven.report.study import add_to_study
 from launch.cli import main
@@ -61,7 +62,8 @@ def started(out: Path) -> list[str]:
 def test_points(grid: Path) -> None:
     points = read_grid(grid)
     assert [point.name for point in points] == NAMES
-    assert points[1].arguments[:3] == ("fit", "-c", "model/gpt2_tiny.yaml")
+    configs = ("-c", "data/demo.yaml", "-c", "trainer/debug.yaml", "-c", "model/gpt2_tiny.yaml")
+    assert points[1].arguments[:7] == ("fit", *configs)
     assert points[1].arguments[-3:] == ("--data.samples_per_rule=20", "--seed_everything=1", "--model.seed=1")
 
 
@@ -73,16 +75,43 @@ def test_a_repeat_has_other_puzzles_as_well(grid: Path) -> None:
 
 
 def test_variants_have_names_and_options_of_their_own(grid: Path) -> None:
-    """Their configs come before the base, which overrides them; their options after it."""
+    """Their configs override those of the base, and their options all others."""
     grid.write_text("base: -c data/demo.yaml --trainer.max_steps 4\naxes:\n  data.samples_per_rule: [20]\n  variant:\n"
                     "    plain: -c model/mdm_tiny.yaml\n"
                     "    wide: --model.network.width 96 -c model/mdm_tiny.yaml --model.network.depth 4\n")  # fmt: skip
     plain, wide = read_grid(grid)
     assert (plain.name, wide.name) == ("20-plain", "20-wide")
-    common = ("fit", "-c", "model/mdm_tiny.yaml", "-c", "data/demo.yaml", "--trainer.max_steps", "4")
+    common = ("fit", "-c", "data/demo.yaml", "-c", "model/mdm_tiny.yaml", "--trainer.max_steps", "4")
     assert plain.arguments == (*common, "--data.samples_per_rule=20")
     more = ("--data.samples_per_rule=20", "--model.network.width", "96", "--model.network.depth", "4")
     assert wide.arguments == (*common, *more)
+
+
+def test_a_variant_overrides_the_base_whatever_both_are(grid: Path) -> None:
+    (grid.parent / "mine.yaml").write_text("model: {ema_decay: 0.5}\ntrainer: {val_check_interval: 7}\n")
+    grid.write_text(
+        "base: -c model/gpt2_tiny.yaml -c recipe/steady.yaml -c data/demo.yaml --trainer.max_steps 100\n"
+        f"axes: {{variant: {{plain: --model.ema_decay 0.9, mine: -c {grid.parent}/mine.yaml, "
+        "large: -c model/gpt2_small.yaml --trainer.max_steps 200}}"
+    )
+    points = {point.name: list(point.arguments) for point in read_grid(grid)}
+    resolver = Resolver(points["plain"])
+    plain, mine, large = (resolver.resolve(points[name]) for name in ("plain", "mine", "large"))
+    assert plain["model"]["init_args"]["ema_decay"] == 0.9
+    assert mine["trainer"]["val_check_interval"] == 7
+    alone, steady = (
+        resolver.resolve(["fit", "-c", f"model/{name}.yaml", "-c", "recipe/steady.yaml", "-c", "data/demo.yaml"])
+        for name in ("gpt2_small", "gpt2_tiny")
+    )
+    network = large["model"]["init_args"]["network"]
+    assert network["init_args"]["width"] == alone["model"]["init_args"]["network"]["init_args"]["width"]
+    assert large["trainer"]["max_steps"] == 200
+    assert plain["model"]["init_args"]["schedule"] == steady["model"]["init_args"]["schedule"]
+
+
+def test_a_grid_without_axes_is_one_run_with_a_name(grid: Path) -> None:
+    grid.write_text("tiers: {first: {base: -c model/gpt2_tiny.yaml, axes: {}}, more: {axes: {repeat: [1, 2]}}}")
+    assert [point.name for point in read_grid(grid)] == ["base", "r1", "r2"]
 
 
 def test_names_of_other_values(grid: Path) -> None:
@@ -111,6 +140,9 @@ def test_names_of_other_values(grid: Path) -> None:
         ("{base: [x], axes: {seed: [1]}}", "in one string"),
         ("axes: [", "expected a YAML file"),
         (f"axes: {{seed: {list(range(1001))}}}", "at most 1000 runs"),
+        ("{base: --run_dir mine, axes: {seed: [1]}}", "without --run_dir, which the name of each run"),
+        ("axes: {run_dir: [p, q]}", "without --run_dir"),
+        (f"axes: {{data.rules: [[{', '.join(RULE_ID)}]]}}", "names of runs of 200 bytes at most, got"),
         (GRID.replace("[20, 30]", "[20, many]"), "run gpt2_tiny-many-s0: "),
         (GRID.replace("size 8", "size 7"), "run gpt2_tiny-20-s0: expected a global_batch_size"),
         (GRID.replace("gpt2_tiny", "gpt3"), "did you mean"),

@@ -26,6 +26,7 @@ from launch.jobs.tune.result import write_result
 from launch.jobs.tune.storage import JOURNAL, Memory
 from launch.jobs.tune.trials import arguments, check_ranges
 from launch.jobs.tune.worker import Worker
+from launch.training import resolve as training
 
 SEARCH = """
 budget: {trials: 6, at_once: 3, rungs: 2, puzzles: 160}
@@ -362,8 +363,36 @@ def test_a_familys_own_options_override_those_of_all(tmp_path: Path) -> None:
     path = tmp_path / "search.yaml"
     path.write_text(yaml.safe_dump(whole))
     assert read_search(path).families[1].arguments == (
-        "fit", "-c", "model/mdm_tiny.yaml", "-c", "data/demo.yaml", "--model.width", "24", "--model.width", "48",
+        "fit", "-c", "data/demo.yaml", "-c", "model/mdm_tiny.yaml", "--model.width", "24", "--model.width", "48",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("option", ["--data.seed 5", "--trainer.max_steps=77", "--run_dir mine"])
+@pytest.mark.parametrize("place", ["all", "one"])
+def test_what_the_search_sets_is_refused_elsewhere(option: str, place: str, tmp_path: Path) -> None:
+    whole = yaml.safe_load(SEARCH)
+    (whole if place == "all" else whole["families"]["diffusion"])["base"] = option
+    path = tmp_path / "search.yaml"
+    path.write_text(yaml.safe_dump(whole))
+    with pytest.raises(InputError, match=f"without {option.replace('=', ' ').split()[0]}, which .* sets: leave it out"):
+        read_search(path)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (1, 4)])
+def test_a_range_of_whole_numbers_is_of_an_option_that_has_no_others(low: int, high: int, tmp_path: Path) -> None:
+    path, out = tmp_path / "search.yaml", tmp_path / "out"
+    base = "-c model/mdm_tiny.yaml -c data/demo.yaml"
+    budget = {"trials": 2, "at_once": 2, "rungs": 1, "puzzles": 6400}
+    for option, is_fraction in (("model.optimizer.weight_decay", True), ("model.warmup_steps", False)):
+        one = {"base": base, "ranges": {option: {"low": low, "high": high}}}
+        path.write_text(yaml.safe_dump({"budget": budget, "families": {"one": one}}))
+        search = read_search(path)
+        resolver = training.Resolver(list(search.families[0].arguments))
+        if is_fraction:
+            with pytest.raises(InputError, match=f"no whole number, got {low} and {high}: write {low}.0 and {high}.0"):
+                check_ranges(resolver, search, search.families[0], out)
+        else:
+            check_ranges(resolver, search, search.families[0], out)
 
 
 def test_trials_see_as_many_puzzles_whatever_their_batch(search: Search) -> None:

@@ -8,15 +8,17 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 MAX_STEPS = 24
-TINY = [
+LENGTH = ["--trainer.max_steps", str(MAX_STEPS), "--trainer.val_check_interval", "8"]
+SMALL = [
     *("--model.network.width", "24", "--model.network.depth", "1", "--model.network.num_heads", "2"),
     *("-c", "data/demo.yaml", "-c", "trainer/debug.yaml", "--trainer.accelerator", "cpu"),
     *("--data.samples_per_rule", "30", "--data.global_batch_size", "8", "--data.eval_puzzles_per_rule", "4"),
-    *("--data.eval_batch_size", "6", "--trainer.max_steps", str(MAX_STEPS), "--trainer.val_check_interval", "8"),
+    *("--data.eval_batch_size", "6"),
     *("--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"),
     *("--checkpoint_every_n_steps", "5"),
     *("--trainer.precision", "32-true"),  # on any CPU: runs are compared to the last digit
 ]
+TINY = [*SMALL, *LENGTH]
 BY_DEVICE = ["--trainer.precision", "null"]  # as it is where nobody says
 FAMILIES = {
     "autoregressive": ["-c", "model/gpt2_tiny.yaml", "--model.network.dropout", "0.1", *TINY],
@@ -24,7 +26,7 @@ FAMILIES = {
 }
 
 SEARCH = {
-    "base": " ".join(TINY),
+    "base": " ".join(SMALL),
     "score": "nats_per_cell",
     "budget": {"trials": 2, "at_once": 2, "rungs": 2, "puzzles": 32},
     "families": {

@@ -17,7 +17,7 @@ from genraven.bounded import read_yaml
 from genraven.errors import InputError, shown, suggestion
 from genraven.metrics.table import SCORES, direction
 from genraven.run_folder import is_number
-from launch.jobs.option_words import configs_first, option_words
+from launch.jobs.option_words import check_without, fit_words, option_words
 
 SEEDS = {"data": 7001, "evaluation": 7002}
 """Of the puzzles to train on and to be scored by, unless the file has others: of no study."""
@@ -101,8 +101,7 @@ class Family:
 
     name: str
     arguments: tuple[str, ...]
-    """Of ``fit``, that word first: the configs of the family, the search's base, and the family's options, which
-    override it."""
+    """Of ``fit``, that word first: of the search's base and of the family, whose own override those."""
     ranges: Mapping[str, Range]
     """The range of each option that is tuned."""
 
@@ -186,8 +185,9 @@ def _family(name: str, found: Any, base: str, path: Path) -> Family:
         raise InputError(f"expected a list of values for {BATCH} of {place}, by which budget.puzzles can be divided, "
                          f"got {shown(ranges[BATCH])}: name some.")  # fmt: skip
     read = {str(option): _range(values, f"{option} of {place}") for option, values in ranges.items()}
-    configs, options = configs_first(option_words(own, place))
-    return Family(name, ("fit", *configs, *option_words(base, f"base in {path}"), *options), read)
+    arguments = fit_words(option_words(base, f"base in {path}"), option_words(own, place))
+    check_without(arguments, {name: f"{part} of the search" for name, part in SET_BY.items()}, place)
+    return Family(name, arguments, read)
 
 
 def _range(found: Any, place: str) -> Range:

@@ -13,6 +13,7 @@ from genraven.errors import InputError
 from genraven.files import appears_whole
 from genraven.report.record import read_record
 from genraven.run_folder import RunFiles
+from launch.configs.changes import whole_names
 from launch.jobs.tune.search import Family, Search
 
 STOP = "callbacks.StopAt"
@@ -87,6 +88,17 @@ def check_ranges(resolver: Any, search: Search, family: Family, out: Path) -> No
             if not any(row[name] is value for row in accepted):
                 tries = [{**row, name: value} for row in (*rows[i:], *rows[:i])]
                 accepted.append(_first_accepted(tries, resolver, search, family, out))
+    _check_kinds(plan(resolver, search, family, accepted[0], trial_folder(out, family, 0)), family)
+
+
+def _check_kinds(tried: Plan, family: Family) -> None:
+    """Raises InputError on a range between whole numbers, which are all that it tries, of an option that has others."""
+    values = {name.replace(".init_args", ""): value for name, value in whole_names(tried.config).items()}
+    for name, one in family.ranges.items():
+        if not one.choices and one.is_whole and isinstance(values.get(name), float):
+            raise InputError(f"expected numbers with a point as low and high of {name} of {family.name}, which is no "
+                             f"whole number, got {one.low} and {one.high}: write {float(one.low)} and "
+                             f"{float(one.high)}.")  # fmt: skip
 
 
 def _first_accepted(
