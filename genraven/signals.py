@@ -24,6 +24,8 @@ class Preempted(Exception):
 
     again = "the same command"
     """What goes on with it."""
+    kept = "all is saved"
+    """What stands of it."""
 
 
 def leave_if_asked() -> None:

@@ -191,7 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _leave_reason(error)
         return 2
     except Preempted as stop:
-        say(f"genraven: stopped by {stop}; all is saved, {stop.again} goes on", error=True)
+        say(f"genraven: stopped by {stop}; {stop.kept}, {stop.again} goes on", error=True)
         return REQUEUE
     except KeyboardInterrupt as stop:
         say(": ".join(["genraven: interrupted", *map(str, stop.args)]), error=True)

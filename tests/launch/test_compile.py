@@ -2,6 +2,7 @@
 
 import gc
 import json
+import signal
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -14,8 +15,10 @@ import torch
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from tape import TapeRecorder
 from tiny import FAMILIES, MAX_STEPS, assert_same_run, fault, fit
+from torch._inductor.exc import InductorError
 from watching import Addresses, ReadsLoss
 
+from callbacks.collecting import CollectBetweenSteps
 from genraven.errors import InputError
 from genraven.networks.compiling import Compilation, compile_network
 from genraven.networks.recording import RECORDERS
@@ -109,6 +112,29 @@ def refusal(capsys: pytest.CaptureFixture[str]) -> str:
     lines = [line for line in capsys.readouterr().err.strip().splitlines() if "expected" in line]
     assert len(lines) == 1
     return lines[0]
+
+
+@pytest.mark.parametrize("is_asked_to_stop", [True, False])
+def test_a_run_whose_compiler_a_signal_ended_is_preempted(
+    is_asked_to_stop: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A scheduler sends the signal to the compiler, too, which then fails; without a signal the run has failed."""
+
+    def ended(*_: Any) -> None:
+        if is_asked_to_stop:
+            signal.raise_signal(signal.SIGTERM)
+        raise InductorError(RuntimeError("C++ compile error"), None)
+
+    monkeypatch.setattr(CollectBetweenSteps, "on_train_start", ended)
+    if is_asked_to_stop:
+        assert main(fit(tmp_path / "run")) == REQUEUE
+        said = "genraven: stopped by signal SIGTERM while it compiled; what was saved before stands, the same command"
+        assert said in capsys.readouterr().err
+    else:
+        with pytest.raises(InductorError):
+            main(fit(tmp_path / "run"))
+    state = json.loads((tmp_path / "run" / "summary.json").read_text())["state"]
+    assert state == ("preempted" if is_asked_to_stop else "failed")
 
 
 def test_a_graph_on_a_cpu_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
