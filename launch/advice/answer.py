@@ -156,7 +156,11 @@ def answer(found: Sequence[Put], asked: Asked, own: Sequence[Run] = ()) -> Answe
         words.hint(chosen.evidence, around) if advice.family is None else "",
         advice.family,
         advice.later,
-        (*words.rests_on(chosen, asked, around), *([] if following else [words.said("no_command")])),
+        (
+            *words.rests_on(chosen, asked, around),
+            *_tuned_elsewhere(found, chosen, asked),
+            *([] if following else [words.said("no_command")]),
+        ),
         tuple(_left_out(found, chosen, asked, () if advice.family else tuple(choices.values()))),
         tuple(finding.text for finding in advice.sure),
         tuple(finding.text for finding in advice.switching),
@@ -203,12 +207,15 @@ def _refusal(found: Sequence[Put], asked: Asked) -> str:
 
 
 def _nearest_body(found: Sequence[Put], asked: Asked) -> Put:
-    """Of those that cover the question: the nearest in rules, that can decide, of the most rules and runs."""
+    """Of those that cover the question: the nearest in rules, that can decide, of tuned families, of the most rules and
+    runs.
+    """
     covering = _covering(found, asked)
     if not covering:
         raise InputError(_refusal(found, asked))
     return min(covering, key=lambda put: (rules_apart(put.body, asked), not _decides(put, asked),
-                                          -(put.body.num_rules or 0), -len(put.body.runs)))  # fmt: skip
+                                          not _is_tuned(put, asked), -(put.body.num_rules or 0),
+                                          -len(put.body.runs)))  # fmt: skip
 
 
 def _covering(found: Sequence[Put], asked: Asked) -> list[Put]:
@@ -225,6 +232,26 @@ def _of_rules(found: Sequence[Put], asked: Asked) -> Sequence[Put]:
         return found
     most_apart = math.log2(MAX_TIMES_RULES)
     return [put for put in found if put.body.num_rules and rules_apart(put.body, asked) <= most_apart]
+
+
+def _is_tuned(put: Put, asked: Asked) -> bool:
+    """Did each family have as large a search as the others?"""
+    return all(put.is_tuned(size) for size in put.evidence.around(asked.examples))
+
+
+def _tuned_elsewhere(found: Sequence[Put], chosen: Put, asked: Asked) -> list[str]:
+    """Where there are tuned families of the same data, if the chosen ones were not tuned."""
+    if _is_tuned(chosen, asked):
+        return []
+    same = (put for put in found if put.body.key == chosen.body.key)
+    sizes = {
+        put.body.study: [
+            size for size, field in put.evidence.fields.items() if put.is_tuned(size) and can_decide(*field.values())
+        ]
+        for put in same
+    }
+    return [words.said("tuned_elsewhere", study=study, sizes=[f"{size:,}" for size in of_study])
+            for study, of_study in sizes.items() if of_study]  # fmt: skip
 
 
 def _decides(put: Put, asked: Asked) -> bool:

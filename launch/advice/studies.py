@@ -76,6 +76,11 @@ class Put:
         """Were both families measured with as many examples per rule, or on both sides of that?"""
         return bool(self.sizes) and bool(self.evidence.around(examples))
 
+    def is_tuned(self, size: int) -> bool:
+        """Are all families at this number of examples per rule what searches of one budget found?"""
+        first, *others = (choice.point.first.tuning for choice in self.evidence.fields[size].values())
+        return bool(first) and all(tuning == first for tuning in others)
+
 
 @functools.cache
 def shipped() -> tuple[Body, ...]:

@@ -69,6 +69,21 @@ def test_a_goal_is_one_entry(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     assert "generation or privacy" in " ".join(capsys.readouterr().out.split())
 
 
+def test_families_that_were_tuned_answer_before_others() -> None:
+    """Where they decide; elsewhere they are named."""
+    tuned = advise("completion", examples=4000, prior="structured")
+    assert "of tuned, on 35 rules" in tuned.rests_on[0]
+    assert not any("were not tuned" in sentence for sentence in tuned.rests_on)
+    between = advise("completion", examples=2000, prior="structured")
+    assert "of whole, on 35 rules" in between.rests_on[0]
+    said = (
+        "These families were not tuned. Those of tuned were, with the same budget for each, on 4,000 examples per rule"
+    )
+    assert any(sentence.startswith(said) for sentence in between.rests_on)
+    general = advise("completion", examples=1600, rules=3)
+    assert not any("were not tuned" in sentence for sentence in general.rests_on)
+
+
 def test_how_far_the_nearest_points_are() -> None:
     near = advise(examples=2000, rules=6, budget=1.0).nearest
     assert (near[0].study, near[0].examples, near[0].num_rules) == ("little_data", 1600, 3)
