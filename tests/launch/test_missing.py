@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from tiny import assert_same_run, curves, fault, fit, last_state
+from tiny import FAMILIES, assert_same_run, curves, fault, fit, last_state
 
 from genraven.signals import REQUEUE
 from launch.cli import main
@@ -90,7 +90,7 @@ def test_bad_input_is_one_line_and_writes_nothing(
     assert says in line
     assert list(tmp_path.iterdir()) == []
     grid = tmp_path / "grid.yaml"
-    grid.write_text(yaml.safe_dump({"base": " ".join(fit(tmp_path / "run", *options)[1:]), "axes": {"seed": [0]}}))
+    grid.write_text(yaml.safe_dump({"base": " ".join([*FAMILIES["autoregressive"], *options]), "axes": {"seed": [0]}}))
     assert main(["sweep", str(grid), "--local", "1", "--dry-run"]) == 2
     assert says in capsys.readouterr().err
 
