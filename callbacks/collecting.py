@@ -17,8 +17,7 @@ class CollectBetweenSteps(L.Callback):
     """Lets the garbage collector run after steps that are logged and after validations, and never inside of a step.
 
     What is there when training begins stays out of the search, so that one takes a moment, unless somebody else has
-    frozen things already. How the collector worked
-    before comes back when ``closing`` ends, however it ends.
+    frozen things already. How the collector worked before comes back when ``closing`` ends, however it ends.
     """
 
     def __init__(self) -> None:

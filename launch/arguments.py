@@ -19,6 +19,12 @@ TRAINING_COMMANDS = {
 """What each does. Their parsers are Lightning's."""
 
 
+def first_option(words: Iterable[str], names: Collection[str]) -> str | None:
+    """The first option among ``words``, with its dashes, whose name is one of ``names``; None where there is none."""
+    options = (word.partition("=")[0] for word in words if word.startswith("--"))
+    return next((option for option in options if option.removeprefix("--") in names), None)
+
+
 @dataclass(frozen=True)
 class Dependence:
     """An option that has an effect only with one of others, or only without any of them."""

@@ -10,9 +10,13 @@ from types import FrameType
 
 from genraven.errors import InputError
 from genraven.run_folder import RunFiles, step_checkpoints
-from genraven.signals import Preempted
+from genraven.signals import Preempted, received_signal
 
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EACCES, errno.ENOENT}
+
+
+COMPILER_ERROR = "InductorError"
+"""Of torch, by name: to import it takes seconds where nothing is compiled."""
 
 
 @contextmanager
@@ -24,7 +28,8 @@ def explained_exits(folder: Path, *, is_named: bool = True) -> Iterator[None]:
         is_named: does the command name it? If not, it must do so to go on.
 
     Raises:
-        Preempted: it says which command goes on.
+        Preempted: it says which command goes on; also where a signal has ended the compiler, since a scheduler sends it
+            to all processes of a job.
         InputError: ``folder`` cannot be written any more, or another file, which is named, cannot be used.
         KeyboardInterrupt: Ctrl-C, which Lightning makes an exit with status 1; it says what is saved.
     """
@@ -44,6 +49,13 @@ def explained_exits(folder: Path, *, is_named: bool = True) -> Iterator[None]:
         what, named = ("a run folder that can be written", folder) if is_within else ("a file that can be used", file)
         raise InputError(f"expected {what}, got {named} ({error.strerror}): make room, or check the file system, and "
                          "start the same command again.") from error  # fmt: skip
+    except Exception as error:
+        number = received_signal()
+        if number is None or type(error).__name__ != COMPILER_ERROR:
+            raise
+        preempted = Preempted(f"signal {number.name} while it compiled")
+        preempted.again, preempted.kept = again, "what was saved before stands"
+        raise preempted from error
 
 
 def _kept(run: Path, again: str) -> str:

@@ -243,15 +243,13 @@ def _tuned_elsewhere(found: Sequence[Put], chosen: Put, asked: Asked) -> list[st
     """Where there are tuned families of the same data, if the chosen ones were not tuned."""
     if _is_tuned(chosen, asked):
         return []
-    same = (put for put in found if put.body.key == chosen.body.key)
-    sizes = {
-        put.body.study: [
-            size for size, field in put.evidence.fields.items() if put.is_tuned(size) and can_decide(*field.values())
-        ]
-        for put in same
-    }
-    return [words.said("tuned_elsewhere", study=study, sizes=[f"{size:,}" for size in of_study])
-            for study, of_study in sizes.items() if of_study]  # fmt: skip
+    said = []
+    for put in found:
+        fields = {size: put.evidence.fields[size] for size in put.sizes if put.is_tuned(size)}
+        sizes = [f"{size:,}" for size, field in fields.items() if can_decide(*field.values())]
+        if put.body.key == chosen.body.key and sizes:
+            said.append(words.said("tuned_elsewhere", study=put.body.study, sizes=sizes))
+    return said
 
 
 def _decides(put: Put, asked: Asked) -> bool:

@@ -60,6 +60,14 @@ def whole_names(config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for part, tree in config.items() for name, value in flat(tree, part).items()}
 
 
+def short_names(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The options in ``config`` as the command line names them, such as ``model.network.width``; a class under its
+    part's name.
+    """
+    values = whole_names(config)
+    return {name.replace(".init_args", "").removesuffix(".class_path"): value for name, value in values.items()}
+
+
 def fixed_trainer(trainer: Mapping[str, Any]) -> dict[str, Any]:
     """The options in ``trainer`` that may not change; of the callbacks those that may have a hand in the weights."""
     fixed = {name: value for name, value in trainer.items() if not may_change(f"trainer.{name}")}

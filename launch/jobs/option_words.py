@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from genraven.errors import InputError, shown
+from launch.arguments import first_option
 
 CONFIG = ("-c", "--config")
 
@@ -43,7 +44,6 @@ def _configs_first(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def check_without(words: Sequence[str], set_by: Mapping[str, str], place: str) -> None:
     """Raises InputError at an option among ``words``, which stand at ``place``, that is ``set_by`` something else."""
-    for word in words:
-        name = word.partition("=")[0].removeprefix("--")
-        if word.startswith("--") and name in set_by:
-            raise InputError(f"expected {place} without --{name}, which {set_by[name]} sets: leave it out.")
+    if option := first_option(words, set_by):
+        setter = set_by[option.removeprefix("--")]
+        raise InputError(f"expected {place} without {option}, which {setter} sets: leave it out.")

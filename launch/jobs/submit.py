@@ -15,6 +15,7 @@ import yaml
 from genraven.console import say
 from genraven.errors import InputError, shown
 from genraven.run_folder import JOB_ID, JobFiles, RunFiles, read_note, read_summary, step_checkpoints
+from launch.arguments import first_option
 from launch.configs.plugins import named_plugins, plugin_options
 from launch.runs.freeze import exclusive, freeze_code, no_interrupt, replaced
 from launch.runs.status import noted_jobs, read_status
@@ -23,7 +24,7 @@ from launch.schedulers.job import Cluster, JobSpec
 from launch.schedulers.known import checked, here, queue_if_up
 from launch.schedulers.scheduler import Jobs
 
-DERIVED = {"num_nodes": "--nodes", "devices": "--gpus-per-node (or --tasks-per-node)"}
+DERIVED = {"trainer.num_nodes": "--nodes", "trainer.devices": "--gpus-per-node (or --tasks-per-node)"}
 
 
 def training_arguments(words: list[str]) -> list[str]:
@@ -37,10 +38,9 @@ def training_arguments(words: list[str]) -> list[str]:
         instead = "add it." if not words or words[0].startswith("-") else "begin it with fit."
         raise InputError(f"expected the training command after --, such as `-- fit -c model/sit_s.yaml`, got "
                          f"{shlex.join(words) or 'nothing'}: {instead}")  # fmt: skip
-    for word in words:
-        name = word.split("=")[0].removeprefix("--trainer.")
-        if word.startswith("--trainer.") and name in DERIVED:
-            raise InputError(f"expected {DERIVED[name]} to say where a job runs, got --trainer.{name}: leave it out.")
+    if option := first_option(words, DERIVED):
+        decides = DERIVED[option.removeprefix("--")]
+        raise InputError(f"expected {decides} to say where a job runs, got {option}: leave it out.")
     return words
 
 

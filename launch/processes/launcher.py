@@ -18,6 +18,7 @@ from genraven.paths import user_path
 from genraven.process import num_cpus
 from genraven.run_folder import RunFiles, step_checkpoints
 from genraven.signals import REQUEUE, SIGNALS, handled_signals
+from launch.arguments import first_option
 from launch.configs.plugins import plugin_options
 from launch.processes.started_by import tasks
 from launch.schedulers.scheduler import BY_HAND, RANKS
@@ -30,8 +31,8 @@ LEAVE_GRACE_S = 60.0
 POLL_S = 0.1
 TAIL_LINES = 20
 HERE = {
-    "devices": "--devices of genraven launch to say how many processes there are",
-    "num_nodes": "one machine, which genraven launch is for",
+    "trainer.devices": "--devices of genraven launch to say how many processes there are",
+    "trainer.num_nodes": "one machine, which genraven launch is for",
 }
 """What decides options of the trainer."""
 
@@ -45,9 +46,8 @@ def launch(options: argparse.Namespace) -> int:
     if options.devices < 1 or options.max_restarts < 0:
         raise InputError(f"expected --devices of 1 or more and --max-restarts of 0 or more, got {options.devices} and "
                          f"{options.max_restarts}.")  # fmt: skip
-    for name, said in HERE.items():
-        if option_value(arguments, f"--trainer.{name}") is not None:
-            raise InputError(f"expected {said}, got --trainer.{name}: leave it out.")
+    if option := first_option(arguments, HERE):
+        raise InputError(f"expected {HERE[option.removeprefix('--')]}, got {option}: leave it out.")
     if options.max_restarts and arguments[0] != "fit":
         raise InputError(f"expected --max-restarts with fit, got it with {arguments[0]}, which goes on from no "
                          "checkpoint: leave it out.")  # fmt: skip

@@ -1,7 +1,5 @@
 """What of a training is compiled, and what is refused of one whose steps are recorded as a whole."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import lightning as L
@@ -11,15 +9,12 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from genraven.errors import InputError
 from genraven.networks.compiling import Compilation, compile_blocks, compile_network
 from genraven.networks.recording import RECORDERS
-from genraven.signals import Preempted, received_signal
 from lightning_modules import PuzzleModule
 
 DEFAULT: Compilation = "blocks"
 """Where nobody says which, and of ``true``: the only one that has run on a GPU. ``tests/gpu/measure.py`` compares."""
 SCALED = "16-mixed"
 OTHERWISE = "use --compile network"
-COMPILER_ERROR = "InductorError"
-"""Of torch, by name: to import it takes seconds where nothing is compiled."""
 
 
 def compilation_of(asked: bool | Compilation | None, *, is_compiled: bool) -> Compilation | None:
@@ -70,17 +65,3 @@ def compile_model(model: PuzzleModule, compilation: Compilation, device: Any) ->
     (compile_blocks if compilation == "blocks" else compile_network)(model.network)
     if compilation == "graph":
         model.make_recorder = RECORDERS[device.type]
-
-
-@contextmanager
-def compiler_stopped() -> Iterator[None]:
-    """Raises Preempted where a signal has ended the compiler: a scheduler sends it to all processes of a job."""
-    try:
-        yield
-    except Exception as error:
-        stop = received_signal()
-        if stop is None or type(error).__name__ != COMPILER_ERROR:
-            raise
-        preempted = Preempted(f"signal {stop.name} while it compiled")
-        preempted.kept = "what was saved before stands"
-        raise preempted from error

@@ -19,8 +19,7 @@ from callbacks import (
     TensorBoardOverview,
 )
 from genraven.progress import is_terminal
-from launch.configs.changes import flat
-from launch.configs.identity import SCHEMA
+from launch.configs.changes import short_names
 from lightning_modules.lightning_internals import ParameterSummary
 
 MONITORING: dict[str, type[Any]] = {"pictures": PictureOptions, "collapse": CollapseLimits, "cost": CostOptions}
@@ -68,12 +67,6 @@ def model_summary(trainer_config: Mapping[str, Any]) -> list[L.Callback]:
     """The table of modules and their parameters; none where another is given, or none is wanted."""
     given = any(isinstance(callback, ModelSummary) for callback in trainer_config["callbacks"] or [])
     return [] if given or trainer_config["enable_model_summary"] is False else [ParameterSummary()]
-
-
-def short_names(config: dict[str, Any]) -> dict[str, Any]:
-    """Settings of model, data and trainer under names such as ``model.network.width``; a class under its part's."""
-    values = {name: value for part in (*SCHEMA, "trainer") for name, value in flat(config[part], part).items()}
-    return {name.replace(".init_args", "").removesuffix(".class_path"): value for name, value in values.items()}
 
 
 def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:

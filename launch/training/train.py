@@ -38,7 +38,7 @@ from launch.runs.folder import RunFolder, read_checkpoint
 from launch.runs.starting import Start, given_start, open_run
 from launch.schedulers.known import own_job
 from launch.training.build import Built
-from launch.training.compiling import check_graph, compile_model, compiler_stopped
+from launch.training.compiling import check_graph, compile_model
 from launch.training.initial_weights import load_initial
 from launch.training.loggers import keep_in_order, make_loggers, usual_logger
 from launch.training.monitoring import MONITORING, monitors
@@ -192,7 +192,6 @@ def _fit(resolved: Resolved, built: Built, start: Start, summary: RunSummary) ->
     with (
         collector.closing(),
         summary.closing(),
-        compiler_stopped(),
         explained_exits(run.path, is_named=bool(resolved.options.run_dir)),
         unwrapped_errors(MisconfigurationException),  # of callbacks that find out late
         _known_monitors(trainer),

@@ -77,7 +77,8 @@ def test_families_that_were_tuned_answer_before_others() -> None:
     between = advise("completion", examples=2000, prior="structured")
     assert "of whole, on 35 rules" in between.rests_on[0]
     said = (
-        "These families were not tuned. Those of tuned were, with the same budget for each, on 4,000 examples per rule"
+        "These families were not tuned. Those of the study tuned were, with the same budget for each, on 4,000 "
+        "examples per rule"
     )
     assert any(sentence.startswith(said) for sentence in between.rests_on)
     general = advise("completion", examples=1600, rules=3)

@@ -130,6 +130,9 @@ def test_a_run_whose_compiler_a_signal_ended_is_preempted(
         assert main(fit(tmp_path / "run")) == REQUEUE
         said = "genraven: stopped by signal SIGTERM while it compiled; what was saved before stands, the same command"
         assert said in capsys.readouterr().err
+        monkeypatch.chdir(tmp_path)
+        assert main(["fit", *FAMILIES["autoregressive"]]) == REQUEUE
+        assert f"{said} with --run_dir " in capsys.readouterr().err
     else:
         with pytest.raises(InductorError):
             main(fit(tmp_path / "run"))

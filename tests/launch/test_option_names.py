@@ -6,10 +6,10 @@ import pytest
 
 from genraven.report import reading
 from launch.configs import identity
-from launch.configs.changes import flat
+from launch.configs.changes import flat, short_names
 from launch.jobs import sweep
 from launch.training import initial_weights, options
-from launch.training.monitoring import HYPERPARAMETERS, hyperparameters, short_names
+from launch.training.monitoring import HYPERPARAMETERS, hyperparameters
 from launch.training.resolve import Resolver
 
 MODELS = ("gpt2_tiny", "edm_tiny", "mdm_tiny")

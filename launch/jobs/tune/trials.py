@@ -13,7 +13,7 @@ from genraven.errors import InputError
 from genraven.files import appears_whole
 from genraven.report.record import read_record
 from genraven.run_folder import RunFiles
-from launch.configs.changes import whole_names
+from launch.configs.changes import short_names
 from launch.jobs.tune.search import Family, Search
 
 STOP = "callbacks.StopAt"
@@ -88,12 +88,11 @@ def check_ranges(resolver: Any, search: Search, family: Family, out: Path) -> No
             if not any(row[name] is value for row in accepted):
                 tries = [{**row, name: value} for row in (*rows[i:], *rows[:i])]
                 accepted.append(_first_accepted(tries, resolver, search, family, out))
-    _check_kinds(plan(resolver, search, family, accepted[0], trial_folder(out, family, 0)), family)
 
 
-def _check_kinds(tried: Plan, family: Family) -> None:
+def _check_kinds(config: Mapping[str, Any], family: Family) -> None:
     """Raises InputError on a range between whole numbers, which are all that it tries, of an option that has others."""
-    values = {name.replace(".init_args", ""): value for name, value in whole_names(tried.config).items()}
+    values = short_names(config)
     for name, one in family.ranges.items():
         if not one.choices and one.is_whole and isinstance(values.get(name), float):
             raise InputError(f"expected numbers with a point as low and high of {name} of {family.name}, which is no "
@@ -107,10 +106,11 @@ def _first_accepted(
     refusals = []
     for values in tries:
         try:
-            plan(resolver, search, family, values, trial_folder(out, family, 0))
+            tried = plan(resolver, search, family, values, trial_folder(out, family, 0))
         except InputError as error:
             refusals.append(str(error))
         else:
+            _check_kinds(tried.config, family)
             return values
     raise InputError(f"expected ranges of {family.name} with options and values of fit, got others: {refusals[0]}")
 
