@@ -1,12 +1,16 @@
-"""The page's part on laws: FLOPs to a score, quality at equal evaluations, the worth of repeated examples."""
+"""The page's part on laws.
+
+FLOPs to a score, FLOPs from which a family is ahead, quality at equal evaluations, the worth of repeated examples.
+"""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
-from genraven.metrics.table import SCORES, label
+from genraven.metrics.intervals import Interval
+from genraven.metrics.table import SCORES, direction, label
 from genraven.report.contest import Choice, by_examples
-from genraven.report.english import sentence
-from genraven.report.laws import Curve, Seen, Worth, has_proved_itself, ratio, worth
+from genraven.report.english import sentence, short
+from genraven.report.laws import Curve, Seen, Worth, ahead_from, has_proved_itself, ratio, worth
 from genraven.report.page import Block, Item, Items, Text
 from genraven.report.points import Point, Variant, compare
 from genraven.report.question import Question
@@ -25,8 +29,9 @@ def laws(variants: Sequence[Variant], samples: int, question: Question) -> list[
     if SCORES[metric].kind != "fraction" or len(field) < 2:
         return []
     ends = {name: _variant(choice, variants, samples) for name, choice in field.items()}
-    items = [Item(_ratio(first, second, ends, samples, metric)) for first, second in combinations(sorted(ends), 2)]
-    items += [Item(text) for first, second in combinations(sorted(field), 2)
+    pairs = list(combinations(sorted(ends), 2))
+    items = [Item(law(first, second, ends, samples, metric)) for law in (_ratio, _ahead) for first, second in pairs]
+    items += [Item(text) for first, second in pairs
               for text in _at_equal_evaluations(first, second, field, question)]  # fmt: skip
     items += [Item(_worth(name, ends[name], metric)) for name in sorted(ends)]
     return [Text(sentence("laws")), Items(items)]
@@ -43,18 +48,25 @@ def _ratio(first: str, second: str, ends: Mapping[str, Variant], samples: int, m
     names = {"first": first, "second": second, "score": label(metric)}
     curves = {name: _curves(ends[name], samples, metric) for name in (first, second)}
     for name, found in curves.items():
-        if not ends[name].is_steady:
-            return sentence("no_ratio", **names, name=name, reason="not_steady", num=MIN_CURVE)
-        if not found or min(map(len, found)) < MIN_CURVE:
-            return sentence("no_ratio", **names, name=name, reason="few_points", num=MIN_CURVE)
-        if len(found) < MIN_REPEATS:
-            return sentence("no_ratio", **names, name=name, reason="few_repeats", num=MIN_REPEATS)
-        if not has_proved_itself(found):
-            return sentence("no_ratio", **names, name=name, reason="missed", num=MIN_CURVE)
+        if why := _unfit(ends[name], found) or ("" if has_proved_itself(found) else "missed"):
+            return sentence("no_ratio", **names, why=_why(name, why))
     reached = ratio(curves[first], curves[second])
     if reached is None:
-        return sentence("no_ratio", **names, name=first, reason="no_target", num=MIN_CURVE)
+        return sentence("no_ratio", **names, why=_why(first, "no_target"))
     return sentence("ratio", **names, target=f"{reached.target:g}", **reached.times.written(".2f"))
+
+
+def _unfit(variant: Variant, curves: Sequence[Curve]) -> str:
+    """The name of the reason why no line can be laid through its curves, if any."""
+    if not variant.is_steady:
+        return "not_steady"
+    if not curves or min(map(len, curves)) < MIN_CURVE:
+        return "few_points"
+    return "few_repeats" if len(curves) < MIN_REPEATS else ""
+
+
+def _why(name: str, reason: str) -> str:
+    return sentence("no_curve", name=name, reason=reason, min_points=MIN_CURVE, min_repeats=MIN_REPEATS)
 
 
 def _curves(variant: Variant, samples: int, metric: str) -> list[Curve]:
@@ -68,6 +80,26 @@ def _value(point: Point, run: int, metric: str) -> float:
     measured = point.results[run].measured(metric)
     assert measured is not None
     return measured.value
+
+
+# FLOPs from which a family is ahead ---------------------------------------------------------------------------------
+
+
+def _ahead(first: str, second: str, ends: Mapping[str, Variant], samples: int, metric: str) -> str:
+    """Either family may overtake the other."""
+    curves = {name: _curves(ends[name], samples, metric) for name in (first, second)}
+    names = {"first": first, "second": second, "score": label(metric), "samples": f"{samples:,}"}
+    for name, found in curves.items():
+        if why := _unfit(ends[name], found):
+            return sentence("no_crossing", **names, why=_why(name, why))
+    reason = ""
+    for behind, ahead in ((first, second), (second, first)):
+        crossing = ahead_from(curves[behind], curves[ahead], direction(metric))
+        if isinstance(crossing, Interval):
+            bounds = {name: short(getattr(crossing, name)) for name in ("value", "low", "high")}
+            return sentence("ahead", **{**names, "first": behind, "second": ahead}, **bounds)
+        reason = crossing
+    return sentence("no_crossing", **names, why=_why("", reason))
 
 
 # Equal evaluations ---------------------------------------------------------------------------------------------------

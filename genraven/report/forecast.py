@@ -49,7 +49,7 @@ class Line:
 
     def at(self, examples: float) -> Interval:
         """The score there, with its 80% interval."""
-        centre, half = self._centre(np.log(examples)), self._half(np.log(examples))
+        centre, half = self.at_logs(np.log(examples)), self._half(np.log(examples))
         t = stdtrit(self.num_points - 2, 0.5 + CONFIDENCE / 2)
         return Interval(centre, centre - t * half, centre + t * half).through(expit)
 
@@ -59,9 +59,10 @@ class Line:
         scale = self.sd * np.sqrt((self.num_points - 2) / random.chisquare(self.num_points - 2, (NUM_DRAWS, 1)))
         level = scale / np.sqrt(self.num_points) * random.normal(size=(NUM_DRAWS, 1))
         slope = scale / np.sqrt(self.spread) * random.normal(size=(NUM_DRAWS, 1))
-        return self._centre(log_examples) + level + slope * (log_examples - self.middle[0])
+        return self.at_logs(log_examples) + level + slope * (log_examples - self.middle[0])
 
-    def _centre(self, log_examples: NDArray[np.float64]) -> NDArray[np.float64]:
+    def at_logs(self, log_examples: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Log odds on the line."""
         return self.middle[1] + self.slope * (log_examples - self.middle[0])
 
     def _half(self, log_examples: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -27,7 +27,7 @@ TARGETS = tuple(round(0.1 * k, 1) for k in range(9, 0, -1))
 
 def spent_to(curve: Curve, target: float) -> float | None:
     """Logarithm of what a run spends until ``target``, by its line in log odds; None where that does not rise."""
-    line = Line.fit(curve, dict.fromkeys(curve, 0.0))
+    line = _line(curve)
     if line.slope <= 0:
         return None
     return line.middle[0] + (float(logit(target)) - line.middle[1]) / line.slope
@@ -68,6 +68,45 @@ def ratio(first: Sequence[Curve], second: Sequence[Curve]) -> Ratio | None:
     times = difference_of_values(known[0], known[1])
     assert times is not None
     return Ratio(target, times.through(np.exp))
+
+
+def ahead_from(first: Sequence[Curve], second: Sequence[Curve], direction: int = 1) -> Interval | str:
+    """What a training spends until the second family is ahead, or the name of the reason why that is not known.
+
+    The lead of the second family, by the lines of both in log odds, has a t interval over repeats at each cost. The
+    interval of the cost is where the lead's holds 0 (Fieller 1954). It is known only where both ends are: the second
+    family is surely behind at the least that all runs have spent, and surely ahead at the most.
+
+    Args:
+        first: curves of at least four points of each repeat of a family.
+        second: of the other.
+        direction: -1 where less is better.
+    """
+    if not (_line_predicts(first) and _line_predicts(second)):
+        return "missed"
+    begin = max(min(curve) for curve in (*first, *second))
+    end = min(max(curve) for curve in (*first, *second))
+    costs = np.geomspace(begin, max(begin, end), 200)
+    lines = [[direction * _line(curve).at_logs(np.log(costs)) for curve in curves] for curves in (first, second)]
+    leads = [difference_of_values(b, a) for a, b in zip(np.transpose(lines[0]), np.transpose(lines[1]), strict=True)]
+    low, middle, high = (np.array([getattr(lead, name) for lead in leads]) for name in ("low", "value", "high"))
+    if not high[0] < 0 < low[-1]:
+        return "no_crossing"
+    return Interval(*(float(costs[(bound > 0).argmax()]) for bound in (middle, high, low)))
+
+
+def _line(curve: Curve) -> Line:
+    """Log odds over the logarithm of what was spent."""
+    return Line.fit(curve, dict.fromkeys(curve, 0.0))
+
+
+def _line_predicts(curves: Sequence[Curve]) -> bool:
+    """Does each repeat's line through all points but the last predict that, taken together?"""
+    lasts = [max(curve) for curve in curves]
+    lines = [_line({x: y for x, y in curve.items() if x < last}) for curve, last in zip(curves, lasts, strict=True)]
+    predicted = [float(line.at_logs(np.log(last))) for line, last in zip(lines, lasts, strict=True)]
+    return _holds(predicted, [_log_odds(curve[last]) for curve, last in zip(curves, lasts, strict=True)],
+                  [line.sd for line in lines])  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -159,8 +198,23 @@ def _predicts(repeats: Sequence[Sequence[Seen]]) -> bool:
         hidden = points[most]
         x = np.log(effective(np.array([hidden.unique]), np.array([hidden.epochs]), found))[0]
         predicted.append(intercept + slope * x)
-        measured.append(float(logit(np.clip(hidden.score, EDGE, 1 - EDGE))))
+        measured.append(_log_odds(hidden.score))
         spreads.append(rest)
+    return _holds(predicted, measured, spreads)
+
+
+def _log_odds(score: float) -> float:
+    return float(logit(np.clip(score, EDGE, 1 - EDGE)))
+
+
+def _holds(predicted: Sequence[float], measured: Sequence[float], spreads: Sequence[float]) -> bool:
+    """Are log odds predicted within their interval over repeats, and nearly the score?
+
+    Args:
+        predicted: of each repeat.
+        measured: of each repeat.
+        spreads: standard deviations of the residuals of each repeat's fit.
+    """
     gap = np.array(predicted) - np.array(measured)
     spread = max(float(gap.std(ddof=1)), float(np.mean(spreads)))
     half = stdtrit(len(gap) - 1, 0.5 + CONFIDENCE / 2) * spread / np.sqrt(len(gap))

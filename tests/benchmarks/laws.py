@@ -10,7 +10,8 @@ from collections.abc import Callable
 import numpy as np
 from scipy.special import expit
 
-from genraven.report.laws import Seen, Worth, effective, has_proved_itself, ratio, worth
+from genraven.metrics.intervals import Interval
+from genraven.report.laws import Seen, Worth, ahead_from, effective, has_proved_itself, ratio, worth
 
 NUM_PUZZLES, NUM_REPEATS = 300, 3
 FLOPS = (10**12, 2 * 10**12, 4 * 10**12, 8 * 10**12, 16 * 10**12)
@@ -33,6 +34,15 @@ def one_ratio(rng: np.random.Generator) -> bool | None:
     odds = np.log(found.target / (1 - found.target))
     truth = np.exp((odds + 2.0) / 1.3 - (odds + 2.5) / 1.2)
     return bool(found.times.low <= truth <= found.times.high)
+
+
+def one_crossing(rng: np.random.Generator) -> bool | None:
+    """The same of the FLOPs from which the second family is ahead."""
+    first, second = ([curve(rng, level, slope, 0.15) for _ in range(NUM_REPEATS)]
+                     for level, slope in ((-0.6, 0.1), (-2.0, 1.1)))  # fmt: skip
+    found = ahead_from(first, second)
+    truth = FLOPS[0] * np.exp((2.0 - 0.6) / (1.1 - 0.1))
+    return bool(found.low <= truth <= found.high) if isinstance(found, Interval) else None
 
 
 def one_worth(rng: np.random.Generator) -> bool | None:
@@ -58,7 +68,11 @@ def coverage(trial: Callable[[np.random.Generator], bool | None], num: int, seed
 
 
 def main(num: int) -> None:
-    for name, trial in (("FLOPs to a score", one_ratio), ("worth of repeated examples", one_worth)):
+    for name, trial in (
+        ("FLOPs to a score", one_ratio),
+        ("FLOPs from which a family is ahead", one_crossing),
+        ("worth of repeated examples", one_worth),
+    ):
         shown, held = coverage(trial, num)
         print(f"{name}: shown in {shown:.3f} of {num} trials, of these {held:.3f} of the intervals hold the truth")
 
