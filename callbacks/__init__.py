@@ -10,7 +10,7 @@ from callbacks.guard import RunGuard
 from callbacks.loggers import LoggerIds
 from callbacks.origin import InitialWeights, KeepConfig, KeepOrder
 from callbacks.pictures import PictureOptions, Pictures
-from callbacks.progress import ProgressLines
+from callbacks.progress import ProgressLines, StepBar
 from callbacks.reads import NoReads
 from callbacks.stopping import StopAt
 from callbacks.summary import RunSummary
@@ -35,6 +35,7 @@ __all__ = [
     "ProgressLines",
     "RunGuard",
     "RunSummary",
+    "StepBar",
     "StepCheckpoint",
     "StopAt",
     "TensorBoardOverview",

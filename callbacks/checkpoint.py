@@ -20,6 +20,7 @@ from genraven.run_folder import BEST, RunFiles, home, step_checkpoints, step_nam
 from genraven.signals import Preempted
 from lightning_modules.lightning_internals import (
     count_other_batches,
+    count_other_epochs,
     is_last_step,
     repeat_validation,
     validation_follows,
@@ -222,9 +223,12 @@ class StepCheckpoint(Checkpoint):
             repeat_validation(checkpoint)
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Lightning counts batches: makes them those of this run, where another number of them makes a step."""
-        before = checkpoint.get("accumulate_grad_batches", 1)
-        count_other_batches(checkpoint, before, trainer.accumulate_grad_batches)
+        """Lightning counts batches and epochs: makes them those of this run, which may have other steps and length."""
+        before, now = checkpoint.get("accumulate_grad_batches", 1), trainer.accumulate_grad_batches
+        count_other_batches(checkpoint, before, now)
+        count_steps = getattr(trainer.datamodule, "steps_of_an_epoch", None)  # type: ignore[attr-defined]
+        if count_steps and (steps := count_steps()):
+            count_other_epochs(checkpoint, steps * now)
 
     def _save(self, trainer: L.Trainer) -> None:
         trainer.save_checkpoint(self.folder / step_name(trainer.global_step), weights_only=False)

@@ -1,15 +1,73 @@
-"""ProgressLines: how far a command is, a line now and then, for output that is no terminal."""
+"""How far a training command is, on stderr: StepBar on a terminal, ProgressLines where none can be drawn."""
 
+import sys
 import time
+from collections.abc import Callable
+from contextlib import redirect_stdout
 from datetime import timedelta
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
 from genraven.console import say
 
 EVERY_S = 30.0
+
+
+class StepBar(TQDMProgressBar):
+    """Lightning's bars; that of a training counts the optimizer steps of the run, whatever its epochs and starts."""
+
+    def init_sanity_tqdm(self) -> Tqdm:
+        """Of the first validation batches."""
+        return _on_stderr(super().init_sanity_tqdm)
+
+    def init_train_tqdm(self) -> Tqdm:
+        """Of the training."""
+        return _on_stderr(super().init_train_tqdm)
+
+    def init_validation_tqdm(self) -> Tqdm:
+        """Of a validation."""
+        return _on_stderr(super().init_validation_tqdm)
+
+    def init_test_tqdm(self) -> Tqdm:
+        """Of a test."""
+        return _on_stderr(super().init_test_tqdm)
+
+    def init_predict_tqdm(self) -> Tqdm:
+        """Of predictions."""
+        return _on_stderr(super().init_predict_tqdm)
+
+    def on_train_start(self, trainer: L.Trainer, *_: Any) -> None:
+        """Begins at the step that the run goes on from."""
+        super().on_train_start()
+        bar = self.train_progress_bar
+        bar.reset(total=trainer.max_steps if trainer.max_steps > 0 else None)
+        bar.initial = bar.n = trainer.global_step
+        bar.set_description("Step")
+
+    def on_train_epoch_start(self, *_: Any) -> None:
+        """The bar goes on."""
+
+    def on_train_batch_end(  # type: ignore[override]
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Moves the bar; only then is the device asked for a number."""
+        bar, step = self.train_progress_bar, trainer.global_step
+        if self.is_enabled and step > bar.n and (step % self.refresh_rate == 0 or step == bar.total):
+            bar.n = step
+            bar.set_postfix(self.get_metrics(trainer, pl_module))
+
+    def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
+        """What was logged for the bar, by short names."""
+        return {name.rpartition("/")[2]: value for name, value in super().get_metrics(trainer, pl_module).items()
+                if name != "v_num"}  # fmt: skip
+
+
+def _on_stderr(make: Callable[[], Tqdm]) -> Tqdm:
+    with redirect_stdout(sys.stderr):  # of which it takes the stream
+        return make()
 
 
 class ProgressLines(ProgressBar):
@@ -92,4 +150,4 @@ class ProgressLines(ProgressBar):
     def _say(self, text: str) -> None:
         self._said = time.monotonic()
         if self._enabled:
-            say(text)
+            say(text, error=True)

@@ -347,14 +347,22 @@ class GenRAVENDataModule(L.LightningDataModule):
         order, trainer = GlobalOrder(self._pool, self.seed, self.augment), self.trainer
         if trainer is None:
             return TrainLoader(order, self.shard(), self._steps_of_a_pass(), lambda: 0)
+        return TrainLoader(order, self.shard(), self._num_steps(trainer), lambda: trainer.global_step,
+                           trainer.strategy.root_device, is_limited=_is_limited(trainer))  # fmt: skip
+
+    def steps_of_an_epoch(self) -> int | None:
+        """Optimizer steps of what Lightning calls an epoch: a pass through the data where ``trainer.max_epochs`` is
+        given, else the whole run. None where the trainer takes fewer.
+        """
+        return None if self.trainer is None or _is_limited(self.trainer) else self._num_steps(self.trainer)
+
+    def _num_steps(self, trainer: L.Trainer) -> int:
         by_epochs = not self.is_stream and (trainer.max_steps <= 0 or (trainer.max_epochs or 0) > 0)
-        num_steps = self._steps_of_a_pass() if by_epochs else trainer.max_steps
-        device, limit = trainer.strategy.root_device, trainer.limit_train_batches
-        is_limited = isinstance(limit, int) or limit < 1  # 1 is one batch, and 1.0 is all
-        return TrainLoader(order, self.shard(), num_steps, lambda: trainer.global_step, device, is_limited=is_limited)
+        return self._steps_of_a_pass() if by_epochs else trainer.max_steps
 
     def _steps_of_a_pass(self) -> int:
-        assert self._pool is not None
+        if self._pool is None:
+            self._pool = self._open_pool()
         return -(-self._pool.size // self.global_batch_size)
 
     def _evaluation_loader(self, split: str) -> EvaluationLoader:
@@ -373,3 +381,8 @@ class GenRAVENDataModule(L.LightningDataModule):
     def predict_dataloader(self) -> EvaluationLoader:
         """The test puzzles, to complete."""
         return self._evaluation_loader("test")
+
+
+def _is_limited(trainer: L.Trainer) -> bool:
+    """Does ``trainer`` take fewer batches of an epoch? 1 is one batch, and 1.0 is all."""
+    return isinstance(trainer.limit_train_batches, int) or trainer.limit_train_batches < 1

@@ -178,6 +178,24 @@ def count_other_batches(checkpoint: dict[str, Any], before: int, now: int) -> No
         counts["completed"] = counts["ready"] - unfinished
 
 
+def count_other_epochs(checkpoint: dict[str, Any], batches: int) -> None:
+    """Makes the epochs that ``checkpoint`` counts those of a run with so many ``batches`` in each.
+
+    A run of steps is one epoch: where it is made longer, that epoch goes on.
+    """
+    loop = checkpoint["loops"]["fit_loop"]
+    progress, epochs = loop["epoch_loop.batch_progress"], loop["epoch_progress"]
+    if not progress["total"]["ready"]:
+        return
+    epoch, before = divmod(progress["total"]["ready"] - 1, batches)
+    progress["is_last_batch"] = before + 1 == batches
+    moves = {"batch": (progress["current"], before + 1), "epoch": (epochs["current"], epoch + 1)}
+    for counts, ready in moves.values():
+        further = ready - counts["ready"]
+        counts |= {name: count + further for name, count in counts.items()}
+    epochs["total"] = {**epochs["current"]}
+
+
 def writes_folders(strategy: Strategy) -> bool:
     """Does ``strategy`` write a checkpoint as a folder of shards?"""
     if isinstance(strategy, FSDPStrategy):

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import ModelSummary, ProgressBar, TQDMProgressBar
+from lightning.pytorch.callbacks import ModelSummary, ProgressBar
 
 from callbacks import (
     CollapseLimits,
@@ -16,6 +16,7 @@ from callbacks import (
     Pictures,
     ProgressLines,
     RunSummary,
+    StepBar,
     TensorBoardOverview,
 )
 from genraven.progress import is_terminal
@@ -58,9 +59,9 @@ def progress_bar(trainer_config: Mapping[str, Any]) -> list[L.Callback]:
     given = [callback for callback in trainer_config["callbacks"] or [] if isinstance(callback, ProgressBar)]
     if given or trainer_config["enable_progress_bar"] is False:
         return []
-    if not is_terminal(sys.stdout):
+    if not is_terminal(sys.stderr):
         return [ProgressLines()]
-    return [TQDMProgressBar(refresh_rate=max(1, trainer_config["log_every_n_steps"] or 1))]
+    return [StepBar(refresh_rate=max(1, trainer_config["log_every_n_steps"] or 1))]
 
 
 def model_summary(trainer_config: Mapping[str, Any]) -> list[L.Callback]:

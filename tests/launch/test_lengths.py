@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tiny import assert_same_run, fit, steps
+from tiny import assert_same_run, fit, last_state, steps
 
 from launch.cli import main
 
@@ -22,6 +22,7 @@ BY_EPOCHS = [
     "--model.schedule",
     "constant",
 ]
+CONSTANT = ["--model.schedule", "constant"]
 A_PASS = 12
 """Steps of one pass over the data of a tiny run."""
 CALLBACK = """
@@ -62,6 +63,21 @@ def test_one_batch_an_epoch_is_one(in_tmp_path: Path) -> None:
 def test_epochs_end_a_run_before_its_last_step(in_tmp_path: Path) -> None:
     assert main(fit(Path("run"), "--trainer.max_epochs", "1", *NO_VALIDATION)) == 0
     assert steps(Path("run"))[-1] == A_PASS
+
+
+def test_a_run_that_is_made_longer_goes_on_in_its_epoch(in_tmp_path: Path) -> None:
+    """And is as long as its epochs say, where these are given later: 9 steps of a pass of 12, then 2 passes."""
+
+    def epoch() -> tuple[int, int]:
+        loops = last_state(Path("run"))["loops"]["fit_loop"]
+        return loops["epoch_progress"]["current"]["ready"], loops["epoch_loop.batch_progress"]["current"]["ready"]
+
+    for length in ("6", "6", "9"):
+        assert main(fit(Path("run"), "--trainer.max_steps", length, *CONSTANT)) == 0
+        assert epoch() == (1, int(length))
+    by_epochs = ["--trainer.max_steps", "-1", "--trainer.max_epochs", "2", *CONSTANT]
+    assert main(fit(Path("run"), *by_epochs, *NO_VALIDATION)) == 0
+    assert (steps(Path("run"))[-1], epoch()) == (2 * A_PASS, (2, A_PASS))
 
 
 def test_a_run_that_stops_within_a_step_goes_on_from_the_last_whole_one(halfway: list[str]) -> None:
