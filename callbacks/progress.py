@@ -20,23 +20,23 @@ class StepBar(TQDMProgressBar):
     """Lightning's bars; that of a training counts the optimizer steps of the run, whatever its epochs and starts."""
 
     def init_sanity_tqdm(self) -> Tqdm:
-        """Of the first validation batches."""
+        """The bar of the first validation batches, on stderr."""
         return _on_stderr(super().init_sanity_tqdm)
 
     def init_train_tqdm(self) -> Tqdm:
-        """Of the training."""
+        """The bar of a training, on stderr."""
         return _on_stderr(super().init_train_tqdm)
 
     def init_validation_tqdm(self) -> Tqdm:
-        """Of a validation."""
+        """The bar of a validation, on stderr."""
         return _on_stderr(super().init_validation_tqdm)
 
     def init_test_tqdm(self) -> Tqdm:
-        """Of a test."""
+        """The bar of a test, on stderr."""
         return _on_stderr(super().init_test_tqdm)
 
     def init_predict_tqdm(self) -> Tqdm:
-        """Of predictions."""
+        """The bar of predictions, on stderr."""
         return _on_stderr(super().init_predict_tqdm)
 
     def on_train_start(self, trainer: L.Trainer, *_: Any) -> None:
@@ -81,6 +81,7 @@ class ProgressLines(ProgressBar):
         self._enabled = True
         self._first_step = self._puzzles = 0
         self._started = self._said = time.monotonic()
+        self._validated_s = self._validation_began = 0.0
         self._loss: Any = None
 
     def disable(self) -> None:
@@ -93,7 +94,7 @@ class ProgressLines(ProgressBar):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begins to count."""
-        self._first_step, self._puzzles = trainer.global_step, 0
+        self._first_step, self._puzzles, self._validated_s = trainer.global_step, 0, 0.0
         self._started = self._said = time.monotonic()
 
     def on_train_batch_end(  # type: ignore[override]
@@ -109,6 +110,14 @@ class ProgressLines(ProgressBar):
         """Says where it ended."""
         if self._loss is not None:
             self._say(self._line(trainer))
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Its seconds are none of the training's speed."""
+        self._validation_began = time.monotonic()
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """The training goes on."""
+        self._validated_s += time.monotonic() - self._validation_began
 
     def on_validation_batch_end(  # type: ignore[override]
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int,
@@ -141,7 +150,7 @@ class ProgressLines(ProgressBar):
     def _line(self, trainer: L.Trainer) -> str:
         step, last, seconds = trainer.global_step, trainer.max_steps, time.monotonic() - self._started
         words = [f"step {step} of {last}" if last > 0 else f"step {step}", f"loss {float(self._loss):.4g}"]
-        words.append(f"{self._puzzles / seconds:.4g} puzzles/s")
+        words.append(f"{self._puzzles / (seconds - self._validated_s):.4g} puzzles/s")
         if last > 0 and step > self._first_step:
             left = round(seconds / (step - self._first_step) * (last - step))
             words.append(f"{timedelta(seconds=left)} left")

@@ -48,28 +48,40 @@ class TensorBoardOverview(L.Callback):
         config: the resolved one.
         hyperparameters: plain values, those that TensorBoard's table shows.
         known_to: names of the loggers' classes that have it from an earlier start of the run.
+        is_other: is the config another than that of the last start? TensorBoard then shows both.
     """
 
     def __init__(
-        self, config: dict[str, Any], hyperparameters: dict[str, Any], *, known_to: Collection[str] = ()
+        self,
+        config: dict[str, Any],
+        hyperparameters: dict[str, Any],
+        *,
+        known_to: Collection[str] = (),
+        is_other: bool = False,
     ) -> None:
-        self.config, self.hyperparameters, self.known_to = config, hyperparameters, known_to
+        self.config, self.hyperparameters, self.known_to, self.is_other = config, hyperparameters, known_to, is_other
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Writes them, once a run."""
+        """Writes them, once a run, and the config anew where it is another."""
         for logger in trainer.loggers if trainer.is_global_zero else ():
-            if type(logger).__name__ in self.known_to:
+            is_known = type(logger).__name__ in self.known_to
+            if is_known and not (self.is_other and isinstance(logger, TensorBoardLogger)):
                 continue
-            if isinstance(logger, TensorBoardLogger):
-                self._lay_out(logger)
-            else:
+            if not isinstance(logger, TensorBoardLogger):
                 logger.log_hyperparams(self.config)
+                continue
+            if not is_known:
+                self._lay_out(logger)
+            self._write_config(logger, trainer.global_step)
 
     def _lay_out(self, logger: TensorBoardLogger) -> None:
-        writer, config = logger.experiment, yaml.safe_dump(self.config, sort_keys=False)
+        writer = logger.experiment
         writer.add_custom_scalars(charts())
-        writer.add_text("config", "".join(f"    {line}\n" for line in config.splitlines()))  # Markdown's code
         for summary in hparams(
             self.hyperparameters, dict.fromkeys((*fractions(), "val/loss"), 0.0)
-        ):  # of the results it takes names only
+        ):  # of the results it takes names only; TensorBoard shows the first that a run has
             writer._get_file_writer().add_summary(summary)
+
+    def _write_config(self, logger: TensorBoardLogger, step: int) -> None:
+        lines = yaml.safe_dump(self.config, sort_keys=False).splitlines()
+        logger.experiment.add_text("config", "".join(f"    {line}\n" for line in lines), step)  # Markdown's code

@@ -1,10 +1,13 @@
 """The error that is a user's to mend, what it calls settings, and what to suggest."""
 
 import difflib
+import os
 import reprlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from numbers import Real
+from pathlib import Path
 from typing import SupportsIndex
 
 MAX_SHOWN = 80
@@ -54,8 +57,22 @@ def check_whole(name: str, value: int, least: int) -> None:
         raise InputError(f"expected {name} to be {least} or more, got {value}.")
 
 
+def check_number(name: str, value: object) -> None:
+    """Raises InputError unless ``value``, of that ``name``, is a number."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise InputError(f"expected {name} to be a number, got {shown(value)}.")
+
+
+def path_of(name: str, value: object) -> Path:
+    """``value``, of that ``name``, as a path; raises InputError if it is none."""
+    if not isinstance(value, str | os.PathLike):
+        raise InputError(f"expected {name} to be a path, got {shown(value)}.")
+    return Path(value)
+
+
 def check_fraction(name: str, fraction: float, *, below: float | None = None) -> None:
     """Raises InputError unless ``fraction``, of that ``name``, is one, and less than ``below`` where that is given."""
+    check_number(name, fraction)
     if below is not None and not 0 <= fraction < below:
         raise InputError(f"expected {name} from 0 to below {below:g}, got {fraction}.")
     if not 0 <= fraction <= 1:

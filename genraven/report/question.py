@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from genraven.errors import InputError
+from genraven.errors import InputError, check_number, setting
 from genraven.metrics.table import SCORES, label
 from genraven.report.contest import Field, by_examples, groups, winner
 from genraven.report.english import sentence
@@ -28,11 +28,13 @@ class Prices:
     """The price of a person's review of one puzzle."""
 
     def __post_init__(self) -> None:
-        named = {"price": self.device_hour, "puzzles-per-year": self.puzzles_per_year,
-                 "review-price": self.review_price}  # fmt: skip
+        named = {"price": self.device_hour, "puzzles_per_year": self.puzzles_per_year,
+                 "review_price": self.review_price}  # fmt: skip
         for name, value in named.items():
-            if value is not None and not 0 <= value < math.inf:
-                raise InputError(f"expected --{name} of 0 or more, got {value}.")
+            if value is not None:
+                check_number(setting(name), value)
+                if not 0 <= value < math.inf:
+                    raise InputError(f"expected {setting(name)} of 0 or more, got {value}.")
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,12 @@ class Question:
 
     def __post_init__(self) -> None:
         if self.goal not in GOALS:
-            raise InputError(f"expected --goal to be {' or '.join(GOALS)}, got {self.goal!r}.")
+            raise InputError(f"expected {setting('goal')} to be {' or '.join(GOALS)}, got {self.goal!r}.")
         for name, value in (("examples", self.examples), ("growth", self.growth), ("budget", self.budget)):
-            if value is not None and not 0 < value < math.inf:
-                raise InputError(f"expected a finite --{name} above 0, got {value}.")
+            if value is not None:
+                check_number(setting(name), value)
+                if not 0 < value < math.inf:
+                    raise InputError(f"expected a finite {setting(name)} above 0, got {value}.")
 
     @property
     def asked(self) -> Goal:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from genraven.errors import InputError
+from genraven.errors import InputError, path_of, setting
 from genraven.networks.prior import Prior
 from genraven.report.contest import Choice, can_decide
 from genraven.report.recommend import Advice, Verdict, budget_notes, recommend
@@ -94,8 +94,11 @@ def advise(
         InputError: the question is beyond the evidence, or a value is out of its range.
     """
     if examples is None and check is None:
-        raise InputError("expected --examples, how many you have of each rule, got none: add it, such as 400.")
-    folders = tuple(dict.fromkeys(map(Path, [evidence] if isinstance(evidence, str | Path) else evidence)))
+        raise InputError(
+            f"expected {setting('examples')}, how many you have of each rule, got none: add it, such as 400."
+        )
+    given = evidence if isinstance(evidence, list | tuple) else [evidence]
+    folders = tuple(dict.fromkeys(path_of(setting("evidence"), folder) for folder in given))
     asked = Asked(goal, 1 if examples is None else examples, growth, held_out, rules, prior, budget,
                   tuple(map(str, folders)))  # fmt: skip
     bodies, own = [*shipped()], list[Run]()
@@ -106,7 +109,7 @@ def advise(
         found = not_shipped(own_runs(folder, name=name))
         bodies, own = with_own(bodies, found, name), [*own, *found]
     if check is not None:
-        return _checked(bodies, asked, own, check_runs(Path(check)), is_asked=examples is not None)
+        return _checked(bodies, asked, own, check_runs(path_of(setting("check"), check)), is_asked=examples is not None)
     return answer([body.put(asked.question) for body in bodies], asked, own)
 
 

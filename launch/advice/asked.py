@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from genraven.errors import InputError
+from genraven.errors import InputError, setting
 from genraven.networks.prior import Prior
 from genraven.puzzles.spec import NUM_RULES, RULES, resolve_rules
 from genraven.report.question import Question
@@ -43,15 +43,19 @@ class Asked:
 
     def __post_init__(self) -> None:
         if self.held_out and self.goal != "completion":
-            raise InputError(f"expected --held-out with --goal completion, got {self.goal}: leave one out.")
+            raise InputError(
+                f"expected {setting('held_out')} with {setting('goal', 'completion')}, got {self.goal}: leave one out."
+            )
+        if not isinstance(self.rules, str | int | Sequence | None) or isinstance(self.rules, bool):
+            raise InputError(f"expected {setting('rules')} as a number or as names, got {self.rules!r}.")
         if self.num_rules is not None and self.num_rules < 1:
-            raise InputError(f"expected --rules of 1 or more, got {self.rules}.")
+            raise InputError(f"expected {setting('rules')} of 1 or more, got {self.rules}.")
         if self.num_rules is not None and self.num_rules > NUM_RULES:
             raise InputError(
-                f"expected --rules of at most {NUM_RULES}, of which all puzzles are made, got {self.rules}."
+                f"expected {setting('rules')} of at most {NUM_RULES}, of which all puzzles are made, got {self.rules}."
             )
         if self.prior is not None and self.prior not in get_args(Prior):
-            raise InputError(f"expected --prior to be {' or '.join(get_args(Prior))}, got {self.prior!r}.")
+            raise InputError(f"expected {setting('prior')} to be {' or '.join(get_args(Prior))}, got {self.prior!r}.")
         _ = self.question
 
     @property

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from genraven.errors import InputError
+from genraven.errors import InputError, setting
 from genraven.report.contest import ahead, lead, winner
 from genraven.report.goals import GOALS
 from genraven.report.question import Question
@@ -98,10 +98,10 @@ def check_runs(folder: Path) -> Body:
     Raises:
         InputError: they are of several, or of none.
     """
-    bodies = bodies_of(folder.name, own_runs(folder, "--check"))
+    bodies = bodies_of(folder.name, own_runs(folder, setting("check")))
     if len(bodies) != 1:
-        raise InputError(f"expected --check to hold runs of one data set and prior, got {len(bodies)} in {folder}: "
-                         "name a folder that holds one.")  # fmt: skip
+        raise InputError(f"expected {setting('check')} to hold runs of one data set and prior, got {len(bodies)} "
+                         f"in {folder}: name a folder that holds one.")  # fmt: skip
     return bodies[0]
 
 
@@ -113,8 +113,9 @@ def questions(own: Body, goal: str) -> list[tuple[int, float]]:
     """
     sizes = own.put(Question(goal, 1)).sizes
     if not sizes:
-        raise InputError("expected --check to hold runs of both families with the same number of examples, scored for "
-                         f"{goal}, got none in {own.study}: train and evaluate what is missing.")  # fmt: skip
+        raise InputError(f"expected {setting('check')} to hold runs of both families with the same number of "
+                         f"examples, scored for {goal}, got none in {own.study}: train and "
+                         "evaluate what is missing.")  # fmt: skip
     return list(dict.fromkeys([(sizes[0], sizes[-1] / sizes[0]), (sizes[-1], 1.0)]))
 
 

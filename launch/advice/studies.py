@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from genraven.errors import InputError
+from genraven.errors import InputError, setting
 from genraven.networks.prior import Prior
 from genraven.report.dataset import CLEAN, CORRUPTION, HELD_OUT, TRAINED_ON, rules_of
 from genraven.report.question import Evidence, Question, gather
@@ -97,12 +97,12 @@ def _named(runs: Iterable[Run], study: str) -> list[Run]:
     return [replace(run, name=f"{study}/{run.name}") for run in runs]
 
 
-def own_runs(folder: Path, option: str = "--evidence", name: str = "") -> list[Run]:
+def own_runs(folder: Path, option: str = "", name: str = "") -> list[Run]:
     """The runs of a user's folder, which holds run folders, studies or both.
 
     Args:
         folder: as it was given.
-        option: by which.
+        option: by which; that of evidence where none is given.
         name: of what they are, other than that of all other evidence; that of the folder where none is given.
 
     Raises:
@@ -111,8 +111,8 @@ def own_runs(folder: Path, option: str = "--evidence", name: str = "") -> list[R
     folders, kept = runs_and_studies(folder)
     runs = [run for run in _named(read_runs(folders, kept)[0], name or folder.name) if run.is_evidence]
     if not runs:
-        raise InputError(f"expected {option} to hold finished runs with scores, got none in {folder}: run `genraven "
-                         f"evaluate {folder}` first.")  # fmt: skip
+        raise InputError(f"expected {option or setting('evidence')} to hold finished runs with scores, got none in "
+                         f"{folder}: run `genraven evaluate {folder}` first.")  # fmt: skip
     return runs
 
 

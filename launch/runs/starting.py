@@ -122,7 +122,7 @@ def _lock(path: Path) -> Iterator[None]:
 
     with ExitStack() as stack:
         if before := holder(path):
-            rank_zero_info(f"{path.parent} is trained by {who(before)}: waiting until it ends")
+            rank_zero_info(f"{path.parent} is trained by {who(before)}: waiting for {_patience_s(before):g} s at most")
         try:
             if not stack.enter_context(locked(path, _patience_s, note, is_lost=is_lost)):
                 rank_zero_warn(f"{path.parent} is on a file system without locks: make sure that only one training "

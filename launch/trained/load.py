@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from datamodules import GenRAVENDataModule
-from genraven.errors import InputError, setting
+from genraven.errors import InputError, path_of, setting
 from genraven.run_folder import RunFiles, home
 from launch.configs.identity import build
 from launch.runs.folder import find_checkpoint, read_checkpoint
@@ -38,7 +38,7 @@ def load_run(run: Path | str, device: str = "auto") -> tuple[PuzzleModule, GenRA
 
 def calibration_of(checkpoint: Path, given: Path | str | None = None) -> Path:
     """Where the calibration of a checkpoint stands: at ``given``, else in its run folder."""
-    return Path(given) if given else RunFiles(home(checkpoint)).calibration
+    return RunFiles(home(checkpoint)).calibration if given is None else path_of(setting("calibration"), given)
 
 
 def find_device(name: str) -> torch.device:

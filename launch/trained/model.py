@@ -7,7 +7,7 @@ device, or as numpy arrays; what is made of them are torch tensors on the CPU, o
 import copy
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from datamodules import GenRAVENDataModule
-from genraven.errors import InputError, at_least, setting
+from genraven.errors import InputError, at_least, path_of, setting
 from genraven.methods.draws import PlacedGenerator
 from genraven.methods.method import Sampling
 from genraven.metrics.outcomes import Flags
@@ -53,12 +53,12 @@ class TrainedModel:
 
     path: Path
     """The checkpoint, or the weights of an exported model."""
-    module: PuzzleModule
+    module: PuzzleModule = field(repr=False)
     """Network and method, in evaluation mode. Its methods compute in the model's numerics; what calls its network
     itself does so within ``at_work``."""
-    data: GenRAVENDataModule
+    data: GenRAVENDataModule = field(repr=False)
     """What it was trained on and is evaluated on."""
-    checkpoint: Mapping[str, Any]
+    checkpoint: Mapping[str, Any] = field(repr=False)
     """As it was read: ``genraven_config``, ``global_step`` and so on."""
     numerics: Numerics
     """What it computes in."""
@@ -70,7 +70,7 @@ class TrainedModel:
     @classmethod
     def opened(cls, run: Path | str, opening: Opening) -> "TrainedModel":
         """The model of ``run``, ready for use; raises InputError as ``load``."""
-        path = find_checkpoint(run)
+        path = find_checkpoint(path_of("run=", run))
         module, data, checkpoint = load_run(path, opening.device)
         data.most_made_bytes = round(opening.training_set_gib * 2**30)
         numerics = Numerics.of(checkpoint, module.device, opening.precision, opening.compiled)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
-from genraven.errors import InputError, at_least, flag, setting
+from genraven.errors import InputError, at_least, check_number, flag, setting, shown
 
 SPLITS = ("val", "test")
 T = TypeVar("T")
@@ -44,6 +44,11 @@ class Opening:
         """Refuses what no model can be opened with."""
         at_least(1, batch_size=self.batch_size)
         at_least(0, seed=self.seed)
+        check_number(setting("training_set_gib"), self.training_set_gib)
+        if not isinstance(self.sampling, Mapping):
+            raise InputError(f"expected sampling= as a mapping of settings to values, got {shown(self.sampling)}.")
+        if self.compiled not in (None, False, True):
+            raise InputError(f"expected compiled= to be True, False or None, got {shown(self.compiled)}.")
         if not 0 <= self.training_set_gib < math.inf:
             raise InputError(f"expected {setting('training_set_gib')} of 0 or more, got {self.training_set_gib:g}.")
 
@@ -66,6 +71,7 @@ class Scoring:
         if self.split not in SPLITS:
             raise InputError(f"expected {setting('split')} to be {' or '.join(SPLITS)}, got {self.split!r}.")
         at_least(1, puzzles_per_rule=self.puzzles_per_rule)
+        check_number(setting("given_corruption"), self.given_corruption)
         if not 0 <= self.given_corruption <= 1:
             raise InputError(f"expected {setting('given_corruption')} to be a fraction from 0 to 1, got "
                              f"{self.given_corruption:g}.")  # fmt: skip

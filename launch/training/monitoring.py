@@ -43,7 +43,7 @@ def monitors(
         known_to: names of the loggers' classes that have the config from an earlier start of the run.
     """
     return [
-        TensorBoardOverview(config, hyperparameters(config), known_to=known_to),
+        TensorBoardOverview(config, hyperparameters(config), known_to=known_to, is_other=bool(summary.origin.changed)),
         Pictures(options["pictures"]),
         CollapseWatch(options["collapse"]),
         Cost(options["cost"], summary.totals),

@@ -192,5 +192,6 @@ def quiet_lightning() -> None:
     warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.*")
     warnings.filterwarnings("ignore", ".*exists and is not empty.*")  # the checkpoints of a run that goes on
     warnings.filterwarnings("ignore", ".*sync_dist=True.*")  # the scores are summed over processes already
+    warnings.filterwarnings("ignore", ".*is not supported by the model summary.*")  # it estimates megabytes
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
         logging.getLogger(name).addFilter(lambda record: "Tip:" not in record.getMessage())

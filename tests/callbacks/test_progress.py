@@ -23,14 +23,16 @@ def test_a_line_every_half_minute(monkeypatch: pytest.MonkeyPatch, capsys: pytes
         now += 1
         trainer.global_step += 1
         lines.on_train_batch_end(trainer, module, OUTPUTS, BATCH, 0)  # type: ignore[arg-type]
+    lines.on_validation_start(trainer, module)  # type: ignore[arg-type]
     now += 30
     lines.on_validation_batch_end(trainer, module, None, BATCH, 2)  # type: ignore[arg-type]
+    lines.on_validation_end(trainer, module)  # type: ignore[arg-type]
     lines.on_train_end(trainer, module)  # type: ignore[arg-type]
     assert capsys.readouterr().err.splitlines() == [
         "step 130 of 7325, loss 0.5, 16 puzzles/s, 1:59:55 left",
         "step 160 of 7325, loss 0.5, 16 puzzles/s, 1:59:25 left",
         "validation: batch 3 of 5",
-        "step 165 of 7325, loss 0.5, 10.95 puzzles/s, 2:54:25 left",
+        "step 165 of 7325, loss 0.5, 16 puzzles/s, 2:54:25 left",
     ]
 
 

@@ -7,10 +7,15 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from lightning.pytorch.loggers import TensorBoardLogger
 
+from callbacks import TensorBoardOverview
 from launch.cli import main
 
 RUN = "run/tensorboard"
@@ -104,7 +109,21 @@ def test_the_table_has_settings_and_newest_scores(ask: Callable[..., Any]) -> No
     assert steps["val/c3"] == steps["val/novel_c3"] == steps["val/completion_held_out"] == 5
 
 
-def test_the_config_is_there_to_read_once(ask: Callable[..., Any]) -> None:
+def test_the_config_is_there_to_read_and_again_where_it_is_another(ask: Callable[..., Any]) -> None:
     texts = ask(f"plugin/text/text?tag=config/text_summary&run={RUN}")
-    assert len(texts) == 1
+    assert [text["step"] for text in texts] == [0, 4]
+    assert ["max_steps: 4" in text["text"] for text in texts] == [True, False]
+    assert "max_steps: 6" in texts[1]["text"]
     assert "eval_puzzles_per_rule: 4" in texts[0]["text"]
+
+
+@pytest.mark.parametrize(("is_other", "num"), [(False, 0), (True, 1)])
+def test_what_a_logger_knows_is_not_said_again(is_other: bool, num: int, tmp_path: Path) -> None:
+    said = list[str]()
+    writer = SimpleNamespace(add_text=lambda tag, *_: said.append(tag), add_custom_scalars=said.append,
+                             _get_file_writer=lambda: SimpleNamespace(add_summary=lambda _: None))  # fmt: skip
+    logger = TensorBoardLogger(tmp_path)
+    logger._experiment = writer  # type: ignore[assignment]
+    overview = TensorBoardOverview({"a": 1}, {}, known_to=["TensorBoardLogger"], is_other=is_other)
+    overview.on_train_start(SimpleNamespace(loggers=[logger], is_global_zero=True, global_step=3), Mock())  # type: ignore[arg-type]
+    assert said == ["config"] * num

@@ -367,6 +367,24 @@ def test_each_sentence_is_there_and_asked_for() -> None:
     assert set(there) == asked | within
 
 
-def test_values_in_python_are_checked() -> None:
-    with pytest.raises(InputError, match="expected --prior to be general or structured, got 'some'"):
-        advise(examples=400, prior="some")  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"prior": "some"}, "expected prior= to be general or structured, got 'some'"),
+        ({"goal": "both"}, "expected goal= to be completion or"),
+        ({"examples": None}, "expected examples=, how many you have of each rule, got none"),
+        ({"examples": "many"}, "expected examples= to be a number, got 'many'"),
+        ({"examples": True}, "expected examples= to be a number, got True"),
+        ({"growth": "5"}, "expected growth= to be a number, got '5'"),
+        ({"budget": "1"}, "expected budget= to be a number, got '1'"),
+        ({"held_out": True, "goal": "generation"}, "expected held_out= with goal='completion', got generation"),
+        ({"rules": 3.5}, "expected rules= as a number or as names, got 3.5"),
+        ({"rules": 0}, "expected rules= of 1 or more, got 0"),
+        ({"evidence": 5}, "expected evidence= to be a path, got 5"),
+        ({"evidence": ["runs", 5]}, "expected evidence= to be a path, got 5"),
+        ({"check": 5}, "expected check= to be a path, got 5"),
+    ],
+)  # fmt: skip
+def test_values_in_python_are_checked(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=re.escape(said)):
+        advise(**{"examples": 400, **settings})

@@ -126,9 +126,9 @@ def test_what_is_refused(study: Path, tmp_path: Path) -> None:
         advise(check=of_other_rules)
     with pytest.raises(InputError, match="to hold runs of both families with the same number of examples"):
         advise(evidence=study, check=one_family)
-    with pytest.raises(InputError, match="expected --check to hold runs of one data set and prior, got 2 in"):
+    with pytest.raises(InputError, match="expected check= to hold runs of one data set and prior, got 2 in"):
         advise(evidence=study, check=two)
-    with pytest.raises(InputError, match="expected --examples, how many you have of each rule, got none"):
+    with pytest.raises(InputError, match="expected examples=, how many you have of each rule, got none"):
         advise()
 
 

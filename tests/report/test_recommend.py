@@ -459,10 +459,10 @@ def test_a_calibration_of_other_weights_counts_for_nothing() -> None:
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"goal": "fame"}, "--goal to be completion or held-out-completion or generation, got 'fame'"),
-        ({"examples": 0}, "--examples above 0, got 0"),
-        ({"growth": -1.0}, "--growth above 0"),
-        ({"budget": float("nan")}, "--budget above 0"),
+        ({"goal": "fame"}, "goal= to be completion or held-out-completion or generation, got 'fame'"),
+        ({"examples": 0}, "examples= above 0, got 0"),
+        ({"growth": -1.0}, "growth= above 0"),
+        ({"budget": float("nan")}, "budget= above 0"),
     ],
 )
 def test_questions_that_make_no_sense(settings: dict[str, Any], says: str) -> None:
