@@ -4,6 +4,7 @@ A *variant* is all that was set but seeds and the number of examples; a *point* 
 """
 
 import json
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -389,15 +390,22 @@ def _labels(groups: Sequence[Sequence[Run]]) -> list[str]:
     for group in groups:
         peers.setdefault((group[0].architecture, size(group[0].parameters)), []).append(group)
     named = {(architecture, name) for (architecture, _), found in peers.items() for name in _differing(found)}
-    labels = []
+    labels, shorter = list[str](), list[str]()
     for group in groups:
         first = group[0]
         kin = [other for other in groups if other[0].architecture == first.architecture]
         own = sorted({name for of, name in named if of == first.architecture or name.startswith("data.")})
         apart = _kinds(kin)[kin.index(group)] | _named(group, own)
-        more = "".join(f", {name} {value}" for name, value in apart.items() if value != "none")
-        labels.append(f"{first.architecture}, {size(first.parameters)}{more}")
-    return labels
+        settings = {name: value for name, value in apart.items() if value != "none"}
+        for found, written in ((labels, str), (shorter, _rounded)):
+            more = "".join(f", {name} {written(value)}" for name, value in settings.items())
+            found.append(f"{first.architecture}, {size(first.parameters)}{more}")
+    return shorter if len({*shorter}) == len({*labels}) else labels
+
+
+def _rounded(value: str) -> str:
+    """A number with many digits, such as a search draws, to three of them."""
+    return f"{float(value):.3g}" if re.fullmatch(r"\d?\.\d{6,}(e-?\d+)?", value) else value
 
 
 def _kinds(groups: Sequence[Sequence[Run]]) -> list[dict[str, str]]:

@@ -72,6 +72,21 @@ def test_a_run_without_a_decoding_is_labelled_by_none() -> None:
     assert not any("{}" in variant.label for variant in variants([*one, *other]))
 
 
+@pytest.mark.parametrize(
+    ("rates", "said"),
+    [
+        (("0.007469903041107008", "0.002"), ("0.00747", "0.002")),
+        (("0.007469903041107008", "0.007469903041107009"), ("0.007469903041107008", "0.007469903041107009")),
+    ],
+)
+def test_a_rate_that_was_drawn_is_rounded_where_it_still_tells_variants_apart(
+    rates: tuple[str, ...], said: tuple[str, ...]
+) -> None:
+    groups = [repeats("diffusion", 400, 0.5, settings={"model.optimizer.lr": rate}) for rate in rates]
+    found = variants([run for group in groups for run in group])
+    assert {variant.label for variant in found} == {f"SiT, 10 M parameters, lr {rate}" for rate in said}
+
+
 def test_what_sets_variants_apart_is_said() -> None:
     plain = repeats("diffusion", 400, 0.5, settings={"model.init_args.dropout": "0.0", "trainer.max_steps": "100"})
     dropped = repeats("diffusion", 400, 0.5, settings={"model.init_args.dropout": "0.1", "trainer.max_steps": "100"})
