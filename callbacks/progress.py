@@ -1,5 +1,6 @@
 """How far a training command is, on stderr: StepBar on a terminal, ProgressLines where none can be drawn."""
 
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -43,7 +44,7 @@ class StepBar(TQDMProgressBar):
         """Begins at the step that the run goes on from."""
         super().on_train_start()
         bar = self.train_progress_bar
-        bar.reset(total=trainer.max_steps if trainer.max_steps > 0 else None)
+        bar.reset(total=_last_step(trainer))
         bar.initial = bar.n = trainer.global_step
         bar.set_description("Step")
 
@@ -63,6 +64,14 @@ class StepBar(TQDMProgressBar):
         """What was logged for the bar, by short names."""
         return {name.rpartition("/")[2]: value for name, value in super().get_metrics(trainer, pl_module).items()
                 if name != "v_num"}  # fmt: skip
+
+
+def _last_step(trainer: L.Trainer) -> int | None:
+    """The optimizer step at which the training ends; None where nothing says so."""
+    if trainer.max_steps > 0:
+        return trainer.max_steps
+    last = trainer.estimated_stepping_batches
+    return None if math.isinf(last) else int(last)
 
 
 def _on_stderr(make: Callable[[], Tqdm]) -> Tqdm:
@@ -148,10 +157,10 @@ class ProgressLines(ProgressBar):
         return time.monotonic() - self._said >= EVERY_S
 
     def _line(self, trainer: L.Trainer) -> str:
-        step, last, seconds = trainer.global_step, trainer.max_steps, time.monotonic() - self._started
-        words = [f"step {step} of {last}" if last > 0 else f"step {step}", f"loss {float(self._loss):.4g}"]
+        step, last, seconds = trainer.global_step, _last_step(trainer), time.monotonic() - self._started
+        words = [f"step {step} of {last}" if last else f"step {step}", f"loss {float(self._loss):.4g}"]
         words.append(f"{self._puzzles / (seconds - self._validated_s):.4g} puzzles/s")
-        if last > 0 and step > self._first_step:
+        if last and step > self._first_step:
             left = round(seconds / (step - self._first_step) * (last - step))
             words.append(f"{timedelta(seconds=left)} left")
         return ", ".join(words)

@@ -1,5 +1,6 @@
 """How far a training is, where its output is no terminal."""
 
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -37,7 +38,7 @@ def test_a_line_every_half_minute(monkeypatch: pytest.MonkeyPatch, capsys: pytes
 
 
 def test_other_processes_say_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    trainer: Any = SimpleNamespace(global_step=0, max_steps=-1, world_size=2)
+    trainer: Any = SimpleNamespace(global_step=0, max_steps=-1, world_size=2, estimated_stepping_batches=math.inf)
     lines = ProgressLines()
     lines.disable()
     lines.on_train_batch_end(trainer, Any, OUTPUTS, BATCH, 0)  # type: ignore[arg-type]
