@@ -80,7 +80,6 @@ class AnyOrder(Method):
 
     family = "autoregressive"
     settings = AnyOrderSampling
-    confidences = ("agreement", "strongest", "log_probability", "stability")
     pools = ("mean", "last")
 
     def __init__(
@@ -90,6 +89,17 @@ class AnyOrder(Method):
         check_fraction("left_to_right", left_to_right)
         check_fraction("masked_share", masked_share)
         self.left_to_right, self.masked_share = left_to_right, masked_share
+
+    @property
+    def confidences(self) -> tuple[str, ...]:  # type: ignore[override]
+        """All, but of a model that never reads given cells first: ``stability`` gives it half of what it wrote."""
+        rewriting = () if self.is_forwards else ("stability",)
+        return ("agreement", "strongest", "log_probability", *rewriting)
+
+    @property
+    def is_forwards(self) -> bool:
+        """Was it trained from left to right alone? Then it knows no other order, also where cells are given."""
+        return self.left_to_right == 1 and not self.masked_share
 
     @property
     def order(self) -> str:
@@ -199,12 +209,22 @@ class AnyOrder(Method):
         generator: torch.Generator | None,
         labels: Tensor | None = None,
     ) -> Tensor:
-        """``puzzles`` with the cells under ``mask`` written, each given all that are not under it."""
-        open_cells = layout.mask_to_tokens(mask)
+        """``puzzles`` with the cells under ``mask`` written, each given all that are not under it.
+
+        A model of left to right alone reads the given cells in their places, as far as they come before.
+        """
+        open_cells = None if self.is_forwards else layout.mask_to_tokens(mask).long()
         tokens, on_host = layout.puzzles_to_tokens(puzzles), layout.mask_to_tokens(mask.cpu())
         how = *sampling.when_completing, sampling.top_k
-        written = _written(network, tokens, on_host, open_cells.long(), labels, how, generator)
+        written = _written(network, tokens, on_host, open_cells, labels, how, generator)
         return layout.tokens_to_puzzles(written).where(mask.unsqueeze(1), puzzles)
+
+    def leaves_unread(self, network: nn.Module, mask: Tensor, sampling: AnyOrderSampling) -> Tensor:
+        """Of a model of left to right alone, those with given cells after open ones."""
+        if not self.is_forwards:
+            return super().leaves_unread(network, mask, sampling)
+        open_cells = layout.mask_to_tokens(mask)
+        return (open_cells.cummax(1).values & ~open_cells).any(1)
 
     def nfe(self, network: nn.Module, sampling: AnyOrderSampling, task: Task, num_open: int, *, labels: bool) -> float:
         """Once, cell by cell."""
@@ -221,7 +241,7 @@ class AnyOrder(Method):
         completing, found = self.sampling.when_completing[0], []  # type: ignore[attr-defined]
         for _ in range(1 if ORDERS[completing].is_fixed and ORDERS[self.order].is_fixed else NUM_READ):
             uniform = uniform_draws(written.shape, tokens.device, generator)
-            order = positions_in_order(completing, uniform, written.long())
+            order = positions_in_order(completing, uniform, None if self.is_forwards else written.long())
             if completing != self.order:
                 order = positions_in_order(self.order, uniform).where(written.all(1, keepdim=True), order)
             found.append(self._log_p(network, tokens, order))
@@ -244,17 +264,20 @@ def _written(
     how: tuple[str, float, int | None],
     generator: torch.Generator | None,
 ) -> Tensor:
-    """(B, L, A) tokens, of which those are written, after the others, that are open: ``open_cells`` (B, L) on the host,
-    and as ``groups`` (B, L) on the device, None where all are.
+    """(B, L, A) tokens, of which those are written that are open: ``open_cells`` (B, L) on the host.
+
+    They come after the others where they are ``groups`` (B, L) on the device, too; None leaves each in its place, which
+    a fixed order must have where some are given.
     """
     (name, temperature, top_k), device = how, tokens.device
     order = positions_in_order(name, uniform_draws(open_cells.shape, device, generator), groups)
-    num_given = (~open_cells).sum(1, keepdim=True)
+    if groups is not None:
+        open_cells = torch.arange(open_cells.shape[1], device="cpu") >= (~open_cells).sum(1, keepdim=True)
     shape = (*open_cells.shape, len(network.head_sizes))  # type: ignore[arg-type]
     decoded = decoding.decode(
         network,  # type: ignore[arg-type]
         decoding.in_order(tokens, order),
-        torch.arange(open_cells.shape[1], device="cpu") >= num_given,
+        open_cells,
         uniform_draws(shape, device, generator, finest(device)),
         labels=labels,
         temperature=temperature,

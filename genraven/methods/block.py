@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from genraven.errors import InputError
 from genraven.methods.draws import at_least_float32, uniform_draws
 from genraven.methods.masked import NUM_READ, MaskedDiffusion, MaskedSampling
-from genraven.methods.method import Draw, LogProbability, Sampling, Task, check_kind, device_of, num_labels
+from genraven.methods.method import Draw, Likelihood, LogProbability, Sampling, Task, check_kind, device_of, num_labels
 from genraven.methods.unmasking import (
     Writing,
     guided,
@@ -29,7 +29,7 @@ from genraven.networks.cells import BlockNetwork
 from genraven.progress import watched
 from genraven.puzzles import layout
 from genraven.puzzles.masks import known_within
-from genraven.puzzles.spec import EMPTY, TOKENS_PER_PUZZLE
+from genraven.puzzles.spec import EMPTY, NUM_CELLS, TOKENS_PER_PUZZLE
 
 
 @dataclass(frozen=True)
@@ -74,15 +74,18 @@ class BlockDiffusion(MaskedDiffusion):
         training_spacing: float = 1.0,
     ) -> None:
         super().__init__(masked_share, sampling, training_spacing)
-        if block_size < 1 or TOKENS_PER_PUZZLE % block_size:
+        if type(block_size) is not int or block_size < 1 or TOKENS_PER_PUZZLE % block_size:
             raise InputError(f"expected block_size to divide the {TOKENS_PER_PUZZLE} cells of a puzzle, got "
                              f"{block_size}: take 1, 3, 9 (a panel), 27 (a row) or 81 (the puzzle).")  # fmt: skip
         if block_size == 1 and training_spacing != 1:
             raise InputError(f"expected training_spacing 1 for blocks of one cell, which is always masked, got "
                              f"{training_spacing}: leave it out.")  # fmt: skip
         self.block_size, self.num_blocks = block_size, TOKENS_PER_PUZZLE // block_size
-        if block_size == 1:
-            self.likelihood = ("exact", 1)
+
+    @property
+    def likelihood(self) -> Likelihood | None:  # type: ignore[override]
+        """Exact for blocks of one cell, which have one order."""
+        return ("exact", 1) if self.block_size == 1 else super().likelihood
 
     def architecture(self, network: nn.Module) -> str:
         """``Block diffusion``."""
@@ -106,6 +109,10 @@ class BlockDiffusion(MaskedDiffusion):
             if name in given and getattr(sampling, name):
                 raise InputError(f"expected no {name} for blocks of one cell, got {getattr(sampling, name)}, which "
                                  "would change nothing: leave it out.")  # fmt: skip
+        for name in ("order", "completion_order") if 1 < self.block_size <= NUM_CELLS else ():
+            if name in given and getattr(sampling, name) == "panels":
+                raise InputError(f"expected {name} other than panels for blocks of {self.block_size} cells, which lie "
+                                 "in one panel, so that it would be random: leave it out.")  # fmt: skip
         super().check_sampling(network, sampling, given)
 
     def _nats(
@@ -202,18 +209,18 @@ class BlockDiffusion(MaskedDiffusion):
         states, n = states.clone(), self.block_size
         if blocks[0]:
             reader.keep(states[:, : blocks[0] * n])
-        for i in watched(range(blocks[0], blocks[-1] + 1)):
+        for i in watched(range(blocks[-1] + 1)):
             part = slice(i * n, (i + 1) * n)
-            if i in blocks:
-                states[:, part] = write_masked(
-                    reader,
-                    states[:, part],
-                    on_host[:, part],
-                    writing,
-                    generator=generator,
-                    on_device=on_device[:, part],
-                )
-            if i < blocks[-1]:
+            states[:, part] = write_masked(
+                reader,
+                states[:, part],
+                on_host[:, part],
+                writing,
+                generator=generator,
+                on_device=on_device[:, part],
+                num_reserved=n,
+            )
+            if blocks[0] <= i < blocks[-1]:
                 reader.keep(states[:, part])
         return states
 

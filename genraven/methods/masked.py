@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genraven.errors import InputError, check_fraction
+from genraven.errors import InputError, check_fraction, check_number
+from genraven.methods import decoding
 from genraven.methods.draws import at_least_float32, uniform_draws
 from genraven.methods.method import (
     Draw,
@@ -49,6 +50,7 @@ from genraven.puzzles.spec import EMPTY, TOKENS_PER_PUZZLE
 
 ARCHITECTURES = {"RelationalMasked": "Relational MDM", "AxialMasked": "Axial MDM"}
 READ_AT = (0.1, 0.3, 0.5)
+NUM_BOUNDS = 8  # draws of the bound of a puzzle
 NUM_READ = 2  # orders in which the probability of what was written is read
 
 
@@ -79,7 +81,7 @@ class MaskedSampling(Sampling):
         None, among=ORDERS, of="complete", instead_of="order", in_vain_at={"completion_steps": 1}
     )
     completion_temperature: float | None = setting(None, least=0, of="complete", instead_of="temperature")
-    remasking: float = setting(0.0, least=0, below=1)
+    remasking: float = setting(0.0, least=0, below=1, in_vain_at={"num_steps": 1, "completion_steps": 1})
     guidance_scale: float = setting(1.0, of="generate")
 
 
@@ -99,7 +101,6 @@ class MaskedDiffusion(Method):
 
     family = "diffusion"
     settings = MaskedSampling
-    likelihood: Likelihood = ("bound", 8)
     confidences = ("agreement", "strongest", "log_probability", "stability")
 
     def __init__(
@@ -107,9 +108,15 @@ class MaskedDiffusion(Method):
     ) -> None:
         super().__init__(sampling)
         check_fraction("masked_share", masked_share)
+        check_number("training_spacing", training_spacing)
         if not 0 < training_spacing < math.inf:
             raise InputError(f"expected training_spacing above 0, got {training_spacing}: 1 is even.")
         self.masked_share, self.training_spacing = masked_share, training_spacing
+
+    @property
+    def likelihood(self) -> Likelihood | None:  # type: ignore[override]
+        """A bound, of generation in random order: what is written in another order has another likelihood."""
+        return ("bound", NUM_BOUNDS) if self.sampling.order == "random" else None  # type: ignore[attr-defined]
 
     def architecture(self, network: nn.Module) -> str:
         """``MDM``, a masked diffusion model, ``Relational MDM`` or ``Axial MDM``."""
@@ -127,10 +134,11 @@ class MaskedDiffusion(Method):
         for name in ("num_steps", "completion_steps"):
             if (value := getattr(sampling, name)) is not None and value > TOKENS_PER_PUZZLE:
                 raise InputError(f"expected {name} to be at most {TOKENS_PER_PUZZLE}, one for each cell, got {value}.")
-        if sampling.temperature == 0:
-            raise InputError("expected a temperature above 0 to generate, got 0, which would write nearly the same "
-                             "puzzle each time: choose one, or set completion_temperature alone.")  # fmt: skip
-        if "remasking" in given and sampling.remasking and sampling.num_steps == 1 == (sampling.completion_steps or 1):
+        if sampling.temperature < decoding.COLD:
+            raise InputError(f"expected a temperature above 0 to generate, got {sampling.temperature:g}, which would "
+                             "write nearly the same puzzle each time: choose one, or set completion_temperature "
+                             "alone.")  # fmt: skip
+        if "remasking" in given and sampling.remasking and sampling.num_steps == 1 == sampling.completion_steps:
             raise InputError(f"expected 2 network evaluations or more with remasking {sampling.remasking}, got 1: "
                              "later evaluations write the cells that are masked again.")  # fmt: skip
 
@@ -185,7 +193,7 @@ class MaskedDiffusion(Method):
         without guidance or remasking.
         """
         whole = torch.ones(len(puzzles), TOKENS_PER_PUZZLE, dtype=torch.bool, device=puzzles.device)
-        num = self.likelihood[1]
+        num = 1 if self.likelihood == ("exact", 1) else NUM_BOUNDS
         return torch.stack([self._nats(network, puzzles, whole, labels, draw) for _ in range(num)], 1)
 
     def generate(

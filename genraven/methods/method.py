@@ -289,9 +289,14 @@ def check_reads_unknown(
 ) -> None:
     """Raises InputError, with what it was for and what else to do, unless ``network`` reads which cells are unknown."""
     if not getattr(network, "reads_unknown", False):
+        can = "reads_unknown" in inspect.signature(type(network)).parameters
+        got, remedy = (
+            (" with reads_unknown false", "set model.network.reads_unknown to true or null")
+            if can
+            else (", which never does", "use another network")
+        )
         raise InputError(f"expected a network that reads which cells are missing, for {purpose}, got "
-                         f"{type(network).__name__} with reads_unknown false: set model.network.reads_unknown to true "
-                         f"or null, or {instead}.")  # fmt: skip
+                         f"{type(network).__name__}{got}: {remedy}, or {instead}.")  # fmt: skip
 
 
 def check_kind(

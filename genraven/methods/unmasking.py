@@ -26,7 +26,7 @@ class Writing:
     """How masked cells are written."""
 
     num_steps: int | None = None
-    """Evaluations; None is as many as the most masked puzzle has masked cells, and no more are made."""
+    """Evaluations; None is one for each masked cell of a puzzle, and none is for nothing."""
     order: str = "random"
     """In which cells are written: a name of ``ORDERS``."""
     temperature: float = 1.0
@@ -67,6 +67,7 @@ def write_masked(
     step: Callable[..., None] | None = None,
     static: Callable[..., list[Tensor]] | None = None,
     on_device: Tensor | None = None,
+    num_reserved: int = 0,
 ) -> Tensor:
     """(B, L) states with all masked cells written.
 
@@ -83,6 +84,8 @@ def write_masked(
         step: ``write_some`` compiled whole; None takes it as it is.
         static: copies tensors into static buffers for ``step``; None leaves them where they are.
         on_device: ``masked`` where the states are; None copies it.
+        num_reserved: masked cells for which is drawn, also where none of the batch has as many, so that what is drawn
+            later for a puzzle does not depend on the others of its batch.
     """
     device, most = states.device, most_open(masked)
     open_cells = masked.to(device) if on_device is None else on_device
@@ -91,17 +94,23 @@ def write_masked(
         cells = Cells(*static("cells", *cells))
     shape, num_open = open_cells.shape, open_cells.sum(1)
     num_steps = min(writing.num_steps or most, most)
-    at_once = shape[1] if writing.remasking else -(-most // max(num_steps, 1))
+    reserved = min(writing.num_steps or num_reserved, num_reserved)  # evaluations
+    at_once = -(-max(most, num_reserved) // max(num_steps, reserved, 1)) if not writing.remasking else shape[1]
     waits = ORDERS[writing.order].after is not None
     num_drawn = shape[1] if waits else at_once
-    again = torch.ones(shape, device=device, dtype=torch.float32) if writing.remasking else None
-    for i in watched(range(num_steps)):
-        if writing.remasking and i:
-            again = uniform_draws(shape, device, generator)
-        wanted = (num_open * (i + 1) + num_steps - 1) // num_steps  # cells written after this evaluation
+    nothing = torch.ones(shape, device=device, dtype=torch.float32) if writing.remasking else None
+
+    def draw(i: int) -> Drawn:
+        again = uniform_draws(shape, device, generator) if writing.remasking and i else nothing
         first = None if waits else uniform_draws(shape, device, generator)
-        drawn = Drawn(again, first, uniform_draws((len(states), num_drawn, 1), device, generator, finest(device)))
-        (step or write_some)(predict, cells, wanted, drawn, writing, at_once)
+        return Drawn(again, first, uniform_draws((len(states), num_drawn, 1), device, generator, finest(device)))
+
+    steps_of_each = num_open.clamp(min=1, max=writing.num_steps)
+    for i in watched(range(num_steps)):
+        wanted = ((num_open * (i + 1) + steps_of_each - 1) // steps_of_each).minimum(num_open)  # written after this one
+        (step or write_some)(predict, cells, wanted, draw(i), writing, at_once)
+    for i in range(num_steps, reserved):
+        draw(i)
     return cells.states if static is None else cells.states.clone()
 
 

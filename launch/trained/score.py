@@ -30,7 +30,7 @@ def score(options: argparse.Namespace) -> None:
     outputs.add(options.out, "--out", suffixes=[".npz"])
     trained = opened(options)
     model = trained.module
-    if model.likelihood is None:
+    if "log_probability" not in model.method.confidences:
         raise InputError(f"expected a model that knows how likely a puzzle is, got {model.architecture}, which does "
                          "not: use an autoregressive or a masked diffusion model.")  # fmt: skip
     with trained.at_work():
@@ -47,7 +47,7 @@ def score(options: argparse.Namespace) -> None:
     with outputs:
         save_archive(outputs[options.out], {name: (a.shape, a.dtype, [a]) for name, a in arrays.items()})
     say("\n".join(most_suspicious(found)))
-    kind = "log-likelihood" if model.likelihood[0] == "exact" else "bound on the log-likelihood"
+    kind = "log-likelihood" if model.likelihood and model.likelihood[0] == "exact" else "bound on the log-likelihood"
     say(f"mean {kind} {found.total.mean():.2f} nats a puzzle\n{options.out}: by puzzle and by cell, in nats")
     if options.corrupt:
         rate = Rate((ranks == 1).sum(), torch.tensor(len(ranks)))

@@ -47,6 +47,9 @@ def one_line(complaint: str, command: str, options: Iterable[str]) -> str:
         known = list(inspect.signature(pydoc.locate(path)).parameters)  # type: ignore[arg-type]
         if moved := moved_option(".".join([*place, option])):
             return f"expected today's options, got {'.'.join([*place, option])}: it is {moved} now."
+        if path.rpartition(".")[2] == "Module" and place:  # of torch: no network is named yet
+            return (f"expected a class for {'.'.join(place)} before an option of it, got {'.'.join([*place, option])}: "
+                    "name a model before, such as -c model/gpt2_tiny.yaml.")  # fmt: skip
         hint = suggestion(option, known, f"known are {', '.join(known)}.")
         return f"expected an option of {path.rpartition('.')[2]}, got {'.'.join([*place, option])}: {hint}"
     if found := UNKNOWN_OPTION.search(text):

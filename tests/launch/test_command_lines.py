@@ -34,6 +34,8 @@ from launch.cli import main
         ("sample R --order randm", "--order: expected one of random, left_to_right, panels, confidence, entropy, "
          "margin, got 'randm': did you mean random?"),
         ("describe a.npy b.npy", "expected arguments of genraven describe, got b.npy: see `genraven describe --help`."),
+        ("fit -c recipe/regularised.yaml -c model/gpt2_tiny.yaml", "expected a class for model.network before an "
+         "option of it, got model.network.dropout: name a model before, such as -c model/gpt2_tiny.yaml."),
         ("complete R p.npy --max-eror 1", "expected arguments of genraven complete, got --max-eror 1: did you mean "
          "--max-error?"),
     ],

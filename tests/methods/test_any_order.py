@@ -229,6 +229,50 @@ def spied(monkeypatch: pytest.MonkeyPatch, **sampling: Any) -> tuple[Autoregress
 FORWARDS = torch.arange(TOKENS_PER_PUZZLE)
 
 
+def test_a_network_that_never_reads_missing_cells_is_not_to_be_told_to() -> None:
+    with pytest.raises(InputError, match=r"got AnyOrderTransformer, which never does: use another network, or set"):
+        AutoregressiveModule(network(), Autoregressive(input_masking=0.15))
+
+
+def test_a_model_of_left_to_right_alone_reads_in_no_other_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given cells stay in their places: those after an open one are not read for it, and it says so."""
+    settings = AnyOrderSampling("left_to_right")
+    forwards, other = AnyOrder(1.0, sampling=settings), AnyOrder(0.5, sampling=settings)
+    made, middle = network(), torch.zeros(4, 9, 9, dtype=torch.bool)
+    middle[:, 3:6, 3:6] = True
+    read = list[Tensor]()
+
+    def decode(network: Any, tokens: Tensor, *args: Any, order: Tensor, **settings: Any) -> Tensor:
+        read.append(order)
+        return tokens
+
+    monkeypatch.setattr("genraven.methods.decoding.decode", decode)
+    for method in (forwards, other):
+        done = method.complete(made, PUZZLES, middle, settings, torch.Generator().manual_seed(0))
+        assert torch.equal(done, PUZZLES)
+    assert torch.equal(read[0], FORWARDS.expand(4, -1))
+    assert not torch.equal(read[1], read[0])
+    assert [bool(method.leaves_unread(made, middle, settings).all()) for method in (forwards, other)] == [True, False]
+    assert not forwards.leaves_unread(made, last_panel_mask(4), settings).any()
+    assert ["stability" in method.confidences for method in (forwards, other)] == [False, True]
+    assert "stability" in AnyOrder(1.0, masked_share=0.5, sampling=settings).confidences
+
+
+def test_what_a_model_of_left_to_right_completes_is_as_likely_as_it_is_read() -> None:
+    """Its own completions of the middle panel, read again, are likely as they were drawn: in token order."""
+    method = AnyOrder(1.0, sampling=AnyOrderSampling("left_to_right", temperature=0.0))
+    made, middle = network(), torch.zeros(4, 9, 9, dtype=torch.bool)
+    middle[:, 3:6, 3:6] = True
+    with torch.no_grad():
+        done = method.complete(made, PUZZLES, middle, method.sampling, torch.Generator().manual_seed(0))  # type: ignore[arg-type]
+        again = method.complete(made, done, middle, method.sampling, torch.Generator().manual_seed(1))  # type: ignore[arg-type]
+        found = method.log_probability(made, done, middle, torch.Generator().manual_seed(0)).cells
+        whole = method.log_probability(made, done, WHOLE, torch.Generator().manual_seed(0)).cells
+    assert torch.equal(done, again)
+    written = layout.mask_to_tokens(middle)
+    torch.testing.assert_close(found[written], whole[written])
+
+
 @pytest.mark.parametrize("asked", [{"order": "left_to_right"}, {"completion_order": "left_to_right"}])
 def test_what_is_how_likely_is_asked_in_the_order_that_is_sampled(
     asked: dict[str, str], monkeypatch: pytest.MonkeyPatch

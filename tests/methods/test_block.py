@@ -13,6 +13,7 @@ from torch.nn.functional import one_hot
 from datamodules.batches import Batch
 from genraven.errors import InputError
 from genraven.methods.block import BlockDiffusion, BlockSampling
+from genraven.methods.draws import PlacedGenerator
 from genraven.methods.masked import MaskedDiffusion
 from genraven.methods.orders import ORDERS
 from genraven.networks.bidirectional import BidirectionalTransformer
@@ -201,11 +202,40 @@ def test_draws_do_not_depend_on_how_a_batch_is_split() -> None:
     torch.testing.assert_close(torch.cat(halves), whole)
 
 
+@pytest.mark.parametrize("block_size", [3, 9, 27])
+def test_what_is_written_does_not_depend_on_the_masks_of_other_puzzles(block_size: int) -> None:
+    """In one batch, or each puzzle alone: half of the cells of the last two panels, others in each puzzle."""
+    made, method = network(), BlockDiffusion(block_size)
+    cells = torch.rand(4, 9, 9, generator=torch.Generator().manual_seed(0))
+    mask = torch.zeros(4, 9, 9, dtype=torch.bool)
+    mask[:, 6:, 3:] = cells[:, 6:, 3:] < 0.5
+
+    def written(first: int, last: int) -> Tensor:
+        generator = PlacedGenerator(lambda kind, number: number, first, last - first, "cpu")
+        part = slice(first, last)
+        with torch.no_grad():
+            return method.complete(made, PUZZLES[part], mask[part], BlockSampling(), generator)
+
+    assert torch.equal(torch.cat([written(i, i + 1) for i in range(4)]), written(0, 4))
+
+
+def test_the_likelihood_is_that_of_what_is_generated() -> None:
+    for size, wanted in ((9, None), (1, ("exact", 1))):
+        assert BlockDiffusion(size, sampling=BlockSampling(order="left_to_right")).likelihood == wanted
+
+
 @pytest.mark.parametrize(
     ("build", "said"),
     [
         (lambda: BlockDiffusion(10), "expected block_size to divide the 81 cells of a puzzle, got 10: take 1, 3, 9"),
         (lambda: BlockDiffusion(0), "expected block_size to divide the 81 cells of a puzzle, got 0"),
+        (lambda: BlockDiffusion("9"), "expected block_size to divide the 81 cells of a puzzle, got 9"),  # type: ignore[arg-type]
+        (lambda: BlockDiffusion(masked_share="a"), "expected masked_share to be a number, got 'a'"),  # type: ignore[arg-type]
+        (lambda: BlockDiffusion(training_spacing="a"), "expected training_spacing to be a number, got 'a'"),  # type: ignore[arg-type]
+        (
+            lambda: DiffusionModule(network(), BlockDiffusion(9)).sample_by({"order": "panels"}),
+            "expected order other than panels for blocks of 9 cells",
+        ),
         (
             lambda: BlockDiffusion(1, training_spacing=0.5),
             "expected training_spacing 1 for blocks of one.*got 0.5",

@@ -387,10 +387,28 @@ def test_the_likeliest_state_is_for_completion() -> None:
 
 
 def test_cells_are_not_masked_again_for_an_evaluation_that_does_not_come() -> None:
-    model = module(MaskedSampling(num_steps=1))
+    model = module(MaskedSampling(num_steps=1, completion_steps=1))
     with pytest.raises(InputError, match=r"expected 2 network evaluations or more with remasking 0.2, got 1"):
         model.sample_by({"remasking": 0.2})
     model.sample_by({"remasking": 0.2, "completion_steps": 2})
+    model.sample_by({"remasking": 0.2, "completion_steps": None})  # one for each open cell
+    unheeded = MaskedSampling(completion_steps=1, remasking=0.2).unheeded("complete")
+    assert unheeded["remasking"] == "does not matter to complete, because completion_steps is 1"
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1e-9])
+def test_a_temperature_at_which_nothing_is_drawn_is_refused(temperature: float) -> None:
+    with pytest.raises(InputError, match=f"expected a temperature above 0 to generate, got {temperature:g}, which"):
+        module(MaskedSampling(temperature=temperature))
+
+
+def test_the_bound_is_of_generation_in_random_order() -> None:
+    model = module(MaskedSampling())
+    assert model.likelihood == ("bound", 8)
+    model.sample_by({"order": "left_to_right"})
+    assert model.likelihood is None
+    model.sample_by({"completion_order": "left_to_right"})
+    assert model.likelihood == ("bound", 8)
 
 
 def test_no_puzzle_is_written_and_completed() -> None:
