@@ -342,9 +342,7 @@ class GenRAVENDataModule(L.LightningDataModule):
     def train_dataloader(self) -> TrainLoader:
         """Batches from the trainer's current step on: those of the whole run, or the data once where epochs count."""
         self.check_end()
-        if self._pool is None:
-            self._pool = self._open_pool()
-        order, trainer = GlobalOrder(self._pool, self.seed, self.augment), self.trainer
+        order, trainer = GlobalOrder(self._opened_pool, self.seed, self.augment), self.trainer
         if trainer is None:
             return TrainLoader(order, self.shard(), self._steps_of_a_pass(), lambda: 0)
         return TrainLoader(order, self.shard(), self._num_steps(trainer), lambda: trainer.global_step,
@@ -360,10 +358,14 @@ class GenRAVENDataModule(L.LightningDataModule):
         by_epochs = not self.is_stream and (trainer.max_steps <= 0 or (trainer.max_epochs or 0) > 0)
         return self._steps_of_a_pass() if by_epochs else trainer.max_steps
 
-    def _steps_of_a_pass(self) -> int:
+    @property
+    def _opened_pool(self) -> Pool:
         if self._pool is None:
             self._pool = self._open_pool()
-        return -(-self._pool.size // self.global_batch_size)
+        return self._pool
+
+    def _steps_of_a_pass(self) -> int:
+        return -(-self._opened_pool.size // self.global_batch_size)
 
     def _evaluation_loader(self, split: str) -> EvaluationLoader:
         puzzles, rules = self.evaluation_puzzles(split)

@@ -223,8 +223,7 @@ class AnyOrder(Method):
         """Of a model of left to right alone, those with given cells after open ones."""
         if not self.is_forwards:
             return super().leaves_unread(network, mask, sampling)
-        open_cells = layout.mask_to_tokens(mask)
-        return (open_cells.cummax(1).values & ~open_cells).any(1)
+        return decoding.has_given_after(layout.mask_to_tokens(mask))
 
     def nfe(self, network: nn.Module, sampling: AnyOrderSampling, task: Task, num_open: int, *, labels: bool) -> float:
         """Once, cell by cell."""

@@ -175,7 +175,7 @@ class Autoregressive(Method):
         order = _order(network, layout.mask_to_tokens(mask))
         tokens, open_cells = decoding.in_order(tokens, order), open_cells.gather(1, _order(network, open_cells))
         temperature, top_k = sampling.when_completing, sampling.top_k
-        if sampling.num_particles > 1 and _has_given_after(open_cells).any():
+        if sampling.num_particles > 1 and decoding.has_given_after(open_cells).any():
             decoded = decoding.decode_particles(
                 network,  # type: ignore[arg-type]
                 tokens,
@@ -194,7 +194,7 @@ class Autoregressive(Method):
     def leaves_unread(self, network: nn.Module, mask: Tensor, sampling: AutoregressiveSampling) -> Tensor:
         """Those with given cells after open ones, in the order of reading: particles alone read them."""
         open_cells = layout.mask_to_tokens(mask)
-        given_after = _has_given_after(open_cells.gather(1, _order(network, open_cells)))
+        given_after = decoding.has_given_after(open_cells.gather(1, _order(network, open_cells)))
         return given_after & (sampling.num_particles == 1)
 
     def nfe(
@@ -243,11 +243,6 @@ def _decoded(
     return decoding.decode(
         network, tokens, open_cells, uniform, labels=labels, temperature=temperature, top_k=top_k  # type: ignore[arg-type]
     )  # fmt: skip
-
-
-def _has_given_after(open_cells: Tensor) -> Tensor:
-    """(B,) bool: is a given cell after one of the ``open_cells`` (B, L)?"""
-    return (open_cells.cummax(1).values & ~open_cells).any(1)
 
 
 def _order(network: nn.Module, open_cells: Tensor) -> Tensor:

@@ -278,3 +278,8 @@ def decode_particles(
         logits = network(tokens[:, i : i + 1].long() + 1, None, cache)[:, -1]
     chosen = pick(weights, (p,), uniform_draws((batch, 1), device, generator, finest(device)), 1.0).squeeze(1)
     return tokens.view(batch, p, length, -1)[torch.arange(batch, device=device), chosen]
+
+
+def has_given_after(open_cells: Tensor) -> Tensor:
+    """(B,) bool: is a given cell after one of the ``open_cells`` (B, L)?"""
+    return (open_cells.cummax(1).values & ~open_cells).any(1)
